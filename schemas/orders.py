@@ -1,0 +1,220 @@
+"""Orders: what is asked of the broker, what the broker says, and the state between them."""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field
+
+from schemas.base import DecimalText, UtcTime, Wire
+from schemas.wire import Leg
+
+
+class Action(StrEnum):
+    """What the trade does to the position, as in FIX PositionEffect plus Side."""
+
+    BUY_TO_OPEN = "BUY_TO_OPEN"
+    SELL_TO_CLOSE = "SELL_TO_CLOSE"
+    SELL_TO_OPEN = "SELL_TO_OPEN"
+    BUY_TO_CLOSE = "BUY_TO_CLOSE"
+
+    @property
+    def side(self) -> "Side":
+        return Side.BUY if self in (Action.BUY_TO_OPEN, Action.BUY_TO_CLOSE) else Side.SELL
+
+
+class Side(StrEnum):
+    BUY = "buy"
+    SELL = "sell"
+
+
+class OrderType(StrEnum):
+    MARKET = "MARKET"
+    LIMIT = "LIMIT"
+
+
+class TimeInForce(StrEnum):
+    DAY = "DAY"
+    GTC = "GTC"
+    IOC = "IOC"
+    FOK = "FOK"
+
+
+class OrderStatus(StrEnum):
+    """The lifecycle. SUBMITTED: the intent is durable and a POST may be out."""
+
+    CREATED = "CREATED"
+    SUBMITTED = "SUBMITTED"
+    ACKNOWLEDGED = "ACKNOWLEDGED"
+    PARTIALLY_FILLED = "PARTIALLY_FILLED"
+    FILLED = "FILLED"
+    REJECTED = "REJECTED"
+    CANCELED = "CANCELED"
+    FATAL_ERROR = "FATAL_ERROR"
+
+    @property
+    def is_final(self) -> bool:
+        return self in _FINAL
+
+
+_FINAL = frozenset({OrderStatus.FILLED, OrderStatus.REJECTED, OrderStatus.CANCELED, OrderStatus.FATAL_ERROR})
+
+
+class OrderFlag(StrEnum):
+    """What is true of an order beside its status."""
+
+    PENDING_CANCEL = "pending_cancel"
+    PENDING_REPLACE = "pending_replace"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    DONE_FOR_DAY = "done_for_day"
+    SUSPENDED = "suspended"
+    FILLS_MISSING = "fills_missing"
+    CANCEL_REQUESTED = "cancel_requested"
+
+
+class OrderRequest(Wire):
+    """The canonical order request: exactly what goes to the broker, nothing the broker would default."""
+
+    internal_order_id: str
+    client_order_id: Annotated[str, Field(min_length=1, max_length=128)]
+    ticker: str
+    action: Action
+    order_type: OrderType
+    time_in_force: TimeInForce
+    quantity: DecimalText
+    limit_price: DecimalText
+    """US dollars. A MARKET signal goes out as a limit at the approved worst price, so this is always set."""
+    extended_hours: bool = False
+
+    @property
+    def side(self) -> Side:
+        return self.action.side
+
+
+class BrokerOrder(Wire):
+    """One order as the broker tells it, parsed: Decimals exact, times aware, raw status kept."""
+
+    broker_order_id: str
+    client_order_id: str
+    ticker: str
+    side: Side
+    raw_type: str
+    raw_time_in_force: str
+    raw_status: str
+    quantity: DecimalText | None
+    """None for a notional order, which is never ours."""
+    filled_quantity: DecimalText
+    filled_average_price: DecimalText | None = None
+    limit_price: DecimalText | None = None
+    stop_price: DecimalText | None = None
+    order_class: str = ""
+    extended_hours: bool = False
+    created_at: UtcTime
+    updated_at: UtcTime | None = None
+    submitted_at: UtcTime | None = None
+    replaced_by: str | None = None
+    replaces: str | None = None
+    legs: tuple[str, ...] = ()
+    """Broker ids of child orders."""
+
+
+class Fill(Wire):
+    """One execution. At least one of the two ids is known.
+
+    The stream names executions by ``execution_id``, the broker's activity list by ``activity_id``; that
+    the two agree is documented nowhere, so they are joined by order, cumulative quantity, quantity and price.
+    """
+
+    execution_id: str | None = None
+    activity_id: str | None = None
+    broker_order_id: str
+    ticker: str
+    side: Side
+    quantity: DecimalText
+    price: DecimalText
+    cumulative_quantity: DecimalText
+    """The order's filled quantity after this execution, as the broker counts it."""
+    executed_at: UtcTime
+    busted: bool = False
+    """Taken back by the exchange; stays in the record and counts for nothing."""
+
+
+class OrderState(Wire):
+    """All that decides an order's status: the pure input and output of ``broker.lifecycle.apply``.
+
+    Invariant (FIX): ``quantity == filled_quantity + leaves_quantity`` and leaves are zero once final.
+    """
+
+    status: OrderStatus
+    quantity: DecimalText
+    flags: frozenset[OrderFlag] = frozenset()
+    broker_order_id: str | None = None
+    raw_status: str | None = None
+    fills: tuple[Fill, ...] = ()
+    """In order of first arrival. Busted ones stay."""
+    broker_filled_quantity: DecimalText = Decimal(0)
+    """The highest cumulative quantity the broker has told, whether or not each fill has arrived."""
+    reason: str | None = None
+    replaced_by: str | None = None
+
+    @property
+    def filled_quantity(self) -> Decimal:
+        """Shares of the executions we hold. May trail ``broker_filled_quantity`` while one is on its way."""
+        return sum((fill.quantity for fill in self.fills if not fill.busted), Decimal(0))
+
+    @property
+    def average_price(self) -> Decimal | None:
+        """US dollars a share over the executions held, unrounded; None before the first."""
+        quantity = self.filled_quantity
+        if not quantity:
+            return None
+        return sum((fill.quantity * fill.price for fill in self.fills if not fill.busted), Decimal(0)) / quantity
+
+    @property
+    def leaves_quantity(self) -> Decimal:
+        """Shares that may still execute (FIX LeavesQty)."""
+        return Decimal(0) if self.status.is_final else self.quantity - self.filled_quantity
+
+
+class OrderView(Wire):
+    """An order as a workflow and a person see it: the row, with its version.
+
+    Of two views the one with the higher ``row_version`` is the later truth.
+    """
+
+    signal_id: str
+    leg: Leg = Leg.ENTRY
+    generation: int = 0
+    internal_order_id: UUID
+    client_order_id: str | None = None
+    broker_order_id: str | None = None
+    ticker: str
+    action: Action
+    strategy: str = ""
+    order_type: OrderType = OrderType.LIMIT
+    time_in_force: TimeInForce = TimeInForce.DAY
+    quantity: DecimalText
+    limit_price: DecimalText | None = None
+    status: OrderStatus
+    flags: tuple[OrderFlag, ...] = ()
+    raw_status: str | None = None
+    filled_quantity: DecimalText = Decimal(0)
+    average_price: DecimalText | None = None
+    reason: str | None = None
+    user_message: str | None = None
+    post_count: int = 0
+    row_version: int
+    settled: bool = False
+    """The outcome is written and what was left of the reservation released."""
+    created_at: UtcTime
+    updated_at: UtcTime
+
+
+class CancelAnswer(StrEnum):
+    """What a cancel request came to. A bool cannot say "unknown"."""
+
+    REQUESTED = "REQUESTED"
+    TOO_LATE = "TOO_LATE"
+    UNKNOWN_ORDER = "UNKNOWN_ORDER"
+    UNKNOWN_OUTCOME = "UNKNOWN_OUTCOME"

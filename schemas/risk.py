@@ -1,0 +1,197 @@
+"""Risk: limits, the facts a decision is made from, each check's arithmetic, the decision."""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field
+
+from schemas.base import DecimalText, Edge, UtcTime, Wire
+from schemas.market import Quote
+from schemas.orders import Action, OrderType, OrderView, Side, TimeInForce
+
+Percent = Annotated[DecimalText, Field(gt=0, le=1000)]
+"""Per cent: 5 means 5 %."""
+Dollars = Annotated[DecimalText, Field(gt=0)]
+
+
+class Limits(Edge):
+    """One version of the account's limits. Every field is required: a missing limit stops start-up."""
+
+    max_order_notional: Dollars
+    max_order_quantity: Annotated[DecimalText, Field(gt=0)]
+    price_collar_pct: Percent
+    """How far beyond the far side of the live quote a price may lie, in % of the quote's mid."""
+    max_ticker_exposure_pct: Percent
+    """Position plus resting orders in one ticker, at worst price, in % of equity."""
+    max_gross_exposure_pct: Percent
+    """Sum over tickers of the same, in % of equity."""
+    max_strategy_exposure_pct: Percent
+    extended_hours_strategies: tuple[str, ...] = ()
+    """Strategies that may trade outside the regular session."""
+
+
+class LimitsVersion(Wire):
+    """Limits as stored, with who set them and why."""
+
+    version: int
+    limits: Limits
+    author: str
+    reason: str
+    created_at: UtcTime
+
+
+class CheckName(StrEnum):
+    """Risk checks and pre-trade checks, under the names that rejections carry."""
+
+    KILL_SWITCH = "KILL_SWITCH"
+    SIGNAL_EXPIRED = "SIGNAL_EXPIRED"
+    UNKNOWN_OUTCOME = "UNKNOWN_OUTCOME"
+    PROTECTION_UNAVAILABLE = "PROTECTION_UNAVAILABLE"
+    SHORT_SELLING = "SHORT_SELLING"
+    EXTENDED_HOURS = "EXTENDED_HOURS"
+    MARKET_DATA = "MARKET_DATA"
+    ORDER_NOTIONAL = "ORDER_NOTIONAL"
+    ORDER_QUANTITY = "ORDER_QUANTITY"
+    PRICE_COLLAR = "PRICE_COLLAR"
+    TICKER_EXPOSURE = "TICKER_EXPOSURE"
+    STRATEGY_EXPOSURE = "STRATEGY_EXPOSURE"
+    GROSS_EXPOSURE = "GROSS_EXPOSURE"
+    BUYING_POWER = "BUYING_POWER"
+    SELL_MORE_THAN_HELD = "SELL_MORE_THAN_HELD"
+    # Pre-trade.
+    STALENESS = "STALE_APPROVAL"
+    TRADING_HOURS = "MARKET_CLOSED"
+    CLOSING_BELL = "NEAR_CLOSE"
+    STALE_MARKET_DATA = "STALE_MARKET_DATA"
+    PROVIDERS_DISAGREE = "PROVIDERS_DISAGREE"
+    QUOTE_INTEGRITY = "QUOTE_INTEGRITY"
+    SPREAD = "SPREAD_TOO_WIDE"
+
+
+class CheckResult(Wire):
+    """One check with its arithmetic: enough to do it again by hand."""
+
+    name: CheckName
+    passed: bool
+    value: str
+    limit: str
+    formula: str
+    """In words, with the numbers put in."""
+
+
+class Proposal(Wire):
+    """What a signal asks, free of every text a person or a model wrote."""
+
+    signal_id: str
+    strategy: str
+    ticker: str
+    action: Action
+    order_type: OrderType
+    time_in_force: TimeInForce
+    quantity: DecimalText
+    limit_price: DecimalText | None
+    hard_stop_loss: DecimalText | None = None
+    extended_hours: bool = False
+    created_at: UtcTime
+    valid_until: UtcTime
+
+
+class Exposure(Wire):
+    """One ticker's share of the book, for one strategy: what is held and what may still come."""
+
+    ticker: str
+    strategy: str
+    held: DecimalText
+    """Signed shares from executions."""
+    reserved_buy: DecimalText = Decimal(0)
+    """Shares of working buys and unknown outcomes, at full size."""
+    reserved_sell: DecimalText = Decimal(0)
+    reserved_buy_notional: DecimalText = Decimal(0)
+    """US dollars at each order's worst price."""
+    reserved_sell_notional: DecimalText = Decimal(0)
+    mark: DecimalText
+    """US dollars a share that the held quantity is valued at."""
+
+
+class RiskFacts(Wire):
+    """All that a decision is made from, read under the account lock."""
+
+    now: UtcTime
+    """Wall instant of the decision."""
+    market_now: UtcTime
+    """The same instant on the market's clock: quote ages are taken against it."""
+    equity: DecimalText
+    buying_power: DecimalText
+    """As the broker told it, less what was reserved after that snapshot and is not yet at the broker."""
+    quote: Quote
+    exposures: tuple[Exposure, ...]
+    kill_engaged: bool
+    kill_reason: str | None = None
+    unknown_outcomes: tuple[str, ...] = ()
+    """client_order_ids on this ticker whose fate the broker has not told."""
+    limits: Limits
+
+
+class RiskVerdict(Wire):
+    """The pure decision: every check, whether it passed, and what is approved if all did."""
+
+    approved: bool
+    checks: tuple[CheckResult, ...]
+    quantity: DecimalText
+    worst_price: DecimalText
+    """The limit price to send: the signal's own, or for MARKET the collar's edge."""
+    side: Side
+    account_exposure_pct: DecimalText
+
+    @property
+    def reasons(self) -> tuple[CheckName, ...]:
+        return tuple(check.name for check in self.checks if not check.passed)
+
+
+class PreTradeFacts(Wire):
+    """What is true right before the POST."""
+
+    now: UtcTime
+    market_now: UtcTime
+    approved_at: UtcTime
+    extended_hours: bool
+    is_open: bool
+    seconds_to_close: float | None
+    """Market seconds to the bell that counts: regular, or extended where allowed. None while closed."""
+    primary: Quote | None
+    secondary: Quote | None
+    """Asked only when the primary is stale or absent."""
+
+
+class PreTradeVerdict(Wire):
+    passed: bool
+    checks: tuple[CheckResult, ...]
+    user_message: str | None = None
+    """The failure table's message for the first failed check, if it has one."""
+
+    @property
+    def reasons(self) -> tuple[CheckName, ...]:
+        return tuple(check.name for check in self.checks if not check.passed)
+
+
+class AssessmentKind(StrEnum):
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+    NEEDS_QUOTE = "NEEDS_QUOTE"
+    NEEDS_SNAPSHOT = "NEEDS_SNAPSHOT"
+    BEYOND = "BEYOND"
+    """The order is past risk already: go on from its row."""
+
+
+class Assessment(Wire):
+    """What ``assess_risk`` answers. A second call answers the same."""
+
+    kind: AssessmentKind
+    order: OrderView
+    approval_id: UUID | None = None
+    approved_at: UtcTime | None = None
+    expires_at: UtcTime | None = None
+    reasons: tuple[str, ...] = ()
+    user_message: str | None = None

@@ -1,0 +1,99 @@
+"""Every name that outlives a refactoring: queues, workflow ids, activity, signal and topic names, order ids.
+
+Histories, rows and other processes hold these texts. Change none; add new ones.
+"""
+
+import uuid
+from enum import StrEnum
+from typing import Final
+
+
+class Queue(StrEnum):
+    """Temporal task queues. ``TRADING`` is the compact topology: every role on one queue."""
+
+    TRADING = "trading"
+    ORDERS = "orders"
+    RISK = "risk"
+    EXECUTION = "execution"
+    OPERATIONS = "operations"
+    KILL_SWITCH = "kill-switch"
+
+
+NAMESPACE: Final = "trading"
+
+WORKFLOW_ORDER: Final = "order"
+WORKFLOW_KILL_SWITCH: Final = "kill-switch"
+WORKFLOW_TRADE_UPDATES: Final = "trade-updates"
+
+ID_KILL_SWITCH: Final = "kill-switch"
+ID_TRADE_UPDATES: Final = "trade-updates"
+
+SIGNAL_ORDER_UPDATED: Final = "order-updated"
+SIGNAL_KILL: Final = "activate"
+SIGNAL_RELEASE: Final = "release"
+UPDATE_CANCEL_ORDER: Final = "cancel-order"
+UPDATE_RELEASE: Final = "release-kill-switch"
+QUERY_STATUS: Final = "status"
+QUERY_TIMELINE: Final = "timeline"
+
+ACTIVITY_ASSESS_RISK: Final = "assess-risk"
+ACTIVITY_REFRESH_MARKET: Final = "refresh-market"
+ACTIVITY_CHECK_PRE_TRADE: Final = "check-pre-trade"
+ACTIVITY_PLACE_ORDER: Final = "place-order"
+ACTIVITY_RESOLVE_ORDER: Final = "resolve-order"
+ACTIVITY_REFUSE_ORDER: Final = "refuse-order"
+ACTIVITY_READ_ORDER: Final = "read-order"
+ACTIVITY_CANCEL_ORDER: Final = "cancel-order"
+ACTIVITY_SESSION: Final = "read-session"
+ACTIVITY_SETTLE_ORDER: Final = "settle-order"
+ACTIVITY_TRADE_UPDATES: Final = "hold-trade-updates"
+ACTIVITY_KILL_ENGAGE: Final = "engage-kill-switch"
+ACTIVITY_KILL_SWEEP: Final = "sweep-open-orders"
+ACTIVITY_KILL_READ: Final = "read-kill-switch"
+ACTIVITY_KILL_RELEASE: Final = "release-kill-switch"
+ACTIVITY_KILL_NOTE: Final = "note-kill-switch-attempt"
+
+
+class Topic(StrEnum):
+    """Event topics. The first six are the specification's."""
+
+    SIGNAL_CREATED = "trading.signal.created"
+    RISK_APPROVED = "trading.risk.approved"
+    RISK_REJECTED = "trading.risk.rejected"
+    EXECUTION_SUBMITTED = "trading.execution.submitted"
+    EXECUTION_FILL = "trading.execution.fill"
+    KILLSWITCH_ACTIVATED = "system.killswitch.activated"
+    EXECUTION_STATUS = "trading.execution.status"
+    STATE_DRIFT = "system.state_drift"
+
+
+class Leg(StrEnum):
+    """Which order of a signal: the trade itself, its protective stop, or the exit of the protected quantity."""
+
+    ENTRY = "entry"
+    STOP = "stop"
+    EXIT = "exit"
+
+
+CLIENT_ORDER_ID_PREFIX: Final = "ti-"
+
+
+def order_workflow_id(signal_id: str) -> str:
+    """The one workflow id of a signal's order."""
+    return f"order-{signal_id}"
+
+
+def client_order_id(installation: uuid.UUID, account: str, signal_id: str, leg: Leg, generation: int) -> str:
+    """The broker's idempotency key of one order: 35 characters, the same on every try.
+
+    Attempts never enter it. ``generation`` grows only in the transaction that records the proved end of
+    that leg's former order.
+    """
+    name = "\x1f".join((account, signal_id, leg.value, str(generation)))
+    return CLIENT_ORDER_ID_PREFIX + uuid.uuid5(installation, name).hex
+
+
+def event_id(topic: Topic, *parts: object) -> str:
+    """A deterministic event id: the same change never makes two events."""
+    name = "\x1f".join((topic.value, *(str(part) for part in parts)))
+    return "evt_" + uuid.uuid5(uuid.NAMESPACE_OID, name).hex
