@@ -1,6 +1,6 @@
 """What the product asks of a broker. Two ports: whoever holds only a ``BrokerReader`` cannot place an order."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import date, datetime
 from typing import Protocol
 
@@ -73,8 +73,11 @@ class BrokerReader(Protocol):
 class BrokerTrader(BrokerReader, Protocol):
     """A reader that may place. Only the execution worker holds one."""
 
-    async def place_order(self, order: OrderRequest) -> BrokerOrder:
+    async def place_order(self, order: OrderRequest, *, before_send: Callable[[], None]) -> BrokerOrder:
         """POST the order exactly once: no hidden retry, connect 2 s, read 10 s, total 15 s.
+
+        ``before_send`` runs in the sending thread right before the first byte; what it raises is passed on
+        unchanged and nothing is sent. Cancelling the caller does not return before that thread has ended.
 
         Raises:
             NothingSent: no byte left; safe to try again.

@@ -1,0 +1,117 @@
+"""Bring a database to the version this code needs.
+
+Migrations are files in dbmate's format (``-- migrate:up`` / ``-- migrate:down``, ``transaction:false``), so a
+DBA may also run them with dbmate. What this runner adds: one migrator at a time, and a checksum of every
+applied file, so that an edited old migration stops the start instead of passing unseen.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final
+
+import asyncpg
+
+LOCK_KEY: Final = 0x7469_6D69
+"""Advisory lock of the one migrator."""
+
+LOCK_TIMEOUT_SECONDS: Final = 30
+"""How long a migration waits for a table lock before it gives up and leaves the old schema."""
+
+_CREATE = """
+create table if not exists schema_migrations (
+    version text primary key, sha256 text not null, applied_at timestamptz not null default clock_timestamp()
+)"""
+
+
+class MigrationError(Exception):
+    """The database and the migrations of this release do not fit together."""
+
+
+@dataclass(frozen=True)
+class Migration:
+    version: str
+    name: str
+    sha256: str
+    up: str
+    in_transaction: bool
+
+
+def load() -> list[Migration]:
+    """The migrations of this release, oldest first."""
+    found = []
+    for entry in (resources.files("storage") / "migrations").iterdir():
+        if not entry.name.endswith(".sql"):
+            continue
+        found.append(_parse(entry.name, entry.read_text("utf-8")))
+    return sorted(found, key=lambda migration: migration.version)
+
+
+def _parse(name: str, text: str) -> Migration:
+    version, _, _ = name.partition("_")
+    match = re.fullmatch(r"\s*-- migrate:up([^\n]*)\n(.*?)\n-- migrate:down[^\n]*\n.*", text, re.DOTALL)
+    if not match or not version.isdigit():
+        raise MigrationError(f"{name}: needs a number and the sections migrate:up and migrate:down")
+    return Migration(
+        version=version,
+        name=name,
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        up=match.group(2),
+        in_transaction="transaction:false" not in match.group(1),
+    )
+
+
+async def migrate(dsn: str) -> list[str]:
+    """Apply what is missing and return the names applied, oldest first.
+
+    Raises:
+        MigrationError: an applied migration was edited or is unknown to this release. Nothing was changed.
+    """
+    connection = await asyncpg.connect(dsn, timeout=10)
+    try:
+        await connection.execute("select pg_advisory_lock($1)", LOCK_KEY)
+        await connection.execute(_CREATE)
+        pending = _pending(load(), dict(await connection.fetch("select version, sha256 from schema_migrations")))
+        for migration in pending:
+            await _apply(connection, migration)
+        return [migration.name for migration in pending]
+    finally:
+        await connection.close()
+
+
+async def check(dsn: str) -> None:
+    """Raise MigrationError unless the database is exactly at this release's version."""
+    connection = await asyncpg.connect(dsn, timeout=10)
+    try:
+        if await connection.fetchval("select to_regclass('schema_migrations')") is None:
+            raise MigrationError("the database is empty: run `trading migrate`")
+        missing = _pending(load(), dict(await connection.fetch("select version, sha256 from schema_migrations")))
+    finally:
+        await connection.close()
+    if missing:
+        raise MigrationError(f"{missing[0].name} is not applied: run `trading migrate`")
+
+
+def _pending(known: list[Migration], applied: dict[str, str]) -> list[Migration]:
+    by_version = {migration.version: migration for migration in known}
+    for version, sha256 in applied.items():
+        if version not in by_version:
+            raise MigrationError(f"the database is newer than this release (it has migration {version})")
+        if by_version[version].sha256 != sha256:
+            raise MigrationError(
+                f"{by_version[version].name} was changed after it was applied: restore the file, add a new one"
+            )
+    return [migration for migration in known if migration.version not in applied]
+
+
+async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
+    record = "insert into schema_migrations (version, sha256) values ($1, $2)"
+    await connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
+    if not migration.in_transaction:
+        await connection.execute(migration.up)
+        await connection.execute(record, migration.version, migration.sha256)
+        return
+    async with connection.transaction():
+        await connection.execute(migration.up)
+        await connection.execute(record, migration.version, migration.sha256)
