@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from schemas.base import DecimalText, Edge, UtcTime, Wire
-from schemas.market import Quote
+from schemas.market import Provider, Quote
 from schemas.orders import Action, OrderType, OrderView, Side, TimeInForce
 
 Percent = Annotated[DecimalText, Field(gt=0, le=1000)]
@@ -125,7 +125,8 @@ class RiskFacts(Wire):
     equity: DecimalText
     buying_power: DecimalText
     """As the broker told it, less what was reserved after that snapshot and is not yet at the broker."""
-    quote: Quote
+    quote: Quote | None
+    """None where no provider knows the ticker: every check of price then refuses."""
     exposures: tuple[Exposure, ...]
     kill_engaged: bool
     kill_reason: str | None = None
@@ -162,7 +163,11 @@ class PreTradeFacts(Wire):
     """Market seconds to the bell that counts: regular, or extended where allowed. None while closed."""
     primary: Quote | None
     secondary: Quote | None
-    """Asked only when the primary is stale or absent."""
+    """Where there is a second provider: what the order is judged by when the primary is stale."""
+    late_providers: tuple[Provider, ...] = ()
+    """Providers whose feed latency is over its limit: their quotes count as stale."""
+    hours_doubt: str | None = None
+    """Why the trading hours cannot be trusted (broker and calendar differ, no clock): refuses as closed."""
 
 
 class PreTradeVerdict(Wire):

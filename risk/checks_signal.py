@@ -1,0 +1,129 @@
+"""Checks that ask whether this signal may be acted on at all, whatever its size."""
+
+from risk.candidate import Candidate, result
+from risk.clock import age_text, is_too_old
+from risk.constants import QUOTE_AGE_MAX
+from risk.prices import quote_defect
+from schemas.orders import Action, OrderType, TimeInForce
+from schemas.risk import CheckName, CheckResult
+
+
+def kill_switch(order: Candidate) -> CheckResult:
+    """Blocks every new order, closes too."""
+    engaged = order.facts.kill_engaged
+    reason = order.facts.kill_reason or "no reason given"
+    return result(
+        CheckName.KILL_SWITCH,
+        not engaged,
+        "engaged" if engaged else "released",
+        "released",
+        f"kill switch is engaged: {reason}" if engaged else "kill switch is released",
+    )
+
+
+def signal_expired(order: Candidate) -> CheckResult:
+    now, until = order.facts.now, order.proposal.valid_until
+    passed = now <= until
+    return result(
+        CheckName.SIGNAL_EXPIRED,
+        passed,
+        now.isoformat(),
+        until.isoformat(),
+        f"now {now.isoformat()} {'≤' if passed else '>'} valid until {until.isoformat()}",
+    )
+
+
+def unknown_outcome(order: Candidate) -> CheckResult:
+    """No new risk on a ticker while an order on it may or may not stand at the broker.
+
+    A close passes: shares that an unknown sell may take are already counted by SELL_MORE_THAN_HELD.
+    """
+    pending = order.facts.unknown_outcomes
+    count = str(len(pending))
+    if order.reduces:
+        return result(
+            CheckName.UNKNOWN_OUTCOME, True, count, "0", "not applied to a close: it adds no new risk"
+        )
+    return result(
+        CheckName.UNKNOWN_OUTCOME,
+        not pending,
+        count,
+        "0",
+        f"{count} orders on {order.proposal.ticker} whose fate the broker has not told"
+        + (f": {', '.join(pending)}" if pending else ""),
+    )
+
+
+def protection_unavailable(order: Candidate) -> CheckResult:
+    """A stop that nobody would place is refused, never dropped."""
+    stop = order.proposal.hard_stop_loss
+    return result(
+        CheckName.PROTECTION_UNAVAILABLE,
+        stop is None,
+        "none" if stop is None else str(stop),
+        "none",
+        "no hard stop loss asked for"
+        if stop is None
+        else f"hard stop loss at {stop} asked for, and no protective stop can be placed yet",
+    )
+
+
+def short_selling(order: Candidate) -> CheckResult:
+    """Long only."""
+    action = order.proposal.action
+    return result(
+        CheckName.SHORT_SELLING,
+        action not in (Action.SELL_TO_OPEN, Action.BUY_TO_CLOSE),
+        action.value,
+        f"{Action.BUY_TO_OPEN.value} or {Action.SELL_TO_CLOSE.value}",
+        f"action {action.value}; short positions are neither opened nor closed here",
+    )
+
+
+def extended_hours(order: Candidate) -> CheckResult:
+    """Outside the regular session: only listed strategies, only whole-share LIMIT DAY (Alpaca's rule)."""
+    proposal, allowed = order.proposal, order.facts.limits.extended_hours_strategies
+    if not proposal.extended_hours:
+        return result(CheckName.EXTENDED_HOURS, True, "no", "regular hours", "extended hours not asked for")
+    faults = [
+        text
+        for wrong, text in (
+            (proposal.strategy not in allowed, f"strategy {proposal.strategy} is not listed for it"),
+            (proposal.order_type is not OrderType.LIMIT, f"order type {proposal.order_type.value} ≠ LIMIT"),
+            (proposal.time_in_force is not TimeInForce.DAY, f"{proposal.time_in_force.value} ≠ DAY"),
+            (proposal.quantity != proposal.quantity.to_integral_value(), "not whole shares"),
+        )
+        if wrong
+    ]
+    return result(
+        CheckName.EXTENDED_HOURS,
+        not faults,
+        "yes",
+        f"whole-share LIMIT DAY of {', '.join(allowed) or 'no strategy'}",
+        "extended hours: " + ("; ".join(faults) or "allowed"),
+    )
+
+
+def market_data(order: Candidate) -> CheckResult:
+    """The quote of this very ticker with both sides, positive and not crossed."""
+    quote, ticker = order.facts.quote, order.proposal.ticker
+    defect = quote_defect(quote)
+    if quote is not None and quote.ticker != ticker:
+        defect = f"the quote is of {quote.ticker}"
+    value = "none" if quote is None else f"{quote.bid} × {quote.ask}"
+    return result(
+        CheckName.MARKET_DATA, defect is None, value, "0 < bid ≤ ask", f"{ticker}: {defect or 'bid ≤ ask'}"
+    )
+
+
+def stale_market_data(order: Candidate) -> CheckResult:
+    """A collar means something against a live quote only."""
+    quote, now = order.facts.quote, order.facts.market_now
+    limit = f"≤ {QUOTE_AGE_MAX.total_seconds():g} s"
+    if quote is None:
+        return result(CheckName.STALE_MARKET_DATA, False, "no quote", limit, "no quote")
+    passed = not is_too_old(quote.quoted_at, now, QUOTE_AGE_MAX)
+    return result(
+        CheckName.STALE_MARKET_DATA, passed, age_text(quote.quoted_at, now), limit,
+        f"market time {now.isoformat()} − quoted at {quote.quoted_at.isoformat()}",
+    )  # fmt: skip

@@ -1,0 +1,33 @@
+"""The fixed sizes of risk and pre-trade checks. Limits that a person may change are ``schemas.risk.Limits``.
+
+The first five are the specification's (sections C and H) and are not settings.
+"""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Final
+
+APPROVAL_AGE_MAX: Final = timedelta(minutes=5)
+"""An approval of exactly this age still passes."""
+
+CLOSING_WINDOW_SECONDS: Final = 15 * 60
+"""Market seconds before the bell in which nothing new is sent; exactly this many refuses."""
+
+QUOTE_AGE_MAX: Final = timedelta(seconds=15)
+"""On the market's clock. A quote of exactly this age still passes."""
+
+SPREAD_MAX_PCT: Final = Decimal("2.000")
+"""In % of the mid, for the spread and for the distance between two providers' mids. Exactly this passes."""
+
+CLOCK_SKEW_MAX: Final = timedelta(seconds=2)
+"""How far an approval or a quote may lie in the future: the broker's and our hosts' clocks may run ahead
+of ours, but a host more than 2 s off does not start."""
+
+TICK_THRESHOLD: Final = Decimal("1")
+"""US dollars. Reg NMS Rule 612: at or above it prices move in cents, below it in 1/100 cent."""
+
+TICK_AT_OR_ABOVE: Final = Decimal("0.01")
+TICK_BELOW: Final = Decimal("0.0001")
+
+EXPOSURE_PCT_DISPLAY_MAX: Final = Decimal("1000000")
+"""What an exposure in % of equity is shown as when equity is zero or less, or the number is larger."""

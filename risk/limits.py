@@ -1,0 +1,63 @@
+"""The risk decision: every check, on facts read under the account lock, with exact arithmetic."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Final
+
+from risk import checks_exposure, checks_signal, checks_size
+from risk.arithmetic import HUNDREDTH, exact, percent_of
+from risk.candidate import Candidate, candidate
+from risk.constants import EXPOSURE_PCT_DISPLAY_MAX
+from risk.exposure import gross_exposure
+from schemas.risk import CheckResult, Proposal, RiskFacts, RiskVerdict
+
+CHECKS: Final[tuple[Callable[[Candidate], CheckResult], ...]] = (
+    checks_signal.kill_switch,
+    checks_signal.signal_expired,
+    checks_signal.unknown_outcome,
+    checks_signal.protection_unavailable,
+    checks_signal.short_selling,
+    checks_signal.extended_hours,
+    checks_signal.market_data,
+    checks_signal.stale_market_data,
+    checks_size.order_notional,
+    checks_size.order_quantity,
+    checks_size.price_collar,
+    checks_exposure.ticker,
+    checks_exposure.strategy,
+    checks_exposure.gross,
+    checks_size.buying_power,
+    checks_size.sell_more_than_held,
+)
+"""In the order in which reasons are told. All of them run, always."""
+
+
+def assess(proposal: Proposal, facts: RiskFacts) -> RiskVerdict:
+    """Decide on a proposal. Pure: the same facts give the same verdict.
+
+    A number exactly at its limit passes. A close (SELL_TO_CLOSE) is not refused by limits it can only
+    improve: order notional, exposures, buying power, unknown outcomes.
+
+    Raises:
+        InexactNumberError: a stored number is too long to compute with exactly.
+    """
+    with exact():
+        order = candidate(proposal, facts)
+        checks = tuple(check(order) for check in CHECKS)
+        return RiskVerdict(
+            approved=all(check.passed for check in checks),
+            checks=checks,
+            quantity=proposal.quantity,
+            worst_price=order.worst_price or Decimal(0),
+            side=proposal.action.side,
+            account_exposure_pct=_exposure_pct(order),
+        )
+
+
+def _exposure_pct(order: Candidate) -> Decimal:
+    """Gross exposure with this order in % of equity, to two places, for display only."""
+    equity = order.facts.equity
+    exposure = gross_exposure(order.facts.exposures, order.proposal.ticker, order.buys, order.sells)
+    if equity <= 0 or exposure > equity * EXPOSURE_PCT_DISPLAY_MAX * HUNDREDTH:
+        return EXPOSURE_PCT_DISPLAY_MAX
+    return percent_of(exposure, equity, Decimal("0.01"))
