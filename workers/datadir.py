@@ -1,0 +1,183 @@
+"""Where one installation keeps what it must not lose, and who may use the folder now."""
+
+import fcntl
+import json
+import os
+import random
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT_LOCATION = Path("/var/lib/trading-interface")
+USER_LOCATION = Path("~/.local/share/trading-interface")
+TEMPORARY_PREFIX = "trading-interface-"
+PRIVATE_FOLDER_MODE = 0o700
+# As root, PostgreSQL runs as nobody and must be able to pass through to its own folder, not to list ours.
+PASSABLE_FOLDER_MODE = 0o711
+PRIVATE_FILE_MODE = 0o600
+# Below the kernel's range for outgoing connections (net.ipv4.ip_local_port_range, from 32768 on Linux and
+# 49152 elsewhere), so that none of those takes a port between its choice and its use.
+FIRST_PORT, LAST_PORT = 20_000, 32_000
+PORT_ATTEMPTS_MAX = 200
+
+
+class DataDirError(Exception):
+    """The data folder cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataDir:
+    """The folder of one installation; every path in it is named here and nowhere else."""
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> "DataDir":
+        """``$TRADING_DATA_DIR``, else /var/lib/trading-interface as root and ~/.local/share/... otherwise."""
+        chosen = os.environ.get("TRADING_DATA_DIR", "")
+        if chosen:
+            return cls(Path(chosen).expanduser().absolute())
+        return cls(ROOT_LOCATION if os.geteuid() == 0 else USER_LOCATION.expanduser())
+
+    @property
+    def addresses_file(self) -> Path:
+        """JSON object of the running installation's addresses; mode 0600."""
+        return self.root / "run" / "addresses.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked by the one process that runs this installation; holds its process id."""
+        return self.root / "run" / "lock"
+
+    @property
+    def keys(self) -> Path:
+        """Key files, mode 0700."""
+        return self.root / "keys"
+
+    @property
+    def postgres(self) -> Path:
+        """PostgreSQL's folder: its cluster, password file and socket."""
+        return self.root / "postgres"
+
+    @property
+    def temporal_db(self) -> Path:
+        """The embedded Temporal server's SQLite file."""
+        return self.root / "temporal" / "temporal.db"
+
+    @property
+    def exchange_ledger(self) -> Path:
+        """The paper exchange's journal, JSON lines."""
+        return self.root / "exchange" / "ledger.jsonl"
+
+    @property
+    def logs(self) -> Path:
+        """One log file for each child process."""
+        return self.root / "logs"
+
+    def log(self, name: str) -> Path:
+        """Return the log file of the child process of that name."""
+        return self.logs / f"{name}.log"
+
+    def prepare(self) -> None:
+        """Create the folders, each with its mode; nothing already there is lost.
+
+        Raises:
+            DataDirError: the place cannot be made or written, or nobody could not pass through it (as root).
+        """
+        mode = PASSABLE_FOLDER_MODE if os.geteuid() == 0 else PRIVATE_FOLDER_MODE
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.chmod(mode)
+            private = (self.keys, self.logs, self.addresses_file.parent)
+            for folder in (*private, self.temporal_db.parent, self.exchange_ledger.parent):
+                folder.mkdir(exist_ok=True)
+                folder.chmod(PRIVATE_FOLDER_MODE)
+        except OSError as error:
+            raise DataDirError(
+                f"cannot use the data folder {self.root}: {error.strerror}; choose another with --data-dir"
+            ) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; the lock ends with the process, however that ends.
+
+        Raises:
+            DataDirError: another process runs this installation.
+        """
+        self.lock_file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT, PRIVATE_FILE_MODE)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+                raise DataDirError(
+                    f"{self.root} is in use by process {holder}; stop that one, or choose another --data-dir"
+                ) from None
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def write_addresses(self, addresses: Mapping[str, Any]) -> None:
+        """Replace the addresses file in one step, so that no reader sees half of it."""
+        self.addresses_file.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self.addresses_file.with_suffix(".new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE_MODE)
+        with os.fdopen(descriptor, "w") as out:
+            json.dump(addresses, out, indent=2)
+            out.write("\n")
+        fresh.replace(self.addresses_file)
+
+    def read_addresses(self) -> dict[str, Any]:
+        """Return the running installation's addresses.
+
+        Raises:
+            DataDirError: nothing runs in this folder.
+        """
+        try:
+            found = json.loads(self.addresses_file.read_text())
+        except FileNotFoundError:
+            raise DataDirError(f"nothing runs in {self.root}; start it with: trading up") from None
+        except (OSError, ValueError) as error:
+            raise DataDirError(f"cannot read {self.addresses_file}: {error}") from error
+        if not isinstance(found, dict):
+            raise DataDirError(f"{self.addresses_file} holds no JSON object; remove it and start again")
+        return found
+
+    def remove_addresses(self) -> None:
+        """Say that nothing runs here any more."""
+        with suppress(FileNotFoundError):
+            self.addresses_file.unlink()
+
+
+@contextmanager
+def temporary_data_dir() -> Iterator[DataDir]:
+    """Give a prepared data folder that is deleted at the end."""
+    root = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
+    try:
+        data_dir = DataDir(root)
+        data_dir.prepare()
+        yield data_dir
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def free_port() -> int:
+    """Choose a TCP port of 127.0.0.1 that nothing uses now.
+
+    Raises:
+        DataDirError: none found in 200 attempts.
+    """
+    for _ in range(PORT_ATTEMPTS_MAX):
+        port = random.randrange(FIRST_PORT, LAST_PORT)  # noqa: S311
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise DataDirError(f"no free port between {FIRST_PORT} and {LAST_PORT} on 127.0.0.1")
