@@ -72,7 +72,7 @@ async def migrate(dsn: str) -> list[str]:
     try:
         await connection.execute("select pg_advisory_lock($1)", LOCK_KEY)
         await connection.execute(_CREATE)
-        pending = _pending(load(), dict(await connection.fetch("select version, sha256 from schema_migrations")))
+        pending = _pending(load(), await _applied(connection))
         for migration in pending:
             await _apply(connection, migration)
         return [migration.name for migration in pending]
@@ -86,11 +86,16 @@ async def check(dsn: str) -> None:
     try:
         if await connection.fetchval("select to_regclass('schema_migrations')") is None:
             raise MigrationError("the database is empty: run `trading migrate`")
-        missing = _pending(load(), dict(await connection.fetch("select version, sha256 from schema_migrations")))
+        missing = _pending(load(), await _applied(connection))
     finally:
         await connection.close()
     if missing:
         raise MigrationError(f"{missing[0].name} is not applied: run `trading migrate`")
+
+
+async def _applied(connection: asyncpg.Connection) -> dict[str, str]:
+    rows = await connection.fetch("select version, sha256 from schema_migrations")
+    return {row["version"]: row["sha256"] for row in rows}
 
 
 def _pending(known: list[Migration], applied: dict[str, str]) -> list[Migration]:

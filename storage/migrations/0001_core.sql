@@ -124,7 +124,8 @@ create table orders (
     pre_trade_at timestamptz,
     post_count integer not null default 0 check (post_count between 0 and 3),
     post_open boolean not null default false,
-    first_post_at timestamptz,
+    first_post_at timestamptz, -- on the market's clock
+    acknowledged_at timestamptz,
     posting_deadline timestamptz,
     absent_lookups integer not null default 0,
     absent_since timestamptz,
@@ -212,6 +213,7 @@ create table executions (
     check (execution_id is not null or activity_id is not null)
 );
 create index executions_order on executions (internal_order_id);
+create index executions_recorded on executions (recorded_at);
 
 -- Shares and cash per ticker and strategy: the sum of executions, kept in their transactions.
 create table positions (

@@ -1,0 +1,119 @@
+"""Event payloads, one class per topic. The first six carry the specification's fields."""
+
+from typing import Literal
+
+from schemas.base import DecimalText, UtcTime, Wire
+from schemas.wire import Topic
+
+
+class Event(Wire):
+    """What every event says of itself."""
+
+    event_id: str
+    timestamp: UtcTime
+
+
+class SignalCreated(Event):
+    signal_id: str
+    strategy: str
+    ticker: str
+    action: str
+    order_type: str
+    quantity: DecimalText
+    limit_price: DecimalText | None
+    hard_stop_loss: DecimalText | None
+    valid_until: UtcTime
+
+
+class RiskMetrics(Wire):
+    account_exposure_pct: DecimalText
+    strategy: str
+
+
+class RiskApproved(Event):
+    signal_id: str
+    ticker: str
+    action: str
+    approved_quantity: DecimalText
+    approved_limit_price: DecimalText
+    hard_stop_loss: DecimalText | None = None
+    risk_metrics: RiskMetrics
+    approval_id: str | None = None
+    expires_at: UtcTime | None = None
+    kill_epoch: int | None = None
+    limits_version: int | None = None
+
+
+class RiskRejected(Event):
+    signal_id: str
+    ticker: str
+    action: str
+    reasons: tuple[str, ...]
+    user_message: str | None = None
+    risk_metrics: RiskMetrics
+
+
+class ExecutionSubmitted(Event):
+    signal_id: str
+    internal_order_id: str
+    client_order_id: str
+    broker_order_id: str
+    ticker: str
+    action: str
+    quantity: DecimalText
+    limit_price: DecimalText
+    status: str
+
+
+class ExecutionFill(Event):
+    internal_order_id: str
+    broker_order_id: str
+    ticker: str
+    fill_price: DecimalText
+    filled_quantity: DecimalText
+    """Of this execution."""
+    status: str
+    signal_id: str | None = None
+    execution_id: str | None = None
+    cumulative_quantity: DecimalText | None = None
+
+
+class ExecutionStatus(Event):
+    signal_id: str
+    internal_order_id: str
+    client_order_id: str | None
+    broker_order_id: str | None
+    ticker: str
+    status: str
+    flags: tuple[str, ...] = ()
+    filled_quantity: DecimalText
+    average_price: DecimalText | None
+    reason: str | None = None
+    user_message: str | None = None
+    row_version: int
+
+
+class KillSwitchActivated(Event):
+    event_id: str = ""
+    reason: str
+    triggered_by: str
+    action_taken: Literal[
+        "NEW_ORDERS_BLOCKED_CANCELS_REQUESTED",
+        "ALL_OPEN_ORDERS_CANCELED",
+        "CANCELS_NOT_ALL_CONFIRMED",
+    ]
+    epoch: int = 0
+    scope: str = "all"
+    orders: dict[str, str] = {}
+    """client_order_id (or broker id of a foreign order) → cancelled, filled, pending or unknown."""
+
+
+PAYLOADS: dict[Topic, type[Event]] = {
+    Topic.SIGNAL_CREATED: SignalCreated,
+    Topic.RISK_APPROVED: RiskApproved,
+    Topic.RISK_REJECTED: RiskRejected,
+    Topic.EXECUTION_SUBMITTED: ExecutionSubmitted,
+    Topic.EXECUTION_FILL: ExecutionFill,
+    Topic.EXECUTION_STATUS: ExecutionStatus,
+    Topic.KILLSWITCH_ACTIVATED: KillSwitchActivated,
+}

@@ -1,0 +1,82 @@
+"""The kill switch: its row, its commands, the signed grant that releases it."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from schemas.base import UtcTime, Wire
+
+
+class KillScope(StrEnum):
+    ALL = "all"
+    RISK_ADDING = "risk_adding"
+    """Keeps protective stops."""
+
+
+class OrderFate(StrEnum):
+    """What a sweep found out about one order."""
+
+    CANCELED = "cancelled"
+    FILLED = "filled"
+    PENDING = "pending"
+    UNKNOWN = "unknown"
+
+
+class KillCommand(Wire):
+    """One activation. Whatever arrived is an activation; what was missing got these defaults."""
+
+    reason: str = "no reason given"
+    triggered_by: str = "raw signal"
+    scope: KillScope = KillScope.ALL
+    misspelt_name: str | None = None
+    """The signal's name where it was not ``activate``."""
+
+
+class KillState(Wire):
+    """The switch as it stands."""
+
+    engaged: bool
+    epoch: int
+    """Grows at each activation and each release."""
+    scope: KillScope = KillScope.ALL
+    reason: str | None = None
+    triggered_by: str | None = None
+    changed_at: UtcTime | None = None
+    swept_at: UtcTime | None = None
+    sweep_confirmed: bool = True
+    """The broker has confirmed the end of every order the sweep had to cancel."""
+    fates: dict[str, OrderFate] = {}
+    waiting_for: tuple[str, ...] = ()
+    """client_order_ids of POSTs still unanswered."""
+
+
+class KillOrder(Wire):
+    """Input of the activities: one activation at one instant."""
+
+    command: KillCommand
+    request_id: str
+    """Makes a repeated activity the same activation."""
+
+
+class ReleaseGrant(Wire):
+    """A person's signed word that trading may go on. Ed25519 over the canonical JSON without ``signature``."""
+
+    account: str
+    epoch: int
+    """The epoch of the activation it releases: a later activation makes it void."""
+    nonce: Annotated[str, Field(min_length=16, max_length=64)]
+    expires_at: UtcTime
+    person: Annotated[str, Field(min_length=1, max_length=100)]
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    unknown_orders: tuple[str, ...] = ()
+    """client_order_ids whose outcome is unknown and that this person accepts as such."""
+    key_id: str
+    signature: str
+    """Hex."""
+
+
+class ReleaseAnswer(Wire):
+    released: bool
+    message: str
+    state: KillState

@@ -1,0 +1,107 @@
+"""Connections to PostgreSQL, and the errors that every statement shares."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, Self, TypeAlias, TypeVar
+
+import asyncpg
+
+POOL_MIN: Final = 2
+POOL_MAX: Final = 12
+FENCE_CONNECTIONS_MAX: Final = 8
+"""One per placement slot: a try keeps its connection from fence to answer."""
+CONNECT_TIMEOUT_SECONDS: Final = 10
+ACQUIRE_TIMEOUT_SECONDS: Final = 10
+STATEMENT_TIMEOUT_SECONDS: Final = 15
+LOCK_TIMEOUT_SECONDS: Final = 10
+TRANSACTION_TRIES_MAX: Final = 5
+RETRY_PAUSE_SECONDS: Final = 0.02
+
+_T = TypeVar("_T")
+
+Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
+
+_SETTINGS: Final = {
+    "application_name": "trading-interface",
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+    "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+
+
+class DatabaseUnavailable(Exception):
+    """PostgreSQL does not answer. Nothing was changed that is not committed; try again."""
+
+
+class Database:
+    """The pools of one process. Build it in a worker's main and hand it to what needs it."""
+
+    def __init__(self, pool: "asyncpg.Pool[Any]", fences: "asyncpg.Pool[Any] | None") -> None:
+        self._pool = pool
+        self._fences = fences
+
+    @classmethod
+    async def connect(cls, dsn: str, *, fences: bool = False) -> Self:
+        """Open the pools; ``fences`` also those of the placement slots.
+
+        Raises:
+            DatabaseUnavailable: no connection within ``CONNECT_TIMEOUT_SECONDS``.
+        """
+        try:
+            pool = await _pool(dsn, POOL_MIN, POOL_MAX)
+            fence_pool = await _pool(dsn, 1, FENCE_CONNECTIONS_MAX) if fences else None
+        except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+            raise DatabaseUnavailable(f"PostgreSQL does not answer: {error}") from error
+        return cls(pool, fence_pool)
+
+    async def close(self) -> None:
+        for pool in (self._pool, self._fences):
+            if pool is not None:
+                await asyncio.wait_for(pool.close(), timeout=CONNECT_TIMEOUT_SECONDS)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A pooled connection, outside any transaction."""
+        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def fence_connection(self) -> AsyncIterator[Connection]:
+        """The one connection of a placement try: lock, rows and answer all go through it."""
+        if self._fences is None:
+            raise RuntimeError("this process was not given placement connections")
+        async with self._fences.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def run(self, work: Callable[[Connection], Awaitable[_T]]) -> _T:
+        """Run ``work`` in a transaction, again from the start where PostgreSQL chose it as a victim.
+
+        40001 and 40P01 (serialization failure, deadlock) are tried ``TRANSACTION_TRIES_MAX`` times in all.
+        """
+        for attempt in range(1, TRANSACTION_TRIES_MAX + 1):
+            try:
+                async with self.transaction() as connection:
+                    return await work(connection)
+            except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
+                if attempt == TRANSACTION_TRIES_MAX:
+                    raise
+                await asyncio.sleep(RETRY_PAUSE_SECONDS * attempt)
+        raise AssertionError("unreachable")
+
+
+async def _pool(dsn: str, least: int, most: int) -> "asyncpg.Pool[Any]":
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=least,
+        max_size=most,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        command_timeout=STATEMENT_TIMEOUT_SECONDS,
+        server_settings=dict(_SETTINGS),
+    )

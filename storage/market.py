@@ -1,0 +1,108 @@
+"""Quotes, the account snapshot, the market's clock and positions, as rows that risk may read."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from schemas.base import DecimalText, UtcTime, Wire
+from schemas.broker import Account, BrokerClock
+from schemas.market import Provider, Quote
+from storage.database import Connection
+from storage.statements import load
+
+_SQL: Final = load("market")
+
+WATCHED_TICKERS_MAX: Final = 1000
+
+
+class PositionRow(Wire):
+    """Shares held by one strategy in one ticker: the sum of its executions."""
+
+    ticker: str
+    strategy: str
+    quantity: DecimalText
+    cash: DecimalText
+    """US dollars that the executions brought (sells) less what they cost (buys)."""
+    updated_at: UtcTime
+
+
+class AccountRow(Wire):
+    """The last account snapshot."""
+
+    equity: DecimalText | None
+    last_equity: DecimalText | None
+    cash: DecimalText | None
+    buying_power: DecimalText | None
+    taken_at: UtcTime | None
+
+
+class ClockRow(Wire):
+    """One bracketed reading of the broker's clock."""
+
+    read_at: UtcTime
+    broker_at: UtcTime
+    speed: float
+    is_open: bool
+    next_open: UtcTime
+    next_close: UtcTime
+
+
+async def save_quotes(connection: Connection, quotes: Sequence[Quote]) -> None:
+    """Keep the newest quote of each ticker and provider; an older one changes nothing."""
+    await connection.executemany(
+        _SQL["save_quote"],
+        [
+            (
+                quote.ticker, quote.provider.value, quote.bid, quote.ask, quote.bid_size, quote.ask_size,
+                quote.quoted_at, quote.received_at,
+            )
+            for quote in quotes
+        ],
+    )  # fmt: skip
+
+
+async def read_quote(connection: Connection, ticker: str, provider: Provider) -> Quote | None:
+    """The newest quote stored."""
+    row = await connection.fetchrow(_SQL["read_quote"], ticker, provider.value)
+    return Quote.model_validate(dict(row)) if row else None
+
+
+async def save_account(connection: Connection, account: Account, *, taken_at: datetime) -> None:
+    """Keep the newest snapshot. ``taken_at`` is when it was asked for, on our wall clock."""
+    await connection.execute(
+        _SQL["save_account"], account.equity, account.last_equity, account.cash, account.buying_power,
+        taken_at, account.model_dump_json(exclude={"account_number"}),
+    )  # fmt: skip
+
+
+async def read_account(connection: Connection) -> AccountRow:
+    """The last snapshot; all None before the first."""
+    row = await connection.fetchrow(_SQL["read_account"])
+    assert row is not None, "account always has its one row"
+    return AccountRow.model_validate(dict(row))
+
+
+async def save_clock(connection: Connection, clock: BrokerClock, *, read_at: datetime, speed: float) -> None:
+    """Keep the newest reading of the broker's clock. ``read_at`` is the middle of its bracket."""
+    await connection.execute(
+        _SQL["save_clock"], read_at, clock.timestamp, speed, clock.is_open, clock.next_open, clock.next_close
+    )
+
+
+async def read_clock(connection: Connection) -> ClockRow | None:
+    """The newest reading of the broker's clock."""
+    row = await connection.fetchrow(_SQL["read_clock"])
+    return ClockRow.model_validate(dict(row)) if row else None
+
+
+async def list_positions(connection: Connection) -> list[PositionRow]:
+    """Every position that is not flat, by ticker and strategy."""
+    return [PositionRow.model_validate(dict(row)) for row in await connection.fetch(_SQL["list_positions"])]
+
+
+async def watched_tickers(connection: Connection, *, signals_since: datetime) -> list[str]:
+    """Tickers whose quotes are worth keeping: open orders, positions and recent signals."""
+    rows = await connection.fetch(_SQL["watched_tickers"], signals_since, WATCHED_TICKERS_MAX)
+    return [row["ticker"] for row in rows]
+
+

@@ -1,0 +1,246 @@
+"""Order rows: read, lock, and change together with their executions, position, event and audit rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from schemas.base import DecimalText, UtcTime
+from schemas.orders import Fill, OrderRequest, OrderState, OrderView, Side
+from schemas.wire import Leg
+from storage.database import Connection
+from storage.statements import load
+
+_SQL: Final = load("orders")
+
+LIST_MAX: Final = 500
+
+
+class OrderNotFound(Exception):
+    """No order row has this id."""
+
+
+class StoredOrder(OrderView):
+    """The whole order row: the view that people and workflows get, and what placement keeps beside it."""
+
+    extended_hours: bool = False
+    request: OrderRequest | None = None
+    broker_filled_quantity: DecimalText
+    replaced_by: str | None = None
+    pre_trade_at: UtcTime | None = None
+    post_open: bool
+    """A POST was started and its answer is not yet stored."""
+    first_post_at: UtcTime | None = None
+    """On the market's clock."""
+    posting_deadline: UtcTime | None = None
+    """On the database's clock: after it, the last POST can no longer leave."""
+    absent_lookups: int
+    absent_since: UtcTime | None = None
+    absent_proved_posts: int
+    """How many POSTs are proved not to stand at the broker; equal to ``post_count`` means none does."""
+    cancel_requested_by: str | None = None
+
+    @property
+    def view(self) -> OrderView:
+        return OrderView.model_validate(self.model_dump(include=set(OrderView.model_fields)))
+
+    @property
+    def may_stand_at_broker(self) -> bool:
+        """Some POST of this order is not proved absent."""
+        return self.post_count > self.absent_proved_posts
+
+
+def stored_order(row: asyncpg.Record) -> StoredOrder:
+    """Build the model from one row of ``orders``."""
+    values = dict(row)
+    request = values.pop("request")
+    return StoredOrder.model_validate(
+        {
+            **values,
+            "request": OrderRequest.model_validate_json(request) if request else None,
+            "settled": values["settled_at"] is not None,
+        }
+    )
+
+
+@dataclass
+class LockedOrder:
+    """An order whose row is locked until the transaction ends, with the state ``lifecycle.apply`` works on."""
+
+    connection: Connection
+    order: StoredOrder
+    state: OrderState
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return (self.order.signal_id, self.order.leg.value, self.order.generation)
+
+
+async def read_order(connection: Connection, signal_id: str, leg: Leg = Leg.ENTRY) -> StoredOrder:
+    """The newest generation of one leg.
+
+    Raises:
+        OrderNotFound: no such row.
+    """
+    row = await connection.fetchrow(_SQL["read_order"], signal_id, leg.value)
+    if row is None:
+        raise OrderNotFound(signal_id)
+    return stored_order(row)
+
+
+async def lock_order(connection: Connection, signal_id: str, leg: Leg = Leg.ENTRY) -> LockedOrder:
+    """Lock the row (a statement of its own), then read the executions it guards.
+
+    Raises:
+        OrderNotFound: no such row.
+    """
+    row = await connection.fetchrow(_SQL["lock_order"], signal_id, leg.value)
+    if row is None:
+        raise OrderNotFound(signal_id)
+    order = stored_order(row)
+    fills = await connection.fetch(_SQL["order_fills"], order.internal_order_id) if order.post_count else []
+    return LockedOrder(connection, order, _state(order, fills))
+
+
+def _state(order: StoredOrder, fills: Sequence[asyncpg.Record]) -> OrderState:
+    return OrderState(
+        status=order.status,
+        quantity=order.quantity,
+        flags=frozenset(order.flags),
+        broker_order_id=order.broker_order_id,
+        raw_status=order.raw_status,
+        fills=tuple(Fill.model_validate(dict(fill)) for fill in fills),
+        broker_filled_quantity=order.broker_filled_quantity,
+        reason=order.reason,
+        replaced_by=order.replaced_by,
+    )
+
+
+async def find_order(connection: Connection, broker_order_id: str, client_order_id: str) -> tuple[str, Leg] | None:
+    """Which of our orders the broker speaks of; None for a foreign one."""
+    row = await connection.fetchrow(_SQL["find_by_broker_id"], broker_order_id, client_order_id)
+    return (row["signal_id"], Leg(row["leg"])) if row else None
+
+
+async def find_by_any_id(connection: Connection, some_id: str) -> tuple[str, Leg] | None:
+    """Find an order by signal id, client order id, broker order id or internal order id."""
+    row = await connection.fetchrow(_SQL["find_by_any_id"], some_id)
+    return (row["signal_id"], Leg(row["leg"])) if row else None
+
+
+async def list_orders(
+    connection: Connection,
+    *,
+    status: str | None = None,
+    ticker: str | None = None,
+    strategy: str | None = None,
+    open_only: bool = False,
+    limit: int = LIST_MAX,
+) -> list[StoredOrder]:
+    """Orders, newest first."""
+    rows = await connection.fetch(
+        _SQL["list_orders"], status, ticker, strategy, open_only, min(limit, LIST_MAX)
+    )
+    return [stored_order(row) for row in rows]
+
+
+async def unsettled(connection: Connection, *, created_before: datetime, limit: int) -> list[str]:
+    """Signals whose order has not reached its settled end: each must have a running workflow."""
+    rows = await connection.fetch(_SQL["unsettled"], created_before, limit)
+    return [row["signal_id"] for row in rows]
+
+
+async def unsignalled(connection: Connection, *, changed_before: datetime, limit: int) -> list[StoredOrder]:
+    """Orders whose newest version their workflow may not have heard of."""
+    return [stored_order(row) for row in await connection.fetch(_SQL["unsignalled"], changed_before, limit)]
+
+
+async def mark_signalled(connection: Connection, internal_order_id: UUID, row_version: int) -> None:
+    """Note that the workflow holds at least this version."""
+    await connection.execute(_SQL["mark_signalled"], internal_order_id, row_version)
+
+
+async def open_at_broker(connection: Connection, *, limit: int) -> list[tuple[str, Leg, str]]:
+    """(signal id, leg, broker order id) of every unsettled order that the broker has acknowledged."""
+    rows = await connection.fetch(_SQL["open_at_broker"], limit)
+    return [(row["signal_id"], Leg(row["leg"]), row["broker_order_id"]) for row in rows]
+
+
+async def write_executions(locked: LockedOrder, new: OrderState, now: datetime) -> list[Fill]:
+    """Store what ``new.fills`` has over the stored ones, move the position, return the executions added."""
+    added = list(new.fills[len(locked.state.fills) :])
+    order = locked.order
+    for old, fill in zip(locked.state.fills, new.fills, strict=False):
+        if old != fill:
+            await locked.connection.execute(
+                _SQL["update_execution"], order.internal_order_id, fill.execution_id, fill.activity_id,
+                fill.quantity, fill.price, fill.cumulative_quantity, fill.busted,
+            )  # fmt: skip
+    for fill in added:
+        await locked.connection.execute(
+            _SQL["insert_execution"], order.internal_order_id, fill.execution_id, fill.activity_id,
+            fill.broker_order_id, order.strategy, fill.ticker, fill.side.value, fill.quantity, fill.price,
+            fill.cumulative_quantity, fill.executed_at, now, fill.busted,
+        )  # fmt: skip
+    shares = _signed(new.fills, "shares") - _signed(locked.state.fills, "shares")
+    cash = _signed(new.fills, "cash") - _signed(locked.state.fills, "cash")
+    if shares or cash:
+        await locked.connection.execute(
+            _SQL["add_to_position"], order.ticker, order.strategy, shares, cash, now
+        )
+    return added
+
+
+def _signed(fills: Sequence[Fill], what: str) -> Decimal:
+    total = Decimal(0)
+    for fill in fills:
+        if fill.busted:
+            continue
+        sign = 1 if fill.side is Side.BUY else -1
+        total += sign * fill.quantity if what == "shares" else -sign * fill.quantity * fill.price
+    return total
+
+
+async def write_state(
+    locked: LockedOrder, new: OrderState, now: datetime, *, user_message: str | None, answered: bool
+) -> StoredOrder:
+    """Write the row and what is left of its reservation. ``answered`` closes the open POST."""
+    connection = locked.connection
+    # Once final, only executions that the broker counts and we do not hold yet still need room.
+    expected = new.broker_filled_quantity if new.status.is_final else new.quantity
+    remaining = max(Decimal(0), expected - new.filled_quantity)
+    await connection.execute(_SQL["shrink_reservation"], *locked.key, remaining)
+    row = await connection.fetchrow(
+        _SQL["save_order"], locked.order.internal_order_id, new.status.value,
+        sorted(flag.value for flag in new.flags), new.raw_status, new.broker_order_id, new.filled_quantity,
+        new.average_price, new.broker_filled_quantity, new.reason, user_message, new.replaced_by, now,
+        new.status.is_final, answered,
+    )  # fmt: skip
+    assert row is not None, "the row is locked by this transaction"
+    return stored_order(row)
+
+
+async def release_reservation(locked: LockedOrder, now: datetime) -> None:
+    """Give back what the order no longer needs. Releasing twice releases once."""
+    await locked.connection.execute(_SQL["release_reservation"], *locked.key, now)
+
+
+async def restore_reservation(locked: LockedOrder, quantity: Decimal) -> None:
+    """Take back room for an order that the broker turned out to hold after all."""
+    await locked.connection.execute(_SQL["restore_reservation"], *locked.key, quantity)
+
+
+async def write_settled(locked: LockedOrder, now: datetime) -> StoredOrder:
+    """Mark the outcome as written. A second call changes nothing."""
+    row = await locked.connection.fetchrow(_SQL["settle_order"], locked.order.internal_order_id, now)
+    return stored_order(row) if row else locked.order
+
+
+async def request_cancel(locked: LockedOrder, actor: str, now: datetime) -> None:
+    """Remember who asked first for the cancel, so that it survives an unknown outcome."""
+    await locked.connection.execute(_SQL["request_cancel"], locked.order.internal_order_id, actor, now)
+

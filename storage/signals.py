@@ -1,0 +1,155 @@
+"""Signals and the tokens of those who send them."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID, uuid4
+
+from schemas.audit import AuditEntry, canonical_json, sha256_hex
+from schemas.events import SignalCreated
+from schemas.risk import Proposal
+from schemas.signals import SignalIn, SignalRow
+from schemas.wire import Leg, Topic, event_id
+from storage.database import Connection
+from storage.events import append_audit, append_event
+from storage.statements import load
+
+_SQL: Final = load("signals")
+_ORDERS: Final = load("orders")
+
+LIST_MAX: Final = 500
+
+
+class SignalNotFound(Exception):
+    """No signal has this id."""
+
+
+class SignalConflict(Exception):
+    """This id was used before: by another token, or with other content."""
+
+    def __init__(self, signal_id: str) -> None:
+        super().__init__(f"signal_id {signal_id} was used before with other content: send a new signal_id")
+
+
+@dataclass(frozen=True)
+class Token:
+    """Who sends signals. ``strategy`` None may speak for any."""
+
+    token_id: UUID
+    name: str
+    strategy: str | None
+
+
+def token_hash(secret: str) -> bytes:
+    """sha256: the secret is 256 random bits, so a slow hash would add nothing."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+async def save_token(
+    connection: Connection, *, name: str, strategy: str | None, secret: str, now: datetime
+) -> UUID:
+    """Store a token's hash under its name; the same name again replaces the secret."""
+    token_id: UUID = await connection.fetchval(
+        _SQL["insert_token"], uuid4(), name, strategy, token_hash(secret), now, None
+    )
+    return token_id
+
+
+async def find_token(connection: Connection, secret: str, now: datetime) -> Token | None:
+    """The token this secret belongs to; None when unknown, expired or revoked."""
+    row = await connection.fetchrow(_SQL["find_token"], token_hash(secret), now)
+    return Token(**dict(row)) if row else None
+
+
+async def accept_signal(
+    connection: Connection, signal: SignalIn, token: Token, *, valid_until: datetime, now: datetime,
+    traceparent: str | None,
+) -> bool:  # fmt: skip
+    """Write signal, order row, event and audit row. Call it in a transaction of its own.
+
+    Returns:
+        True when new, False when the same signal from the same token is already here.
+
+    Raises:
+        SignalConflict: the id belongs to another token or other content.
+    """
+    content_hash = bytes.fromhex(sha256_hex(signal))
+    new = await connection.fetchval(
+        _SQL["insert_signal"], signal.signal_id, token.token_id, content_hash, canonical_json(signal),
+        signal.strategy, signal.ticker, signal.action.value, signal.order_type.value,
+        signal.time_in_force.value, signal.quantity, signal.limit_price, signal.hard_stop_loss,
+        signal.extended_hours, signal.created_at, valid_until, now, traceparent,
+    )  # fmt: skip
+    if new is None:
+        row = await connection.fetchrow(_SQL["read_signal"], signal.signal_id)
+        if row is None or row["token_id"] != token.token_id or row["content_hash"] != content_hash:
+            raise SignalConflict(signal.signal_id)
+        return False
+    await connection.execute(
+        _ORDERS["insert_order"], uuid4(), signal.signal_id, Leg.ENTRY.value, 0, signal.strategy, signal.ticker,
+        signal.action.value, signal.order_type.value, signal.time_in_force.value, signal.extended_hours,
+        signal.quantity, signal.limit_price, now,
+    )  # fmt: skip
+    await _record(connection, signal, token, valid_until, now)
+    return True
+
+
+async def _record(
+    connection: Connection, signal: SignalIn, token: Token, valid_until: datetime, now: datetime
+) -> None:
+    event = SignalCreated(
+        event_id=event_id(Topic.SIGNAL_CREATED, signal.signal_id),
+        timestamp=now,
+        signal_id=signal.signal_id,
+        strategy=signal.strategy,
+        ticker=signal.ticker,
+        action=signal.action.value,
+        order_type=signal.order_type.value,
+        quantity=signal.quantity,
+        limit_price=signal.limit_price,
+        hard_stop_loss=signal.hard_stop_loss,
+        valid_until=valid_until,
+    )
+    await append_event(connection, Topic.SIGNAL_CREATED, signal.signal_id, event)
+    price = "market" if signal.limit_price is None else f"≤ {signal.limit_price}"
+    entry = AuditEntry(
+        occurred_at=now,
+        correlation_id=signal.signal_id,
+        component="Gateway",
+        actor=token.name,
+        decision="SIGNAL_ACCEPTED",
+        input={
+            "detail": f"{signal.action.value} {signal.quantity} {signal.ticker} {price} from {signal.strategy}",
+            "signal": signal.model_dump(mode="json", exclude={"rationale", "references"}),
+        },
+        references=signal.references,
+    )
+    await append_audit(connection, entry)
+
+
+async def read_signal(connection: Connection, signal_id: str) -> SignalRow:
+    """The signal without its free text.
+
+    Raises:
+        SignalNotFound: no such row.
+    """
+    row = await connection.fetchrow(_SQL["read_signal"], signal_id)
+    if row is None:
+        raise SignalNotFound(signal_id)
+    values = dict(row)
+    return SignalRow(
+        proposal=Proposal.model_validate(values),
+        token_id=str(values["token_id"]),
+        content_hash=values["content_hash"].hex(),
+        received_at=values["received_at"],
+        traceparent=values["traceparent"],
+    )
+
+
+async def list_signals(
+    connection: Connection, *, token_id: UUID | None = None, strategy: str | None = None, limit: int = LIST_MAX
+) -> list[str]:
+    """Signal ids, newest first; with ``token_id`` only that token's."""
+    rows = await connection.fetch(_SQL["list_signals"], token_id, strategy, min(limit, LIST_MAX))
+    return [row["signal_id"] for row in rows]

@@ -1,0 +1,41 @@
+-- name: save_quote
+insert into latest_quotes (ticker, provider, bid, ask, bid_size, ask_size, quoted_at, received_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
+on conflict (ticker, provider) do update set
+    bid = excluded.bid, ask = excluded.ask, bid_size = excluded.bid_size, ask_size = excluded.ask_size,
+    quoted_at = excluded.quoted_at, received_at = excluded.received_at
+where latest_quotes.quoted_at <= excluded.quoted_at
+
+-- name: read_quote
+select ticker, provider, bid, ask, bid_size, ask_size, quoted_at, received_at
+from latest_quotes where ticker = $1 and provider = $2
+
+-- name: save_account
+update account set equity = $1, last_equity = $2, cash = $3, buying_power = $4, taken_at = $5, document = $6::jsonb
+where taken_at is null or taken_at <= $5
+
+-- name: read_account
+select equity, last_equity, cash, buying_power, taken_at, document from account
+
+-- name: save_clock
+insert into market_clock (read_at, broker_at, speed, is_open, next_open, next_close)
+values ($1, $2, $3, $4, $5, $6)
+on conflict (singleton) do update set
+    read_at = excluded.read_at, broker_at = excluded.broker_at, speed = excluded.speed,
+    is_open = excluded.is_open, next_open = excluded.next_open, next_close = excluded.next_close
+where market_clock.read_at <= excluded.read_at
+
+-- name: read_clock
+select read_at, broker_at, speed, is_open, next_open, next_close from market_clock
+
+-- name: list_positions
+select ticker, strategy, quantity, cash, updated_at from positions where quantity <> 0 order by ticker, strategy
+
+-- name: watched_tickers
+select ticker from orders where settled_at is null
+union
+select ticker from positions where quantity <> 0
+union
+select ticker from signals where received_at > $1
+order by ticker
+limit $2

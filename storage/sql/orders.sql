@@ -1,0 +1,107 @@
+-- name: insert_order
+insert into orders (
+    internal_order_id, signal_id, leg, generation, strategy, ticker, action, order_type, time_in_force,
+    extended_hours, quantity, limit_price, status, created_at, updated_at
+) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'CREATED', $13, $13)
+
+-- name: read_order
+select * from orders where signal_id = $1 and leg = $2 order by generation desc limit 1
+
+-- name: lock_order
+select * from orders where signal_id = $1 and leg = $2 order by generation desc limit 1 for update
+
+-- name: find_by_broker_id
+select signal_id, leg from orders where broker_order_id = $1 or client_order_id = $2 limit 1
+
+-- name: find_by_any_id
+select signal_id, leg from orders
+where signal_id = $1 or client_order_id = $1 or broker_order_id = $1 or internal_order_id::text = $1
+limit 1
+
+-- name: order_fills
+select execution_id, activity_id, broker_order_id, ticker, side, quantity, price, cumulative_quantity,
+    executed_at, busted
+from executions where internal_order_id = $1 order by id
+
+-- name: insert_execution
+insert into executions (
+    internal_order_id, execution_id, activity_id, broker_order_id, strategy, ticker, side, quantity, price,
+    cumulative_quantity, executed_at, recorded_at, busted
+) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+
+-- name: update_execution
+update executions set
+    execution_id = coalesce(execution_id, $2), activity_id = coalesce(activity_id, $3),
+    quantity = $4, price = $5, cumulative_quantity = $6, busted = $7
+where internal_order_id = $1
+    and (execution_id = $2 or activity_id = $3)
+
+-- name: add_to_position
+insert into positions (ticker, strategy, quantity, cash, updated_at) values ($1, $2, $3, $4, $5)
+on conflict (ticker, strategy) do update set
+    quantity = positions.quantity + excluded.quantity,
+    cash = positions.cash + excluded.cash,
+    updated_at = excluded.updated_at
+
+-- name: save_order
+update orders set
+    status = $2, flags = $3, raw_status = $4, broker_order_id = coalesce($5, broker_order_id),
+    filled_quantity = $6, average_price = $7, broker_filled_quantity = $8, reason = $9,
+    user_message = coalesce($10, user_message), replaced_by = $11,
+    acknowledged_at = case when $2 in ('ACKNOWLEDGED', 'PARTIALLY_FILLED', 'FILLED', 'CANCELED')
+        and $5::text is not null then coalesce(acknowledged_at, $12) else acknowledged_at end,
+    final_at = case when $13 then coalesce(final_at, $12) end,
+    settled_at = case when $13 then settled_at end,
+    post_open = post_open and not $14,
+    row_version = row_version + 1, updated_at = $12
+where internal_order_id = $1
+returning *
+
+-- name: settle_order
+update orders set settled_at = $2, row_version = row_version + 1, updated_at = $2
+where internal_order_id = $1 and settled_at is null
+returning *
+
+-- name: shrink_reservation
+update reservations set quantity = $4
+where signal_id = $1 and leg = $2 and generation = $3 and state in ('held', 'working')
+
+-- name: release_reservation
+update reservations set state = 'released', ended_at = $4
+where signal_id = $1 and leg = $2 and generation = $3 and state in ('held', 'working')
+
+-- name: restore_reservation
+update reservations set state = 'working', quantity = $4, ended_at = null
+where signal_id = $1 and leg = $2 and generation = $3 and state not in ('held', 'working')
+
+-- name: request_cancel
+update orders set cancel_requested_by = coalesce(cancel_requested_by, $2), updated_at = $3
+where internal_order_id = $1
+
+-- name: list_orders
+select * from orders
+where ($1::text is null or status = $1)
+    and ($2::text is null or ticker = $2)
+    and ($3::text is null or strategy = $3)
+    and (not $4 or settled_at is null)
+order by created_at desc, signal_id
+limit $5
+
+-- name: unsettled
+select signal_id from orders where settled_at is null and created_at < $1 order by created_at limit $2
+
+-- name: unsignalled
+select * from orders
+where signalled_version < row_version and settled_at is null and updated_at < $1
+    and status not in ('CREATED')
+order by updated_at
+limit $2
+
+-- name: mark_signalled
+update orders set signalled_version = greatest(signalled_version, $2) where internal_order_id = $1
+
+-- name: open_at_broker
+select signal_id, leg, broker_order_id from orders
+where settled_at is null and broker_order_id is not null
+order by created_at
+limit $1

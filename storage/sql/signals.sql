@@ -1,0 +1,30 @@
+-- name: insert_signal
+insert into signals (
+    signal_id, token_id, content_hash, document, strategy, ticker, action, order_type, time_in_force, quantity,
+    limit_price, hard_stop_loss, extended_hours, created_at, valid_until, received_at, traceparent
+) values ($1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+on conflict (signal_id) do nothing
+returning signal_id
+
+-- name: read_signal
+select signal_id, token_id, content_hash, strategy, ticker, action, order_type, time_in_force, quantity,
+    limit_price, hard_stop_loss, extended_hours, created_at, valid_until, received_at, traceparent
+from signals where signal_id = $1
+
+-- name: list_signals
+select s.signal_id
+from signals s
+where ($1::uuid is null or s.token_id = $1)
+    and ($2::text is null or s.strategy = $2)
+order by s.received_at desc, s.signal_id
+limit $3
+
+-- name: insert_token
+insert into api_tokens (token_id, name, strategy, token_hash, created_at, expires_at)
+values ($1, $2, $3, $4, $5, $6)
+on conflict (name) do update set token_hash = excluded.token_hash, revoked_at = null
+returning token_id
+
+-- name: find_token
+select token_id, name, strategy from api_tokens
+where token_hash = $1 and revoked_at is null and (expires_at is null or expires_at > $2)

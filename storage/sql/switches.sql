@@ -1,0 +1,73 @@
+-- name: lock_switch
+select epoch from kill_switch for update
+
+-- name: read_state
+select engaged, epoch, scope, reason, triggered_by, changed_at, swept_at, sweep_confirmed, sweep
+from kill_switch
+
+-- name: engage
+update kill_switch set
+    engaged = true, epoch = epoch + 1, scope = $1, reason = $2, triggered_by = $3, changed_at = $4,
+    swept_at = null, sweep_confirmed = false, sweep = null
+
+-- name: widen
+update kill_switch set scope = 'all' where engaged and scope <> 'all' and $1 = 'all'
+
+-- name: release
+update kill_switch set
+    engaged = false, epoch = epoch + 1, scope = 'all', reason = $1, triggered_by = $2, changed_at = $3,
+    sweep_confirmed = true
+
+-- name: save_sweep
+update kill_switch set swept_at = $2, sweep_confirmed = $3, sweep = $4::jsonb where engaged and epoch = $1
+
+-- name: insert_release
+insert into kill_releases (nonce, epoch, person, reason, key_id, released_at) values ($1, $2, $3, $4, $5, $6)
+on conflict do nothing
+returning nonce
+
+-- name: take_fence_exclusive
+select pg_try_advisory_lock($1)
+
+-- name: free_fence_exclusive
+select pg_advisory_unlock($1)
+
+-- name: all_unknown
+select client_order_id from orders
+where settled_at is null and (
+    'outcome_unknown' = any (flags) or (post_open and posting_deadline < clock_timestamp())
+)
+order by client_order_id
+
+-- name: cancel_fates
+select coalesce(client_order_id, broker_order_id) as id, broker_order_id, status, flags, action, leg
+from orders where broker_order_id = any ($1::text[])
+
+-- name: read_installation
+select namespace, account, mode, bound_at from installation
+
+-- name: bind_installation
+update installation set account = $1, mode = $2, bound_at = $3 where account is null
+
+-- name: save_operator_key
+insert into operator_keys (key_id, public_key, person, created_at) values ($1, $2, $3, $4)
+on conflict (key_id) do nothing
+
+-- name: read_operator_key
+select public_key from operator_keys where key_id = $1 and revoked_at is null
+
+-- name: read_stream
+select connected_at, last_seen_at, disconnected_at, fill_cursor, last_catch_up_at from trade_stream
+
+-- name: stream_connected
+update trade_stream set connected_at = $1, last_seen_at = $1, disconnected_at = null
+
+-- name: stream_seen
+update trade_stream set last_seen_at = $1
+
+-- name: stream_lost
+update trade_stream set disconnected_at = coalesce(disconnected_at, $1), connected_at = null
+
+-- name: caught_up
+update trade_stream set
+    last_catch_up_at = $1, fill_cursor = greatest(coalesce(fill_cursor, $2), coalesce($2, fill_cursor))

@@ -1,0 +1,215 @@
+"""The kill switch row, its releases, and who this installation is."""
+
+import json
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from schemas.audit import AuditEntry
+from schemas.base import UtcTime, Wire
+from schemas.events import KillSwitchActivated
+from schemas.kill import KillCommand, KillState, OrderFate, ReleaseGrant
+from schemas.wire import Topic, event_id
+from storage.database import Connection
+from storage.events import append_audit, append_event
+from storage.placement import FENCE_KEY
+from storage.statements import load
+
+_SQL: Final = load("switches")
+
+CORRELATION: Final = "kill-switch"
+"""The kill switch's own story in the audit log."""
+
+
+class WrongInstallation(Exception):
+    """This database belongs to another account or mode. One installation serves one (account, mode)."""
+
+
+class Installation(Wire):
+    namespace: UUID
+    account: str | None
+    mode: str | None
+
+
+class StreamRow(Wire):
+    """Where the trade-updates stream stands."""
+
+    connected_at: UtcTime | None
+    last_seen_at: UtcTime | None
+    disconnected_at: UtcTime | None
+    fill_cursor: UtcTime | None
+    """Market time up to which every execution is stored."""
+    last_catch_up_at: UtcTime | None
+
+
+def _state(row: asyncpg.Record) -> KillState:
+    values = dict(row)
+    sweep = json.loads(values.pop("sweep") or "{}")
+    return KillState.model_validate({**values, "fates": sweep})
+
+
+async def read_state(connection: Connection) -> KillState:
+    """The switch as it stands."""
+    row = await connection.fetchrow(_SQL["read_state"])
+    assert row is not None, "kill_switch always has its one row"
+    return _state(row)
+
+
+async def engage(
+    connection: Connection, command: KillCommand, *, request_id: str, now: datetime, component: str
+) -> KillState:
+    """Engage the switch: row, event and audit row. Call it in a transaction of its own.
+
+    While engaged, a further activation is recorded, may widen the scope, and leaves the epoch as it is.
+    """
+    await connection.fetchrow(_SQL["lock_switch"])
+    before = await read_state(connection)
+    if before.engaged:
+        await connection.execute(_SQL["widen"], command.scope.value)
+    else:
+        await connection.execute(
+            _SQL["engage"], command.scope.value, command.reason, command.triggered_by, now
+        )
+    after = await read_state(connection)
+    await announce(connection, after, "NEW_ORDERS_BLOCKED_CANCELS_REQUESTED", now=now, part="engaged")
+    entry = AuditEntry(
+        occurred_at=now, correlation_id=CORRELATION, component=component, actor=command.triggered_by,
+        decision="KILL_ENGAGED" if not before.engaged else "KILL_REPEATED",
+        input={
+            "detail": command.reason, "epoch": after.epoch, "request_id": request_id,
+            "command": command.model_dump(mode="json"),
+        },
+    )  # fmt: skip
+    await append_audit(connection, entry)
+    return after
+
+
+async def announce(
+    connection: Connection, state: KillState, action_taken: str, *, now: datetime, part: str
+) -> None:
+    """Queue ``system.killswitch.activated`` once per epoch and part."""
+    event = KillSwitchActivated.model_validate(
+        {
+            "event_id": event_id(Topic.KILLSWITCH_ACTIVATED, state.epoch, part),
+            "timestamp": now,
+            "reason": state.reason or "",
+            "triggered_by": state.triggered_by or "",
+            "action_taken": action_taken,
+            "epoch": state.epoch,
+            "scope": state.scope.value,
+            "orders": {key: fate.value for key, fate in state.fates.items()},
+        }
+    )
+    await append_event(connection, Topic.KILLSWITCH_ACTIVATED, CORRELATION, event)
+
+
+async def save_sweep(
+    connection: Connection, epoch: int, fates: dict[str, OrderFate], *, confirmed: bool, now: datetime
+) -> None:
+    """Store what a sweep found, for the activation it belongs to."""
+    text = json.dumps({key: fate.value for key, fate in fates.items()}, sort_keys=True)
+    await connection.execute(_SQL["save_sweep"], epoch, now, confirmed, text)
+
+
+async def note(connection: Connection, *, decision: str, actor: str, detail: str, now: datetime) -> None:
+    """An audit row about the switch that changes nothing."""
+    entry = AuditEntry(
+        occurred_at=now, correlation_id=CORRELATION, component="KillSwitch", actor=actor, decision=decision,
+        input={"detail": detail},
+    )  # fmt: skip
+    await append_audit(connection, entry)
+
+
+async def release(connection: Connection, grant: ReleaseGrant, *, now: datetime) -> bool:
+    """Release the switch by a grant already verified. False when the grant was used or is for another epoch."""
+    await connection.fetchrow(_SQL["lock_switch"])
+    state = await read_state(connection)
+    if not state.engaged or state.epoch != grant.epoch:
+        return False
+    fresh = await connection.fetchval(
+        _SQL["insert_release"], grant.nonce, grant.epoch, grant.person, grant.reason, grant.key_id, now
+    )
+    if fresh is None:
+        return False
+    await connection.execute(_SQL["release"], grant.reason, grant.person, now)
+    await note(connection, decision="KILL_RELEASED", actor=grant.person, detail=grant.reason, now=now)
+    return True
+
+
+async def try_fence_exclusive(connection: Connection) -> bool:
+    """Take the fence alone if no placement try shares it, and free it at once.
+
+    Returns:
+        True: since the switch was committed, every try that had read the old row has ended.
+    """
+    taken: bool = await connection.fetchval(_SQL["take_fence_exclusive"], FENCE_KEY)
+    if taken:
+        await connection.fetchval(_SQL["free_fence_exclusive"], FENCE_KEY)
+    return taken
+
+
+async def unknown_orders(connection: Connection) -> tuple[str, ...]:
+    """client_order_ids whose fate at the broker is not known."""
+    return tuple(row["client_order_id"] for row in await connection.fetch(_SQL["all_unknown"]))
+
+
+async def read_installation(connection: Connection) -> Installation:
+    row = await connection.fetchrow(_SQL["read_installation"])
+    assert row is not None, "installation always has its one row"
+    return Installation.model_validate(dict(row))
+
+
+async def bind_installation(
+    connection: Connection, *, account: str, mode: str, now: datetime
+) -> Installation:
+    """Bind the database to its (account, mode) at first start.
+
+    Raises:
+        WrongInstallation: it is bound to another.
+    """
+    await connection.execute(_SQL["bind_installation"], account, mode, now)
+    installation = await read_installation(connection)
+    if (installation.account, installation.mode) != (account, mode):
+        raise WrongInstallation(
+            f"this database serves account {installation.account} ({installation.mode}), not {account} ({mode}): "
+            "use another database"
+        )
+    return installation
+
+
+async def save_operator_key(
+    connection: Connection, *, key_id: str, public_key: bytes, person: str, now: datetime
+) -> None:
+    """Make a person's public key known. The same key again changes nothing."""
+    await connection.execute(_SQL["save_operator_key"], key_id, public_key, person, now)
+
+
+async def operator_key(connection: Connection, key_id: str) -> bytes | None:
+    """The raw Ed25519 public key, unless unknown or revoked."""
+    key: bytes | None = await connection.fetchval(_SQL["read_operator_key"], key_id)
+    return key
+
+
+async def read_stream(connection: Connection) -> StreamRow:
+    row = await connection.fetchrow(_SQL["read_stream"])
+    assert row is not None, "trade_stream always has its one row"
+    return StreamRow.model_validate(dict(row))
+
+
+async def stream_connected(connection: Connection, now: datetime) -> None:
+    await connection.execute(_SQL["stream_connected"], now)
+
+
+async def stream_seen(connection: Connection, now: datetime) -> None:
+    await connection.execute(_SQL["stream_seen"], now)
+
+
+async def stream_lost(connection: Connection, now: datetime) -> None:
+    await connection.execute(_SQL["stream_lost"], now)
+
+
+async def caught_up(connection: Connection, *, now: datetime, fill_cursor: datetime | None) -> None:
+    """Note a finished catch-up. The cursor never goes back."""
+    await connection.execute(_SQL["caught_up"], now, fill_cursor)
