@@ -1,3 +1,4 @@
+# ruff: noqa: N818 - named by meaning, as the field does; the base class says that they are errors
 """Every way a broker call can fail, by meaning.
 
 BrokerError
@@ -30,7 +31,9 @@ class BrokerError(Exception):
     refusal: ClassVar[bool] = False
     """True where the broker's own answer proves that this order was not placed."""
 
-    def __init__(self, message: str, *, http_status: int | None = None, request_id: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, http_status: int | None = None, request_id: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.http_status = http_status

@@ -1,4 +1,4 @@
-"""What the product asks of a broker. Two ports: whoever holds only a ``BrokerReader`` cannot place an order."""
+"""What the product asks of a broker. Two ports: who holds only a ``BrokerReader`` cannot place an order."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import date, datetime
@@ -91,7 +91,7 @@ class BrokerTrader(BrokerReader, Protocol):
 
 
 class TradeUpdateStream(Protocol):
-    """One connection to the update stream. It never reconnects by itself: the holder catches up, then opens a new one."""
+    """One connection to the update stream. It never reconnects: the holder catches up and opens a new one."""
 
     async def __aenter__(self) -> "TradeUpdateStream":
         """Connect, authenticate and listen. Raises BrokerError."""
