@@ -1,0 +1,188 @@
+"""What time it is, for us and for the market.
+
+Wall time is ours: ages of approvals, expiry, rate windows. Market time is the exchange's: ages of quotes,
+sessions, the bell. With a live broker the two agree to milliseconds; a local exchange may stand in any year
+and run at another speed.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Self
+
+from market.errors import ClockUnavailableError
+from market.port import ClockReader
+from observability.logging import get_logger
+
+REFRESH_SECONDS: Final = 20.0
+"""Between readings; six a minute in two processes are a fraction of the reads' share of the rate budget."""
+RETRY_SECONDS: Final = 2.0
+"""Between tries while the broker does not answer."""
+READING_AGE_MAX_SECONDS: Final = 60.0
+"""Older than this a reading is no reading: the market may have been halted since."""
+ROUND_TRIP_MAX_SECONDS: Final = 2.0
+"""A slower answer places the broker's time too loosely (half of it is the error) and is thrown away."""
+SPEED_MAX: Final = 20.0
+"""Market seconds in a real second."""
+
+_log = get_logger(__name__)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """The broker's clock, read once."""
+
+    timestamp: datetime
+    """Market time at ``monotonic``."""
+    monotonic: float
+    """Middle between sending the question and holding the answer, in our monotonic seconds."""
+    error_seconds: float
+    """Half the round trip: ``timestamp`` is right to within this many real seconds."""
+    is_open: bool
+    """The broker's word on the regular session, halts included."""
+    next_open: datetime
+    next_close: datetime
+
+
+class MarketClock:
+    """Tells market time between readings of the broker's clock, and refuses to when the last is too old.
+
+    ``async with MarketClock(reader) as clock`` keeps it read in the background. Entering never fails: with
+    a broker that is down the clock has no reading and says so.
+    """
+
+    def __init__(
+        self,
+        reader: ClockReader,
+        *,
+        speed: float = 1.0,
+        wall: Callable[[], datetime] = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not 0 < speed <= SPEED_MAX:
+            raise ValueError(f"speed must be above 0 and at most {SPEED_MAX:g}, got {speed:g}")
+        self._reader = reader
+        self._speed = speed
+        self._wall = wall
+        self._monotonic = monotonic
+        self._reading: ClockReading | None = None
+        self._last_failure = "it was never read"
+        self._reading_lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        delay = await self._try_refresh()
+        self._task = asyncio.create_task(self._keep_reading(delay), name="market-clock")
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+
+    @property
+    def speed(self) -> float:
+        return self._speed
+
+    def instant(self, as_of: datetime) -> datetime:
+        """The wall instant to judge by: the later of our clock and ``as_of``.
+
+        So skipped time can make things stale, and a forged argument cannot make them fresh.
+        """
+        return max(self._wall(), as_of)
+
+    def at(self, instant: datetime) -> datetime:
+        """Market time at the wall instant: the broker's clock + (instant − wall) × speed.
+
+        Raises:
+            ClockUnavailableError: no reading young enough.
+        """
+        reading = self.reading()
+        since_reading = timedelta(seconds=self._monotonic() - reading.monotonic)
+        return reading.timestamp + (since_reading + (instant - self._wall())) * self._speed
+
+    def real_seconds(self, market_seconds: float) -> float:
+        """How long that many market seconds take for us."""
+        return market_seconds / self._speed
+
+    def reading(self) -> ClockReading:
+        """Raises:
+        ClockUnavailableError: there is none younger than ``READING_AGE_MAX_SECONDS``.
+        """
+        reading = self._reading
+        if reading is None:
+            raise ClockUnavailableError(f"the broker's clock is unknown: {self._last_failure}")
+        age = self._monotonic() - reading.monotonic
+        if age > READING_AGE_MAX_SECONDS:
+            raise ClockUnavailableError(
+                f"the broker's clock was last read {age:.0f} s ago, {READING_AGE_MAX_SECONDS:.0f} s are "
+                f"allowed; last try: {self._last_failure}"
+            )
+        return reading
+
+    async def ensure_reading(self) -> None:
+        """Read now if the background has not managed to. Callers at the same time share one request.
+
+        Raises:
+            ClockUnavailableError: the broker does not answer either.
+        """
+        try:
+            self.reading()
+        except ClockUnavailableError:
+            seen = self._reading
+            async with self._reading_lock:
+                if self._reading is seen:
+                    await self._read()
+
+    async def refresh(self) -> None:
+        """Read the broker's clock now.
+
+        Raises:
+            ClockUnavailableError: no answer, or one too slow to place. An earlier reading stays.
+        """
+        async with self._reading_lock:
+            await self._read()
+
+    async def _read(self) -> None:
+        sent = self._monotonic()
+        try:
+            clock = await self._reader.get_clock()
+        except Exception as error:
+            # Whatever went wrong (the port's errors belong to the broker package), there is no reading.
+            self._last_failure = f"{type(error).__name__}: {error}"
+            raise ClockUnavailableError(f"the broker's clock could not be read: {error}") from error
+        round_trip = self._monotonic() - sent
+        if round_trip > ROUND_TRIP_MAX_SECONDS:
+            self._last_failure = f"the answer took {round_trip:.1f} s"
+            raise ClockUnavailableError(
+                f"the broker's clock answered after {round_trip:.1f} s of {ROUND_TRIP_MAX_SECONDS:g} s allowed"
+            )
+        self._reading = ClockReading(
+            timestamp=clock.timestamp,
+            monotonic=sent + round_trip / 2,
+            error_seconds=round_trip / 2,
+            is_open=clock.is_open,
+            next_open=clock.next_open,
+            next_close=clock.next_close,
+        )
+
+    async def _try_refresh(self) -> float:
+        """Returns seconds until the next try."""
+        try:
+            await self.refresh()
+        except ClockUnavailableError as error:
+            _log.warning("market clock not read", reason=error.message)
+            return RETRY_SECONDS
+        return REFRESH_SECONDS
+
+    async def _keep_reading(self, delay: float) -> None:
+        while True:
+            await asyncio.sleep(delay)
+            delay = await self._try_refresh()
