@@ -162,7 +162,7 @@ class MarketClock:
         if round_trip > ROUND_TRIP_MAX_SECONDS:
             self._last_failure = f"the answer took {round_trip:.1f} s"
             raise ClockUnavailableError(
-                f"the broker's clock answered after {round_trip:.1f} s of {ROUND_TRIP_MAX_SECONDS:g} s allowed"
+                f"the broker's clock answered after {round_trip:.1f} s, limit {ROUND_TRIP_MAX_SECONDS:g} s"
             )
         self._reading = ClockReading(
             timestamp=clock.timestamp,
