@@ -105,7 +105,7 @@ def configure_logging(
         processors=[
             structlog.stdlib.filter_by_level,
             *_fields_of_every_record(),
-            structlog.stdlib.PositionalArgumentsFormatter(),
+            _format_arguments,
             structlog.processors.StackInfoRenderer(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
@@ -154,6 +154,16 @@ def _formatter(service: str, as_json: bool, *, colours: bool) -> logging.Formatt
             *rendering,
         ],
     )
+
+
+def _format_arguments(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """``info("polled %s", queue)``; a wrong format or an object without a text is said, never raised."""
+    arguments = event.pop("positional_args", ())
+    try:
+        event["event"] = event["event"] % arguments if arguments else event["event"]
+    except Exception as error:  # noqa: BLE001 - a foreign __str__ may raise anything; logging must not
+        event["arguments_lost"] = type(error).__name__
+    return event
 
 
 def _add_time_and_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -78,10 +78,11 @@ _LONG_WORD = re.compile(r"\b[A-Za-z0-9]{40,44}\b")
 _RULE_LENGTH_MIN: Final = 6
 """Characters; no rule matches less."""
 
-# name=value, "name": "value", Name: value. The value ends at a quote, a blank or a separator.
+# name=value, "name": "value", ('name', 'value'), Name: value. An unquoted value ends at a blank.
 _ASSIGNMENT = re.compile(
     rf"""(?P<name>{_CREDENTIAL_NAMES.replace("_", "[_-]?")}|account[_-]?(?:number|no))"""
-    r"""(?P<between>\\?["']?\s*[:=]\s*\\?["']?)(?P<value>[^\s"'\\,;&}\])]+)""",
+    r"""(?P<between>\\?["']?\s*[:=]\s*|\\?["']\s*,\s*)"""
+    r"""(?:b?(?P<quote>\\?["'])(?:\\.|[^\n])*?(?P=quote)|(?P<bare>\\?["']?[^\s"'\\,;&}\])]+))""",
     re.IGNORECASE,
 )
 _ASSIGNMENT_HINTS: Final = (
@@ -138,10 +139,10 @@ def register_secret(value: str) -> None:
 
 def redact_text(text: str) -> str:
     """``text`` without credentials, account numbers and registered secrets, cut at ``TEXT_LENGTH_MAX``."""
+    if len(text) < _RULE_LENGTH_MIN:
+        return text
     window = text[: TEXT_LENGTH_MAX + _CUT_MARGIN]
-    clean = _registry.cut_out(window)
-    if len(clean) >= _RULE_LENGTH_MIN:
-        clean = _apply_rules(clean)
+    clean = _apply_rules(_registry.cut_out(window))
     if len(clean) <= TEXT_LENGTH_MAX and len(window) == len(text):
         return clean
     # The last _CUT_MARGIN characters of a cut window may hold the first half of a secret.
@@ -153,7 +154,7 @@ def redact_text(text: str) -> str:
 def _apply_rules(text: str) -> str:
     lowered = text.lower()
     clean = text
-    if ("=" in lowered or ":" in lowered) and any(hint in lowered for hint in _ASSIGNMENT_HINTS):
+    if any(sign in lowered for sign in "=:,") and any(hint in lowered for hint in _ASSIGNMENT_HINTS):
         clean = _ASSIGNMENT.sub(_blank_value, clean)
     for needle, pattern, replacement in _COMPILED_RULES:
         if needle in lowered:
@@ -176,6 +177,8 @@ def redact(value: object, name: str = "", depth: int = 0) -> object:
     try:
         if name and _is_secret(_field_kind(name), value):
             return REDACTED
+        if type(value) is str:
+            return redact_text(value)
         if isinstance(value, Mapping | list | tuple | set | frozenset):
             return _redact_container(value, name, depth)
         return _redact_leaf(value, name, depth)
@@ -192,7 +195,8 @@ def _redact_container(value: Mapping[object, object] | Collection[object], name:
     entries = list(islice(value, ITEMS_MAX))
     if len(entries) == 2 and isinstance(entries[0], str):
         # A pair as HTTP headers come: the first names the second.
-        return [redact(entries[0], name, depth + 1), redact(entries[1], name or entries[0], depth + 1)]
+        speaking = entries[0] if _field_kind(name) is _FieldKind.PLAIN else name
+        return [redact(entries[0], name, depth + 1), redact(entries[1], speaking, depth + 1)]
     # The name goes on: the entries of "tokens" are judged as one token each.
     return [redact(entry, name, depth + 1) for entry in entries]
 
@@ -261,9 +265,9 @@ def _field_name(name: str) -> str:
 
 
 def _blank_value(match: re.Match[str]) -> str:
-    if match["value"].lower() in {"bearer", "basic", REDACTED.lower()} or match["value"].startswith(
-        "[redacted"
-    ):
+    if match["quote"]:
+        return f"{match['name']}{match['between']}{match['quote']}{REDACTED}{match['quote']}"
+    if match["bare"].lower() in {"bearer", "basic"} or match["bare"].startswith("[redacted"):
         return match[0]
     return f"{match['name']}{match['between']}{REDACTED}"
 
@@ -271,7 +275,8 @@ def _blank_value(match: re.Match[str]) -> str:
 def _spellings(value: str) -> set[str]:
     """``value`` as other layers write it; lines of a key file one by one, as tracebacks quote them."""
     encoded = base64.b64encode(value.encode()).decode()
-    escaped = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
+    in_json = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    in_python = {repr(value)[1:-1], repr(value.encode())[2:-1]}
     lines = {line.strip() for line in value.splitlines() if len(line.strip()) >= 2 * SECRET_LENGTH_MIN}
     spellings = {
         value,
@@ -281,4 +286,4 @@ def _spellings(value: str) -> set[str]:
         quote_plus(value),
         encoded.rstrip("="),
     }
-    return {text for text in spellings | escaped | lines if len(text) >= SECRET_LENGTH_MIN}
+    return {text for text in spellings | in_json | in_python | lines if len(text) >= SECRET_LENGTH_MIN}

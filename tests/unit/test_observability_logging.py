@@ -1,0 +1,436 @@
+"""Canary secrets in every slot a log line has; each must be gone from what was written."""
+
+import base64
+import io
+import json
+import logging
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+import pytest
+import structlog
+from pydantic import BaseModel, SecretStr
+
+from observability import logging as our_logging
+from observability.logging import TraceIds, configure_logging, get_logger, log_context, use_trace_ids
+from observability.redaction import (
+    ITEMS_MAX,
+    REDACTED,
+    SECRET_LENGTH_MIN,
+    TEXT_LENGTH_MAX,
+    redact,
+    redact_text,
+    register_secret,
+)
+
+CANARY = "canary/7f3a'\"é horse battery"
+register_secret(CANARY)
+
+ALPACA_KEY = "PKCANARY0123456789AB"
+ALPACA_SECRET = "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5bC7d"
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> Iterator[None]:
+    root, hooks = logging.getLogger(), (sys.excepthook, threading.excepthook)
+    level, show = root.level, warnings.showwarning
+    yield
+    if our_logging._installed is not None:
+        root.removeHandler(our_logging._installed)
+        our_logging._installed.close()
+        our_logging._installed = None
+    our_logging._trace_ids = None
+    for name in ("ours", "theirs"):
+        logging.getLogger(name).propagate = True
+        logging.getLogger(name).handlers.clear()
+    root.setLevel(level)
+    logging.captureWarnings(False)
+    warnings.showwarning = show
+    sys.excepthook, threading.excepthook = hooks
+    structlog.reset_defaults()
+
+
+def past_pytest(name: str) -> str:
+    """Let ``name`` log to our handler alone: pytest's own raises on a record that cannot be formatted."""
+    assert our_logging._installed is not None
+    logging.getLogger(name).propagate = False
+    logging.getLogger(name).handlers = [our_logging._installed]
+    return name
+
+
+@pytest.fixture
+def stream() -> io.StringIO:
+    stream = io.StringIO()
+    configure_logging("gateway", json=True, stream=stream)
+    return stream
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_says_when_who_what(stream: io.StringIO) -> None:
+    with log_context(signal_id="sig_112"):
+        get_logger("orders").info("order placed", quantity=Decimal("10.50"), latency_ms=12.5)
+    (line,) = lines(stream)
+    at = datetime.fromisoformat(line.pop("timestamp"))
+    assert at.utcoffset() == UTC.utcoffset(None)
+    assert line == {
+        "level": "info",
+        "service": "gateway",
+        "logger": "orders",
+        "event": "order placed",
+        "signal_id": "sig_112",
+        "quantity": "10.50",
+        "latency_ms": 12.5,
+    }
+
+
+def test_context_ends_with_its_block(stream: io.StringIO) -> None:
+    with log_context(signal_id="sig_112"):
+        pass
+    get_logger("orders").info("after")
+    assert "signal_id" not in lines(stream)[0]
+
+
+def test_libraries_that_log_by_the_standard_library_take_the_same_way(stream: io.StringIO) -> None:
+    with log_context(signal_id="sig_112"):
+        logging.getLogger("temporalio").warning(
+            "polled %s times", 3, extra={"queue": "orders", "token": CANARY}
+        )
+    (line,) = lines(stream)
+    assert line["event"] == "polled 3 times"
+    assert (line["signal_id"], line["queue"], line["token"]) == ("sig_112", "orders", REDACTED)
+
+
+def test_level_is_a_threshold(stream: io.StringIO) -> None:
+    get_logger("orders").debug("quiet")
+    logging.getLogger("asyncpg").debug("quiet")
+    assert lines(stream) == []
+
+
+def test_trace_ids_join_a_line_to_its_trace(stream: io.StringIO) -> None:
+    use_trace_ids(lambda: TraceIds("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"))
+    get_logger("orders").info("placed")
+    assert lines(stream)[0]["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
+    assert lines(stream)[0]["span_id"] == "b7ad6b7169203331"
+
+
+class Model(BaseModel):
+    """Stands for any of our models on a log line."""
+
+    note: str
+    api_key: str
+    wrapped: SecretStr
+
+
+@dataclass
+class Plain:
+    """Stands for any dataclass on a log line."""
+
+    password: str
+    limit: int
+
+
+class Hostile:
+    """An object whose text is the secret, or that cannot be shown at all."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self.fails = fails
+
+    def __repr__(self) -> str:
+        if self.fails:
+            raise RuntimeError(CANARY)
+        return f"Hostile({CANARY})"
+
+
+SLOTS: dict[str, Any] = {
+    "field": CANARY,
+    "inside_a_text": f"broker said {CANARY} and more",
+    "list": ["a", CANARY],
+    "tuple": (CANARY, CANARY, CANARY),
+    "set": {CANARY},
+    "nested": {"a": [{"b": {"c": CANARY}}]},
+    "as_a_key": {CANARY: 1},
+    "url_encoded": f"/v2?x={quote(CANARY)}",
+    "base64": base64.b64encode(CANARY.encode()).decode(),
+    "as_json": json.dumps({"v": CANARY}),
+    "as_repr": repr({"v": CANARY}),
+    "model": Model(note=CANARY, api_key="short", wrapped=SecretStr("in plain words")),
+    "dataclass": Plain(password="in plain words", limit=3),
+    "object": Hostile(fails=False),
+    "broken_object": Hostile(fails=True),
+    "enum": Enum("Made", {"A": CANARY})["A"],
+    "bytes": CANARY.encode(),
+    "error": ValueError(CANARY),
+    "too_deep": [[[[[[[[[[CANARY]]]]]]]]]],
+    "headers": [("APCA-API-SECRET-KEY", "in plain words"), ("Accept", "json")],
+}
+
+
+@pytest.mark.parametrize("slot", SLOTS)
+@pytest.mark.parametrize("as_json", [True, False])
+def test_no_slot_shows_a_secret(slot: str, as_json: bool) -> None:
+    stream = io.StringIO()
+    configure_logging("gateway", json=as_json, stream=stream)
+    value = SLOTS[slot]
+    ours, theirs = get_logger(past_pytest("ours")), logging.getLogger(past_pytest("theirs"))
+    ours.info("by field", value=value)
+    ours.info("by argument %s", value)
+    theirs.info("by extra", extra={"value": value})
+    theirs.info("by argument %s", value)
+    with log_context(value=value):
+        ours.info("by context")
+    text = stream.getvalue()
+    for forbidden in (
+        "horse battery",
+        "horse%20battery",
+        "in plain words",
+        base64.b64encode(CANARY.encode()).decode(),
+    ):
+        assert forbidden not in text
+    for written in ("by field", "by argument", "by extra", "by context"):
+        assert written in text
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_an_exception_shows_neither_locals_nor_secrets(as_json: bool) -> None:
+    stream = io.StringIO()
+    configure_logging("execution", json=as_json, stream=stream)
+
+    def fails() -> None:
+        local = "never seen 4711"
+        try:
+            raise KeyError(CANARY)
+        except KeyError as cause:
+            error = ValueError(f"cannot sign with {CANARY}, api_key={local[-4:]}")
+            error.add_note(f"tried {CANARY}")
+            raise error from cause
+
+    try:
+        fails()
+    except ValueError:
+        get_logger("ours").exception("placing failed")
+        logging.getLogger("theirs").exception("placing failed")
+    text = stream.getvalue()
+    assert text.count("ValueError") >= 2
+    assert text.count("KeyError") >= 2
+    assert "cannot sign with" in text
+    assert "horse" not in text
+    if as_json:
+        # Source lines stand in a text traceback; values of local variables stand nowhere.
+        assert "never seen" not in text
+        assert "4711" not in text
+    else:
+        assert "api_key=[redacted]" in text
+
+
+def test_a_record_that_cannot_be_formatted_does_not_show_its_arguments(
+    stream: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logging.getLogger(past_pytest("theirs")).info("%d", CANARY)
+    assert lines(stream) == [
+        {"level": "error", "event": "log line lost: TypeError", "at": lines(stream)[0]["at"]}
+    ]
+    assert capsys.readouterr().err == ""
+
+
+SECRET_FIELDS = [
+    "api_key", "apiKey", "API-KEY", "secret", "secret_key", "client_secret", "token", "access_token",
+    "tokens", "webhook_secrets",
+    "authorization", "Proxy-Authorization", "password", "db_password", "key_id", "APCA-API-KEY-ID",
+    "APCA_API_SECRET_KEY", "account_number", "accountNumber", "cookie", "Set-Cookie", "passphrase",
+    "private_key",
+    "signing_key", "approval_signing_key", "otp", "credentials", "secret_pin", "email", "phone_number", "ssn",
+]  # fmt: skip
+
+OPEN_FIELDS = {
+    "client_order_id": "ti-0123456789abcdef0123456789abcdef",
+    "signal_id": "sig_112",
+    "broker_order_id": UUID("61e69015-8549-4bfd-b9c3-01e75843f47d"),
+    "task_queue": "kill-switch",
+    "idempotency_key": "sig_112",
+    "input_hash": "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "account": "paper",
+    "account_value": "100000.00",
+    "account_blocked": False,
+    "tokens_left": 120,
+    "ticker": "PARTICIPANT",
+    "formula": "180.50 × 10 = 1805.00 ≤ 2500.00",
+    "reason": "SELL_MORE_THAN_HELD",
+    "query": "symbols=AAPL,MSFT&limit=500",
+    "commit": "b31c0be4d5e6f708192a3b4c5d6e7f8091a2b3c4",
+    "at": "2026-11-23T15:15:00.000000Z",
+}
+
+
+@pytest.mark.parametrize("name", SECRET_FIELDS)
+def test_a_field_named_for_a_secret_loses_its_value(name: str) -> None:
+    assert redact({name: "in plain words"}) == {name: REDACTED}
+    assert redact({"deep": [{name: 12345678}]}) == {"deep": [{name: REDACTED}]}
+
+
+@pytest.mark.parametrize("name", OPEN_FIELDS)
+def test_what_an_operator_needs_stays(name: str) -> None:
+    value = OPEN_FIELDS[name]
+    assert redact({name: value}) == {name: str(value) if isinstance(value, UUID) else value}
+
+
+@pytest.mark.parametrize(
+    ("text", "gone"),
+    [
+        ("Authorization: Bearer abc.def-123", "abc.def-123"),
+        ("authorization: basic dXNlcjpwYXNzd29yZA==", "dXNlcjpwYXNz"),
+        ("postgresql://trading:hunter2@127.0.0.1:5432/db", "hunter2"),
+        ('{"api_key": "abc123"}', "abc123"),
+        ("{'secret_key': 'abc123'}", "abc123"),
+        (r"{\"password\": \"abc123\"}", "abc123"),
+        ("token=abc123&x=1", "abc123"),
+        (f"forbidden for key {ALPACA_KEY}", ALPACA_KEY),
+        (f"tried {ALPACA_SECRET} again", ALPACA_SECRET),
+        ("account PA3V8Q1CANARY is blocked", "PA3V8Q1CANARY"),
+        ("account_number: 926411782", "926411782"),
+        ("ask jane.doe+x@example.co.uk about it", "jane.doe"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl", "c2lnbmF0dXJl"),
+        ("-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEI\n-----END PRIVATE KEY-----", "MC4CAQAw"),
+        ("-----BEGIN EC PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEI", "MC4CAQAw"),
+    ],
+)
+def test_text_that_looks_like_a_credential_is_cut_out(text: str, gone: str) -> None:
+    clean = redact_text(text)
+    assert gone not in clean
+    assert REDACTED in clean
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("PA3V8Q1CANARY", REDACTED),
+        ("926411782", REDACTED),
+        (926411782, REDACTED),
+        ("61e69015-8549-4bfd-b9c3-01e75843f47d", REDACTED),
+        ("paper", "paper"),
+        ("main account", "main account"),
+    ],
+)
+def test_account_fields_lose_numbers_but_not_names(value: object, shown: object) -> None:
+    assert redact({"account": value, "account_id": value}) == {"account": shown, "account_id": shown}
+
+
+def test_a_long_text_is_cut_without_cutting_a_secret_in_two() -> None:
+    for offset in range(-len(CANARY), 1):
+        text = "x" * (TEXT_LENGTH_MAX + offset) + CANARY + "y" * 20_000
+        clean = redact_text(text)
+        assert len(clean) <= TEXT_LENGTH_MAX + 40
+        assert CANARY[:6] not in clean
+    at_the_window_end = ("z " * 12_288)[: TEXT_LENGTH_MAX + 8_192 - 7] + CANARY + "y" * 20_000
+    assert CANARY[:6] not in redact_text(at_the_window_end)
+
+
+def test_redacting_many_secrets_before_the_cut_pulls_no_half_secret_into_view() -> None:
+    """Each replacement shortens the text, so the window's end, where a secret may be halved, moves up."""
+    text = (CANARY + " ") * 2_000
+    assert CANARY[:6] not in redact_text(text)
+
+
+def test_what_json_cannot_carry_becomes_text() -> None:
+    shown = redact({"nan": float("nan"), "inf": float("inf"), "many": list(range(500)), "kind": Plain})
+    assert shown == {"nan": "nan", "inf": "inf", "many": list(range(ITEMS_MAX)), "kind": "Plain"}
+    json.dumps(shown, allow_nan=False)
+
+
+def test_a_short_secret_is_refused_without_being_repeated() -> None:
+    with pytest.raises(ValueError, match=f"shorter than {SECRET_LENGTH_MIN}") as refused:
+        register_secret("hunter2")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_lines_for_people_cannot_be_forged_and_have_no_colours_off_a_terminal() -> None:
+    stream = io.StringIO()
+    configure_logging("gateway", json=False, stream=stream)
+    get_logger("ours").info("refused", ticker="AAPL\n2026-11-23 [info] released\x1b[31m\x07\x9b2J")
+    text = stream.getvalue()
+    assert text.count("\n") == 1
+    assert not any(character in text for character in "\x1b\x07\x9b")
+    assert "refused" in text
+    assert "AAPL" in text
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_lines_for_people_in_colour_and_a_file_gets_json() -> None:
+    terminal, file = Terminal(), io.StringIO()
+    configure_logging("gateway", stream=terminal)
+    get_logger("ours").info("ready")
+    configure_logging("gateway", stream=file)
+    get_logger("ours").info("ready")
+    assert "\x1b[" in terminal.getvalue()
+    assert "ready" in terminal.getvalue()
+    assert json.loads(file.getvalue())["event"] == "ready"
+
+
+def test_a_log_file_is_private_and_appended_to(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.log"
+    for event in ("first", "second"):
+        configure_logging("gateway", file=file)
+        get_logger("ours").info(event)
+    assert [json.loads(line)["event"] for line in file.read_text().splitlines()] == ["first", "second"]
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_stream_and_file_together_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not both"):
+        configure_logging("gateway", stream=io.StringIO(), file=tmp_path / "x.log")
+
+
+def test_uncaught_exceptions_and_warnings_leave_as_redacted_json() -> None:
+    """In a child process: its standard error is all that a supervisor ever sees of a crash."""
+    program = (
+        "import threading, warnings\n"
+        "from observability.logging import configure_logging, register_secret\n"
+        f"configure_logging('risk'); secret = {CANARY!r}; register_secret(secret)\n"
+        "warnings.warn('old ' + secret, UserWarning)\n"
+        "def fails(): raise OSError('thread ' + secret)\n"
+        "t = threading.Thread(target=fails); t.start(); t.join()\n"
+        "raise RuntimeError('main ' + secret)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    child = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert child.returncode == 1
+    written = [json.loads(line) for line in child.stderr.splitlines()]
+    assert [line["logger"] for line in written] == ["py.warnings", "uncaught", "uncaught"]
+    assert written[1]["exception"][0]["exc_value"] == f"thread {REDACTED}"
+    assert written[2]["exception"][0]["exc_value"] == f"main {REDACTED}"
+    assert "horse" not in child.stderr
+
+
+def test_logging_and_metrics_import_neither_tracing_nor_the_engine() -> None:
+    """A command that only logs must start in a tenth of a second."""
+    program = (
+        "import sys, observability.logging, observability.metrics\n"
+        "heavy = {'opentelemetry', 'temporalio', 'pydantic'}\n"
+        "print(sorted(heavy & {name.split('.')[0] for name in sys.modules}))\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    child = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert child.stdout.strip() == "[]"
