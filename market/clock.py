@@ -15,6 +15,8 @@ from typing import Final, Self
 from market.errors import ClockUnavailableError
 from market.port import ClockReader
 from observability.logging import get_logger
+from risk.clock import market_time
+from schemas.broker import BrokerClock
 
 REFRESH_SECONDS: Final = 20.0
 """Between readings; six a minute in two processes are a fraction of the reads' share of the rate budget."""
@@ -38,16 +40,14 @@ def utc_now() -> datetime:
 class ClockReading:
     """The broker's clock, read once."""
 
-    timestamp: datetime
-    """Market time at ``monotonic``."""
+    clock: BrokerClock
+    """``timestamp`` is market time at the moment of the reading; ``is_open`` knows of halts."""
+    read_at: datetime
+    """That moment on our wall clock: the middle between sending the question and holding the answer."""
     monotonic: float
-    """Middle between sending the question and holding the answer, in our monotonic seconds."""
+    """The same moment in our monotonic seconds."""
     error_seconds: float
-    """Half the round trip: ``timestamp`` is right to within this many real seconds."""
-    is_open: bool
-    """The broker's word on the regular session, halts included."""
-    next_open: datetime
-    next_close: datetime
+    """Half the round trip: the reading is right to within this many real seconds."""
 
 
 class MarketClock:
@@ -105,8 +105,11 @@ class MarketClock:
             ClockUnavailableError: no reading young enough.
         """
         reading = self.reading()
-        since_reading = timedelta(seconds=self._monotonic() - reading.monotonic)
-        return reading.timestamp + (since_reading + (instant - self._wall())) * self._speed
+        # Counted on the monotonic clock, so that a step of the wall clock does not move the market's.
+        wall_at_reading = self._wall() - timedelta(seconds=self._monotonic() - reading.monotonic)
+        return market_time(
+            instant, broker_at=reading.clock.timestamp, read_at=wall_at_reading, speed=self._speed
+        )
 
     def real_seconds(self, market_seconds: float) -> float:
         """How long that many market seconds take for us."""
@@ -164,13 +167,12 @@ class MarketClock:
             raise ClockUnavailableError(
                 f"the broker's clock answered after {round_trip:.1f} s, limit {ROUND_TRIP_MAX_SECONDS:g} s"
             )
+        half = round_trip / 2
         self._reading = ClockReading(
-            timestamp=clock.timestamp,
-            monotonic=sent + round_trip / 2,
-            error_seconds=round_trip / 2,
-            is_open=clock.is_open,
-            next_open=clock.next_open,
-            next_close=clock.next_close,
+            clock=clock,
+            read_at=self._wall() - timedelta(seconds=half),
+            monotonic=sent + half,
+            error_seconds=half,
         )
 
     async def _try_refresh(self) -> float:

@@ -147,6 +147,7 @@ def _is_open(session: Session, reading: ClockReading, market_now: datetime, *, e
     planned = session.is_extended_open if extended else session.is_open
     if not planned or not session.is_open:
         return planned
-    if reading.is_open:
-        return market_now < reading.next_close or market_now >= reading.next_open
-    return market_now >= reading.next_open
+    broker = reading.clock
+    if broker.is_open and market_now < broker.next_close:
+        return True
+    return market_now >= broker.next_open
