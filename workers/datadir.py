@@ -16,6 +16,7 @@ from typing import Any
 ROOT_LOCATION = Path("/var/lib/trading-interface")
 USER_LOCATION = Path("~/.local/share/trading-interface")
 TEMPORARY_PREFIX = "trading-interface-"
+TEMPORARY_LOCK = ".temporary"
 PRIVATE_FOLDER_MODE = 0o700
 # As root, PostgreSQL runs as nobody and must be able to pass through to its own folder, not to list ours.
 PASSABLE_FOLDER_MODE = 0o711
@@ -159,14 +160,32 @@ class DataDir:
 
 @contextmanager
 def temporary_data_dir() -> Iterator[DataDir]:
-    """Give a prepared data folder that is deleted at the end."""
+    """Give a prepared data folder that is deleted at the end.
+
+    A process that was killed could not delete its own; the next one to come here does.
+    """
+    _remove_abandoned()
     root = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
-    try:
-        data_dir = DataDir(root)
-        data_dir.prepare()
-        yield data_dir
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
+    with (root / TEMPORARY_LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            data_dir = DataDir(root)
+            data_dir.prepare()
+            yield data_dir
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+
+
+def _remove_abandoned() -> None:
+    """Delete our temporary folders that no living process holds; nothing else, and nobody else's."""
+    for root in Path(tempfile.gettempdir()).glob(f"{TEMPORARY_PREFIX}*"):
+        with suppress(OSError):
+            if root.is_symlink() or root.stat().st_uid != os.geteuid():
+                continue
+            # A folder without this file is one that is being made at this moment, or none of ours.
+            with (root / TEMPORARY_LOCK).open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(root, ignore_errors=True)
 
 
 def free_port() -> int:
