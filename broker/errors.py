@@ -1,4 +1,3 @@
-# ruff: noqa: N818 - named by meaning, as the field does; the base class says that they are errors
 """Every way a broker call can fail, by meaning.
 
 BrokerError

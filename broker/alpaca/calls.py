@@ -1,0 +1,241 @@
+"""Runs alpaca-py, which blocks, in threads: one client and one connection for each thread.
+
+A request is judged by what the transport saw, never by what the library raised: its errors parse the
+body on access and fail themselves, and they carry the request with its secret header.
+"""
+
+import asyncio
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from broker.alpaca import transport
+from broker.alpaca.errors import Kind, UnreadableError, classify, read_json, unproved
+from broker.alpaca.settings import OUTCOME_OK, AlpacaSettings, BrokerCall, OnCall
+from broker.alpaca.transport import Attempt, GuardedAdapter, Watchdog
+from broker.errors import BrokerError, NothingSent, ValidationRefused
+
+if TYPE_CHECKING:
+    from alpaca.trading.client import TradingClient
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+LANE_THREADS: dict[Kind, int] = {Kind.PLACE: 8, Kind.CANCEL: 4, Kind.READ: 4}
+"""Threads (and connections) for each kind of request, made on demand. Each kind has its own, so that a
+cancel never waits behind a hanging read or placement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One kind of request; ``path`` is a template without ids."""
+
+    name: str
+    method: str
+    path: str
+    kind: Kind
+
+
+class Calls:
+    """The threads and clients of one adapter object."""
+
+    def __init__(self, settings: AlpacaSettings, on_call: OnCall | None) -> None:
+        self._settings = settings
+        self._on_call = on_call
+        self._watchdog = Watchdog()
+        self._local = threading.local()
+        self._sessions: list[Any] = []
+        self._lanes = {
+            kind: ThreadPoolExecutor(size, thread_name_prefix=f"broker-{kind}")
+            for kind, size in LANE_THREADS.items()
+        }
+
+    async def run(
+        self,
+        operation: Operation,
+        use: Callable[["TradingClient"], object],
+        read: Callable[[Any], _T],
+    ) -> _T:
+        """Make the one request that ``use`` makes and return ``read`` of its JSON (None for an empty body).
+
+        A cancelled caller leaves at once; the request goes on to its answer or deadline.
+
+        Raises:
+            BrokerError: by ``classify``; NothingSent, NetworkError or UnknownOutcome where no answer came.
+        """
+        return await asyncio.wrap_future(self._submit(operation, Attempt(), use, read))
+
+    async def run_to_its_end(
+        self,
+        operation: Operation,
+        attempt: Attempt,
+        use: Callable[["TradingClient"], object],
+        read: Callable[[Any], _T],
+    ) -> _T:
+        """As ``run``, but a cancelled caller leaves only when the thread has ended.
+
+        Cancelled before the first byte, nothing is sent; after it, the request runs to its answer.
+        """
+        job = self._submit(operation, attempt, use, read)
+        ended = asyncio.ensure_future(asyncio.wrap_future(job))
+        cancelled: asyncio.CancelledError | None = None
+        while not ended.done():
+            try:
+                await asyncio.wait({ended})
+            except asyncio.CancelledError as error:
+                attempt.withdraw()
+                cancelled = error
+        if cancelled is not None:
+            ended.exception()
+            raise cancelled
+        return ended.result()
+
+    async def close(self) -> None:
+        """Wait for placements, end everything else, close the connections."""
+        await asyncio.to_thread(self._lanes[Kind.PLACE].shutdown, wait=True)
+        self._watchdog.close()
+        for lane in self._lanes.values():
+            await asyncio.to_thread(lane.shutdown, wait=True, cancel_futures=True)
+        for session in self._sessions:
+            session.close()
+
+    def _submit(
+        self,
+        operation: Operation,
+        attempt: Attempt,
+        use: Callable[["TradingClient"], object],
+        read: Callable[[Any], _T],
+    ) -> "Future[_T]":
+        context = contextvars.copy_context()
+        lane = self._lanes[operation.kind]
+        return lane.submit(context.run, self._perform, operation, attempt, use, read)
+
+    def _perform(
+        self,
+        operation: Operation,
+        attempt: Attempt,
+        use: Callable[["TradingClient"], object],
+        read: Callable[[Any], _T],
+    ) -> _T:
+        client = self._client()
+        transport.begin(attempt)
+        self._watchdog.watch(attempt)
+        began = time.monotonic()
+        raised: Exception | None = None
+        try:
+            use(client)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the transport knows what happened
+            raised = error
+        finally:
+            attempt.done = True
+        latency_ms = (time.monotonic() - began) * 1000
+        result = _judge(operation, attempt, raised, read)
+        self._report(operation, attempt, result, latency_ms)
+        if isinstance(result, _Failed):
+            raise result.error
+        return result.value
+
+    def _report(
+        self, operation: Operation, attempt: Attempt, result: "_Done[_T] | _Failed", latency_ms: float
+    ) -> None:
+        if self._on_call is None or attempt.stopped_by is not None:
+            return
+        failed = result.error if isinstance(result, _Failed) else None
+        outcome = OUTCOME_OK if failed is None else getattr(failed, "code", BrokerError.code)
+        answer = attempt.answer
+        call = BrokerCall(
+            operation=operation.name,
+            method=operation.method,
+            path=operation.path,
+            http_status=answer.status if answer else None,
+            outcome=outcome,
+            latency_ms=latency_ms,
+            request_id=answer.request_id if answer else None,
+        )
+        try:
+            self._on_call(call)
+        except Exception:  # noqa: BLE001 - a broken meter must not turn a placed order into an error
+            _log.exception("on_call failed for %s", operation.name)
+
+    def _client(self) -> "TradingClient":
+        client: TradingClient | None = getattr(self._local, "client", None)
+        if client is None:
+            client = self._local.client = _new_client(self._settings)
+            self._sessions.append(client._session)
+        return client
+
+
+def _new_client(settings: AlpacaSettings) -> "TradingClient":
+    from alpaca.trading.client import TradingClient  # costs 0.8 s, once
+
+    client = TradingClient(
+        api_key=settings.key_id.get_secret_value(),
+        secret_key=settings.secret_key.get_secret_value(),
+        raw_data=True,
+        url_override=settings.trading_url,
+    )
+    if not isinstance(getattr(client, "_retry", None), int):
+        raise RuntimeError("alpaca-py has changed: its hidden retries cannot be switched off")
+    client._retry = 0
+    session = client._session
+    session.trust_env = False
+    session.adapters.clear()
+    session.mount(f"{settings.trading_url}/", GuardedAdapter())
+    return client
+
+
+@dataclass(frozen=True, slots=True)
+class _Done(Generic[_T]):
+    value: _T
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    error: BaseException
+
+
+def _judge(
+    operation: Operation, attempt: Attempt, raised: Exception | None, read: Callable[[Any], _T]
+) -> "_Done[_T] | _Failed":
+    answer = attempt.answer
+    if answer is None:
+        return _Failed(_no_answer(operation, attempt, raised))
+    if not 200 <= answer.status < 300:
+        return _Failed(classify(operation.kind, answer))
+    try:
+        return _Done(read(read_json(answer.body) if answer.body else None))
+    except UnreadableError as error:
+        message = f"{operation.name}: the answer cannot be read: {error}"
+        error_class = unproved(operation.kind)
+        return _Failed(error_class(message, http_status=answer.status, request_id=answer.request_id))
+
+
+def _no_answer(operation: Operation, attempt: Attempt, raised: Exception | None) -> BaseException:
+    if attempt.stopped_by is not None:
+        return attempt.stopped_by
+    cause = _cause(raised)
+    if attempt.written:
+        return unproved(operation.kind)(f"{operation.name}: no answer: {cause}")
+    if isinstance(raised, OSError):
+        return NothingSent(f"{operation.name}: nothing was sent: {cause}")
+    return ValidationRefused(f"{operation.name}: nothing was sent, the client library refused it: {cause}")
+
+
+def _cause(raised: BaseException | None) -> str:
+    """What went wrong, without texts that could hold the request: types, and the system's own words."""
+    seen: list[BaseException] = []
+    while raised is not None and raised not in seen:
+        seen.append(raised)
+        inner = next((arg for arg in raised.args if isinstance(arg, BaseException)), None)
+        raised = inner or getattr(raised, "reason", None) or raised.__cause__ or raised.__context__
+        if not isinstance(raised, BaseException):
+            break
+    innermost = seen[-1] if seen else None
+    words = innermost.strerror if isinstance(innermost, OSError) and innermost.strerror else None
+    name = type(innermost).__name__
+    return f"{name}: {words}" if words else name
