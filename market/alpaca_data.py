@@ -4,9 +4,11 @@ import asyncio
 import threading
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import SecretStr
 
 from market.alpaca_parse import BadQuoteError, http_error, quote_from
 from market.clock import utc_now
@@ -32,8 +34,8 @@ class AlpacaDataSettings:
     """Used as it stands: ``wss://stream.data.alpaca.markets/v2/iex``."""
     feed: str
     """``iex``, ``sip``, …: always sent, because the default depends on the subscription."""
-    key_id: str = field(repr=False)
-    secret_key: str = field(repr=False)
+    key_id: SecretStr
+    secret_key: SecretStr
     provider: Provider = Provider.PRIMARY
 
 
@@ -121,7 +123,10 @@ class AlpacaMarketData:
 
             one = self._settings
             client = StockHistoricalDataClient(
-                api_key=one.key_id, secret_key=one.secret_key, raw_data=True, url_override=one.url
+                api_key=one.key_id.get_secret_value(),
+                secret_key=one.secret_key.get_secret_value(),
+                raw_data=True,
+                url_override=one.url,
             )
             # The SDK repeats 429 and 504 three times by itself, sleeping; no argument turns that off.
             client._retry = 0

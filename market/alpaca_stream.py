@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any, Final, Self
 
 import msgpack
+from pydantic import SecretStr
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
@@ -34,7 +35,7 @@ _log = get_logger(__name__)
 class AlpacaQuoteStream:
     """One connection: ``async with`` connects and logs in, ``async for`` gives quotes until it breaks."""
 
-    def __init__(self, url: str, key_id: str, secret_key: str, provider: Provider) -> None:
+    def __init__(self, url: str, key_id: SecretStr, secret_key: SecretStr, provider: Provider) -> None:
         self._url = url
         self._key_id = key_id
         self._secret_key = secret_key
@@ -47,7 +48,13 @@ class AlpacaQuoteStream:
         self._socket = await self._connect()
         try:
             await self._expect("connected")
-            await self._send({"action": "auth", "key": self._key_id, "secret": self._secret_key})
+            await self._send(
+                {
+                    "action": "auth",
+                    "key": self._key_id.get_secret_value(),
+                    "secret": self._secret_key.get_secret_value(),
+                }
+            )
             await self._expect("authenticated")
         except BaseException:
             await self.__aexit__()

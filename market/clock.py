@@ -15,7 +15,7 @@ from typing import Final, Self
 from market.errors import ClockUnavailableError
 from market.port import ClockReader
 from observability.logging import get_logger
-from risk.clock import market_time
+from risk.clock import is_too_old, market_time
 from schemas.broker import BrokerClock
 
 REFRESH_SECONDS: Final = 20.0
@@ -48,6 +48,22 @@ class ClockReading:
     """The same moment in our monotonic seconds."""
     error_seconds: float
     """Half the round trip: the reading is right to within this many real seconds."""
+
+
+def carried(clock: BrokerClock, *, read_at: datetime, speed: float, now: datetime) -> BrokerClock:
+    """Another process's reading as that clock would answer at ``now``: for processes without broker keys,
+    whose ``ClockReader`` reads it from storage.
+
+    Raises:
+        ClockUnavailableError: the reading is older than ``READING_AGE_MAX_SECONDS``, or from the future.
+    """
+    if is_too_old(read_at, now, timedelta(seconds=READING_AGE_MAX_SECONDS)):
+        raise ClockUnavailableError(
+            f"the stored reading of the broker's clock is {(now - read_at).total_seconds():.0f} s old, "
+            f"limit {READING_AGE_MAX_SECONDS:.0f} s"
+        )
+    told = market_time(now, broker_at=clock.timestamp, read_at=read_at, speed=speed)
+    return clock.model_copy(update={"timestamp": told})
 
 
 class MarketClock:
