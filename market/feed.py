@@ -56,7 +56,7 @@ class QuoteFeed:
         return self._last.get(ticker)
 
     def take_changed(self) -> list[Quote]:
-        """The newest quote of each ticker that changed since the last call: to be stored at one's own pace."""
+        """The newest quote of each ticker that changed since the last call, to be stored at leisure."""
         changed, self._changed = self._changed, set()
         return [self._last[ticker] for ticker in sorted(changed) if ticker in self._last]
 

@@ -17,7 +17,7 @@ class BoundedAdapter(HTTPAdapter):
     ``requests`` only bounds the wait for each piece, so a body that drips would hold its thread for ever.
     """
 
-    def send(  # noqa: PLR0917 the signature is the base class's
+    def send(
         self,
         request: requests.PreparedRequest,
         stream: bool = False,

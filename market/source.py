@@ -35,7 +35,7 @@ class QuotePair:
 
 
 class QuoteSource:
-    """The primary, and the secondary where there is one. Owns the providers; feeds are run by their holder."""
+    """The primary, and the secondary where there is one. Owns the providers; their holder runs the feeds."""
 
     def __init__(
         self,
