@@ -26,7 +26,15 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from observability.redaction import redact, redact_text, register_secret
 
-__all__ = ["TraceIds", "configure_logging", "get_logger", "log_context", "register_secret", "use_trace_ids"]
+__all__ = [
+    "TraceIds",
+    "configure_logging",
+    "get_logger",
+    "log_context",
+    "register_secret",
+    "restore_logging",
+    "use_trace_ids",
+]
 
 LOG_FILE_MODE: Final = 0o600
 EXCEPTION_FRAMES_MAX: Final = 30
@@ -46,7 +54,7 @@ class TraceIds(NamedTuple):
 
 
 _trace_ids: Callable[[], TraceIds | None] | None = None
-_installed: "_Handler | None" = None
+_installed: "_Installed | None" = None
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
@@ -91,16 +99,16 @@ def configure_logging(
     global _installed  # noqa: PLW0603 - the root logger is one a process
     if stream is not None and file is not None:
         raise ValueError("log to a stream or to a file, not both: leave one out")
+    if level not in logging.getLevelNamesMapping():
+        raise ValueError(f"no log level {level!r}: use DEBUG, INFO, WARNING, ERROR or CRITICAL")
     handler = _Handler(_open(file) if file else stream or sys.stderr, owned=file is not None)
     as_json = not handler.is_terminal if json is None else json
     handler.setFormatter(_formatter(service, as_json, colours=handler.is_terminal))
+    restore_logging()
     root = logging.getLogger()
-    root.setLevel(level)
-    if _installed is not None:
-        root.removeHandler(_installed)
-        _installed.close()
+    _installed = _Installed(handler, root.level, sys.excepthook, threading.excepthook)
     root.addHandler(handler)
-    _installed = handler
+    root.setLevel(level)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -116,6 +124,21 @@ def configure_logging(
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
+
+
+def restore_logging() -> None:
+    """Put back what ``configure_logging`` found: root level, hooks, no handler of ours."""
+    global _installed  # noqa: PLW0603 - the root logger is one a process
+    if _installed is None:
+        return
+    root = logging.getLogger()
+    root.removeHandler(_installed.handler)
+    root.setLevel(_installed.root_level)
+    _installed.handler.close()
+    logging.captureWarnings(False)
+    sys.excepthook, threading.excepthook = _installed.excepthook, _installed.thread_excepthook
+    structlog.reset_defaults()
+    _installed = None
 
 
 def _fields_of_every_record() -> list[Processor]:
@@ -224,6 +247,15 @@ class _Handler(logging.StreamHandler[IO[str]]):
         if self._owned:
             self.stream.close()
         super().close()
+
+
+class _Installed(NamedTuple):
+    """Our handler and what stood before it."""
+
+    handler: _Handler
+    root_level: int
+    excepthook: Callable[[type[BaseException], BaseException, TracebackType | None], object]
+    thread_excepthook: Callable[[threading.ExceptHookArgs], object]
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

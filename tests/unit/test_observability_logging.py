@@ -7,7 +7,6 @@ import logging
 import subprocess
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,11 +18,17 @@ from urllib.parse import quote
 from uuid import UUID
 
 import pytest
-import structlog
 from pydantic import BaseModel, SecretStr
 
 from observability import logging as our_logging
-from observability.logging import TraceIds, configure_logging, get_logger, log_context, use_trace_ids
+from observability.logging import (
+    TraceIds,
+    configure_logging,
+    get_logger,
+    log_context,
+    restore_logging,
+    use_trace_ids,
+)
 from observability.redaction import (
     ITEMS_MAX,
     REDACTED,
@@ -43,29 +48,19 @@ ALPACA_SECRET = "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5bC7d"
 
 @pytest.fixture(autouse=True)
 def _restore_logging() -> Iterator[None]:
-    root, hooks = logging.getLogger(), (sys.excepthook, threading.excepthook)
-    level, show = root.level, warnings.showwarning
     yield
-    if our_logging._installed is not None:
-        root.removeHandler(our_logging._installed)
-        our_logging._installed.close()
-        our_logging._installed = None
+    restore_logging()
     our_logging._trace_ids = None
     for name in ("ours", "theirs"):
         logging.getLogger(name).propagate = True
         logging.getLogger(name).handlers.clear()
-    root.setLevel(level)
-    logging.captureWarnings(False)
-    warnings.showwarning = show
-    sys.excepthook, threading.excepthook = hooks
-    structlog.reset_defaults()
 
 
 def past_pytest(name: str) -> str:
     """Let ``name`` log to our handler alone: pytest's own raises on a record that cannot be formatted."""
     assert our_logging._installed is not None
     logging.getLogger(name).propagate = False
-    logging.getLogger(name).handlers = [our_logging._installed]
+    logging.getLogger(name).handlers = [our_logging._installed.handler]
     return name
 
 
@@ -392,6 +387,22 @@ def test_a_log_file_is_private_and_appended_to(tmp_path: Path) -> None:
         get_logger("ours").info(event)
     assert [json.loads(line)["event"] for line in file.read_text().splitlines()] == ["first", "second"]
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_everything_is_put_back(stream: io.StringIO) -> None:
+    hooks = (sys.excepthook, threading.excepthook)
+    restore_logging()
+    assert (sys.excepthook, threading.excepthook) != hooks
+    logging.getLogger("theirs").error("to nobody")
+    assert stream.getvalue() == ""
+    restore_logging()
+
+
+def test_an_unknown_level_changes_nothing(stream: io.StringIO) -> None:
+    with pytest.raises(ValueError, match="LOUD"):
+        configure_logging("risk", level="LOUD", stream=io.StringIO())
+    logging.getLogger("theirs").error("still here")
+    assert lines(stream)[0]["service"] == "gateway"
 
 
 def test_stream_and_file_together_are_refused(tmp_path: Path) -> None:
