@@ -1,0 +1,206 @@
+"""The account's books: cash, positions, orders, executions. Pure: events in, state out."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from decimal import Decimal
+
+from simulation.events import (
+    AccountOpened,
+    BookEvent,
+    DayStarted,
+    OrderChanged,
+    OrderCreated,
+    OrderExecuted,
+)
+from simulation.orders import ZERO, Order
+
+Marks = Callable[[str], Decimal]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Signed shares and what they cost; both are negative for a short."""
+
+    symbol: str
+    qty: Decimal
+    cost: Decimal
+    # Like cost, with shares carried overnight valued at yesterday's mark.
+    day_cost: Decimal
+
+    @property
+    def avg_entry_price(self) -> Decimal:
+        return self.cost / self.qty
+
+    def after(self, signed_qty: Decimal, price: Decimal) -> "Position":
+        """The position after ``signed_qty`` more shares at ``price``."""
+        qty = self.qty + signed_qty
+        if self.qty * signed_qty >= 0:
+            added = signed_qty * price
+            return replace(self, qty=qty, cost=self.cost + added, day_cost=self.day_cost + added)
+        kept = qty / self.qty
+        return replace(self, qty=qty, cost=self.cost * kept, day_cost=self.day_cost * kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One FILL activity."""
+
+    activity_id: str
+    execution_id: str
+    order_id: str
+    symbol: str
+    side: str
+    at: datetime
+    qty: Decimal
+    price: Decimal
+    cum_qty: Decimal
+    leaves_qty: Decimal
+    order_status: str
+
+
+class UnknownOrder(LookupError):
+    """An event names an order that was never created: the ledger is not whole."""
+
+
+@dataclass
+class Book:
+    """State of one account; change it only through ``apply``."""
+
+    account_id: str = ""
+    account_number: str = ""
+    created_at: datetime | None = None
+    multiplier: int = 1
+    initial_cash: Decimal = ZERO
+    cash: Decimal = ZERO
+    last_equity: Decimal = ZERO
+    day: date | None = None
+    day_marks: dict[str, Decimal] = field(default_factory=dict)
+    positions: dict[str, Position] = field(default_factory=dict)
+    orders: dict[str, Order] = field(default_factory=dict)
+    by_client_order_id: dict[str, str] = field(default_factory=dict)
+    children: dict[str, list[str]] = field(default_factory=dict)
+    open_by_symbol: dict[str, dict[str, None]] = field(default_factory=dict)
+    executions: list[Execution] = field(default_factory=list)
+    reserved: Decimal = ZERO
+
+    def apply(self, event: BookEvent) -> None:
+        """Change the state by one event.
+
+        Raises UnknownOrder if the event names an order the book does not have.
+        """
+        match event:
+            case AccountOpened():
+                self._open(event)
+            case OrderCreated(order=order):
+                self._store(None, order)
+            case OrderChanged():
+                before = self._order(event.order_id)
+                self._store(before, before.changed(event.at, event.changes))
+            case OrderExecuted():
+                self._execute(event)
+            case DayStarted():
+                self._start_day(event)
+
+    def position_qty(self, symbol: str) -> Decimal:
+        position = self.positions.get(symbol)
+        return position.qty if position else ZERO
+
+    def open_orders(self, symbol: str) -> Iterable[Order]:
+        return [self.orders[order_id] for order_id in self.open_by_symbol.get(symbol, ())]
+
+    def held_qty(self, symbol: str) -> Decimal:
+        """Shares of the position that open closing orders already claim.
+
+        The legs of one group can never all execute, so the group holds its largest leg.
+        """
+        by_group: dict[str, Decimal] = {}
+        for order in self.open_orders(symbol):
+            if not order.opens and order.status != "held":
+                group = order.parent_id or order.id
+                by_group[group] = max(by_group.get(group, ZERO), order.leaves_qty)
+        return sum(by_group.values(), ZERO)
+
+    def market_value(self, marks: Marks) -> tuple[Decimal, Decimal]:
+        """Value of long and of short positions; the second is negative or zero."""
+        values = [position.qty * marks(symbol) for symbol, position in self.positions.items()]
+        return sum((v for v in values if v > 0), ZERO), sum((v for v in values if v < 0), ZERO)
+
+    def equity(self, marks: Marks) -> Decimal:
+        return self.cash + sum(self.market_value(marks), ZERO)
+
+    def buying_power(self, marks: Marks) -> Decimal:
+        """What a new opening order may cost: equity × multiplier − gross value − reserved; never negative."""
+        long, short = self.market_value(marks)
+        if self.multiplier == 1:
+            return max(ZERO, self.cash - self.reserved)
+        return max(ZERO, (self.cash + long + short) * self.multiplier - long + short - self.reserved)
+
+    def _open(self, event: AccountOpened) -> None:
+        self.account_id = event.account_id
+        self.account_number = event.account_number
+        self.created_at = event.at
+        self.multiplier = event.multiplier
+        self.initial_cash = self.cash = self.last_equity = event.cash
+
+    def _order(self, order_id: str) -> Order:
+        try:
+            return self.orders[order_id]
+        except KeyError:
+            raise UnknownOrder(order_id) from None
+
+    def _store(self, before: Order | None, order: Order) -> None:
+        self.orders[order.id] = order
+        self.reserved += order.reserved - (before.reserved if before else ZERO)
+        if before is None:
+            self.by_client_order_id[order.client_order_id] = order.id
+            if order.parent_id:
+                self.children.setdefault(order.parent_id, []).append(order.id)
+        open_ids = self.open_by_symbol.setdefault(order.symbol, {})
+        if order.is_open:
+            open_ids[order.id] = None
+        else:
+            open_ids.pop(order.id, None)
+
+    def _execute(self, event: OrderExecuted) -> None:
+        before = self._order(event.order_id)
+        order = replace(
+            before,
+            status=event.status,
+            updated_at=event.at,
+            filled_qty=before.filled_qty + event.qty,
+            filled_value=before.filled_value + event.qty * event.price,
+            filled_at=event.at if event.status == "filled" else before.filled_at,
+        )
+        self._store(before, order)
+        signed = event.qty if order.side == "buy" else -event.qty
+        self.cash -= signed * event.price
+        flat = Position(order.symbol, ZERO, ZERO, ZERO)
+        position = self.positions.get(order.symbol, flat).after(signed, event.price)
+        if position.qty:
+            self.positions[order.symbol] = position
+        else:
+            self.positions.pop(order.symbol, None)
+        self.executions.append(
+            Execution(
+                activity_id=event.activity_id,
+                execution_id=event.execution_id,
+                order_id=order.id,
+                symbol=order.symbol,
+                side=order.side,
+                at=event.at,
+                qty=event.qty,
+                price=event.price,
+                cum_qty=order.filled_qty,
+                leaves_qty=order.leaves_qty,
+                order_status="filled" if order.status == "filled" else "partially_filled",
+            )
+        )
+
+    def _start_day(self, event: DayStarted) -> None:
+        self.day = event.day
+        self.last_equity = event.last_equity
+        self.day_marks = dict(event.marks)
+        for symbol, position in self.positions.items():
+            if symbol in event.marks:
+                self.positions[symbol] = replace(position, day_cost=position.qty * event.marks[symbol])

@@ -1,0 +1,211 @@
+"""The market data stream ``/v2/{feed}``: msgpack if the client's Content-Type says so, JSON otherwise."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgpack
+from starlette.websockets import WebSocket
+
+from simulation.exchange import Exchange
+from simulation.quotes import Quote
+from simulation.settings import FEEDS, Feed
+from simulation.streams import AUTH_TIMEOUT_SECONDS, Frame, Subscriber
+from simulation.wire import NANOSECONDS, json_bytes, rfc3339_ns, to_ns
+
+CHANNELS = (
+    "trades",
+    "quotes",
+    "bars",
+    "updatedBars",
+    "dailyBars",
+    "statuses",
+    "lulds",
+    "corrections",
+    "cancelErrors",
+)
+EVERY_SYMBOL = "*"
+MSGPACK = "application/msgpack"
+INVALID_SYNTAX = (400, "invalid syntax")
+NOT_AUTHENTICATED = (401, "not authenticated")
+AUTH_FAILED = (402, "auth failed")
+ALREADY_AUTHENTICATED = (403, "already authenticated")
+AUTH_TIMEOUT = (404, "auth timeout")
+CONNECTION_LIMIT = (406, "connection limit exceeded")
+
+IsAuthentic = Callable[[str, str], bool]
+
+
+class DataStream:
+    """Sends new quotes to the clients subscribed to them, on every beat of the exchange."""
+
+    def __init__(self, exchange: Exchange, is_authentic: IsAuthentic) -> None:
+        self.exchange = exchange
+        self.is_authentic = is_authentic
+        self._sessions: dict[Feed, list[DataSession]] = {feed: [] for feed in FEEDS}
+        self._sent: dict[tuple[Feed, str], int] = {}
+        exchange.on_beat(self.beat)
+
+    async def serve(self, socket: WebSocket) -> None:
+        feed = socket.path_params["feed"]
+        if feed not in FEEDS:
+            await socket.close()
+            return
+        await socket.accept()
+        binary = socket.headers.get("content-type", "") == MSGPACK
+        subscriber = Subscriber(socket, f"data/{feed}", self.exchange.faults)
+        session = DataSession(self, feed, subscriber, binary=binary)
+        session.send([{"T": "success", "msg": "connected"}])
+        timeout = asyncio.get_running_loop().call_later(AUTH_TIMEOUT_SECONDS, session.auth_timed_out)
+        try:
+            await subscriber.run(session.on_message)
+        finally:
+            timeout.cancel()
+            self._sessions[session.feed] = [one for one in self._sessions[session.feed] if one is not session]
+
+    def admit(self, session: "DataSession") -> bool:
+        """Take an authenticated session in, unless this feed has as many as one key may hold."""
+        if len(self._sessions[session.feed]) >= self.exchange.settings.data_stream_connections:
+            return False
+        self._sessions[session.feed].append(session)
+        return True
+
+    def beat(self, now: datetime) -> None:
+        """Send every quote that is new since the last beat to those who want it."""
+        now_ns = to_ns(now)
+        for feed, sessions in self._sessions.items():
+            for symbol in self._wanted(sessions):
+                quote = self.exchange.market.quote(symbol, now_ns, feed)
+                if quote is None or self._sent.get((feed, symbol)) == quote.version:
+                    continue
+                self._sent[feed, symbol] = quote.version
+                for session in sessions:
+                    session.collect(symbol, quote)
+            for session in sessions:
+                session.flush()
+
+    def _wanted(self, sessions: "list[DataSession]") -> set[str]:
+        wanted = {symbol for session in sessions for symbol in session.channels["quotes"]}
+        listed = self.exchange.market.assets
+        return set(listed) if EVERY_SYMBOL in wanted else wanted & listed.keys()
+
+
+class DataSession:
+    """The conversation with one client of the data stream."""
+
+    def __init__(self, hub: DataStream, feed: Feed, subscriber: Subscriber, *, binary: bool) -> None:
+        self.feed = feed
+        self.channels: dict[str, set[str]] = {channel: set() for channel in CHANNELS}
+        self._hub = hub
+        self._subscriber = subscriber
+        self._binary = binary
+        self._authenticated = False
+        self._collected: list[dict[str, Any]] = []
+
+    def send(self, messages: list[dict[str, Any]]) -> None:
+        """Every frame is an array; moments are a timestamp extension in msgpack, text in JSON."""
+        if self._binary:
+            self._subscriber.offer(msgpack.packb(messages, default=_pack))
+        else:
+            self._subscriber.offer(json_bytes(_as_text(messages)).decode())
+
+    def collect(self, symbol: str, quote: Quote) -> None:
+        if self.channels["quotes"] & {symbol, EVERY_SYMBOL}:
+            self._collected.append(_quote_message(quote))
+
+    def flush(self) -> None:
+        if self._collected:
+            self.send(self._collected)
+            self._collected = []
+
+    def auth_timed_out(self) -> None:
+        if not self._authenticated:
+            self._fail(*AUTH_TIMEOUT)
+
+    async def on_message(self, frame: Frame) -> None:
+        try:
+            message = msgpack.unpackb(frame) if self._binary else json.loads(frame)
+            action = message["action"]
+        except (ValueError, TypeError, KeyError, msgpack.UnpackException):
+            self._fail(*INVALID_SYNTAX)
+            return
+        if action == "auth":
+            self._auth(message)
+        elif not self._authenticated:
+            self._fail(*NOT_AUTHENTICATED)
+        elif action in ("subscribe", "unsubscribe"):
+            self._subscribe(message, on=action == "subscribe")
+        else:
+            self._fail(*INVALID_SYNTAX)
+
+    def _auth(self, message: dict[str, Any]) -> None:
+        if self._authenticated:
+            self._error(*ALREADY_AUTHENTICATED)
+        elif not self._hub.is_authentic(str(message.get("key", "")), str(message.get("secret", ""))):
+            self._fail(*AUTH_FAILED)
+        elif not self._hub.admit(self):
+            self._fail(*CONNECTION_LIMIT)
+        else:
+            self._authenticated = True
+            self.send([{"T": "success", "msg": "authenticated"}])
+
+    def _subscribe(self, message: dict[str, Any], *, on: bool) -> None:
+        for channel, known in self.channels.items():
+            symbols = message.get(channel)
+            if isinstance(symbols, list):
+                named = {str(symbol) for symbol in symbols}
+                self.channels[channel] = known | named if on else known - named
+        self.send(
+            [{"T": "subscription", **{name: sorted(symbols) for name, symbols in self.channels.items()}}]
+        )
+
+    def _error(self, code: int, text: str) -> None:
+        self.send([{"T": "error", "code": code, "msg": text}])
+
+    def _fail(self, code: int, text: str) -> None:
+        self._error(code, text)
+        self._subscriber.end()
+
+
+def _quote_message(quote: Quote) -> dict[str, Any]:
+    venue = "V" if quote.feed == "iex" else "Q"
+    return {
+        "T": "q",
+        "S": quote.symbol,
+        "bx": venue,
+        "bp": float(quote.bid),
+        "bs": quote.bid_size,
+        "ax": venue,
+        "ap": float(quote.ask),
+        "as": quote.ask_size,
+        "c": ["R"],
+        "z": "C",
+        "t": Moment(quote.t_ns),
+    }
+
+
+class Moment:
+    """A moment inside a message, to be written in the form of the connection."""
+
+    __slots__ = ("t_ns",)
+
+    def __init__(self, t_ns: int) -> None:
+        self.t_ns = t_ns
+
+
+def _pack(value: Any) -> Any:
+    if isinstance(value, Moment):
+        return msgpack.Timestamp(*divmod(value.t_ns, NANOSECONDS))
+    raise TypeError(f"cannot send {type(value).__name__}")
+
+
+def _as_text(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            name: rfc3339_ns(value.t_ns) if isinstance(value, Moment) else value
+            for name, value in message.items()
+        }
+        for message in messages
+    ]

@@ -1,0 +1,236 @@
+"""The way every request takes: name it, let it in, act, write it down, answer.
+
+Nothing that changes the book is answered before its ledger record is on disk.
+"""
+
+import asyncio
+import hmac
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal
+from uuid import uuid4
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from simulation import errors
+from simulation.exchange import MILLISECOND, Exchange
+from simulation.faults import HANG_SECONDS_MAX, Fault
+from simulation.rate_limit import RateLimit
+from simulation.transport import drop_connection
+from simulation.wire import json_bytes
+
+BODY_BYTES_MAX = 1_000_000
+READS = ("GET", "HEAD")
+GATEWAY_TIMEOUT_PAGE = b"<html><head><title>504 Gateway Time-out</title></head></html>"
+
+Surface = Literal["trading", "data"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, as handlers and faults see it; ``route`` is the path with parameter names."""
+
+    exchange: Exchange
+    surface: Surface
+    method: str
+    route: str
+    path: str
+    query: Mapping[str, str]
+    params: Mapping[str, str]
+    body: bytes
+    now: datetime
+
+    @cached_property
+    def loose_body(self) -> Any:
+        """The body as JSON if it is some, else its text: for faults and the ledger, never for orders."""
+        if not self.body:
+            return None
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return self.body.decode("utf-8", "replace")
+
+    @property
+    def client_order_id(self) -> str | None:
+        return self._named("client_order_id")
+
+    @property
+    def symbol(self) -> str | None:
+        return self._named("symbol")
+
+    def _named(self, name: str) -> str | None:
+        value = self.loose_body.get(name) if isinstance(self.loose_body, dict) else self.query.get(name)
+        return value if isinstance(value, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What to answer; ``body`` is JSON unless it is bytes; ``noted`` goes into the ledger only."""
+
+    status: int = 200
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    noted: Mapping[str, Any] = field(default_factory=dict)
+
+
+Handler = Callable[[Call], Reply]
+
+
+class Door:
+    """Serves handlers over HTTP for one exchange."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._limits: dict[Surface, RateLimit] = {
+            "trading": exchange.trading_limit,
+            "data": exchange.data_limit,
+        }
+
+    def endpoint(self, handler: Handler, route: str, surface: Surface) -> Callable[[Request], Any]:
+        """A Starlette endpoint that runs ``handler`` behind this door."""
+
+        async def serve(request: Request) -> Response:
+            call = Call(
+                exchange=self._exchange,
+                surface=surface,
+                method=request.method,
+                route=route,
+                path=request.url.path,
+                query=request.query_params,
+                params=request.path_params,
+                body=await request.body(),
+                now=self._exchange.clock.now(),
+            )
+            return await self._serve(request, call, handler)
+
+        return serve
+
+    def is_authentic(self, key: str, secret: str) -> bool:
+        settings = self._exchange.settings
+        return hmac.compare_digest(key.encode(), settings.key.get_secret_value().encode()) and (
+            hmac.compare_digest(secret.encode(), settings.secret.get_secret_value().encode())
+        )
+
+    def check_keys(self, request: Request) -> None:
+        """Raises Refusal 401."""
+        headers = request.headers
+        if not self.is_authentic(headers.get("apca-api-key-id", ""), headers.get("apca-api-secret-key", "")):
+            raise errors.unauthorized()
+
+    async def _serve(self, request: Request, call: Call, handler: Handler) -> Response:
+        request_id = uuid4().hex
+        fault: Fault | None = None
+        reply: Reply | None
+        try:
+            self.check_keys(request)
+            if not self._limits[call.surface].take():
+                raise errors.rate_limited() if call.surface == "trading" else errors.data_rate_limited()
+            fault = self._exchange.faults.for_request(call)
+            reply = await self._before_landing(fault)
+            if reply is None and not (fault and fault.action == "drop_before_landing"):
+                reply = self._act(call, handler)
+        except errors.Refusal as refusal:
+            reply = _refused(refusal)
+        answered = _after_landing(fault, reply)
+        seq = self._write_down(call, request_id, fault, reply, answered)
+        if call.method not in READS:
+            await self._exchange.ledger.durable(seq)
+        elif call.surface == "trading":
+            # A read shows state: what it shows must not be lost in a kill.
+            await self._exchange.ledger.durable(self._exchange.state_seq)
+        if answered is None:
+            return await self._never_answer(request, fault)
+        headers = self._limits[call.surface].headers() | {"X-Request-ID": request_id} | dict(answered.headers)
+        return _response(answered, headers)
+
+    def _act(self, call: Call, handler: Handler) -> Reply:
+        if len(call.body) > BODY_BYTES_MAX:
+            raise errors.Refusal(413, None, "request body too large")
+        reply = handler(call)
+        self._exchange.commit()
+        return reply
+
+    async def _before_landing(self, fault: Fault | None) -> Reply | None:
+        match fault.action if fault else None:
+            case "latency_ms":
+                assert fault is not None
+                assert fault.latency_ms is not None
+                await asyncio.sleep(fault.latency_ms * MILLISECOND)
+            case "status_500":
+                raise errors.internal_error()
+            case "status_429":
+                raise errors.rate_limited()
+            case "status_504_before_landing":
+                return _gateway_timeout()
+        return None
+
+    def _write_down(
+        self, call: Call, request_id: str, fault: Fault | None, reply: Reply | None, answered: Reply | None
+    ) -> int:
+        code = reply.body.get("code") if reply is not None and isinstance(reply.body, dict) else None
+        return self._exchange.record(
+            "request",
+            request_id=request_id,
+            method=call.method,
+            route=call.route,
+            path=call.path,
+            query=dict(call.query),
+            client_order_id=call.client_order_id,
+            body=call.loose_body,
+            status=None if answered is None else answered.status,
+            outcome=None if reply is None else reply.status,
+            code=code,
+            fault=None if fault is None else fault.action,
+            **(reply.noted if reply is not None else {}),
+        )
+
+    async def _never_answer(self, request: Request, fault: Fault | None) -> Response:
+        if fault is not None and fault.action == "hang_after_landing":
+            await _hang(self._exchange.stopping, request)
+        await drop_connection(request)
+        return Response()
+
+
+def _refused(refusal: errors.Refusal) -> Reply:
+    duplicate = refusal.message == errors.duplicate_client_order_id().message
+    return Reply(refusal.status, refusal.body(), noted={"duplicate": True} if duplicate else {})
+
+
+def _gateway_timeout() -> Reply:
+    return Reply(504, GATEWAY_TIMEOUT_PAGE, headers={"Content-Type": "text/html"})
+
+
+def _after_landing(fault: Fault | None, reply: Reply | None) -> Reply | None:
+    """What really goes back over the wire; None: nothing ever does."""
+    match fault.action if fault else None:
+        case "status_504_after_landing":
+            return _gateway_timeout()
+        case "drop_before_landing" | "drop_after_landing" | "hang_after_landing":
+            return None
+    return reply
+
+
+def _response(reply: Reply, headers: Mapping[str, str]) -> Response:
+    if reply.body is None:
+        return Response(status_code=reply.status, headers=headers)
+    content = reply.body if isinstance(reply.body, bytes) else json_bytes(reply.body)
+    return Response(
+        content, reply.status, headers, media_type=headers.get("Content-Type", "application/json")
+    )
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _hang(stopping: asyncio.Event, request: Request) -> None:
+    """Hold the connection until the client gives up, the exchange stops, or the longest hang is over."""
+    tasks = [asyncio.create_task(stopping.wait()), asyncio.create_task(_disconnected(request))]
+    await asyncio.wait(tasks, timeout=HANG_SECONDS_MAX, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()

@@ -1,0 +1,113 @@
+"""What happened to the account, in the order it happened: the only way the book ever changes.
+
+The ledger stores these; replaying them rebuilds the book exactly.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, TypeAdapter
+from typing_extensions import TypedDict
+
+from simulation.orders import Order, Status
+
+
+class OrderChanges(TypedDict, total=False):
+    """The fields of an order that may change after it was accepted."""
+
+    status: Status
+    updated_at: datetime
+    expires_at: datetime
+    canceled_at: datetime
+    expired_at: datetime
+    failed_at: datetime
+    replaced_at: datetime
+    cancel_requested_at: datetime
+    replaced_by: str
+    stop_price: Decimal
+    limit_price: Decimal
+    hwm: Decimal
+    triggered: bool
+    reserve_price: Decimal
+    qty: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class AccountOpened:
+    at: datetime
+    account_id: str
+    account_number: str
+    cash: Decimal
+    multiplier: int
+    kind: Literal["account_opened"] = "account_opened"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderCreated:
+    """``event`` is the trade update's name: pending_new, accepted or held."""
+
+    at: datetime
+    event_id: str
+    event: str
+    order: Order
+    kind: Literal["order_created"] = "order_created"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderChanged:
+    """``event`` is the trade update's name, empty for a change nobody is told about."""
+
+    at: datetime
+    event_id: str
+    event: str
+    order_id: str
+    changes: OrderChanges
+    execution_id: str | None = None
+    kind: Literal["order_changed"] = "order_changed"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderExecuted:
+    """``qty`` shares at ``price``; ``status`` is the order's afterwards."""
+
+    at: datetime
+    event_id: str
+    order_id: str
+    execution_id: str
+    activity_id: str
+    qty: Decimal
+    price: Decimal
+    status: Status
+    kind: Literal["order_executed"] = "order_executed"
+
+
+@dataclass(frozen=True, slots=True)
+class DayStarted:
+    """A trading day begins: equity and marks of the evening before become the day's base."""
+
+    at: datetime
+    day: date
+    last_equity: Decimal
+    marks: dict[str, Decimal]
+    kind: Literal["day_started"] = "day_started"
+
+
+BookEvent = AccountOpened | OrderCreated | OrderChanged | OrderExecuted | DayStarted
+BOOK_EVENT_KINDS: frozenset[str] = frozenset(
+    {"account_opened", "order_created", "order_changed", "order_executed", "day_started"}
+)
+_ADAPTER: TypeAdapter[BookEvent] = TypeAdapter(Annotated[BookEvent, Discriminator("kind")])
+
+
+def encode(event: BookEvent) -> bytes:
+    return _ADAPTER.dump_json(event, exclude_none=True)
+
+
+def decode(record: object) -> BookEvent:
+    """The event of a ledger record (a dict, extra keys allowed).
+
+    Raises pydantic.ValidationError if the record is no book event.
+    """
+    return _ADAPTER.validate_python(record)

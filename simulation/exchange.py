@@ -1,0 +1,195 @@
+"""One running paper exchange: book, market, clock and ledger joined, and the beat that moves time."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from random import SystemRandom
+from typing import Any
+
+from simulation.book import Book
+from simulation.clock import ExchangeClock
+from simulation.engine import Emitted, Engine, FollowUp
+from simulation.events import AccountOpened, OrderCreated, OrderExecuted, encode
+from simulation.faults import OrderedFaults
+from simulation.ids import Ids
+from simulation.ledger import Ledger
+from simulation.market import Market
+from simulation.rate_limit import RateLimit
+from simulation.restore import next_moment, restore
+from simulation.sessions import AlwaysOpenSessions, CalendarSessions, Sessions
+from simulation.settings import ExchangeSettings
+from simulation.wire import json_bytes, rfc3339, to_ns
+
+BEAT_SECONDS = 0.025
+MILLISECOND = 0.001
+
+UpdateListener = Callable[[int, dict[str, Any]], None]
+BeatListener = Callable[[datetime], None]
+
+
+class Exchange:
+    """Build with ``Exchange(settings)``, then ``await start()`` inside the event loop it shall live in."""
+
+    def __init__(self, settings: ExchangeSettings) -> None:
+        self.settings = settings
+        self.ledger = Ledger(settings.data_dir)
+        self.sessions: Sessions = (
+            CalendarSessions() if settings.session == "calendar" else AlwaysOpenSessions()
+        )
+        restored = restore(self.ledger)
+        wall = datetime.now(UTC)
+        self.clock = ExchangeClock(next_moment(restored, settings, self.sessions, wall), settings.speed)
+        self.summary = restored.summary
+        self.book: Book = restored.book
+        self.faults = OrderedFaults()
+        self.trading_limit = RateLimit(settings.requests_per_minute)
+        self.data_limit = RateLimit(settings.data_requests_per_minute)
+        self.stopping = asyncio.Event()
+        self.failure: BaseException | None = None
+        self.state_seq = self.ledger.last_seq
+        self._restored = restored
+        self._ids = Ids()
+        if restored.last_event_id:
+            self._ids.resume_after(restored.last_event_id)
+        self._matched: dict[str, int] = {}
+        self._update_listeners: list[UpdateListener] = []
+        self._beat_listeners: list[BeatListener] = []
+        self._beating: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open the account if the ledger is new, note the clock's start, and let time run."""
+        now = self.clock.now()
+        if not self.book.account_id:
+            self._open_account(now)
+        self.market = Market(
+            self.settings.universe(), self.sessions, seed=self.settings.seed, opened_at=self._opened_at()
+        )
+        for record in self._restored.market_controls:
+            self.market.replay_control(record)
+        self.engine = Engine(
+            self.book,
+            self.market,
+            self.sessions,
+            self._ids,
+            shorting_enabled=self.settings.shorting_enabled,
+            limited=self.settings.partial_fills == "displayed_size",
+        )
+        self.note_clock("start")
+        self.step()
+        await self.ledger.durable(self.ledger.last_seq)
+        self._beating = asyncio.create_task(self._beat())
+        self._beating.add_done_callback(self._beat_ended)
+
+    async def stop(self) -> None:
+        """Stop time and close the ledger; everything appended is on disk afterwards."""
+        self.stopping.set()
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
+        if self.failure is None:
+            self.note_clock("stop")
+        await self.ledger.close()
+
+    def on_update(self, listener: UpdateListener) -> None:
+        """Call ``listener(seq, update)`` for each trade update; publish only once ``seq`` is durable."""
+        self._update_listeners.append(listener)
+
+    def on_beat(self, listener: BeatListener) -> None:
+        self._beat_listeners.append(listener)
+
+    def commit(self) -> None:
+        """Put what the engine did into the ledger, tell the listeners, schedule the venue's answers."""
+        emitted, follow_ups = self.engine.drain()
+        for item in emitted:
+            self.state_seq = self.ledger.append(encode(item.event))
+            self._count(item)
+            if item.update is not None:
+                for listener in self._update_listeners:
+                    listener(self.state_seq, item.update)
+        for follow_up in follow_ups:
+            self._schedule(follow_up)
+
+    def record(self, kind: str, **fields: Any) -> int:
+        """Append a record that is no book event, stamped with market, wall and monotonic time."""
+        record = {
+            "kind": kind,
+            "at": rfc3339(self.clock.now()),
+            "wall": rfc3339(datetime.now(UTC)),
+            "monotonic_ns": time.monotonic_ns(),
+            **fields,
+        }
+        self.summary.add(record)
+        return self.ledger.append(json_bytes(record))
+
+    def note_clock(self, reason: str) -> int:
+        return self.record("clock", reason=reason, speed=self.clock.speed, pid=os.getpid())
+
+    def step(self) -> None:
+        """Bring the exchange up to now: sessions, expiries, and every quote with orders waiting on it."""
+        now = self.clock.now()
+        now_ns = to_ns(now)
+        self.engine.advance(now)
+        for symbol, open_ids in list(self.book.open_by_symbol.items()):
+            if not open_ids:
+                continue
+            quote = self.market.quote(symbol, now_ns)
+            if quote is not None and self._matched.get(symbol) != quote.version:
+                self._matched[symbol] = quote.version
+                self.engine.match(symbol, now)
+        self.commit()
+        for listener in self._beat_listeners:
+            listener(now)
+
+    async def _beat(self) -> None:
+        while True:
+            self.step()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def _beat_ended(self, beating: asyncio.Task[None]) -> None:
+        if not beating.cancelled() and beating.exception() is not None:
+            # An exchange whose time stands still would answer lies: stop serving.
+            self.failure = beating.exception()
+            self.stopping.set()
+
+    def _opened_at(self) -> datetime:
+        assert self.book.created_at is not None
+        return self.book.created_at
+
+    def _open_account(self, now: datetime) -> None:
+        number = "PA" + "".join(SystemRandom().choices("0123456789ABCDEFGHJKLMNPQRSTUVWXYZ", k=10))
+        opened = AccountOpened(now, self._ids.uuid(), number, self.settings.cash, self.settings.multiplier)
+        self.book.apply(opened)
+        self.state_seq = self.ledger.append(encode(opened))
+
+    def _count(self, item: Emitted) -> None:
+        match item.event:
+            case OrderCreated(order=order):
+                counted: dict[str, Any] = {
+                    "client_order_id": order.client_order_id,
+                    "parent_id": order.parent_id,
+                }
+                self.summary.add({"kind": "order_created", "order": counted})
+            case OrderExecuted():
+                self.summary.add({"kind": "order_executed"})
+            case _:
+                self.summary.add({"kind": "other"})
+
+    def _schedule(self, follow_up: FollowUp) -> None:
+        latency_ms = (
+            self.settings.venue_latency_ms
+            if follow_up.action == "acknowledge"
+            else self.settings.cancel_latency_ms
+        )
+        asyncio.get_running_loop().call_later(latency_ms * MILLISECOND, self._follow, follow_up)
+
+    def _follow(self, follow_up: FollowUp) -> None:
+        if self.stopping.is_set():
+            return
+        now = self.clock.now()
+        if follow_up.action == "acknowledge":
+            self.engine.acknowledge(follow_up.order_id, now)
+        else:
+            self.engine.confirm_cancel(follow_up.order_id, now)
+        self.commit()

@@ -1,0 +1,202 @@
+"""Routes of the exchange itself, for tests and demonstrations: ``/_exchange/...``, same keys as the API."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from simulation.clock import ClockMovedBackwards
+from simulation.door import Door
+from simulation.errors import Refusal
+from simulation.exchange import Exchange
+from simulation.faults import Fault
+from simulation.market import EVERY_SYMBOL, UnknownSymbol
+from simulation.settings import FEEDS, Feed
+from simulation.wire import rfc3339, to_ns
+
+Price = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=4)]
+Size = Annotated[int, Field(ge=0, le=10_000_000)]
+READ_CHUNK_BYTES = 65_536
+
+
+class QuoteControl(BaseModel):
+    """``POST /_exchange/quotes``: fix a quote by hand; a price of 0 means nobody is there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    symbol: str
+    bid: Price
+    ask: Price
+    bid_size: Size = 100
+    ask_size: Size = 100
+    feeds: tuple[Feed, ...] = FEEDS
+
+
+class FreezeControl(BaseModel):
+    """``POST /_exchange/freeze``: no newer quotes (``*``: of any symbol) until thawed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    symbol: str = EVERY_SYMBOL
+    feeds: tuple[Feed, ...] = FEEDS
+    frozen: bool = True
+
+
+class ClockControl(BaseModel):
+    """``POST /_exchange/clock``: jump forward to ``at``, go on at ``speed`` (0 stops)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: AwareDatetime | None = None
+    speed: float | None = Field(None, ge=0, le=20)
+
+
+class Control:
+    """The handlers behind ``/_exchange``."""
+
+    def __init__(self, exchange: Exchange, door: Door) -> None:
+        self._exchange = exchange
+        self._door = door
+
+    def routes(self) -> list[Route]:
+        table: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
+            ("GET", "ledger", self.ledger),
+            ("GET", "ledger/summary", self.summary),
+            ("GET", "faults", self.list_faults),
+            ("POST", "faults", self.add_fault),
+            ("DELETE", "faults", self.clear_faults),
+            ("POST", "quotes", self.set_quote),
+            ("DELETE", "quotes/{symbol}", self.release_quote),
+            ("POST", "freeze", self.freeze),
+            ("GET", "clock", self.get_clock),
+            ("POST", "clock", self.set_clock),
+        ]
+        guarded = [
+            Route(f"/_exchange/{path}", self._guarded(handler), methods=[method])
+            for method, path, handler in table
+        ]
+        return [Route("/_exchange/health", self.health, methods=["GET"]), *guarded]
+
+    def _guarded(
+        self, handler: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def serve(request: Request) -> Response:
+            try:
+                self._door.check_keys(request)
+                return await handler(request)
+            except Refusal as refusal:
+                return JSONResponse(refusal.body(), refusal.status)
+            except (ValidationError, UnknownSymbol, ClockMovedBackwards) as error:
+                return JSONResponse({"message": str(error)}, 422)
+
+        return serve
+
+    async def health(self, request: Request) -> Response:
+        del request
+        exchange = self._exchange
+        return JSONResponse(
+            {
+                "status": "ok",
+                "at": rfc3339(exchange.clock.now()),
+                "phase": exchange.sessions.phase(exchange.clock.now()),
+                "ledger_seq": exchange.ledger.durable_seq,
+            }
+        )
+
+    async def ledger(self, request: Request) -> Response:
+        """The records on disk as JSON lines; ``?after=SEQ`` leaves out the older ones."""
+        after = request.query_params.get("after", "0")
+        if not after.isdigit():
+            raise Refusal(422, None, "after must be a sequence number")
+        await self._exchange.ledger.durable(self._exchange.ledger.last_seq)
+        lines = self._lines(int(after), self._exchange.ledger.durable_seq)
+        return StreamingResponse(lines, media_type="application/jsonl")
+
+    async def _lines(self, after: int, upto: int) -> AsyncIterator[bytes]:
+        chunk: list[bytes] = []
+        size = 0
+        with self._exchange.ledger.path.open("rb") as lines:
+            for seq, line in enumerate(lines, 1):
+                if seq > upto:
+                    break
+                if seq > after:
+                    chunk.append(line)
+                    size += len(line)
+                if size >= READ_CHUNK_BYTES:
+                    yield b"".join(chunk)
+                    chunk, size = [], 0
+        yield b"".join(chunk)
+
+    async def summary(self, request: Request) -> Response:
+        del request
+        await self._exchange.ledger.durable(self._exchange.ledger.last_seq)
+        return JSONResponse(self._exchange.summary.as_json())
+
+    async def list_faults(self, request: Request) -> Response:
+        del request
+        return JSONResponse(self._exchange.faults.pending())
+
+    async def add_fault(self, request: Request) -> Response:
+        fault = Fault.model_validate_json(await request.body())
+        self._exchange.faults.add(fault)
+        return await self._noted("fault", fault.model_dump(mode="json", exclude_none=True))
+
+    async def clear_faults(self, request: Request) -> Response:
+        del request
+        self._exchange.faults.clear()
+        return await self._noted("clear_faults", {})
+
+    async def set_quote(self, request: Request) -> Response:
+        wanted = QuoteControl.model_validate_json(await request.body())
+        self._exchange.market.set_quote(
+            wanted.symbol,
+            to_ns(self._exchange.clock.now()),
+            bid=wanted.bid,
+            ask=wanted.ask,
+            bid_size=wanted.bid_size,
+            ask_size=wanted.ask_size,
+            feeds=wanted.feeds,
+        )
+        return await self._noted("quote", wanted.model_dump(mode="json"))
+
+    async def release_quote(self, request: Request) -> Response:
+        symbol = request.path_params["symbol"]
+        self._exchange.market.release_quote(symbol)
+        return await self._noted("release_quote", {"symbol": symbol})
+
+    async def freeze(self, request: Request) -> Response:
+        wanted = FreezeControl.model_validate_json(await request.body())
+        market = self._exchange.market
+        if wanted.frozen:
+            market.freeze(wanted.symbol, to_ns(self._exchange.clock.now()), wanted.feeds)
+        else:
+            market.thaw(wanted.symbol, wanted.feeds)
+        name = "freeze" if wanted.frozen else "thaw"
+        return await self._noted(name, wanted.model_dump(mode="json", exclude={"frozen"}))
+
+    async def get_clock(self, request: Request) -> Response:
+        del request
+        return JSONResponse(self._clock_json())
+
+    async def set_clock(self, request: Request) -> Response:
+        wanted = ClockControl.model_validate_json(await request.body())
+        moment: datetime = wanted.at or self._exchange.clock.now()
+        self._exchange.clock.set(moment, wanted.speed)
+        self._exchange.note_clock("set")
+        return await self._noted("clock", {})
+
+    def _clock_json(self) -> dict[str, Any]:
+        clock = self._exchange.clock
+        return {"at": rfc3339(clock.now()), "speed": clock.speed}
+
+    async def _noted(self, control: str, detail: dict[str, Any]) -> Response:
+        """Write the control act down, let it take effect, and answer."""
+        seq = self._exchange.record("control", control=control, **detail)
+        self._exchange.step()
+        await self._exchange.ledger.durable(max(seq, self._exchange.state_seq))
+        return JSONResponse(self._clock_json() | detail)

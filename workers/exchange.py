@@ -1,0 +1,128 @@
+"""The paper exchange as a process: ``python -m workers.exchange --data-dir DIR``.
+
+Prints one JSON line, ``{"ready": ...}``, when it listens; SIGTERM and SIGINT stop it.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from simulation.ledger import LedgerCorrupt, LedgerInUse
+from simulation.server import ExchangeFailed, RunningExchange, run_until_stopped
+from simulation.settings import DEFAULT_SYMBOLS, ExchangeSettings, SymbolSettings
+
+EXIT_DONE, EXIT_REFUSED, EXIT_USAGE = 0, 1, 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="exchange", description="A paper exchange on this machine that speaks the Alpaca protocol."
+    )
+    parser.add_argument("--data-dir", type=Path, required=True, help="folder of the ledger")
+    parser.add_argument("--port", type=int, default=0, help="0 (default) picks a free port")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--key", help="API key; default EXCHANGE_KEY, else a random one is printed")
+    parser.add_argument("--secret", help="API secret; default EXCHANGE_SECRET, else a random one is printed")
+    parser.add_argument("--cash", type=Decimal, help="opening cash in US dollars (100000)")
+    parser.add_argument("--multiplier", type=int, choices=(1, 2, 4), help="margin multiplier (4)")
+    parser.add_argument("--seed", type=int, help="seed of the quote generator (1)")
+    parser.add_argument("--tickers", type=int, help="synthetic names T0001... to add (0)")
+    parser.add_argument(
+        "--symbol", action="append", default=[], metavar="JSON", help='e.g. {"symbol":"ABC","price":"12.50"}'
+    )
+    parser.add_argument("--session", choices=("calendar", "always_open"))
+    parser.add_argument("--start", help="auto (default), now, or a moment like 2026-11-27T15:57:00-05:00")
+    parser.add_argument("--speed", type=float, help="market seconds per real second, at most 20 (1)")
+    parser.add_argument("--partial-fills", choices=("displayed_size", "none"))
+    parser.add_argument("--venue-latency-ms", type=int)
+    parser.add_argument("--cancel-latency-ms", type=int)
+    parser.add_argument("--requests-per-minute", type=int, help="trading API request limit (200)")
+    parser.add_argument("--data-requests-per-minute", type=int, help="data API request limit (10000)")
+    parser.add_argument("--data-stream-connections", type=int, help="data sockets per feed (1)")
+    parser.add_argument("--leash", action="store_true", help="end when standard input closes")
+    return parser
+
+
+def settings_from(arguments: Sequence[str]) -> tuple[ExchangeSettings, bool]:
+    """Settings, and whether to run on a leash.
+
+    Raises ValidationError or ValueError for a setting that cannot be; SystemExit 2 for an unknown option.
+    """
+    given = vars(_parser().parse_args(arguments))
+    leash = given.pop("leash")
+    overrides = tuple(SymbolSettings.model_validate_json(text) for text in given.pop("symbol"))
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    chosen.setdefault("key", os.environ.get("EXCHANGE_KEY") or "PK" + secrets.token_hex(9).upper())
+    chosen.setdefault("secret", os.environ.get("EXCHANGE_SECRET") or secrets.token_hex(20))
+    if chosen.get("start") not in (None, "auto", "now"):
+        chosen["start"] = datetime.fromisoformat(chosen["start"])
+    return ExchangeSettings(symbols=(*DEFAULT_SYMBOLS, *overrides), **chosen), leash
+
+
+def _hold_leash() -> None:
+    """End at once when the other end of standard input is gone, however it went."""
+
+    def wait() -> None:
+        while os.read(0, 4_096):
+            pass
+        os._exit(EXIT_DONE)
+
+    threading.Thread(target=wait, name="leash", daemon=True).start()
+
+
+def _announce(running: RunningExchange, *, with_keys: bool) -> None:
+    line = {
+        "ready": True,
+        "port": running.port,
+        "url": running.url,
+        "ws_url": running.ws_url,
+        "ledger": str(running.ledger_path),
+    }
+    if with_keys:
+        line |= {"key": running.key, "secret": running.secret}
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+async def _run(settings: ExchangeSettings, *, with_keys: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    await run_until_stopped(settings, stop, lambda running: _announce(running, with_keys=with_keys))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until a signal. Exit codes: 0 stopped, 1 refused or failed, 2 bad usage."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        settings, leash = settings_from(arguments)
+    except (ValidationError, ValueError) as error:
+        sys.stderr.write(f"exchange: {error}\n")
+        return EXIT_USAGE
+    if leash:
+        _hold_leash()
+    # Keys nobody gave must be told to somebody; keys somebody gave are not repeated.
+    invented = not (os.environ.get("EXCHANGE_KEY") or "--key" in " ".join(arguments))
+    try:
+        asyncio.run(_run(settings, with_keys=invented))
+    except (LedgerInUse, LedgerCorrupt, ExchangeFailed, OSError) as error:
+        sys.stderr.write(f"exchange: {error}\n")
+        return EXIT_REFUSED
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
