@@ -16,34 +16,16 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Final
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
-)
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, start_http_server
-
 RATE_WINDOW_SECONDS: Final = 300
 """Width of the window of the two rate gauges."""
 
 RATE_BUCKET_SECONDS: Final = 5
 """The window moves in steps of this size."""
 
-CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 LOOPBACK: Final = "127.0.0.1"
 
 SERVER_STOP_SECONDS: Final = 5
-
-LATENCY_BUCKETS_MS: Final = (
-    5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 150.0, 250.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 15_000.0, 60_000.0,
-)  # fmt: skip
-"""From an exchange on the same machine up to the POST's total deadline and beyond."""
-
-QUOTE_AGE_BUCKETS_SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 300.0)
-"""15 s is the limit of the staleness check."""
 
 
 class CallOutcome(StrEnum):
@@ -92,134 +74,67 @@ class Metrics:
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         """``monotonic`` gives seconds that never run backwards; tests move it by hand."""
-        # Creation times of every series would double the page; restarts show in the counters.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._registry = CollectorRegistry()
+        # Activity modules import this one, and workflows import those: the library stays out of both.
+        from observability.families import Families
+
         self._call_window = _Window(monotonic)
         self._signal_window = _Window(monotonic)
-        self._make_specified()
-        self._make_broker()
-        self._make_state()
-
-    def _make_specified(self) -> None:
-        self._submission_latency = Histogram(
-            "order_submission_latency_ms",
-            "Milliseconds from the signal's acceptance at the gateway to the broker's answer to its order.",
-            buckets=LATENCY_BUCKETS_MS,
-            registry=self._registry,
+        self._families = Families(
+            error_share=self._call_window.share,
+            rejected_share=self._signal_window.share,
+            window_minutes=RATE_WINDOW_SECONDS // 60,
         )
-        minutes = RATE_WINDOW_SECONDS // 60
-        Gauge(
-            "broker_api_error_rate",
-            f"Share (0 to 1) of this process' broker calls of the last {minutes} minutes that failed: "
-            "429, 401, 5xx or no answer. A refused order is an answer. 0 while there was no call.",
-            registry=self._registry,
-        ).set_function(self._call_window.share)
-        Gauge(
-            "signal_rejection_percentage",
-            f"Per cent (0 to 100) of the signals decided in this process in the last {minutes} minutes that "
-            "were rejected. 0 while none was decided.",
-            registry=self._registry,
-        ).set_function(lambda: 100 * self._signal_window.share())
-        self._signals = Counter(
-            "signals", "Signals decided, by outcome.", ["outcome"], registry=self._registry
-        )
-        self._rejections = Counter(
-            "signal_rejections",
-            "Signals rejected, by the check that failed.",
-            ["reason"],
-            registry=self._registry,
-        )
-        for outcome in SignalOutcome:
-            self._signals.labels(outcome)
-
-    def _make_broker(self) -> None:
-        self._broker_calls = Counter(
-            "broker_api_calls",
-            "Broker calls, by operation and outcome.",
-            ["operation", "outcome"],
-            registry=self._registry,
-        )
-        self._order_posts = Counter(
-            "order_posts",
-            "Order requests written to the broker, by outcome; more than orders if one was repeated.",
-            ["outcome"],
-            registry=self._registry,
-        )
-        for outcome in CallOutcome:
-            self._order_posts.labels(outcome)
-        self._broker_latency = self._histogram(
-            "broker_api_latency_ms", "Milliseconds a broker call took.", "operation", LATENCY_BUCKETS_MS
-        )
-
-    def _make_state(self) -> None:
-        self._open_orders = _State("open_orders", "Orders that may still execute.", self._registry)
-        self._unknown_outcomes = _State(
-            "unknown_outcomes", "Orders of which nobody knows yet whether they landed.", self._registry
-        )
-        self._kill_switch = _State(
-            "kill_switch_engaged", "1 while the kill switch blocks new orders, else 0.", self._registry
-        )
-        self._quote_age = self._histogram(
-            "quote_age_seconds",
-            "Age of the quote a check was made on.",
-            "provider",
-            QUOTE_AGE_BUCKETS_SECONDS,
-        )
-        self._market_data_latency = self._histogram(
-            "market_data_latency_ms",
-            "Milliseconds from a quote's exchange time to its arrival.",
-            "provider",
-            LATENCY_BUCKETS_MS,
-        )
-
-    def _histogram(self, name: str, text: str, label: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(name, text, [label], buckets=buckets, registry=self._registry)
+        for signal_outcome in SignalOutcome:
+            self._families.signals.labels(signal_outcome)
+        for post_outcome in CallOutcome:
+            self._families.order_posts.labels(post_outcome)
 
     def order_submitted(self, latency_ms: float) -> None:
         """An order got its first answer from the broker ``latency_ms`` after its signal was accepted."""
-        self._submission_latency.observe(max(0.0, latency_ms))
+        self._families.submission_latency.observe(max(0.0, latency_ms))
 
     def broker_call(self, operation: str, outcome: CallOutcome, latency_ms: float) -> None:
         """One request to the broker ended. ``operation`` is the port's method name (``get_account``)."""
-        self._broker_calls.labels(operation, outcome).inc()
-        self._broker_latency.labels(operation).observe(max(0.0, latency_ms))
+        self._families.broker_calls.labels(operation, outcome).inc()
+        self._families.broker_latency.labels(operation).observe(max(0.0, latency_ms))
         self._call_window.add(hit=outcome.is_error)
 
     def order_post(self, outcome: CallOutcome) -> None:
         """One POST of an order was written to the broker (count it beside ``broker_call``)."""
-        self._order_posts.labels(outcome).inc()
+        self._families.order_posts.labels(outcome).inc()
 
     def signal_decided(self, outcome: SignalOutcome, *, reason: str | None = None) -> None:
         """A signal was approved or rejected. ``reason`` is a check's name, never free text."""
-        self._signals.labels(outcome).inc()
+        self._families.signals.labels(outcome).inc()
         if outcome is SignalOutcome.REJECTED and reason is not None:
-            self._rejections.labels(reason).inc()
+            self._families.rejections.labels(reason).inc()
         self._signal_window.add(hit=outcome is SignalOutcome.REJECTED)
 
     def set_open_orders(self, count: int) -> None:
         """Orders that are not final, read from the database."""
-        self._open_orders.set(count)
+        self._families.open_orders.set(count)
 
     def set_unknown_outcomes(self, count: int) -> None:
         """Orders whose POST got no usable answer and that were not found or disproved yet."""
-        self._unknown_outcomes.set(count)
+        self._families.unknown_outcomes.set(count)
 
     def set_kill_switch(self, *, engaged: bool) -> None:
         """The kill switch's row as last read."""
-        self._kill_switch.set(1 if engaged else 0)
+        self._families.kill_switch.set(1 if engaged else 0)
 
     def quote_checked(self, provider: str, age_seconds: float) -> None:
         """A check used a quote of this age in market seconds."""
-        self._quote_age.labels(provider).observe(max(0.0, age_seconds))
+        self._families.quote_age.labels(provider).observe(max(0.0, age_seconds))
 
     def market_data_received(self, provider: str, latency_ms: float) -> None:
         """A quote arrived ``latency_ms`` after its exchange time."""
-        self._market_data_latency.labels(provider).observe(max(0.0, latency_ms))
+        self._families.market_data_latency.labels(provider).observe(max(0.0, latency_ms))
 
     def render(self) -> bytes:
         """Everything in the text format; serve it as ``CONTENT_TYPE``."""
-        return generate_latest(self._registry)
+        from prometheus_client import generate_latest
+
+        return generate_latest(self._families.registry)
 
     @contextmanager
     def served(self, port: int = 0, *, host: str = LOOPBACK) -> Iterator[int]:
@@ -230,30 +145,15 @@ class Metrics:
         Raises:
             OSError: the port is taken.
         """
-        server, thread = start_http_server(port, addr=host, registry=self._registry)
+        from prometheus_client import start_http_server
+
+        server, thread = start_http_server(port, addr=host, registry=self._families.registry)
         try:
             yield server.server_port
         finally:
             server.shutdown()
             server.server_close()
             thread.join(SERVER_STOP_SECONDS)
-
-
-class _State:
-    """A gauge that is absent until its first reading: a process that never looked must not claim 0."""
-
-    def __init__(self, name: str, text: str, registry: CollectorRegistry) -> None:
-        self._gauge = Gauge(name, text, registry=None)
-        self._registry = registry
-        self._lock = threading.Lock()
-        self._known = False
-
-    def set(self, value: float) -> None:
-        self._gauge.set(value)
-        with self._lock:
-            if not self._known:
-                self._registry.register(self._gauge)
-                self._known = True
 
 
 class _Window:

@@ -53,7 +53,7 @@ def test_21_digits_survive_json() -> None:
 
 
 def test_a_json_number_loses_digits_in_pydantic_so_the_edge_parses_with_decimal() -> None:
-    """pydantic reads JSON numbers through float. Red in the first line: it no longer does, simplify the edge."""
+    """pydantic reads JSON numbers through float. Red in the first line: no longer so, simplify the edge."""
     assert Priced.model_validate_json(f'{{"price": {EXACT}}}').price != Decimal(EXACT)
     assert from_body(f'{{"price": {EXACT}}}').price == Decimal(EXACT)
     assert from_body(f'{{"price": "{EXACT}"}}').price == Decimal(EXACT)
