@@ -1,0 +1,138 @@
+"""Proposals and facts that pass every check, to be changed one field at a time."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import settings
+
+from schemas.market import Provider, Quote
+from schemas.orders import Action, OrderType, TimeInForce
+from schemas.risk import (
+    CheckName,
+    CheckResult,
+    Exposure,
+    Limits,
+    PreTradeFacts,
+    PreTradeVerdict,
+    Proposal,
+    RiskFacts,
+    RiskVerdict,
+)
+
+any_speed = settings(deadline=None)
+"""For property tests: how long one example takes on a busy machine says nothing."""
+
+D = Decimal
+NOW = datetime(2026, 11, 23, 15, 15, tzinfo=UTC)
+MARKET_NOW = datetime(2013, 10, 8, 15, 15, tzinfo=UTC)
+"""Years away from ours on purpose: nothing may mix the two clocks."""
+MICROSECOND = timedelta(microseconds=1)
+
+LIMITS = Limits(
+    max_order_notional=D(10_000),
+    max_order_quantity=D(500),
+    price_collar_pct=D(1),
+    max_ticker_exposure_pct=D(20),
+    max_gross_exposure_pct=D(100),
+    max_strategy_exposure_pct=D(50),
+    extended_hours_strategies=("night",),
+)
+
+
+def quote(bid: object = "99.98", ask: object = "100.02", **changes: Any) -> Quote:
+    return Quote(
+        **{
+            "ticker": "AAPL",
+            "bid": None if bid is None else D(str(bid)),
+            "ask": None if ask is None else D(str(ask)),
+            "quoted_at": MARKET_NOW - timedelta(seconds=1),
+            "received_at": NOW,
+            **changes,
+        }
+    )
+
+
+def proposal(**changes: Any) -> Proposal:
+    return Proposal(
+        **{
+            "signal_id": "s-1",
+            "strategy": "momentum",
+            "ticker": "AAPL",
+            "action": Action.BUY_TO_OPEN,
+            "order_type": OrderType.LIMIT,
+            "time_in_force": TimeInForce.DAY,
+            "quantity": D(10),
+            "limit_price": D(100),
+            "created_at": NOW - timedelta(seconds=5),
+            "valid_until": NOW + timedelta(minutes=5),
+            **changes,
+        }
+    )
+
+
+def close(**changes: Any) -> Proposal:
+    return proposal(**{"action": Action.SELL_TO_CLOSE, **changes})
+
+
+def market_order(**changes: Any) -> Proposal:
+    return proposal(**{"order_type": OrderType.MARKET, "limit_price": None, **changes})
+
+
+def limits(**changes: Any) -> Limits:
+    return Limits(**{**LIMITS.model_dump(), **changes})
+
+
+def facts(**changes: Any) -> RiskFacts:
+    return RiskFacts(
+        **{
+            "now": NOW,
+            "market_now": MARKET_NOW,
+            "equity": D(100_000),
+            "buying_power": D(100_000),
+            "quote": quote(),
+            "exposures": (),
+            "kill_engaged": False,
+            "limits": LIMITS,
+            **changes,
+        }
+    )
+
+
+def held(quantity: object, *, mark: object = 100, **changes: Any) -> Exposure:
+    return Exposure(
+        **{
+            "ticker": "AAPL",
+            "strategy": "momentum",
+            "held": D(str(quantity)),
+            "mark": D(str(mark)),
+            **changes,
+        }
+    )
+
+
+def pre_trade(**changes: Any) -> PreTradeFacts:
+    return PreTradeFacts(
+        **{
+            "now": NOW,
+            "market_now": MARKET_NOW,
+            "approved_at": NOW - timedelta(seconds=2),
+            "extended_hours": False,
+            "is_open": True,
+            "seconds_to_close": 3600.0,
+            "primary": quote(),
+            "secondary": None,
+            **changes,
+        }
+    )
+
+
+def second(bid: object = "99.98", ask: object = "100.02", **changes: Any) -> Quote:
+    return quote(bid, ask, **{"provider": Provider.SECONDARY, **changes})
+
+
+def outcome(verdict: RiskVerdict | PreTradeVerdict, name: CheckName) -> CheckResult:
+    """The one result of that name."""
+    found = [check for check in verdict.checks if check.name is name]
+    assert len(found) == 1, f"{name} ran {len(found)} times"
+    return found[0]
