@@ -1,0 +1,123 @@
+"""Starting an order's workflow: the gateway does it once, the sweeper again whenever none runs."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from temporalio.common import (
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
+from schemas.base import decimal_text
+from schemas.orders import Side
+from schemas.risk import Proposal
+from schemas.runs import OrderInput
+from schemas.wire import WORKFLOW_ORDER, order_workflow_id
+
+if TYPE_CHECKING:
+    from temporalio.client import Client
+
+START_RPC_TIMEOUT: Final = timedelta(seconds=3)
+HEALTH_RPC_TIMEOUT: Final = timedelta(seconds=2)
+CENTS: Final = 2
+
+TICKER: Final = SearchAttributeKey.for_keyword("Ticker")
+STRATEGY: Final = SearchAttributeKey.for_keyword("Strategy")
+SIDE: Final = SearchAttributeKey.for_keyword("Side")
+
+
+class TemporalUnavailable(Exception):
+    """Temporal gave no answer, or refused. The start may or may not have happened; starting again is safe."""
+
+
+def display_line(proposal: Proposal) -> str:
+    """One line for people: ``buy 10 AAPL ≤ 180.50 · momentum``."""
+    side = proposal.action.side
+    if proposal.limit_price is None:
+        price = "at market"
+    else:
+        price = f"{'≤' if side is Side.BUY else '≥'} {_dollars(proposal.limit_price)}"
+    quantity = decimal_text(proposal.quantity)
+    return f"{side.value} {quantity} {proposal.ticker} {price} · {proposal.strategy}"
+
+
+def _dollars(price: Decimal) -> str:
+    """At least two decimals, more only where the price has them."""
+    whole, _, decimals = decimal_text(price).partition(".")
+    return f"{whole}.{decimals.ljust(CENTS, '0')}"
+
+
+class OrderStarter:
+    """Starts order workflows on one queue. The signal's row must be committed before.
+
+    Give it the client that the process' own worker uses: only then does the first workflow task come back
+    with the answer to the start.
+    """
+
+    def __init__(self, client: "Client", task_queue: str) -> None:
+        self._client = client
+        self._task_queue = task_queue
+
+    async def start(self, proposal: Proposal) -> None:
+        """Start the workflow unless one with its id runs or ever ran.
+
+        Raises:
+            TemporalUnavailable: no answer; the sweeper will start what has none.
+        """
+        try:
+            await self._start(proposal, WorkflowIDReusePolicy.REJECT_DUPLICATE)
+        except WorkflowAlreadyStartedError:
+            return  # It ran to its end before: the row has its outcome.
+
+    async def restart(self, proposal: Proposal) -> None:
+        """Start the workflow unless one with its id runs now. For orders whose row is not settled.
+
+        Raises:
+            TemporalUnavailable: no answer; ask again later.
+        """
+        await self._start(proposal, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
+
+    async def check(self) -> None:
+        """Ask the server whether it serves.
+
+        Raises:
+            TemporalUnavailable: it does not.
+        """
+        try:
+            healthy = await self._client.service_client.check_health(timeout=HEALTH_RPC_TIMEOUT)
+        except (RPCError, RuntimeError) as error:
+            raise TemporalUnavailable(f"Temporal does not answer: {error}") from error
+        if not healthy:
+            raise TemporalUnavailable("Temporal answers that it does not serve")
+
+    async def _start(self, proposal: Proposal, reuse: WorkflowIDReusePolicy) -> None:
+        display = display_line(proposal)
+        try:
+            await self._client.start_workflow(
+                WORKFLOW_ORDER,
+                OrderInput(signal_id=proposal.signal_id, display=display),
+                id=order_workflow_id(proposal.signal_id),
+                task_queue=self._task_queue,
+                id_reuse_policy=reuse,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                request_eager_start=True,
+                static_summary=display,
+                search_attributes=TypedSearchAttributes(
+                    [
+                        SearchAttributePair(TICKER, proposal.ticker),
+                        SearchAttributePair(STRATEGY, proposal.strategy),
+                        SearchAttributePair(SIDE, proposal.action.side.value),
+                    ]
+                ),
+                rpc_timeout=START_RPC_TIMEOUT,
+            )
+        except RPCError as error:
+            raise TemporalUnavailable(f"Temporal did not start it: {error.status.name} {error}") from error
+        except RuntimeError as error:  # A lazy client that never got its first connection.
+            raise TemporalUnavailable(f"Temporal does not answer: {error}") from error

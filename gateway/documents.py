@@ -1,0 +1,105 @@
+"""What /openapi.json says beside what the routes themselves say: examples, errors, the body's schema."""
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from gateway.body import BODY_BYTES_MAX, BODY_SECONDS_MAX
+from gateway.problems import Problem
+from schemas.signals import SignalIn
+
+DESCRIPTION: Final = """\
+Strategies propose trades here; they decide nothing. Every accepted signal becomes one durable workflow: risk,
+pre-trade checks, one order at the broker, its fills. **Paper trading.** Not financial advice.
+
+- Send each signal with an id of your own and repeat the request as often as you like: it is taken once.
+- Times need a zone. Prices and quantities are decimal strings; a JSON number is taken digit by digit.
+- A signal is valid for at most five minutes from `created_at`.
+- Every error has the one shape of `Problem`.
+"""
+
+_LIMIT_BUY: Final = {
+    "signal_id": "mom-2026-11-23-0001",
+    "strategy": "momentum",
+    "ticker": "AAPL",
+    "action": "BUY_TO_OPEN",
+    "order_type": "LIMIT",
+    "time_in_force": "DAY",
+    "quantity": "10",
+    "limit_price": "180.50",
+    "created_at": "2026-11-23T15:15:00Z",
+    "rationale": "Breakout above the 20-day high.",
+    "references": ["RsiIndicator_v2"],
+}
+_MARKET_SELL: Final = {
+    "signal_id": "mom-2026-11-23-0002",
+    "strategy": "momentum",
+    "ticker": "AAPL",
+    "action": "SELL_TO_CLOSE",
+    "order_type": "MARKET",
+    "quantity": "10",
+    "created_at": "2026-11-23T15:20:00Z",
+    "valid_until": "2026-11-23T15:21:00Z",
+}
+SIGNAL_EXAMPLES: Final = {
+    "limit buy": {"summary": "Buy at a limit", "value": _LIMIT_BUY},
+    "market sell": {
+        "summary": "Sell at market: goes out as a limit at the worst price that the collar allows",
+        "value": _MARKET_SELL,
+    },
+}
+ACCEPTED_EXAMPLE: Final = {
+    "signal_id": "mom-2026-11-23-0001",
+    "status": "ACCEPTED",
+    "workflow_id": "order-mom-2026-11-23-0001",
+    "links": {
+        "signal": "/v1/signals/mom-2026-11-23-0001",
+        "order": "/v1/orders/mom-2026-11-23-0001",
+        "timeline": "/v1/signals/mom-2026-11-23-0001/timeline",
+    },
+}
+
+_ERRORS: Final = {
+    401: ("UNAUTHORIZED", "The token is missing, unknown, expired or revoked."),
+    403: ("STRATEGY_FORBIDDEN", "The token belongs to another strategy."),
+    404: ("NOT_FOUND", "It does not exist, or is not this token's."),
+    408: ("REQUEST_TIMEOUT", f"The body did not arrive within {BODY_SECONDS_MAX:g} s."),
+    409: ("SIGNAL_CONFLICT", "The id was used before: with other content, or by another token."),
+    413: ("TOO_LARGE", f"The body has more than {BODY_BYTES_MAX} bytes."),
+    415: ("UNSUPPORTED_MEDIA_TYPE", "The body is not sent as plain application/json."),
+    422: ("INVALID_SIGNAL", "Not accepted; `fields` names what to correct."),
+    500: ("INTERNAL", "A fault of ours. Sending the same request again is safe."),
+    503: ("UNAVAILABLE", "The database does not answer. Send the same request again."),
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The documented error answers of one route."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for status in statuses:
+        code, description = _ERRORS[status]
+        error: dict[str, Any] = {"code": code, "message": description, "fields": []}
+        if status == 422:
+            error["fields"] = [{"field": "limit_price", "message": "a LIMIT order needs one"}]
+        content = {"application/json": {"example": {"error": error}}}
+        found[status] = {"model": Problem, "description": description, "content": content}
+        if status == 401:
+            found[status]["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+        if status == 503:
+            found[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
+    return found
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with the schema of the body that the route parses itself."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        schemas = document["components"]["schemas"]
+        own = SignalIn.model_json_schema(mode="validation", ref_template="#/components/schemas/{model}")
+        schemas.update(own.pop("$defs", {}))
+        schemas["SignalIn"] = own
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,84 @@
+"""Is the process alive, can it take signals, what has it counted."""
+
+from collections.abc import Awaitable
+from typing import Final
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict
+
+from activities.starter import TemporalUnavailable
+from gateway.deps import DATABASE_ERRORS, Deps, GatewayDeps
+from storage import migrate
+from storage.risk import LimitsMissing, current_limits
+
+METRICS_CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+router = APIRouter(tags=["operation"])
+
+
+class Alive(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    status: str = "alive"
+
+
+class Readiness(BaseModel):
+    """``checks`` names each dependency with ``ok`` or what is wrong."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ready: bool
+    checks: dict[str, str]
+
+
+@router.get("/healthz", summary="Does the process live?")
+async def healthz() -> Alive:
+    """200 as long as the process answers at all."""
+    return Alive()
+
+
+@router.get(
+    "/readyz",
+    summary="Can signals be taken and carried out?",
+    responses={503: {"model": Readiness, "description": "Not ready; `checks` says why."}},
+)
+async def readyz(deps: Deps, response: Response) -> Readiness:
+    """Database, schema version, limits and Temporal. Signals sent while only Temporal is down are kept."""
+    checks = {
+        "database": await _said(_database(deps)),
+        "schema": await _said(migrate.check(deps.dsn)),
+        "limits": await _said(_limits(deps)),
+        "temporal": await _said(deps.starter.check()),
+    }
+    ready = all(answer == "ok" for answer in checks.values())
+    if not ready:
+        response.status_code = 503
+    return Readiness(ready=ready, checks=checks)
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses={
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Text format 0.0.4."}
+})  # fmt: skip
+async def metrics(deps: Deps) -> Response:
+    """The counters of this process."""
+    return Response(deps.render_metrics(), media_type=METRICS_CONTENT_TYPE)
+
+
+async def _said(check: Awaitable[object]) -> str:
+    try:
+        await check
+    except DATABASE_ERRORS as error:
+        return f"PostgreSQL does not answer: {type(error).__name__}"
+    except (migrate.MigrationError, LimitsMissing, TemporalUnavailable) as error:
+        return str(error)
+    return "ok"
+
+
+async def _database(deps: GatewayDeps) -> None:
+    async with deps.database.connection() as connection:
+        await connection.fetchval("select 1")
+
+
+async def _limits(deps: GatewayDeps) -> None:
+    async with deps.database.connection() as connection:
+        await current_limits(connection)

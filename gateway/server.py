@@ -1,0 +1,80 @@
+"""Serving the gateway from inside a worker's own event loop."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+LOOPBACK: Final = "127.0.0.1"
+BACKLOG: Final = 1024
+CONNECTIONS_MAX: Final = 1000
+"""Beyond it uvicorn answers 503 at once."""
+KEEP_ALIVE_SECONDS: Final = 30
+SHUTDOWN_SECONDS: Final = 10
+"""For requests in flight. A signal cut off here is committed, and the sweeper starts it, or was never taken."""
+
+
+class _Server(uvicorn.Server):
+    """Leaves the process' signals to the process, and says when it is up."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serving(app: ASGIApp, *, host: str = LOOPBACK, port: int = 0) -> AsyncIterator[int]:
+    """Serve until the block ends; yields the port, a free one where 0 was asked for.
+
+    Leaving takes no new connection, lets requests in flight end for ``SHUTDOWN_SECONDS`` and frees the port.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    listener = _listen(host, port)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        limit_concurrency=CONNECTIONS_MAX,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        up = asyncio.create_task(server.up.wait())
+        await asyncio.wait((task, up), return_when=asyncio.FIRST_COMPLETED)
+        up.cancel()
+        if task.done():
+            task.result()
+        yield int(listener.getsockname()[1])
+    finally:
+        server.should_exit = True
+        await asyncio.shield(task)
+
+
+async def serve(app: ASGIApp, host: str = LOOPBACK, port: int = 0) -> None:
+    """Serve until cancelled."""
+    async with serving(app, host=host, port=port):
+        await asyncio.Event().wait()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.create_server((host, port), backlog=BACKLOG)
+    listener.setblocking(False)
+    return listener
