@@ -27,7 +27,9 @@ class AuditEntry(Wire):
 
 def canonical_json(value: object) -> str:
     """One text for one value: sorted keys, no spaces, models in JSON form (Decimals and times as text)."""
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(
+        _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
 
 
 def sha256_hex(value: object) -> str:

@@ -51,12 +51,41 @@ class KillState(Wire):
     """client_order_ids of POSTs still unanswered."""
 
 
+class KillCarried(Wire):
+    """What the kill-switch workflow carries into its next run."""
+
+    state: KillState | None = None
+
+
 class KillOrder(Wire):
-    """Input of the activities: one activation at one instant."""
+    """Input of ``engage-kill-switch``: one activation."""
 
     command: KillCommand
+    as_of: UtcTime
     request_id: str
-    """Makes a repeated activity the same activation."""
+    """Names the signal that asked, in the audit log."""
+
+
+class KillQuestion(Wire):
+    """Input of the sweep and of reading the switch."""
+
+    as_of: UtcTime
+
+
+class KillNote(Wire):
+    """Input of ``note-kill-switch-attempt``: a try that changes nothing, for the audit log."""
+
+    decision: str
+    detail: str
+    actor: str
+    as_of: UtcTime
+
+
+class ReleaseOrder(Wire):
+    """Input of ``release-kill-switch``."""
+
+    grant: "ReleaseGrant"
+    as_of: UtcTime
 
 
 class ReleaseGrant(Wire):

@@ -23,6 +23,11 @@ class Action(StrEnum):
     def side(self) -> "Side":
         return Side.BUY if self in (Action.BUY_TO_OPEN, Action.BUY_TO_CLOSE) else Side.SELL
 
+    @property
+    def opens(self) -> bool:
+        """Whether it adds risk; the others only reduce a position."""
+        return self in (Action.BUY_TO_OPEN, Action.SELL_TO_OPEN)
+
 
 class Side(StrEnum):
     BUY = "buy"
@@ -169,7 +174,9 @@ class OrderState(Wire):
         quantity = self.filled_quantity
         if not quantity:
             return None
-        return sum((fill.quantity * fill.price for fill in self.fills if not fill.busted), Decimal(0)) / quantity
+        return (
+            sum((fill.quantity * fill.price for fill in self.fills if not fill.busted), Decimal(0)) / quantity
+        )
 
     @property
     def leaves_quantity(self) -> Decimal:
@@ -204,6 +211,9 @@ class OrderView(Wire):
     reason: str | None = None
     user_message: str | None = None
     post_count: int = 0
+    may_stand: bool = False
+    """A POST was made and nothing proves that the broker does not hold it."""
+    cancel_requested_by: str | None = None
     row_version: int
     settled: bool = False
     """The outcome is written and what was left of the reservation released."""

@@ -32,6 +32,13 @@ class OrderQuestion(Wire):
     as_of: UtcTime
 
 
+class RiskQuestion(OrderQuestion):
+    """Input of ``assess-risk``."""
+
+    refreshes: int = 0
+    """How often quote and snapshot were fetched for it. After the last one it decides with what there is."""
+
+
 class EndOrder(Wire):
     """Input of ``refuse-order``: end an order that never reached the broker."""
 

@@ -56,7 +56,8 @@ class SignalIn(Edge):
     rationale: Annotated[str, Field(max_length=RATIONALE_MAX_CHARACTERS)] = ""
     """For people. Never read by risk or execution."""
     references: Annotated[
-        tuple[Annotated[str, Field(max_length=REFERENCE_MAX_CHARACTERS)], ...], Field(max_length=REFERENCES_MAX)
+        tuple[Annotated[str, Field(max_length=REFERENCE_MAX_CHARACTERS)], ...],
+        Field(max_length=REFERENCES_MAX),
     ] = ()
 
     @field_validator("quantity")

@@ -1,15 +1,19 @@
 """The outbox and the audit log. Both are written only from inside the transaction of what they tell."""
 
+from __future__ import annotations
+
 import json
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from schemas.audit import AuditEntry, canonical_json, sha256_hex
 from schemas.events import Event
 from schemas.risk import CheckResult
 from schemas.signals import TimelineEntry
 from schemas.wire import Topic
-from storage.database import Connection
 from storage.statements import load
+
+if TYPE_CHECKING:
+    from storage.database import Connection
 
 _SQL: Final = load("events")
 

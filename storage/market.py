@@ -1,14 +1,18 @@
 """Quotes, the account snapshot, the market's clock and positions, as rows that risk may read."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from schemas.base import DecimalText, UtcTime, Wire
-from schemas.broker import Account, BrokerClock
+from schemas.broker import Account
 from schemas.market import Provider, Quote
-from storage.database import Connection
 from storage.statements import load
+
+if TYPE_CHECKING:
+    from storage.database import Connection
 
 _SQL: Final = load("market")
 
@@ -82,10 +86,16 @@ async def read_account(connection: Connection) -> AccountRow:
     return AccountRow.model_validate(dict(row))
 
 
-async def save_clock(connection: Connection, clock: BrokerClock, *, read_at: datetime, speed: float) -> None:
-    """Keep the newest reading of the broker's clock. ``read_at`` is the middle of its bracket."""
+async def save_clock_reading(connection: Connection, reading: ClockRow) -> None:
+    """Keep the newest reading of the broker's clock."""
     await connection.execute(
-        _SQL["save_clock"], read_at, clock.timestamp, speed, clock.is_open, clock.next_open, clock.next_close
+        _SQL["save_clock"],
+        reading.read_at,
+        reading.broker_at,
+        reading.speed,
+        reading.is_open,
+        reading.next_open,
+        reading.next_close,
     )
 
 
@@ -104,5 +114,3 @@ async def watched_tickers(connection: Connection, *, signals_since: datetime) ->
     """Tickers whose quotes are worth keeping: open orders, positions and recent signals."""
     rows = await connection.fetch(_SQL["watched_tickers"], signals_since, WATCHED_TICKERS_MAX)
     return [row["ticker"] for row in rows]
-
-

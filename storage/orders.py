@@ -1,19 +1,23 @@
 """Order rows: read, lock, and change together with their executions, position, event and audit rows."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
-
-import asyncpg
 
 from schemas.base import DecimalText, UtcTime
 from schemas.orders import Fill, OrderRequest, OrderState, OrderView, Side
 from schemas.wire import Leg
-from storage.database import Connection
 from storage.statements import load
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from storage.database import Connection
 
 _SQL: Final = load("orders")
 
@@ -42,16 +46,10 @@ class StoredOrder(OrderView):
     absent_since: UtcTime | None = None
     absent_proved_posts: int
     """How many POSTs are proved not to stand at the broker; equal to ``post_count`` means none does."""
-    cancel_requested_by: str | None = None
 
     @property
     def view(self) -> OrderView:
         return OrderView.model_validate(self.model_dump(include=set(OrderView.model_fields)))
-
-    @property
-    def may_stand_at_broker(self) -> bool:
-        """Some POST of this order is not proved absent."""
-        return self.post_count > self.absent_proved_posts
 
 
 def stored_order(row: asyncpg.Record) -> StoredOrder:
@@ -63,6 +61,7 @@ def stored_order(row: asyncpg.Record) -> StoredOrder:
             **values,
             "request": OrderRequest.model_validate_json(request) if request else None,
             "settled": values["settled_at"] is not None,
+            "may_stand": values["post_count"] > values["absent_proved_posts"],
         }
     )
 
@@ -120,7 +119,9 @@ def _state(order: StoredOrder, fills: Sequence[asyncpg.Record]) -> OrderState:
     )
 
 
-async def find_order(connection: Connection, broker_order_id: str, client_order_id: str) -> tuple[str, Leg] | None:
+async def find_order(
+    connection: Connection, broker_order_id: str, client_order_id: str
+) -> tuple[str, Leg] | None:
     """Which of our orders the broker speaks of; None for a foreign one."""
     row = await connection.fetchrow(_SQL["find_by_broker_id"], broker_order_id, client_order_id)
     return (row["signal_id"], Leg(row["leg"])) if row else None
@@ -243,4 +244,3 @@ async def write_settled(locked: LockedOrder, now: datetime) -> StoredOrder:
 async def request_cancel(locked: LockedOrder, actor: str, now: datetime) -> None:
     """Remember who asked first for the cancel, so that it survives an unknown outcome."""
     await locked.connection.execute(_SQL["request_cancel"], locked.order.internal_order_id, actor, now)
-

@@ -1,14 +1,18 @@
 """The rows that make a placement happen exactly once: the fence, the intent, the evidence of absence."""
 
+from __future__ import annotations
+
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from schemas.base import Wire
 from schemas.orders import OrderRequest
-from storage.database import Connection
 from storage.orders import LockedOrder, StoredOrder, stored_order
 from storage.statements import load
+
+if TYPE_CHECKING:
+    from storage.database import Connection
 
 _SQL: Final = load("placement")
 

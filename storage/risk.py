@@ -1,13 +1,13 @@
 """What risk reads and writes, all under the account lock."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
-
-import asyncpg
 
 from schemas.audit import AuditEntry, canonical_json
 from schemas.base import DecimalText, UtcTime, Wire
@@ -17,11 +17,15 @@ from schemas.orders import OrderStatus, Side
 from schemas.risk import Exposure, Limits, LimitsVersion, Proposal, RiskVerdict
 from schemas.signals import DecisionView
 from schemas.wire import Leg, Topic, event_id
-from storage.database import Connection
 from storage.events import append_audit, append_event
 from storage.orders import LockedOrder, StoredOrder, read_order
 from storage.statements import load
 from storage.transitions import Step, refuse
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from storage.database import Connection
 
 _SQL: Final = load("risk")
 
@@ -127,7 +131,9 @@ async def unknown_outcomes(connection: Connection, ticker: str) -> tuple[str, ..
     return tuple(row["client_order_id"] for row in await connection.fetch(_SQL["unknown_outcomes"], ticker))
 
 
-async def read_decision(connection: Connection, signal_id: str, leg: Leg = Leg.ENTRY) -> StoredDecision | None:
+async def read_decision(
+    connection: Connection, signal_id: str, leg: Leg = Leg.ENTRY
+) -> StoredDecision | None:
     """The stored decision, if there is one."""
     row = await connection.fetchrow(_SQL["read_decision"], signal_id, leg.value)
     return _decision(row) if row else None
@@ -162,9 +168,7 @@ async def write_approval(
         approved_quantity=verdict.quantity,
         approved_limit_price=verdict.worst_price,
         hard_stop_loss=proposal.hard_stop_loss,
-        risk_metrics=RiskMetrics(
-            account_exposure_pct=verdict.account_exposure_pct, strategy=order.strategy
-        ),
+        risk_metrics=RiskMetrics(account_exposure_pct=verdict.account_exposure_pct, strategy=order.strategy),
         approval_id=str(approval.approval_id),
         expires_at=approval.expires_at,
         kill_epoch=approval.kill_epoch,
@@ -199,9 +203,7 @@ async def write_rejection(
         action=order.action.value,
         reasons=reasons,
         user_message=user_message,
-        risk_metrics=RiskMetrics(
-            account_exposure_pct=verdict.account_exposure_pct, strategy=order.strategy
-        ),
+        risk_metrics=RiskMetrics(account_exposure_pct=verdict.account_exposure_pct, strategy=order.strategy),
     )
     await append_event(locked.connection, Topic.RISK_REJECTED, order.signal_id, event)
     failed = "; ".join(check.formula for check in verdict.checks if not check.passed)
@@ -283,5 +285,3 @@ async def save_limits(
     )  # fmt: skip
     await append_audit(connection, entry)
     return version
-
-

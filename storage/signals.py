@@ -1,9 +1,11 @@
 """Signals and the tokens of those who send them."""
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
 from schemas.audit import AuditEntry, canonical_json, sha256_hex
@@ -11,9 +13,11 @@ from schemas.events import SignalCreated
 from schemas.risk import Proposal
 from schemas.signals import SignalIn, SignalRow
 from schemas.wire import Leg, Topic, event_id
-from storage.database import Connection
 from storage.events import append_audit, append_event
 from storage.statements import load
+
+if TYPE_CHECKING:
+    from storage.database import Connection
 
 _SQL: Final = load("signals")
 _ORDERS: Final = load("orders")
@@ -148,7 +152,11 @@ async def read_signal(connection: Connection, signal_id: str) -> SignalRow:
 
 
 async def list_signals(
-    connection: Connection, *, token_id: UUID | None = None, strategy: str | None = None, limit: int = LIST_MAX
+    connection: Connection,
+    *,
+    token_id: UUID | None = None,
+    strategy: str | None = None,
+    limit: int = LIST_MAX,
 ) -> list[str]:
     """Signal ids, newest first; with ``token_id`` only that token's."""
     rows = await connection.fetch(_SQL["list_signals"], token_id, strategy, min(limit, LIST_MAX))

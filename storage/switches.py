@@ -1,21 +1,25 @@
 """The kill switch row, its releases, and who this installation is."""
 
+from __future__ import annotations
+
 import json
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
-
-import asyncpg
 
 from schemas.audit import AuditEntry
 from schemas.base import UtcTime, Wire
 from schemas.events import KillSwitchActivated
 from schemas.kill import KillCommand, KillState, OrderFate, ReleaseGrant
 from schemas.wire import Topic, event_id
-from storage.database import Connection
 from storage.events import append_audit, append_event
 from storage.placement import FENCE_KEY
 from storage.statements import load
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from storage.database import Connection
 
 _SQL: Final = load("switches")
 

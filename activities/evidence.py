@@ -1,0 +1,90 @@
+"""What the broker says of an order, brought to its row: from the stream, the fill list and look-ups alike."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from broker import lifecycle
+from schemas.broker import TradeUpdate
+from schemas.orders import BrokerOrder, Fill, OrderState
+from schemas.wire import CLIENT_ORDER_ID_PREFIX
+from storage.orders import LockedOrder, StoredOrder, find_order, lock_order, restore_reservation
+from storage.transitions import Step, advance
+
+if TYPE_CHECKING:
+    from storage.database import Connection, Database
+
+Evidence: TypeAlias = TradeUpdate | BrokerOrder | Fill
+
+COMPONENT: Final = "BrokerWatcher"
+
+
+async def take_in(
+    database: "Database", evidence: Evidence, *, now: datetime, source: str
+) -> StoredOrder | None:
+    """Apply one piece of evidence in one transaction. Idempotent: what is known already writes nothing.
+
+    Returns:
+        The order after it, or None when the order is not ours.
+    """
+    return await database.run(lambda connection: _take_in(connection, evidence, now, source))
+
+
+async def _take_in(
+    connection: "Connection", evidence: Evidence, now: datetime, source: str
+) -> StoredOrder | None:
+    owner = await find_order(connection, *_ids(evidence))
+    if owner is None:
+        return None
+    locked = await lock_order(connection, *owner)
+    return await bring(locked, evidence, now=now, source=source)
+
+
+async def bring(locked: LockedOrder, evidence: Evidence, *, now: datetime, source: str) -> StoredOrder:
+    """Apply evidence to a locked order. Evidence outranks our verdict, so an ended order may open again."""
+    new = lifecycle.apply(locked.state, evidence)
+    step = Step(
+        now=now,
+        component=COMPONENT,
+        actor=source,
+        decision=_decision(evidence),
+        detail=describe(evidence, locked.state, new),
+        evidence={"source": source, "told": evidence.model_dump(mode="json")},
+        answers_post=locked.order.post_open,
+    )
+    after = await advance(locked, new, step)
+    if locked.order.status.is_final and not after.status.is_final:
+        await restore_reservation(locked, after.quantity - after.filled_quantity)
+    return after
+
+
+def is_ours(order: BrokerOrder) -> bool:
+    """Whether the id was made by some installation of this product."""
+    return order.client_order_id.startswith(CLIENT_ORDER_ID_PREFIX)
+
+
+def _ids(evidence: Evidence) -> tuple[str, str]:
+    match evidence:
+        case TradeUpdate(order=order) | (BrokerOrder() as order):
+            return order.broker_order_id, order.client_order_id
+        case Fill(broker_order_id=broker_order_id):
+            return broker_order_id, ""
+
+
+def _decision(evidence: Evidence) -> str:
+    match evidence:
+        case TradeUpdate(event=event):
+            return f"BROKER_{event.value.upper()}"
+        case BrokerOrder(raw_status=raw):
+            return f"BROKER_{raw.upper()}"
+        case Fill():
+            return "BROKER_FILL"
+
+
+def describe(evidence: Evidence, before: OrderState, after: OrderState) -> str:
+    """One line for people."""
+    if after.filled_quantity != before.filled_quantity:
+        fill = next((each for each in reversed(after.fills) if not each.busted), None)
+        last = f"{fill.quantity} at {fill.price}; " if fill else ""
+        return f"{last}{after.filled_quantity} of {after.quantity} filled"
+    raw = evidence.raw_status if isinstance(evidence, BrokerOrder) else _decision(evidence)
+    return f"{before.status.value} → {after.status.value} ({raw})"

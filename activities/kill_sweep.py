@@ -1,0 +1,155 @@
+"""The cancel sweep of the kill switch: run by its workflow, and by the watchers when Temporal is down."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from schemas.kill import KillScope, KillState, OrderFate
+from schemas.orders import BrokerOrder
+from schemas.wire import Leg
+from storage import switches as rows
+from storage.orders import find_order
+from storage.placement import unanswered_posts
+
+if TYPE_CHECKING:
+    from broker.port import BrokerReader
+    from storage.database import Database
+
+UNANSWERED_GRACE_SECONDS: Final = 5.0
+"""After a POST's deadline: two clocks' worth of doubt before it is taken as gone."""
+FENCE_POLL_SECONDS: Final = 0.1
+FENCE_WAIT_MAX_SECONDS: Final = 30.0
+"""A POST's deadline (15 s), its grace (5 s) and room: past this the sweep goes on and stays unconfirmed."""
+CONFIRM_POLL_SECONDS: Final = 0.25
+CONFIRM_WAIT_MAX_SECONDS: Final = 20.0
+LISTING_MARGIN: Final = timedelta(seconds=60)
+
+_FATE_OF_RAW: Final = {
+    "filled": OrderFate.FILLED,
+    "canceled": OrderFate.CANCELED,
+    "expired": OrderFate.CANCELED,
+    "rejected": OrderFate.CANCELED,
+    "replaced": OrderFate.CANCELED,
+}
+
+
+class KillSweeper:
+    """Cancels what is open, waits until no earlier POST can still leave, and looks again."""
+
+    def __init__(self, database: "Database", broker: "BrokerReader", *, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._broker = broker
+        self._now = now
+
+    async def sweep(self, *, beat: Callable[[str], None]) -> KillState:
+        """One whole sweep, stored with every order's fate. Safe to repeat and to run twice at once.
+
+        Raises:
+            BrokerError: the broker could not be asked; nothing is stored, sweep again.
+        """
+        state = await self._read()
+        if not state.engaged:
+            return state
+        beat("first cancel")
+        seen = await self._cancel_open(state.scope)
+        fence_free = await self._wait_for_fence(beat)
+        beat("second cancel")
+        seen |= await self._cancel_open(state.scope)
+        fates = await self._confirm(seen, state.scope, beat)
+        confirmed = fence_free and all(fate in _ENDED for fate in fates.values())
+        return await self._store(state, fates, confirmed=confirmed)
+
+    async def _read(self) -> KillState:
+        async with self._database.connection() as connection:
+            return await rows.read_state(connection)
+
+    async def _cancel_open(self, scope: KillScope) -> dict[str, BrokerOrder]:
+        """Ask to cancel everything in scope; the orders by broker id."""
+        orders = await self._in_scope(await self._broker.get_open_orders(), scope)
+        if not orders:
+            return {}
+        if scope is KillScope.ALL:
+            await self._broker.cancel_all()
+        else:
+            await asyncio.gather(*(self._broker.cancel_order(each.broker_order_id) for each in orders))
+        return {each.broker_order_id: each for each in orders}
+
+    async def _in_scope(self, orders: Iterable[BrokerOrder], scope: KillScope) -> list[BrokerOrder]:
+        """``risk_adding`` keeps our protective stops."""
+        if scope is KillScope.ALL:
+            return list(orders)
+        kept = []
+        async with self._database.connection() as connection:
+            for order in orders:
+                owner = await find_order(connection, order.broker_order_id, order.client_order_id)
+                if owner is None or owner[1] is not Leg.STOP:
+                    kept.append(order)
+        return kept
+
+    async def _wait_for_fence(self, beat: Callable[[str], None]) -> bool:
+        """Until every try that read the old row has ended and no POST can still leave."""
+        deadline = time.monotonic() + FENCE_WAIT_MAX_SECONDS
+        while time.monotonic() < deadline:
+            async with self._database.connection() as connection:
+                free = await rows.try_fence_exclusive(connection)
+                waiting = await unanswered_posts(connection, grace_seconds=UNANSWERED_GRACE_SECONDS)
+            if free and not waiting:
+                return True
+            beat(f"fence: waiting for {', '.join(waiting) or 'a placement to end'}")
+            await asyncio.sleep(FENCE_POLL_SECONDS)
+        return False
+
+    async def _confirm(
+        self, seen: dict[str, BrokerOrder], scope: KillScope, beat: Callable[[str], None]
+    ) -> dict[str, OrderFate]:
+        """Look until the broker shows none of them open, or time is up; then name every fate."""
+        deadline = time.monotonic() + CONFIRM_WAIT_MAX_SECONDS
+        while True:
+            still_open = await self._in_scope(await self._broker.get_open_orders(), scope)
+            if not still_open or time.monotonic() >= deadline:
+                break
+            beat(f"{len(still_open)} cancels not confirmed yet")
+            await asyncio.sleep(CONFIRM_POLL_SECONDS)
+        seen = seen | {each.broker_order_id: each for each in still_open}
+        return await self._fates(seen, {each.broker_order_id for each in still_open})
+
+    async def _fates(self, seen: dict[str, BrokerOrder], still_open: set[str]) -> dict[str, OrderFate]:
+        ended = {}
+        if seen.keys() - still_open:
+            first = min(order.created_at for order in seen.values())
+            last = max(order.created_at for order in seen.values())
+            listed = await self._broker.get_orders(after=first - LISTING_MARGIN, until=last + LISTING_MARGIN)
+            ended = {order.broker_order_id: order.raw_status for order in listed}
+        fates = {
+            order.client_order_id: OrderFate.PENDING
+            if broker_id in still_open
+            else _FATE_OF_RAW.get(ended.get(broker_id, ""), OrderFate.UNKNOWN)
+            for broker_id, order in seen.items()
+        }
+        async with self._database.connection() as connection:
+            for client_id in await rows.unknown_orders(connection):
+                fates.setdefault(client_id, OrderFate.UNKNOWN)
+        return fates
+
+    async def _store(self, state: KillState, fates: dict[str, OrderFate], *, confirmed: bool) -> KillState:
+        """Row, event with the truth, audit row. An order once named stays named until the release."""
+        fates = {**state.fates, **fates}
+        action = "ALL_OPEN_ORDERS_CANCELED" if confirmed else "CANCELS_NOT_ALL_CONFIRMED"
+        async with self._database.transaction() as connection:
+            now = self._now()
+            await rows.save_sweep(connection, state.epoch, fates, confirmed=confirmed, now=now)
+            after = await rows.read_state(connection)
+            if after.epoch == state.epoch:
+                part = "swept" if confirmed else "unconfirmed"
+                await rows.announce(connection, after, action, now=now, part=part)
+                counts = {fate.value: list(fates.values()).count(fate) for fate in OrderFate}
+                detail = (
+                    ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing open"
+                )
+                await rows.note(connection, decision=action, actor="sweep", detail=detail, now=now)
+        return after
+
+
+_ENDED: Final = (OrderFate.CANCELED, OrderFate.FILLED)

@@ -1,0 +1,126 @@
+"""The kill switch's own steps: write the row, sweep, release by grant."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from temporalio import activity
+
+from activities.failures import as_failure
+from activities.kill_sweep import KillSweeper
+from broker.errors import BrokerError
+from schemas import wire
+from schemas.kill import KillNote, KillOrder, KillQuestion, KillState, ReleaseAnswer, ReleaseOrder
+from storage import switches as rows
+
+if TYPE_CHECKING:
+    from broker.port import BrokerReader
+    from observability.metrics import Metrics
+    from storage.database import Connection, Database
+
+COMPONENT: Final = "KillSwitch"
+
+
+class KillSwitchActivities:
+    """Polled by every process that may act in an emergency, on a queue of their own."""
+
+    def __init__(
+        self,
+        database: "Database",
+        broker: "BrokerReader",
+        metrics: "Metrics",
+        *,
+        now: Callable[[], datetime],
+        verify: Callable[..., None],
+        refused: type[Exception],
+    ) -> None:
+        """``verify`` is ``security.grants.verify_grant``, which raises ``refused``."""
+        self._database = database
+        self._sweeper = KillSweeper(database, broker, now=now)
+        self._metrics = metrics
+        self._now = now
+        self._verify = verify
+        self._refused = refused
+
+    @activity.defn(name=wire.ACTIVITY_KILL_READ)
+    async def read_kill_switch(self, question: KillQuestion) -> KillState:
+        """The switch's row. Idempotent: it only reads."""
+        async with self._database.connection() as connection:
+            return await rows.read_state(connection)
+
+    @activity.defn(name=wire.ACTIVITY_KILL_ENGAGE)
+    async def engage_kill_switch(self, order: KillOrder) -> KillState:
+        """Commit the row: from here on no new order may leave.
+
+        Idempotent: an engaged switch stays at its epoch; the repeat is one more audit row.
+        """
+        now = max(self._now(), order.as_of)
+        command = order.command
+        async with self._database.transaction() as connection:
+            state = await rows.engage(
+                connection, command, request_id=order.request_id, now=now, component=COMPONENT
+            )
+            if command.misspelt_name is not None:
+                detail = f"signal named {command.misspelt_name!r} taken as `activate`"
+                await rows.note(
+                    connection, decision="KILL_MISSPELT", actor=command.triggered_by, detail=detail, now=now
+                )
+        self._metrics.set_kill_switch(engaged=True)
+        return state
+
+    @activity.defn(name=wire.ACTIVITY_KILL_SWEEP)
+    async def sweep_open_orders(self, question: KillQuestion) -> KillState:
+        """Cancel every open order, wait for the fence, look again, store every fate.
+
+        Idempotent: cancelling a cancelled order changes nothing; fates only become more certain.
+
+        Raises:
+            ApplicationError: the broker could not be asked (its code); sweep again.
+        """
+        try:
+            return await self._sweeper.sweep(beat=activity.heartbeat)
+        except BrokerError as error:
+            raise as_failure(error) from error
+
+    @activity.defn(name=wire.ACTIVITY_KILL_NOTE)
+    async def note_attempt(self, note: KillNote) -> None:
+        """Audit a try that changes nothing. Idempotent in effect: a repeat is one more audit row."""
+        now = max(self._now(), note.as_of)
+        async with self._database.transaction() as connection:
+            await rows.note(connection, decision=note.decision, actor=note.actor, detail=note.detail, now=now)
+
+    @activity.defn(name=wire.ACTIVITY_KILL_RELEASE)
+    async def release_kill_switch(self, order: ReleaseOrder) -> ReleaseAnswer:
+        """Release the switch if the grant is genuine, for this activation, and unused.
+
+        Idempotent: a grant's nonce and epoch are unique rows; the repeat of a done release is answered so.
+        """
+        now = max(self._now(), order.as_of)
+        async with self._database.transaction() as connection:
+            refusal = await self._refusal(connection, order, now)
+            if refusal is None and not await rows.release(connection, order.grant, now=now):
+                refusal = "the grant was used before, or is for another activation"
+            if refusal is not None:
+                await rows.note(
+                    connection, decision="RELEASE_REFUSED", actor=order.grant.person, detail=refusal, now=now
+                )
+            state = await rows.read_state(connection)
+        self._metrics.set_kill_switch(engaged=state.engaged)
+        message = refusal or "released: new orders may be placed"
+        return ReleaseAnswer(released=refusal is None, message=message, state=state)
+
+    async def _refusal(self, connection: "Connection", order: ReleaseOrder, now: datetime) -> str | None:
+        grant = order.grant
+        installation = await rows.read_installation(connection)
+        key = await rows.operator_key(connection, grant.key_id)
+        if key is None:
+            return f"no operator key {grant.key_id} is known here"
+        try:
+            self._verify(grant, key, account=installation.account or "", now=now)
+        except self._refused as error:
+            return str(error)
+        unknown = set(await rows.unknown_orders(connection)) - set(grant.unknown_orders)
+        if unknown:
+            names = ", ".join(sorted(unknown))
+            return f"the outcome of {names} is unknown: wait, or name it in the grant"
+        return None

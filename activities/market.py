@@ -1,0 +1,159 @@
+"""Market and account as they are right now: fetched for risk, checked right before a POST."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from temporalio import activity
+
+from activities.failures import as_failure, try_again
+from broker import lifecycle
+from broker.errors import BrokerError
+from market.errors import ClockUnavailableError, MarketDataError
+from risk import pre_trade
+from schemas import wire
+from schemas.risk import PreTradeFacts, PreTradeVerdict
+from schemas.runs import OrderQuestion, PreTradeAnswer, SessionAnswer
+from storage import market as rows
+from storage.orders import StoredOrder, lock_order, read_order
+from storage.placement import write_pre_trade
+from storage.risk import StoredDecision, read_decision
+from storage.transitions import Step, audit, refuse
+
+if TYPE_CHECKING:
+    from broker.port import BrokerReader
+    from market.clock import MarketClock
+    from market.hours import MarketHours, TradingHours
+    from market.source import QuotePair, QuoteSource
+    from storage.database import Database
+
+COMPONENT: Final = "ExecutionAgent"
+
+
+class MarketActivities:
+    """Asks market data, the broker's account and the clock. Places nothing."""
+
+    def __init__(
+        self,
+        database: "Database",
+        broker: "BrokerReader",
+        clock: "MarketClock",
+        hours: "MarketHours",
+        quotes: "QuoteSource",
+    ) -> None:
+        self._database = database
+        self._broker = broker
+        self._clock = clock
+        self._hours = hours
+        self._quotes = quotes
+
+    @activity.defn(name=wire.ACTIVITY_REFRESH_MARKET)
+    async def refresh_market(self, question: OrderQuestion) -> None:
+        """Store a fresh quote of the signal's ticker and a fresh account snapshot.
+
+        Idempotent: rows only ever move to newer facts.
+
+        Raises:
+            ApplicationError: broker or every provider gave no answer (its code); ask again.
+        """
+        async with self._database.connection() as connection:
+            order = await read_order(connection, question.signal_id)
+        asked_at = self._clock.instant(question.as_of)
+        try:
+            account = await self._broker.get_account()
+            quotes = await self._quotes.latest([order.ticker])
+        except BrokerError as error:
+            raise as_failure(error) from error
+        except MarketDataError as error:
+            raise try_again(error.code, error.message) from error
+        async with self._database.transaction() as connection:
+            await rows.save_account(connection, account, taken_at=asked_at)
+            await rows.save_quotes(connection, quotes)
+
+    @activity.defn(name=wire.ACTIVITY_CHECK_PRE_TRADE)
+    async def check_pre_trade(self, question: OrderQuestion) -> PreTradeAnswer:
+        """The last look before an order leaves. A refusal ends the order; a pass is good for 10 s.
+
+        Idempotent: an order that has ended, or may stand at the broker, is answered as it is and nothing is
+        written.
+
+        Raises:
+            ApplicationError: nobody can say what time it is on the market (ERR_CLOCK); ask again.
+        """
+        async with self._database.connection() as connection:
+            order = await read_order(connection, question.signal_id)
+            decision = await read_decision(connection, question.signal_id)
+        if not _is_due(order) or decision is None:
+            return PreTradeAnswer(passed=False, order=order.view)
+        try:
+            pair = await self._quotes.pair(order.ticker, question.as_of)
+            hours = await self._hours.at(question.as_of, extended=order.extended_hours)
+        except ClockUnavailableError as error:
+            raise try_again(error.code, error.message) from error
+        verdict = pre_trade.check(_facts(order, decision, pair, hours))
+        return await self._record(question, verdict, pair, hours.wall_now)
+
+    async def _record(
+        self, question: OrderQuestion, verdict: PreTradeVerdict, pair: "QuotePair", now: datetime
+    ) -> PreTradeAnswer:
+        quotes = [quote for quote in (pair.primary, pair.secondary) if quote is not None]
+        failed = "; ".join(check.formula for check in verdict.checks if not check.passed)
+        step = Step(
+            now=now,
+            component=COMPONENT,
+            decision="PRE_TRADE_PASSED" if verdict.passed else "PRE_TRADE_REFUSED",
+            detail=failed or "approval, hours, quotes and spread are in order",
+            evidence={"quotes": [quote.model_dump(mode="json") for quote in quotes]},
+            checks=verdict.checks,
+            user_message=verdict.user_message,
+        )
+        async with self._database.transaction() as connection:
+            locked = await lock_order(connection, question.signal_id)
+            if not _is_due(locked.order):
+                return PreTradeAnswer(passed=False, order=locked.order.view)
+            if verdict.passed:
+                await write_pre_trade(locked, now)
+                await audit(locked, locked.order, step, ())
+                return PreTradeAnswer(passed=True, order=locked.order.view)
+            fact = lifecycle.Refused(",".join(reason.value for reason in verdict.reasons))
+            after = await refuse(locked, lifecycle.apply(locked.state, fact), step)
+            return PreTradeAnswer(passed=False, order=after.view)
+
+    @activity.defn(name=wire.ACTIVITY_SESSION)
+    async def read_session(self, question: OrderQuestion) -> SessionAnswer:
+        """How far the bell of this order's session is, in real seconds. Idempotent: it only reads.
+
+        Raises:
+            ApplicationError: nobody can say what time it is on the market (ERR_CLOCK); ask again.
+        """
+        async with self._database.connection() as connection:
+            order = await read_order(connection, question.signal_id)
+        try:
+            hours = await self._hours.at(question.as_of, extended=order.extended_hours)
+        except ClockUnavailableError as error:
+            raise try_again(error.code, error.message) from error
+        return SessionAnswer(
+            closes_in_seconds=hours.closes_in_seconds,
+            opens_in_seconds=None if hours.is_open else hours.opens_in_seconds,
+        )
+
+
+def _is_due(order: StoredOrder) -> bool:
+    """Whether the next thing that may happen to it is a POST."""
+    return not order.status.is_final and not order.may_stand and order.broker_order_id is None
+
+
+def _facts(
+    order: StoredOrder, decision: StoredDecision, pair: "QuotePair", hours: "TradingHours"
+) -> PreTradeFacts:
+    return PreTradeFacts(
+        now=hours.wall_now,
+        market_now=max(pair.market_now, hours.market_now),
+        approved_at=decision.decided_at,
+        extended_hours=order.extended_hours,
+        is_open=hours.is_open,
+        seconds_to_close=hours.seconds_to_close,
+        primary=pair.primary,
+        secondary=pair.secondary,
+        late_providers=pair.late,
+        hours_doubt=hours.doubt,
+    )

@@ -1,0 +1,192 @@
+"""Ending an order: refusing it before it leaves, cancelling it at the broker, settling what became of it."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from temporalio import activity
+
+from activities.evidence import bring, take_in
+from activities.failures import as_failure, try_again
+from broker import lifecycle
+from broker.errors import BrokerError
+from schemas import wire
+from schemas.orders import CancelAnswer, OrderFlag, OrderStatus, OrderView
+from schemas.runs import CancelReply, CancelStep, EndOrder, OrderQuestion
+from storage.orders import StoredOrder, lock_order, read_order, request_cancel
+from storage.transitions import Step, advance, refuse, settle
+
+if TYPE_CHECKING:
+    from broker.port import BrokerReader
+    from market.clock import MarketClock
+    from storage.database import Database
+
+COMPONENT: Final = "ExecutionAgent"
+FILLS_OVERLAP: Final = timedelta(minutes=1)
+FILLS_RETRY: Final = timedelta(seconds=2)
+
+
+class OrderEndActivities:
+    """Cancels, refuses and settles. Needs only the right to read and cancel at the broker."""
+
+    def __init__(self, database: "Database", broker: "BrokerReader", clock: "MarketClock") -> None:
+        self._database = database
+        self._broker = broker
+        self._clock = clock
+
+    @activity.defn(name=wire.ACTIVITY_READ_ORDER)
+    async def read_order(self, question: OrderQuestion) -> OrderView:
+        """The order's row. Idempotent: it only reads."""
+        async with self._database.connection() as connection:
+            return (await read_order(connection, question.signal_id)).view
+
+    @activity.defn(name=wire.ACTIVITY_REFUSE_ORDER)
+    async def refuse_order(self, end: EndOrder) -> OrderView:
+        """End an order that does not stand at the broker.
+
+        Idempotent: an ended order is answered as it is. An order that may stand at the broker is left alone.
+        """
+        now = self._clock.instant(end.as_of)
+        async with self._database.transaction() as connection:
+            locked = await lock_order(connection, end.signal_id)
+            order = locked.order
+            if order.status.is_final or order.may_stand or order.broker_order_id is not None:
+                return order.view
+            fact: lifecycle.OwnFact = lifecycle.Refused(end.reason)
+            if end.status is OrderStatus.CANCELED:
+                fact = lifecycle.Withdrawn(end.reason)
+            step = Step(
+                now=now, component=COMPONENT, actor=end.actor, decision=end.status.value, detail=end.reason
+            )
+            return (await refuse(locked, lifecycle.apply(locked.state, fact), step)).view
+
+    @activity.defn(name=wire.ACTIVITY_CANCEL_ORDER)
+    async def cancel_order(self, cancel: CancelStep) -> CancelReply:
+        """Ask the broker to cancel, or end the order here where it never left.
+
+        Idempotent: who asked is stored first, once; a cancel asked twice is one cancel to the broker.
+
+        Raises:
+            ApplicationError: the broker could not be asked (its code); ask again.
+        """
+        order = await self._remember(cancel)
+        if order.status.is_final:
+            return _too_late(order)
+        if order.broker_order_id is None:
+            if order.may_stand:
+                return CancelReply(
+                    answer=CancelAnswer.UNKNOWN_OUTCOME,
+                    status=order.status,
+                    message="nobody knows yet whether it stands at the broker; the cancel is sent once it is found",
+                )
+            return await self._withdraw(cancel)
+        try:
+            answer = await self._broker.cancel_order(order.broker_order_id)
+            if answer is CancelAnswer.REQUESTED:
+                return await self._requested(cancel)
+            found = await self._broker.get_order_status(order.broker_order_id)
+        except BrokerError as error:
+            raise as_failure(error) from error
+        after = await take_in(
+            self._database, found, now=self._clock.instant(cancel.as_of), source="look-up after cancel"
+        )
+        after = after or order
+        if answer is CancelAnswer.UNKNOWN_OUTCOME and not after.status.is_final:
+            raise try_again("ERR_UNKNOWN_OUTCOME", "the answer to the cancel was lost; asking again")
+        return _too_late(after)
+
+    async def _remember(self, cancel: CancelStep) -> StoredOrder:
+        now = self._clock.instant(cancel.as_of)
+        async with self._database.transaction() as connection:
+            locked = await lock_order(connection, cancel.signal_id)
+            await request_cancel(locked, cancel.actor, now)
+            return locked.order
+
+    async def _withdraw(self, cancel: CancelStep) -> CancelReply:
+        end = EndOrder(
+            signal_id=cancel.signal_id,
+            as_of=cancel.as_of,
+            status=OrderStatus.CANCELED,
+            reason=cancel.reason or "canceled before it was placed",
+            actor=cancel.actor,
+        )
+        view = await self.refuse_order(end)
+        return CancelReply(
+            answer=CancelAnswer.REQUESTED,
+            status=view.status,
+            message="canceled; it never left for the broker",
+        )
+
+    async def _requested(self, cancel: CancelStep) -> CancelReply:
+        step = Step(
+            now=self._clock.instant(cancel.as_of),
+            component=COMPONENT,
+            actor=cancel.actor,
+            decision="CANCEL_REQUESTED",
+            detail=cancel.reason,
+        )
+        async with self._database.transaction() as connection:
+            locked = await lock_order(connection, cancel.signal_id)
+            after = await advance(locked, lifecycle.apply(locked.state, lifecycle.CancelRequested()), step)
+        return CancelReply(
+            answer=CancelAnswer.REQUESTED,
+            status=after.status,
+            message="the broker took the request; a fill may still win the race",
+        )
+
+    @activity.defn(name=wire.ACTIVITY_SETTLE_ORDER)
+    async def settle_order(self, question: OrderQuestion) -> OrderView:
+        """Read the order back, join its fills with the broker's quantity, release, write the outcome.
+
+        Idempotent: a settled order is answered as it is. Returns the order unsettled where the broker says
+        that it lives after all.
+
+        Raises:
+            ApplicationError: type FILLS_MISSING while executions are on their way, or the broker's code.
+        """
+        now = self._clock.instant(question.as_of)
+        async with self._database.connection() as connection:
+            order = await read_order(connection, question.signal_id)
+        if order.settled:
+            return order.view
+        if order.broker_order_id is not None:
+            try:
+                order = await self._read_back(order, question)
+            except BrokerError as error:
+                raise as_failure(error) from error
+        async with self._database.transaction() as connection:
+            locked = await lock_order(connection, question.signal_id)
+            if not locked.order.status.is_final or OrderFlag.FILLS_MISSING in locked.state.flags:
+                return locked.order.view
+            step = Step(
+                now=now,
+                component=COMPONENT,
+                decision=locked.order.status.value,
+                detail=f"{locked.order.filled_quantity} of {locked.order.quantity} filled",
+            )
+            return (await settle(locked, step)).view
+
+    async def _read_back(self, order: StoredOrder, question: OrderQuestion) -> StoredOrder:
+        """The broker's own last word, and the executions that the stream did not bring."""
+        assert order.broker_order_id is not None, "asked by the caller"
+        now = self._clock.instant(question.as_of)
+        found = await self._broker.get_order_status(order.broker_order_id)
+        async with self._database.transaction() as connection:
+            locked = await lock_order(connection, order.signal_id)
+            after = await bring(locked, found, now=now, source="look-up at settlement")
+        if OrderFlag.FILLS_MISSING not in after.flags:
+            return after
+        for fill in await self._broker.get_fills(found.created_at - FILLS_OVERLAP):
+            if fill.broker_order_id == order.broker_order_id:
+                after = await take_in(self._database, fill, now=now, source="fill list") or after
+        if OrderFlag.FILLS_MISSING in after.flags:
+            message = f"{after.filled_quantity} of the broker's {found.filled_quantity} have arrived"
+            raise try_again("FILLS_MISSING", message, FILLS_RETRY)
+        return after
+
+
+def _too_late(order: StoredOrder) -> CancelReply:
+    return CancelReply(
+        answer=CancelAnswer.TOO_LATE,
+        status=order.status,
+        message=f"it has ended as {order.status.value} with {order.filled_quantity} of {order.quantity} filled",
+    )

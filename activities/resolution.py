@@ -1,0 +1,223 @@
+"""Finding out what became of a POST whose answer was lost. Reads only: no fence, no approval."""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from temporalio import activity
+
+from activities.failures import as_failure
+from broker import lifecycle
+from broker.errors import BrokerError, NotFound
+from schemas import wire
+from schemas.kill import KillCommand
+from schemas.orders import BrokerOrder, OrderFlag, OrderRequest
+from schemas.runs import OrderQuestion, ResolveAnswer, ResolveKind
+from storage import placement as rows
+from storage.orders import LockedOrder, StoredOrder, lock_order, read_order, restore_reservation
+from storage.switches import engage
+from storage.transitions import Step, advance, audit, refuse
+
+if TYPE_CHECKING:
+    from broker.port import BrokerReader
+    from market.clock import MarketClock
+    from storage.database import Database
+
+COMPONENT: Final = "ExecutionAgent"
+
+ABSENCE_WAIT: Final = timedelta(seconds=30)
+"""After the last POST's deadline, before a 404 counts towards the proof of absence."""
+ABSENCE_LOOKUPS: Final = 3
+FATAL_AFTER: Final = timedelta(minutes=5)
+"""After the last allowed POST the proof of absence must hold over this long."""
+LISTING_MARGIN: Final = timedelta(seconds=60)
+"""How far around our first POST the broker's list of orders is searched."""
+ADOPTION_CLOCK_SLACK: Final = timedelta(seconds=5)
+"""An order older than our first POST by more than this is not ours, whatever its id."""
+FIRST_ASK_SECONDS: Final = 1.0
+ASK_SECONDS_MAX: Final = 10.0
+
+
+class ResolutionActivities:
+    """Looks up orders whose outcome is unknown until proof ends the question."""
+
+    def __init__(self, database: "Database", broker: "BrokerReader", clock: "MarketClock") -> None:
+        self._database = database
+        self._broker = broker
+        self._clock = clock
+
+    @activity.defn(name=wire.ACTIVITY_RESOLVE_ORDER)
+    async def resolve_order(self, question: OrderQuestion) -> ResolveAnswer:
+        """Look the order up once and store what that proves.
+
+        Idempotent: it only reads at the broker; evidence of absence is counted on the row and only while no
+        further POST was made.
+
+        Raises:
+            ApplicationError: the broker could not be asked (its code); ask again.
+        """
+        async with self._database.connection() as connection:
+            order = await read_order(connection, question.signal_id)
+        if order.broker_order_id is not None:
+            return ResolveAnswer(kind=ResolveKind.FOUND, order=order.view)
+        if order.status.is_final:
+            return ResolveAnswer(kind=ResolveKind.ENDED, order=order.view)
+        if not order.may_stand or order.client_order_id is None:
+            return ResolveAnswer(kind=ResolveKind.ABSENT, order=order.view)
+        try:
+            found = await self._broker.get_order_by_client_id(order.client_order_id)
+        except NotFound:
+            return await self._absent(order, question)
+        except BrokerError as error:
+            raise as_failure(error) from error
+        return await self._adopt(order, found, question)
+
+    async def _adopt(self, order: StoredOrder, found: BrokerOrder, question: OrderQuestion) -> ResolveAnswer:
+        assert order.request is not None, "an intent stores its request before the first POST"
+        conflict = difference(order.request, found, order.first_post_at)
+        if conflict is not None:
+            return await self._conflict(order, found, conflict, question)
+        step = Step(
+            now=self._clock.instant(question.as_of),
+            component=COMPONENT,
+            decision="ADOPTED",
+            detail=f"found at the broker as {found.broker_order_id}, {found.raw_status}",
+            evidence={"broker": found.model_dump(mode="json")},
+            answers_post=True,
+        )
+        async with self._database.transaction() as connection:
+            locked = await lock_order(connection, order.signal_id)
+            was_ended = locked.order.status.is_final
+            after = await advance(locked, lifecycle.apply(locked.state, lifecycle.Adopted(found)), step)
+            if was_ended and not after.status.is_final:
+                await restore_reservation(locked, after.quantity - after.filled_quantity)
+        return ResolveAnswer(kind=ResolveKind.FOUND, order=after.view)
+
+    async def _conflict(
+        self, order: StoredOrder, found: BrokerOrder, conflict: str, question: OrderQuestion
+    ) -> ResolveAnswer:
+        """An order under our id that is not the one we sent: somebody else acts in our name. Stop everything."""
+        now = self._clock.instant(question.as_of)
+        command = KillCommand(
+            reason=f"IDENTITY_CONFLICT on {order.client_order_id}: {conflict}", triggered_by=COMPONENT
+        )
+        async with self._database.transaction() as connection:
+            locked = await lock_order(connection, order.signal_id)
+            step = Step(
+                now=now, component=COMPONENT, decision="IDENTITY_CONFLICT", detail=conflict,
+                evidence={"broker": found.model_dump(mode="json")},
+            )  # fmt: skip
+            await audit(locked, locked.order, step, ())
+        async with self._database.transaction() as connection:
+            request_id = f"identity-{order.client_order_id}"
+            await engage(connection, command, request_id=request_id, now=now, component=COMPONENT)
+        return ResolveAnswer(kind=ResolveKind.UNKNOWN, order=order.view, ask_again_seconds=ASK_SECONDS_MAX)
+
+    async def _absent(self, order: StoredOrder, question: OrderQuestion) -> ResolveAnswer:
+        """One 404. It counts only late enough, with a broker that answers, and never alone."""
+        async with self._database.connection() as connection:
+            database_now = await rows.database_time(connection)
+        assert order.posting_deadline is not None, "a POST has a deadline"
+        countable_at = order.posting_deadline + ABSENCE_WAIT
+        if database_now < countable_at:
+            await self._flag_unknown(order.signal_id, question)
+            return self._ask_again(order, database_now, countable_at)
+        try:
+            await self._broker.get_account()
+            lookups = order.absent_lookups + 1
+            proved = lookups >= ABSENCE_LOOKUPS and await self._absent_from_list(order, question)
+        except BrokerError as error:
+            raise as_failure(error) from error
+        return await self._store_absence(order, question, lookups, proved=proved)
+
+    def _ask_again(self, order: StoredOrder, database_now: datetime, countable_at: datetime) -> ResolveAnswer:
+        """Often at first, since most lost answers belong to orders that landed; then more and more rarely."""
+        assert order.posting_deadline is not None
+        since_post = database_now - (order.posting_deadline - timedelta(seconds=rows.POSTING_SECONDS))
+        pause = min(max(FIRST_ASK_SECONDS, since_post.total_seconds() / 2), ASK_SECONDS_MAX)
+        until_countable = (countable_at - database_now).total_seconds()
+        return ResolveAnswer(
+            kind=ResolveKind.UNKNOWN,
+            order=order.view,
+            ask_again_seconds=max(0.1, min(pause, until_countable)),
+        )
+
+    async def _absent_from_list(self, order: StoredOrder, question: OrderQuestion) -> bool:
+        assert order.first_post_at is not None, "a POST has a time"
+        await self._clock.ensure_reading()
+        until = self._clock.at(self._clock.instant(question.as_of)) + LISTING_MARGIN
+        listed = await self._broker.get_orders(after=order.first_post_at - LISTING_MARGIN, until=until)
+        return all(each.client_order_id != order.client_order_id for each in listed)
+
+    async def _flag_unknown(self, signal_id: str, question: OrderQuestion) -> None:
+        """Make it visible that nobody knows, whoever noticed first."""
+        now = self._clock.instant(question.as_of)
+        step = Step(
+            now=now,
+            component=COMPONENT,
+            decision="OUTCOME_UNKNOWN",
+            detail="not found yet",
+            answers_post=False,
+        )
+        async with self._database.transaction() as connection:
+            locked = await lock_order(connection, signal_id)
+            await advance(locked, lifecycle.apply(locked.state, lifecycle.OutcomeUnknown()), step)
+
+    async def _store_absence(
+        self, order: StoredOrder, question: OrderQuestion, lookups: int, *, proved: bool
+    ) -> ResolveAnswer:
+        now = self._clock.instant(question.as_of)
+        async with self._database.transaction() as connection:
+            locked = await lock_order(connection, order.signal_id)
+            current = locked.order
+            if current.post_count != order.post_count or current.broker_order_id is not None:
+                return ResolveAnswer(kind=ResolveKind.UNKNOWN, order=current.view, ask_again_seconds=1.0)
+            database_now = await rows.database_time(connection)
+            since = current.absent_since or database_now
+            last_post = current.post_count >= rows.POSTS_MAX
+            proved = proved and (not last_post or database_now - since >= FATAL_AFTER)
+            after = await rows.write_absence(locked, lookups=lookups, since=since, proved=proved, now=now)
+            if not proved:
+                return ResolveAnswer(
+                    kind=ResolveKind.UNKNOWN, order=after.view, ask_again_seconds=FIRST_ASK_SECONDS
+                )
+            return await self._proved(locked, now, last_post=last_post)
+
+    async def _proved(self, locked: LockedOrder, now: datetime, *, last_post: bool) -> ResolveAnswer:
+        """No POST stands at the broker: the order may be sent again, or has failed for good."""
+        detail = f"{ABSENCE_LOOKUPS} look-ups and the broker's own list know nothing of it"
+        if last_post:
+            step = Step(
+                now=now, component=COMPONENT, decision="FATAL_ERROR", detail=detail, answers_post=True
+            )
+            fatal = lifecycle.Fatal("NOT_AT_BROKER_AFTER_ALL_TRIES")
+            after = await refuse(locked, lifecycle.apply(locked.state, fatal), step)
+            return ResolveAnswer(kind=ResolveKind.ENDED, order=after.view)
+        step = Step(now=now, component=COMPONENT, decision="PROVED_ABSENT", detail=detail, answers_post=True)
+        known = locked.state.flags - {OrderFlag.OUTCOME_UNKNOWN}
+        after = await advance(locked, locked.state.model_copy(update={"flags": known}), step)
+        return ResolveAnswer(kind=ResolveKind.ABSENT, order=after.view)
+
+
+def difference(sent: OrderRequest, found: BrokerOrder, first_post_at: datetime | None) -> str | None:
+    """How the order at the broker differs from the one we sent; None when it is the same.
+
+    Decimals are compared as numbers: the broker writes ``180.5`` for ``180.50``.
+    """
+    pairs = (
+        ("client_order_id", sent.client_order_id, found.client_order_id),
+        ("ticker", sent.ticker, found.ticker),
+        ("side", sent.side, found.side),
+        ("type", "limit", found.raw_type),
+        ("time in force", sent.time_in_force.value.lower(), found.raw_time_in_force),
+        ("quantity", sent.quantity, found.quantity),
+        ("limit price", sent.limit_price, found.limit_price),
+        ("extended hours", sent.extended_hours, found.extended_hours),
+    )
+    told = [f"{name}: sent {ours}, found {theirs}" for name, ours, theirs in pairs if ours != theirs]
+    if found.order_class not in ("", "simple"):
+        told.append(f"class: sent simple, found {found.order_class}")
+    if first_post_at is not None and found.created_at < first_post_at - ADOPTION_CLOCK_SLACK:
+        told.append(
+            f"created {found.created_at.isoformat()}, before our first POST {first_post_at.isoformat()}"
+        )
+    return "; ".join(told) or None

@@ -1,0 +1,215 @@
+"""The risk manager: one decision per signal, made under the account lock and kept for ever."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+from temporalio import activity
+
+from observability.metrics import SignalOutcome
+from risk.constants import APPROVAL_AGE_MAX, QUOTE_AGE_MAX
+from risk.limits import assess
+from risk.messages import user_message
+from schemas import wire
+from schemas.market import Provider, Quote
+from schemas.orders import OrderStatus
+from schemas.risk import (
+    Assessment,
+    AssessmentKind,
+    CheckName,
+    CheckResult,
+    Proposal,
+    RiskFacts,
+    RiskVerdict,
+)
+from schemas.runs import RiskQuestion
+from storage import risk as rows
+from storage.market import read_quote
+from storage.orders import LockedOrder, StoredOrder, lock_order, read_order
+from storage.signals import read_signal
+
+if TYPE_CHECKING:
+    from market.clock import MarketClock
+    from observability.metrics import Metrics
+    from storage.database import Connection, Database
+
+RESERVATION_LAPSE: Final = timedelta(seconds=60)
+"""Room that an approval holds without an intent is given back after this."""
+SNAPSHOT_AGE_MAX: Final = timedelta(seconds=60)
+REFRESHES_MAX: Final = 2
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """What one decision is made from."""
+
+    proposal: Proposal
+    facts: RiskFacts
+    limits_version: int
+    kill_epoch: int
+    snapshot_is_fresh: bool
+
+
+class RiskActivities:
+    """Decides from rows only: no network call while the account is locked."""
+
+    def __init__(self, database: "Database", clock: "MarketClock", metrics: "Metrics") -> None:
+        self._database = database
+        self._clock = clock
+        self._metrics = metrics
+
+    @activity.defn(name=wire.ACTIVITY_ASSESS_RISK)
+    async def assess_risk(self, question: RiskQuestion) -> Assessment:
+        """Approve or reject one signal, or say what must be fetched first.
+
+        Idempotent: the decision is unique by (signal, leg, generation); a second call answers the stored
+        one. An order that is past risk is answered ``BEYOND``, with its row.
+
+        Raises:
+            SignalNotFound: there is no such row, so nothing to decide (a hand-started workflow).
+            LimitsMissing: no limits are set.
+        """
+        async with self._database.connection() as connection:
+            order = await read_order(connection, question.signal_id)
+            if order.status is not OrderStatus.CREATED or order.client_order_id is not None:
+                return Assessment(kind=AssessmentKind.BEYOND, order=order.view)
+        await self._clock.ensure_reading()
+        assessment = await self._database.run(lambda connection: self._decide(connection, question))
+        self._count(assessment)
+        return assessment
+
+    def _count(self, assessment: Assessment) -> None:
+        if assessment.kind is AssessmentKind.APPROVED:
+            self._metrics.signal_decided(SignalOutcome.APPROVED)
+        elif assessment.kind is AssessmentKind.REJECTED:
+            reason = assessment.reasons[0] if assessment.reasons else None
+            self._metrics.signal_decided(SignalOutcome.REJECTED, reason=reason)
+
+    async def _decide(self, connection: "Connection", question: RiskQuestion) -> Assessment:
+        now = self._clock.instant(question.as_of)
+        await rows.lock_account(connection, now)
+        locked = await lock_order(connection, question.signal_id)
+        stored = await rows.read_decision(connection, question.signal_id)
+        if stored is not None:
+            return _stored_answer(stored, locked.order)
+        if locked.order.status is not OrderStatus.CREATED:
+            return Assessment(kind=AssessmentKind.BEYOND, order=locked.order.view)
+        found = await self._basis(locked, question, now)
+        if isinstance(found, AssessmentKind):
+            return Assessment(kind=found, order=locked.order.view)
+        return await self._conclude(locked, found, now)
+
+    async def _basis(
+        self, locked: LockedOrder, question: RiskQuestion, now: datetime
+    ) -> _Basis | AssessmentKind:
+        """Everything read under the lock, or what is missing for it."""
+        connection = locked.connection
+        proposal = (await read_signal(connection, question.signal_id)).proposal
+        row = await rows.read_facts(connection, proposal.ticker)
+        if row.limits is None or row.limits_version is None:
+            raise rows.LimitsMissing("no limits are set: `trading limits set`")
+        last_try = question.refreshes >= REFRESHES_MAX
+        market_now = self._clock.at(now)
+        quote = await self._quote(connection, row.quote, proposal.ticker, market_now)
+        if not last_try and not _is_fresh(quote, market_now):
+            return AssessmentKind.NEEDS_QUOTE
+        snapshot_is_fresh = row.snapshot_at is not None and now - row.snapshot_at <= SNAPSHOT_AGE_MAX
+        if not last_try and not snapshot_is_fresh:
+            return AssessmentKind.NEEDS_SNAPSHOT
+        spent = await rows.spent_since(connection, row.snapshot_at) if row.snapshot_at else Decimal(0)
+        facts = RiskFacts(
+            now=now,
+            market_now=market_now,
+            equity=row.equity or Decimal(0),
+            buying_power=(row.buying_power or Decimal(0)) - spent,
+            quote=quote,
+            exposures=await rows.read_exposures(connection),
+            kill_engaged=row.kill_engaged,
+            kill_reason=row.kill_reason,
+            unknown_outcomes=await rows.unknown_outcomes(connection, proposal.ticker),
+            limits=row.limits,
+        )
+        return _Basis(proposal, facts, row.limits_version, row.kill_epoch, snapshot_is_fresh)
+
+    async def _quote(
+        self, connection: "Connection", primary: Quote | None, ticker: str, market_now: datetime
+    ) -> Quote | None:
+        """The primary's quote, or the secondary's where only that is fresh."""
+        if _is_fresh(primary, market_now):
+            return primary
+        secondary = await read_quote(connection, ticker, Provider.SECONDARY)
+        return secondary if _is_fresh(secondary, market_now) else primary or secondary
+
+    async def _conclude(self, locked: LockedOrder, basis: _Basis, now: datetime) -> Assessment:
+        verdict = assess(basis.proposal, basis.facts)
+        if not basis.snapshot_is_fresh:
+            verdict = _with_failed(verdict, _stale_snapshot(now))
+        if not verdict.approved:
+            message = user_message(verdict.checks)
+            order = await rows.write_rejection(
+                locked,
+                basis.proposal,
+                verdict,
+                limits_version=basis.limits_version,
+                kill_epoch=basis.kill_epoch,
+                now=now,
+                user_message=message,
+            )
+            reasons = tuple(reason.value for reason in verdict.reasons)
+            return Assessment(
+                kind=AssessmentKind.REJECTED, order=order.view, reasons=reasons, user_message=message
+            )
+        approval = rows.Approval(
+            approval_id=uuid4(),
+            approved_at=now,
+            expires_at=now + APPROVAL_AGE_MAX,
+            reservation_lapses_at=now + RESERVATION_LAPSE,
+            limits_version=basis.limits_version,
+            kill_epoch=basis.kill_epoch,
+            limit_price=verdict.worst_price,
+        )
+        order = await rows.write_approval(locked, basis.proposal, verdict, approval)
+        return Assessment(
+            kind=AssessmentKind.APPROVED,
+            order=order.view,
+            approval_id=approval.approval_id,
+            approved_at=now,
+            expires_at=approval.expires_at,
+        )
+
+
+def _stored_answer(stored: rows.StoredDecision, order: StoredOrder) -> Assessment:
+    if not stored.approved:
+        return Assessment(
+            kind=AssessmentKind.REJECTED,
+            order=order.view,
+            reasons=stored.reasons,
+            user_message=stored.user_message,
+        )
+    return Assessment(
+        kind=AssessmentKind.APPROVED,
+        order=order.view,
+        approval_id=stored.approval_id,
+        approved_at=stored.decided_at,
+        expires_at=stored.expires_at,
+    )
+
+
+def _is_fresh(quote: Quote | None, market_now: datetime) -> bool:
+    return quote is not None and market_now - quote.quoted_at <= QUOTE_AGE_MAX
+
+
+def _stale_snapshot(now: datetime) -> CheckResult:
+    return CheckResult(
+        name=CheckName.ACCOUNT_SNAPSHOT,
+        passed=False,
+        value="stale",
+        limit=f"≤ {SNAPSHOT_AGE_MAX.total_seconds():g} s",
+        formula=f"no account snapshot of the last {SNAPSHOT_AGE_MAX.total_seconds():g} s at {now.isoformat()}",
+    )
+
+
+def _with_failed(verdict: RiskVerdict, check: CheckResult) -> RiskVerdict:
+    return verdict.model_copy(update={"approved": False, "checks": (*verdict.checks, check)})

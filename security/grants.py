@@ -1,0 +1,133 @@
+"""The operator's signed word that releases the kill switch: made from a key file, verified from a row."""
+
+import json
+import os
+import secrets
+import stat
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from schemas.audit import canonical_json
+from schemas.kill import ReleaseGrant
+
+GRANT_VALID_FOR: Final = timedelta(minutes=5)
+NONCE_BYTES: Final = 16
+KEY_FILE_MODE: Final = 0o600
+
+
+class KeyFileError(Exception):
+    """The operator key file cannot be used; the message says what to do."""
+
+
+class GrantRefused(Exception):
+    """The grant does not release anything; the message says why."""
+
+
+def make_key_file(path: Path, person: str) -> tuple[str, bytes]:
+    """Make an Ed25519 key file, mode 0600, unless there is one.
+
+    Returns:
+        The key id and the raw public key, 32 bytes.
+    """
+    if not path.exists():
+        private = Ed25519PrivateKey.generate()
+        content = {
+            "person": person,
+            "private_key": private.private_bytes(
+                serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption()
+            ).hex(),
+        }
+        temporary = path.with_suffix(".new")
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, KEY_FILE_MODE)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    private, _ = _load(path)
+    return key_id(private.public_key()), _raw(private.public_key())
+
+
+def key_id(public: Ed25519PublicKey) -> str:
+    """The first 16 hex digits of the public key: enough to name it."""
+    return _raw(public).hex()[:16]
+
+
+def make_grant(
+    key_file: Path,
+    *,
+    account: str,
+    epoch: int,
+    reason: str,
+    now: datetime,
+    person: str | None = None,
+    unknown_orders: tuple[str, ...] = (),
+) -> ReleaseGrant:
+    """Sign a grant that releases one activation, once, within ``GRANT_VALID_FOR``.
+
+    Raises:
+        KeyFileError: the file is missing, unreadable, or readable by others.
+    """
+    private, owner = _load(key_file)
+    unsigned = ReleaseGrant(
+        account=account,
+        epoch=epoch,
+        nonce=secrets.token_hex(NONCE_BYTES),
+        expires_at=now + GRANT_VALID_FOR,
+        person=person or owner,
+        reason=reason,
+        unknown_orders=tuple(sorted(unknown_orders)),
+        key_id=key_id(private.public_key()),
+        signature="",
+    )
+    return unsigned.model_copy(update={"signature": private.sign(signed_bytes(unsigned)).hex()})
+
+
+def verify_grant(grant: ReleaseGrant, public_key: bytes, *, account: str, now: datetime) -> None:
+    """Check signature, account and expiry. Epoch and single use are the database's to check.
+
+    Raises:
+        GrantRefused: with the reason.
+    """
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(
+            bytes.fromhex(grant.signature), signed_bytes(grant)
+        )
+    except (InvalidSignature, ValueError) as error:
+        raise GrantRefused("the signature is not this key's over this grant") from error
+    if grant.account != account:
+        raise GrantRefused(f"the grant is for account {grant.account}")
+    if now > grant.expires_at:
+        raise GrantRefused(f"the grant expired at {grant.expires_at.isoformat()}")
+    if grant.expires_at > now + 2 * GRANT_VALID_FOR:
+        raise GrantRefused("the grant is valid for longer than grants may be")
+
+
+def signed_bytes(grant: ReleaseGrant) -> bytes:
+    """What the signature covers: the canonical JSON of every other field."""
+    return canonical_json(grant.model_dump(mode="json", exclude={"signature"})).encode()
+
+
+def _raw(public: Ed25519PublicKey) -> bytes:
+    return public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+
+
+def _load(path: Path) -> tuple[Ed25519PrivateKey, str]:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077:
+            raise KeyFileError(
+                f"{path} can be read by others (mode {mode:o}): chmod 600 it, or make a new key"
+            )
+        content = json.loads(path.read_text())
+        return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(content["private_key"])), content["person"]
+    except FileNotFoundError as error:
+        raise KeyFileError(f"{path} does not exist: `trading up` makes it at its first start") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise KeyFileError(f"{path} is not an operator key file: {error}") from error

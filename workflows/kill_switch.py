@@ -1,0 +1,179 @@
+"""The kill switch as a workflow: every signal is an activation, whatever its name or shape."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RawValue
+
+with workflow.unsafe.imports_passed_through():
+    from activities.kill_switch import KillSwitchActivities
+    from schemas import wire
+    from schemas.kill import (
+        KillCarried,
+        KillCommand,
+        KillNote,
+        KillOrder,
+        KillQuestion,
+        KillScope,
+        KillState,
+        ReleaseAnswer,
+        ReleaseGrant,
+        ReleaseOrder,
+    )
+    from workflows import policies
+    from workflows.steps import run_step
+
+REASON_MAX_CHARACTERS = 500
+
+
+@workflow.defn(name=wire.WORKFLOW_KILL_SWITCH)
+class KillSwitchWorkflow:
+    """Id ``kill-switch``. The row in PostgreSQL is the switch; this workflow writes it and sweeps.
+
+    A typed signal handler would drop or wedge on a malformed kill, so the one handler takes raw values.
+    """
+
+    @workflow.init
+    def __init__(self, carried: KillCarried | None = None) -> None:
+        self._state: KillState | None = carried.state if carried else None
+        self._sweep_wanted = False
+        self._writing = asyncio.Lock()
+
+    @workflow.run
+    async def run(self, carried: KillCarried | None = None) -> None:
+        """Sweep whenever the switch is engaged and the broker has not confirmed the end of every order."""
+        await self._read()
+        while not workflow.info().is_continue_as_new_suggested():
+            await self._rest()
+            if self._sweep_wanted or self._unconfirmed:
+                self._sweep_wanted = False
+                await self._sweep()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        workflow.continue_as_new(KillCarried(state=self._state))
+
+    @property
+    def _unconfirmed(self) -> bool:
+        return self._state is not None and self._state.engaged and not self._state.sweep_confirmed
+
+    async def _rest(self) -> None:
+        """Until a sweep is due: at once for a new activation, each minute for an unconfirmed one."""
+        self._show()
+        pause = policies.SWEEP_REPEAT if self._unconfirmed else None
+        try:
+            await workflow.wait_condition(
+                lambda: self._sweep_wanted or workflow.info().is_continue_as_new_suggested(),
+                timeout=pause,
+                timeout_summary="sweep again: cancels are not all confirmed",
+            )
+        except TimeoutError:
+            return
+
+    async def _read(self) -> None:
+        self._state = await run_step(
+            policies.KILL_ENGAGE,
+            KillSwitchActivities.read_kill_switch,
+            KillQuestion(as_of=workflow.now()),
+            summary="read the switch",
+        )
+
+    async def _sweep(self) -> None:
+        self._state = await run_step(
+            policies.KILL_SWEEP,
+            KillSwitchActivities.sweep_open_orders,
+            KillQuestion(as_of=workflow.now()),
+            summary="cancel every open order, wait for the fence, look again",
+        )
+
+    def _show(self) -> None:
+        state = self._state
+        if state is None or not state.engaged:
+            workflow.set_current_details("**RELEASED** · new orders may be placed")
+            return
+        swept = "every cancel confirmed" if state.sweep_confirmed else "cancels not all confirmed"
+        workflow.set_current_details(
+            f"**ENGAGED** since {state.changed_at} · {state.reason} · by {state.triggered_by} · {swept}"
+        )
+
+    @workflow.signal(dynamic=True)
+    async def activate(self, name: str, args: Sequence[RawValue]) -> None:
+        """Any signal engages, except ``release``, which changes nothing and is told how to release."""
+        if name == wire.SIGNAL_RELEASE:
+            note = KillNote(
+                decision="RELEASE_BY_SIGNAL_REFUSED",
+                detail="a signal cannot release the kill switch: use `trading release`",
+                actor="raw signal",
+                as_of=workflow.now(),
+            )
+            await run_step(
+                policies.KILL_ENGAGE,
+                KillSwitchActivities.note_attempt,
+                note,
+                summary="refuse a release by signal",
+            )
+            return
+        order = KillOrder(
+            command=parse_command(name, [_text(arg) for arg in args]),
+            as_of=workflow.now(),
+            request_id=f"{workflow.info().run_id}/{workflow.info().get_current_history_length()}",
+        )
+        async with self._writing:
+            self._state = await run_step(
+                policies.KILL_ENGAGE,
+                KillSwitchActivities.engage_kill_switch,
+                order,
+                summary=f"ENGAGE: {order.command.reason[:60]}",
+            )
+        self._sweep_wanted = True
+
+    @workflow.update(name=wire.UPDATE_RELEASE)
+    async def release(self, grant: ReleaseGrant) -> ReleaseAnswer:
+        """Release by a signed grant. Without a valid one nothing changes, and the try is audited."""
+        async with self._writing:
+            answer = await run_step(
+                policies.KILL_ENGAGE,
+                KillSwitchActivities.release_kill_switch,
+                ReleaseOrder(grant=grant, as_of=workflow.now()),
+                summary=f"release asked by {grant.person}",
+            )
+            self._state = answer.state
+        self._show()
+        return answer
+
+    @workflow.query(name=wire.QUERY_STATUS)
+    def status(self) -> KillState | None:
+        """The switch as last read; None before the first reading."""
+        return self._state
+
+
+def parse_command(name: str, texts: Sequence[str]) -> KillCommand:
+    """Make an activation of whatever arrived; what is missing or unreadable gets its default."""
+    text = texts[0] if texts else ""
+    fields = _fields(text)
+    reason = _short(fields.get("reason")) or _short(text) or "no reason given"
+    scope = KillScope.RISK_ADDING if fields.get("scope") == KillScope.RISK_ADDING.value else KillScope.ALL
+    return KillCommand(
+        reason=reason,
+        triggered_by=_short(fields.get("triggered_by")) or "raw signal",
+        scope=scope,
+        misspelt_name=None if name == wire.SIGNAL_KILL else _short(name),
+    )
+
+
+def _fields(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _text(arg: RawValue) -> str:
+    return arg.payload.data.decode("utf-8", "replace")
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else ""
+    return text.strip().strip('"')[:REASON_MAX_CHARACTERS]

@@ -1,0 +1,299 @@
+"""One signal, from proposal to settled outcome: the workflow a trader opens in the Temporal Web UI."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.market import MarketActivities
+    from activities.order_end import OrderEndActivities
+    from activities.placement import PlacementActivities
+    from activities.resolution import ResolutionActivities
+    from activities.risk import RiskActivities
+    from schemas import wire
+    from schemas.orders import CancelAnswer, OrderFlag, OrderStatus, OrderView
+    from schemas.risk import Assessment, AssessmentKind
+    from schemas.runs import (
+        CancelCommand,
+        CancelReply,
+        CancelStep,
+        OrderInput,
+        OrderOutcome,
+        OrderQuestion,
+        OrderReport,
+        PlaceKind,
+        ResolveKind,
+        RiskQuestion,
+    )
+    from workflows import policies
+    from workflows.blotter import Blotter
+    from workflows.steps import run_step
+
+
+@workflow.defn(name=wire.WORKFLOW_ORDER)
+class OrderWorkflow:
+    """Id ``order-<signal_id>``. A run has no modes: it reads the order's row and goes on from there.
+
+    So a first start, a start after a crash, Terminate, Reset and late broker evidence are one path.
+    """
+
+    @workflow.init
+    def __init__(self, start: OrderInput) -> None:
+        self._signal_id = start.signal_id
+        self._start = start
+        self._order: OrderView | None = None
+        self._cancel: CancelCommand | None = None
+        self._cancel_asked = False
+        self._cancelling = asyncio.Lock()
+        self._blotter = Blotter(start.display)
+
+    @workflow.run
+    async def run(self, start: OrderInput) -> OrderOutcome:
+        """Live until the outcome is settled. Cancelling the workflow means cancelling the order."""
+        life = asyncio.create_task(self._live())
+        while not life.done():
+            try:
+                await asyncio.shield(life)
+            except asyncio.CancelledError:
+                # A request from outside, never a reason to leave a POST alone: the broker decides the end.
+                self._cancel = self._cancel or CancelCommand(actor="workflow cancel")
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return life.result()
+
+    async def _live(self) -> OrderOutcome:
+        await self._assess()
+        while not self._settled:
+            await self._reach_the_broker()
+            await self._watch()
+            await self._settle()
+        return self._outcome()
+
+    # --- what is known ---------------------------------------------------------------------------
+
+    @property
+    def _settled(self) -> bool:
+        return self._order is not None and self._order.settled
+
+    @property
+    def _known(self) -> OrderView:
+        assert self._order is not None, "the first step reads the row"
+        return self._order
+
+    def _learn(self, order: OrderView) -> None:
+        """Keep the newest truth: signals may overtake activity answers."""
+        if self._order is None or order.row_version > self._order.row_version:
+            if self._order is None or order.status is not self._order.status:
+                self._blotter.note("OrderWorkflow", order.status.value, order.reason or "")
+            self._order = order
+        if order.cancel_requested_by is not None and self._cancel is None:
+            self._cancel = CancelCommand(actor=order.cancel_requested_by, reason="asked before")
+
+    def _question(self) -> OrderQuestion:
+        return OrderQuestion(signal_id=self._signal_id, as_of=workflow.now())
+
+    def _show(self, waiting_for: str) -> None:
+        self._blotter.show(self._order, waiting_for)
+
+    # --- risk ------------------------------------------------------------------------------------
+
+    async def _assess(self) -> None:
+        """Ask risk; fetch what it lacks at most ``REFRESHES_MAX`` times."""
+        refreshes = 0
+        while True:
+            answer = await self._ask_risk(refreshes)
+            self._learn(answer.order)
+            if answer.kind not in (AssessmentKind.NEEDS_QUOTE, AssessmentKind.NEEDS_SNAPSHOT):
+                self._blotter.note("RiskManager", answer.kind.value, ", ".join(answer.reasons))
+                return
+            refreshes += 1
+            await run_step(
+                policies.REFRESH_MARKET,
+                MarketActivities.refresh_market,
+                self._question(),
+                summary=f"fetch quote and account ({answer.kind.value})",
+            )
+
+    async def _ask_risk(self, refreshes: int) -> Assessment:
+        question = RiskQuestion(signal_id=self._signal_id, as_of=workflow.now(), refreshes=refreshes)
+        return await run_step(
+            policies.ASSESS_RISK,
+            RiskActivities.assess_risk,
+            question,
+            summary="risk: every check, one decision",
+        )
+
+    # --- placement -------------------------------------------------------------------------------
+
+    async def _reach_the_broker(self) -> None:
+        """Until the order stands at the broker, or has ended with proof that it does not."""
+        while self._known.broker_order_id is None and not self._known.status.is_final:
+            if self._known.may_stand:
+                await self._resolve()
+            elif await self._pass_pre_trade():
+                await self._place()
+
+    async def _pass_pre_trade(self) -> bool:
+        self._show("the last checks before the broker")
+        answer = await run_step(
+            policies.CHECK_PRE_TRADE,
+            MarketActivities.check_pre_trade,
+            self._question(),
+            summary="pre-trade: age, hours, quotes, spread",
+        )
+        self._learn(answer.order)
+        return answer.passed
+
+    async def _place(self) -> None:
+        order = self._known
+        answer = await run_step(
+            policies.PLACE_ORDER,
+            PlacementActivities.place_order,
+            self._question(),
+            summary=f"POST {order.action.side.value} {order.quantity} {order.ticker}",
+        )
+        self._learn(answer.order)
+        self._blotter.note("ExecutionAgent", answer.kind.value, order.client_order_id or "")
+        if answer.kind is PlaceKind.UNKNOWN:
+            self._show("the broker's answer was lost: looking the order up")
+
+    async def _resolve(self) -> None:
+        """One look-up, then a pause that grows. Never a verdict by time alone."""
+        answer = await run_step(
+            policies.RESOLVE_ORDER,
+            ResolutionActivities.resolve_order,
+            self._question(),
+            summary=f"look up {self._known.client_order_id}",
+        )
+        self._learn(answer.order)
+        if answer.kind is not ResolveKind.UNKNOWN:
+            self._blotter.note("ExecutionAgent", f"RESOLVED_{answer.kind.value}")
+            return
+        self._show("proof of what became of the POST")
+        version = self._known.row_version
+        await self._wake_up(
+            lambda: self._known.row_version > version,
+            timedelta(seconds=answer.ask_again_seconds),
+            "look the order up again",
+        )
+
+    # --- fills -----------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Wait for the broker's word. Order workflows never poll: the update stream and catch-up signal them."""
+        while not self._known.status.is_final:
+            await self._pursue_cancel()
+            pause, why = await self._next_alarm()
+            version, cancel = self._known.row_version, self._cancel
+            self._show(why)
+            await self._wake_up(partial(self._has_news, version, cancel), pause, why)
+            await self._continue_as_new_if_long()
+
+    def _has_news(self, version: int, cancel: CancelCommand | None) -> bool:
+        return self._known.row_version > version or self._cancel is not cancel
+
+    async def _continue_as_new_if_long(self) -> None:
+        """A long history goes on as a fresh run. All state is in the row, so nothing is carried."""
+        if workflow.info().is_continue_as_new_suggested() and not self._known.status.is_final:
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            workflow.continue_as_new(self._start)
+
+    async def _pursue_cancel(self) -> None:
+        """Send a cancel that was asked for before the order was found at the broker."""
+        async with self._cancelling:
+            if self._cancel is None or self._cancel_asked or self._known.status.is_final:
+                return
+            await self._send_cancel(self._cancel)
+
+    async def _send_cancel(self, command: CancelCommand) -> CancelReply:
+        step = CancelStep(
+            signal_id=self._signal_id, as_of=workflow.now(), actor=command.actor, reason=command.reason
+        )
+        reply = await run_step(
+            policies.CANCEL_ORDER,
+            OrderEndActivities.cancel_order,
+            step,
+            summary=f"cancel for {command.actor}",
+        )
+        self._cancel_asked = self._cancel_asked or reply.answer is CancelAnswer.REQUESTED
+        self._blotter.note("ExecutionAgent", f"CANCEL_{reply.answer.value}", reply.message)
+        return reply
+
+    async def _next_alarm(self) -> tuple[timedelta | None, str]:
+        """How long to sleep at most, and what for. Only a partly filled order watches the bell."""
+        if self._known.status is not OrderStatus.PARTIALLY_FILLED:
+            return None, "the broker's next update"
+        session = await run_step(
+            policies.READ_SESSION, MarketActivities.read_session, self._question(), summary="when is the bell"
+        )
+        if session.closes_in_seconds is None:
+            wait = timedelta(seconds=session.opens_in_seconds or 0)
+            return max(wait, policies.SESSION_CHECK_MIN), "the next session"
+        left = timedelta(seconds=session.closes_in_seconds) - policies.REST_CANCEL_BEFORE_CLOSE
+        if left > timedelta(0):
+            return max(left, policies.SESSION_CHECK_MIN), "fills, until 2 minutes before the bell"
+        await self._send_cancel(CancelCommand(actor="end of day", reason="rest of a partial fill"))
+        return policies.CANCEL_REPEAT, "the broker's confirmation that the rest is cancelled"
+
+    async def _settle(self) -> None:
+        if self._settled:
+            return
+        self._show("the broker's last word on fills")
+        self._learn(
+            await run_step(
+                policies.SETTLE_ORDER,
+                OrderEndActivities.settle_order,
+                self._question(),
+                summary="read back, join fills, release",
+            )
+        )
+
+    def _outcome(self) -> OrderOutcome:
+        order = self._known
+        self._show("nothing: settled")
+        return OrderOutcome(
+            signal_id=self._signal_id,
+            status=order.status,
+            filled_quantity=str(order.filled_quantity),
+            average_price=None if order.average_price is None else str(order.average_price),
+            reason=order.reason,
+        )
+
+    async def _wake_up(self, condition: Callable[[], bool], pause: timedelta | None, why: str) -> None:
+        try:
+            await workflow.wait_condition(condition, timeout=pause, timeout_summary=why)
+        except TimeoutError:
+            return
+
+    # --- doors -----------------------------------------------------------------------------------
+
+    @workflow.signal(name=wire.SIGNAL_ORDER_UPDATED)
+    def order_updated(self, order: OrderView) -> None:
+        """The row changed: the whole order, newest version wins."""
+        self._learn(order)
+
+    @workflow.update(name=wire.UPDATE_CANCEL_ORDER)
+    async def cancel_order(self, command: CancelCommand) -> CancelReply:
+        """Cancel the order, honestly: requested, too late, or unknown while the order's fate is."""
+        async with self._cancelling:
+            self._cancel = self._cancel or command
+            return await self._send_cancel(command)
+
+    @cancel_order.validator
+    def _check_cancel(self, command: CancelCommand) -> None:
+        if not command.actor:
+            raise ValueError("say who cancels: actor is empty")
+
+    @workflow.query(name=wire.QUERY_STATUS)
+    def status(self) -> OrderReport:
+        """The order as the workflow knows it, and what it waits for."""
+        return OrderReport(
+            order=self._order, waiting_for=self._blotter.waiting_for, timeline=tuple(self._blotter.timeline)
+        )
+
+    @workflow.query(name=wire.QUERY_TIMELINE)
+    def timeline(self) -> OrderReport:
+        """The order's story so far, in order."""
+        return self.status()

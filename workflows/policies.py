@@ -1,0 +1,77 @@
+"""Every timeout and retry of every step, by name and with its unit."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from temporalio.common import Priority, RetryPolicy
+
+from schemas.wire import Queue
+
+PRIORITY_STOPPING: Final = Priority(priority_key=1)
+"""Cancels and the kill switch overtake everything."""
+PRIORITY_DEFAULT: Final = Priority(priority_key=3)
+
+UNTIL_ANSWERED: Final = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=10),
+)
+"""For what must be known and can wait: tried until it answers."""
+
+QUICKLY: Final = RetryPolicy(
+    initial_interval=timedelta(milliseconds=100),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=2),
+)
+
+LOCAL_RETRY_THRESHOLD: Final = timedelta(seconds=5)
+"""A local step that waits longer between tries gives its workflow task back meanwhile."""
+
+REST_CANCEL_BEFORE_CLOSE: Final = timedelta(minutes=2)
+"""Before the bell, the rest of a partly filled order is cancelled (specification H)."""
+CANCEL_REPEAT: Final = timedelta(seconds=20)
+"""How long an unconfirmed cancel at the bell is waited for before it is asked again."""
+SESSION_CHECK_MIN: Final = timedelta(seconds=1)
+SWEEP_REPEAT: Final = timedelta(minutes=1)
+"""Between sweeps while the broker has not confirmed the end of every order."""
+REFRESHES_MAX: Final = 2
+TIMELINE_MAX: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One kind of step: who does it, how long one try may take, and when it is tried again."""
+
+    role: Queue
+    start_to_close: timedelta
+    retry: RetryPolicy = UNTIL_ANSWERED
+    reaches_broker: bool = True
+    """False: a local activity in the compact topology."""
+    heartbeat: timedelta | None = None
+    priority: Priority = PRIORITY_DEFAULT
+
+
+ASSESS_RISK: Final = Step(Queue.RISK, timedelta(seconds=20), QUICKLY, reaches_broker=False)
+REFRESH_MARKET: Final = Step(Queue.EXECUTION, timedelta(seconds=15))
+CHECK_PRE_TRADE: Final = Step(Queue.EXECUTION, timedelta(seconds=20), QUICKLY, reaches_broker=False)
+PLACE_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=30), QUICKLY)
+"""Start-to-close is twice the POST's total deadline of 15 s."""
+RESOLVE_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=30))
+REFUSE_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=10), QUICKLY, reaches_broker=False)
+READ_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=10), QUICKLY, reaches_broker=False)
+CANCEL_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=30), QUICKLY, priority=PRIORITY_STOPPING)
+READ_SESSION: Final = Step(Queue.EXECUTION, timedelta(seconds=20), reaches_broker=False)
+SETTLE_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=60))
+HOLD_TRADE_UPDATES: Final = Step(
+    Queue.OPERATIONS, timedelta(days=3650), QUICKLY, heartbeat=timedelta(seconds=10)
+)
+"""For ever: it ends only with its worker, and the next one takes over within the heartbeat timeout."""
+KILL_ENGAGE: Final = Step(Queue.KILL_SWITCH, timedelta(seconds=10), QUICKLY, priority=PRIORITY_STOPPING)
+KILL_SWEEP: Final = Step(
+    Queue.KILL_SWITCH,
+    timedelta(seconds=90),
+    QUICKLY,
+    heartbeat=timedelta(seconds=15),
+    priority=PRIORITY_STOPPING,
+)
