@@ -101,5 +101,16 @@ def describe(app: FastAPI) -> dict[str, Any]:
         own = SignalIn.model_json_schema(mode="validation", ref_template="#/components/schemas/{model}")
         schemas.update(own.pop("$defs", {}))
         schemas["SignalIn"] = own
+        _drop_generated_422(document)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _drop_generated_422(document: dict[str, Any]) -> None:
+    """FastAPI adds a 422 of its own shape to each route with a parameter; ours are documented by hand."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            if "HTTPValidationError" in str(operation["responses"].get("422", "")):
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)

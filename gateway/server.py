@@ -15,7 +15,7 @@ CONNECTIONS_MAX: Final = 1000
 """Beyond it uvicorn answers 503 at once."""
 KEEP_ALIVE_SECONDS: Final = 30
 SHUTDOWN_SECONDS: Final = 10
-"""For requests in flight. A signal cut off here is committed, and the sweeper starts it, or was never taken."""
+"""For requests in flight. A signal cut off here is committed and started by the sweeper, or never taken."""
 
 
 class _Server(uvicorn.Server):

@@ -1,20 +1,26 @@
-"""The real application on a real database, over real HTTP semantics; Temporal real where it is the subject."""
+"""The real application on a real database; Temporal is real where it is the subject."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx2
 import pytest
 
-from activities.starter import TemporalUnavailable
+from activities.starter import OrderStarter, TemporalUnavailable
 from gateway.app import build_app
 from gateway.deps import GatewayDeps
 from schemas.risk import Limits, Proposal
 from storage.database import Database
 from storage.risk import save_limits
 from storage.signals import save_token
+from tests.servers.postgres import _fresh as fresh
+from workers import postgres
+
+if TYPE_CHECKING:
+    import asyncpg
 
 LIMITS = Limits.model_validate(
     {
@@ -86,13 +92,10 @@ def signal(signal_id: str = "sig-1", **changes: Any) -> dict[str, Any]:
     return {key: value for key, value in whole.items() if value is not ...}
 
 
-Connect = Callable[[GatewayDeps], Awaitable[httpx2.AsyncClient]]
-
-
-@pytest.fixture
-async def gateway(database: str) -> AsyncIterator[Gateway]:
-    """A gateway with limits, a token bound to ``momentum``, one bound to ``carry`` and one for any strategy."""
-    pool = await Database.connect(database)
+@asynccontextmanager
+async def gateway_on(dsn: str) -> AsyncIterator[Gateway]:
+    """A gateway with limits, a token for ``momentum``, one for ``carry`` and one for any strategy."""
+    pool = await Database.connect(dsn)
     now = datetime.now(UTC)
     async with pool.transaction() as connection:
         await save_token(connection, name="momentum", strategy="momentum", secret=TOKEN, now=now)
@@ -101,12 +104,26 @@ async def gateway(database: str) -> AsyncIterator[Gateway]:
         await save_limits(connection, LIMITS, author="test", reason="test", now=now)
     starter = RecordingStarter()
     deps = GatewayDeps(
-        database=pool,
-        dsn=database,
-        starter=starter,
-        render_metrics=lambda: b"up 1\n",  # type: ignore[arg-type]
+        database=pool, dsn=dsn, starter=cast(OrderStarter, starter), render_metrics=lambda: b"up 1\n"
     )
     transport = httpx2.ASGITransport(app=build_app(deps), raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as http:
         yield Gateway(http, pool, starter, deps)
     await pool.close()
+
+
+@pytest.fixture
+async def gateway(database: str) -> AsyncIterator[Gateway]:
+    """A gateway on a database of its own."""
+    async with gateway_on(database) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+async def shared_gateway(
+    postgres_server: postgres.Server, _admin: "asyncpg.Connection", _migrated_template: str
+) -> AsyncIterator[Gateway]:
+    """One gateway for a whole module, for tests that must leave nothing behind."""
+    async for dsn in fresh(postgres_server, _admin, _migrated_template):
+        async with gateway_on(dsn) as found:
+            yield found

@@ -43,7 +43,7 @@ CASES: dict[str, tuple[bytes, str]] = {
     "key twice": (doubled("ticker"), "ticker"),
     "nested key twice": (text(rationale="@").replace(b'"@"', b'{"a":1,"a":2}'), "a"),
     "unknown field": (text(leverage="10"), "leverage"),
-    "unknown field, look-alike": (text(**{"tіcker": "AAPL"}), "tіcker"),
+    "unknown field, look-alike": (text(tіcker="AAPL"), "tіcker"),
     "lone surrogate as field": (text()[:-1] + b', "\\ud800": 1}', "\ud800"),
     "missing field": (text(quantity=...), "quantity"),
     "null field": (text(ticker=None), "ticker"),
@@ -107,8 +107,8 @@ CASES: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize(("body", "field"), CASES.values(), ids=CASES)
-async def test_is_refused_by_field(gateway: Gateway, body: bytes, field: str) -> None:
-    answer = await gateway.http.post("/v1/signals", content=body, headers=bearer() | JSON)
+async def test_is_refused_by_field(shared_gateway: Gateway, body: bytes, field: str) -> None:
+    answer = await shared_gateway.http.post("/v1/signals", content=body, headers=bearer() | JSON)
     assert answer.status_code == 422, answer.text
     error = answer.json()["error"]
     assert error["code"] == "INVALID_SIGNAL"
@@ -116,18 +116,20 @@ async def test_is_refused_by_field(gateway: Gateway, body: bytes, field: str) ->
     assert all(problem["message"] for problem in error["fields"])
     assert "Traceback" not in answer.text
     for table in ("signals", "orders", "events"):
-        assert await gateway.count(table) == 0
-    assert gateway.starter.started == []
+        assert await shared_gateway.count(table) == 0
+    assert shared_gateway.starter.started == []
 
 
-async def test_every_bad_field_is_named_at_once(gateway: Gateway) -> None:
-    answer = await gateway.submit(signal(ticker="aapl", quantity="-1", created_at="yesterday", nonsense=1))
+async def test_every_bad_field_is_named_at_once(shared_gateway: Gateway) -> None:
+    answer = await shared_gateway.submit(
+        signal(ticker="aapl", quantity="-1", created_at="yesterday", nonsense=1)
+    )
     fields = {problem["field"] for problem in answer.json()["error"]["fields"]}
     assert fields == {"ticker", "quantity", "created_at", "nonsense"}
 
 
-async def test_a_thousand_bad_fields_make_a_short_answer(gateway: Gateway) -> None:
-    answer = await gateway.submit(signal(**{f"{number}" + "x" * 50: 1 for number in range(1000)}))
+async def test_a_thousand_bad_fields_make_a_short_answer(shared_gateway: Gateway) -> None:
+    answer = await shared_gateway.submit(signal(**{f"{number}" + "x" * 50: 1 for number in range(1000)}))
     assert answer.status_code == 422
     assert len(answer.content) < 8_000
 
