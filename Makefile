@@ -1,0 +1,93 @@
+# Needs make and Python 3.11 or later; everything else is installed into .venv, checked by hash.
+# Another Python: make install PYTHON=python3.12
+
+PYTHON ?= python3
+DATA_DIR ?=
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+INSTALL := $(PIP) install --no-compile --require-hashes
+# Compiled here and on every core, as pip uses one; the libraries' own tests are left out.
+FINISH := $(PIP) install --no-deps --no-build-isolation -e . && $(BIN)/python -m compileall -qq -j 0 \
+	-x '/(tests|testing)/' $(VENV)/lib
+UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --no-annotate --quiet
+# Two servers and two event loops at a time pay off on two cores; more would only share them.
+PYTEST_PROCESSES ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev demo up test check lock clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: venv ## .venv with what running needs
+	@$(MAKE) --no-print-directory --silent $(RUNTIME_STAMP)
+
+install-dev: venv ## .venv with what testing and checking need too
+	@$(MAKE) --no-print-directory --silent $(DEV_STAMP)
+
+demo: install ## the whole system on this machine with example signals, about a minute
+	@$(BIN)/trading demo $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
+
+up: install ## the whole system on this machine until Ctrl-C
+	@$(BIN)/trading up $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
+
+test: install-dev ## every test, on real servers
+	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --dist loadfile -m "not slow" $(PYTEST_ARGS)
+
+check: install-dev ## style, types, import rules and the lock files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@if grep -n '://' requirements.lock requirements-dev.lock; then \
+		echo "a lock file names a host; make it again with: make lock" >&2; exit 1; fi
+	@for lock in requirements.lock requirements-dev.lock; do \
+		awk -v lock=$$lock '/==/ { pin = $$1 } /^[^ ].*==/ && !/\\$$/ { print lock ": no hash for " $$1; bad = 1 } \
+			END { exit bad }' $$lock || exit 1; done
+	@grep '==' requirements.lock | while read -r pin; do grep -qxF "$$pin" requirements-dev.lock || { \
+		echo "requirements-dev.lock does not hold $$pin; make both again with: make lock" >&2; exit 1; }; done
+
+lock: install-dev ## both lock files anew from pyproject.toml (newer versions: make lock UPGRADE=--upgrade)
+	$(UV_COMPILE) $(UPGRADE) --extra embedded --extra build --extra test --extra dev -o requirements-dev.lock
+	$(UV_COMPILE) --extra embedded --extra build --constraint requirements-dev.lock -o requirements.lock
+
+clean: ## remove .venv and every cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A usable .venv stays; a half-made one, or one of a Python that is gone or too old, is made anew. What depends
+# on it is a second make, which sees the files as they are after that.
+.PHONY: venv
+venv:
+	@if ! $(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		command -v "$(PYTHON)" >/dev/null || { \
+			echo "$(PYTHON) not found: Python 3.11 or later is needed (make install PYTHON=/path/to/python3)" >&2; \
+			exit 1; }; \
+		"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+			echo "Python 3.11 or later is needed, $(PYTHON) is $$("$(PYTHON)" -V 2>&1)" \
+				"(make install PYTHON=/path/to/python3)" >&2; \
+			exit 1; }; \
+		"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+			echo "this Python comes without venv; on Debian and Ubuntu: sudo apt install python3-venv" >&2; \
+			exit 1; }; \
+		rm -rf $(VENV) && "$(PYTHON)" -m venv $(VENV); \
+	fi
+
+$(RUNTIME_STAMP): requirements.lock pyproject.toml
+	@echo "installing into $(VENV), checked by hash (once; about a minute)"
+	@$(INSTALL) -r requirements.lock
+	@$(FINISH)
+	@touch $@
+
+$(DEV_STAMP): requirements-dev.lock pyproject.toml
+	@echo "installing into $(VENV) what tests and checks need, checked by hash (once; about a minute)"
+	@$(INSTALL) -r requirements-dev.lock
+	@$(FINISH)
+	@touch $@
