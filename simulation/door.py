@@ -4,6 +4,7 @@ Nothing that changes the book is answered before its ledger record is on disk.
 """
 
 import asyncio
+import contextlib
 import hmac
 import json
 from collections.abc import Callable, Mapping
@@ -159,7 +160,8 @@ class Door:
             case "latency_ms":
                 assert fault is not None
                 assert fault.latency_ms is not None
-                await asyncio.sleep(fault.latency_ms * MILLISECOND)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._exchange.stopping.wait(), fault.latency_ms * MILLISECOND)
             case "status_500":
                 raise errors.internal_error()
             case "status_429":

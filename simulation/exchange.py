@@ -38,7 +38,11 @@ class Exchange:
         self.sessions: Sessions = (
             CalendarSessions() if settings.session == "calendar" else AlwaysOpenSessions()
         )
-        restored = restore(self.ledger)
+        try:
+            restored = restore(self.ledger)
+        except BaseException:
+            self.ledger.release()
+            raise
         wall = datetime.now(UTC)
         self.clock = ExchangeClock(next_moment(restored, settings, self.sessions, wall), settings.speed)
         self.summary = restored.summary

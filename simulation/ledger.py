@@ -8,7 +8,6 @@ import asyncio
 import fcntl
 import json
 import os
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,7 +47,7 @@ class Ledger:
         self._flushing = False
         self._failure: BaseException | None = None
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
-        self._closed = threading.Event()
+        self._released = False
 
     @property
     def last_seq(self) -> int:
@@ -137,13 +136,16 @@ class Ledger:
 
     async def close(self) -> None:
         """Write what is queued and release the file."""
-        if self._closed.is_set():
-            return
-        self._closed.set()
         if self._failure is None:
             await self.durable(self._last_seq)
-        self._executor.shutdown(wait=True)
-        os.close(self._fd)
+        self.release()
+
+    def release(self) -> None:
+        """Let go of the file without writing what is queued."""
+        if not self._released:
+            self._released = True
+            self._executor.shutdown(wait=True)
+            os.close(self._fd)
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
