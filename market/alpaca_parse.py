@@ -96,8 +96,8 @@ def http_error(status: int, body: str, retry_after: str | None) -> MarketDataErr
 def stream_error(code: object, text: object) -> MarketDataError:
     """What an error frame means. Total."""
     message = f"stream error {code}: {str(text)[:MESSAGE_MAX_CHARACTERS]}"
-    number = int(code) if isinstance(code, int | Decimal) else 0
-    return _STREAM_ERRORS.get(number, FeedNetworkError)(message)
+    known = _STREAM_ERRORS.get(code) if isinstance(code, int) else None
+    return (known or FeedNetworkError)(message)
 
 
 def _number(raw: Mapping[Any, Any], key: str, maximum: Decimal) -> Decimal | None:

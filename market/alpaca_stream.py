@@ -115,7 +115,7 @@ class AlpacaQuoteStream:
             )
         except InvalidStatus as error:
             raise _handshake_refused(error) from error
-        except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as error:
+        except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ValueError) as error:
             raise FeedNetworkError(f"no connection to the quote stream: {error}") from error
 
     async def _expect(self, word: str) -> None:
