@@ -69,12 +69,12 @@ class CatchUp:
         async with self._database.transaction() as connection:
             await market_rows.save_account(connection, account, taken_at=asked_at)
             row = market_rows.ClockRow(
-                read_at=asked_at,
-                broker_at=self._clock.at(asked_at),
+                read_at=reading.read_at,
+                broker_at=reading.clock.timestamp,
                 speed=self._clock.speed,
-                is_open=reading.is_open,
-                next_open=reading.next_open,
-                next_close=reading.next_close,
+                is_open=reading.clock.is_open,
+                next_open=reading.clock.next_open,
+                next_close=reading.clock.next_close,
             )
             await market_rows.save_clock_reading(connection, row)
 

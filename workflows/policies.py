@@ -1,6 +1,6 @@
 """Every timeout and retry of every step, by name and with its unit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
@@ -45,7 +45,7 @@ class Step:
 
     role: Queue
     start_to_close: timedelta
-    retry: RetryPolicy = UNTIL_ANSWERED
+    retry: RetryPolicy = field(default_factory=lambda: UNTIL_ANSWERED)
     reaches_broker: bool = True
     """False: a local activity in the compact topology."""
     heartbeat: timedelta | None = None

@@ -1,0 +1,203 @@
+"""The parts of a one-machine installation that are ours: the paper exchange, the product, their secrets."""
+
+import asyncio
+import json
+import os
+import secrets
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from workers.children import ChildSpec
+from workers.datadir import DataDir, free_port
+
+EXCHANGE: Final = "exchange"
+PRODUCT: Final = "compact"
+PRODUCT_GRACE_SECONDS: Final = 25.0
+"""Above the workers' own grace of 20 s."""
+EXCHANGE_GRACE_SECONDS: Final = 5.0
+READY_TIMEOUT_SECONDS: Final = 60.0
+HTTP_TIMEOUT_SECONDS: Final = 1.0
+SECRET_BYTES: Final = 32
+PRIVATE_FILE_MODE: Final = 0o600
+DEMO_TOKEN: Final = "demo"  # noqa: S105 - its name, not its secret
+OPERATOR: Final = "operator"
+
+FIRST_LIMITS: Final = {
+    "max_order_notional": "25000",
+    "max_order_quantity": "1000",
+    "price_collar_pct": "2",
+    "max_ticker_exposure_pct": "25",
+    "max_strategy_exposure_pct": "80",
+    "max_gross_exposure_pct": "100",
+}
+"""For a fresh paper account of $100,000; set your own with the next version of the limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What is generated at the first start and kept in files of mode 0600."""
+
+    broker_key: str
+    broker_secret: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where our own processes listen on 127.0.0.1."""
+
+    exchange: int
+    gateway: int
+
+    @property
+    def exchange_url(self) -> str:
+        return f"http://127.0.0.1:{self.exchange}"
+
+    @property
+    def exchange_ws(self) -> str:
+        return f"ws://127.0.0.1:{self.exchange}"
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://127.0.0.1:{self.gateway}"
+
+
+def choose_ports() -> Ports:
+    """Two free ports."""
+    return Ports(exchange=free_port(), gateway=free_port())
+
+
+def read_secrets(data_dir: DataDir) -> Secrets:
+    """The installation's secrets, made at the first call."""
+    return Secrets(
+        broker_key=_secret(data_dir.keys / "trading_broker_key"),
+        broker_secret=_secret(data_dir.keys / "trading_broker_secret"),
+        token=_secret(data_dir.keys / "demo_token"),
+    )
+
+
+def _secret(path: Path) -> str:
+    if path.exists():
+        return path.read_text().strip()
+    value = secrets.token_hex(SECRET_BYTES)
+    write_private(path, value)
+    return value
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file that only its owner may read, in one step."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE_MODE)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def exchange_spec(
+    data_dir: DataDir, ports: Ports, known: Secrets, options: tuple[str, ...] = ()
+) -> ChildSpec:
+    """The paper exchange as a child."""
+    return ChildSpec(
+        name=EXCHANGE,
+        argv=(
+            sys.executable, "-m", "workers.exchange", "--data-dir", str(data_dir.exchange_ledger.parent),
+            "--port", str(ports.exchange), *options,
+        ),
+        log_path=data_dir.log(EXCHANGE),
+        env={"EXCHANGE_KEY": known.broker_key, "EXCHANGE_SECRET": known.broker_secret},
+        grace_seconds=EXCHANGE_GRACE_SECONDS,
+        ready=_probe(f"{ports.exchange_url}/_exchange/health"),
+        ready_timeout_seconds=READY_TIMEOUT_SECONDS,
+        advice="the log says why; a ledger that cannot be read is named there",
+    )  # fmt: skip
+
+
+def product_spec(
+    data_dir: DataDir, ports: Ports, *, temporal_address: str, extra: Mapping[str, str] | None = None
+) -> ChildSpec:
+    """Gateway and every worker role in one process, as a child."""
+    environment = {
+        "TRADING_SECRETS_DIR": str(data_dir.keys),
+        "TRADING_TEMPORAL_ADDRESS": temporal_address,
+        "TRADING_BROKER_TRADING_URL": ports.exchange_url,
+        "TRADING_BROKER_STREAM_URL": f"{ports.exchange_ws}/stream",
+        "TRADING_DATA_URL": ports.exchange_url,
+        "TRADING_DATA_STREAM_URL": f"{ports.exchange_ws}/v2/iex",
+        "TRADING_SECONDARY_DATA_URL": ports.exchange_url,
+        "TRADING_SECONDARY_DATA_STREAM_URL": f"{ports.exchange_ws}/v2/sip",
+        "TRADING_GATEWAY_PORT": str(ports.gateway),
+        **(extra or {}),
+    }
+    return ChildSpec(
+        name=PRODUCT,
+        argv=(sys.executable, "-m", "workers.run", PRODUCT),
+        log_path=data_dir.log(PRODUCT),
+        env=environment,
+        grace_seconds=PRODUCT_GRACE_SECONDS,
+        ready=_probe(f"{ports.gateway_url}/readyz"),
+        ready_timeout_seconds=READY_TIMEOUT_SECONDS,
+        advice="the log says why",
+    )
+
+
+def _probe(url: str) -> "Any":
+    async def answers() -> str | None:
+        return await asyncio.to_thread(_get, url)
+
+    return answers
+
+
+def _get(url: str) -> str | None:
+    try:
+        with urllib.request.urlopen(url, timeout=HTTP_TIMEOUT_SECONDS) as answer:  # noqa: S310 - ours, loopback
+            answer.read()
+    except urllib.error.HTTPError as error:
+        return f"{url} answers {error.code}: {error.read(300).decode(errors='replace')}"
+    except OSError as error:
+        return f"{url}: {error}"
+    return None
+
+
+async def seed(data_dir: DataDir, dsn: str, known: Secrets) -> None:
+    """Migrate, and give a fresh installation its limits, its demo token and its operator key."""
+    from schemas.risk import Limits
+    from security.grants import make_key_file
+    from storage.database import Database
+    from storage.migrate import migrate
+    from storage.risk import LimitsMissing, current_limits, save_limits
+    from storage.signals import save_token
+    from storage.switches import save_operator_key
+
+    await migrate(dsn)
+    key_id, public_key = make_key_file(operator_key_file(data_dir), OPERATOR)
+    database = await Database.connect(dsn)
+    now = datetime.now(UTC)
+    try:
+        async with database.transaction() as connection:
+            await save_token(connection, name=DEMO_TOKEN, strategy=None, secret=known.token, now=now)
+            await save_operator_key(
+                connection, key_id=key_id, public_key=public_key, person=OPERATOR, now=now
+            )
+            try:
+                await current_limits(connection)
+            except LimitsMissing:
+                limits = Limits.model_validate_json(json.dumps(FIRST_LIMITS))
+                await save_limits(
+                    connection, limits, author="trading up", reason="first start of a paper account", now=now
+                )
+    finally:
+        await database.close()
+
+
+def operator_key_file(data_dir: DataDir) -> Path:
+    """The file whose holder may release the kill switch."""
+    return data_dir.keys / "operator.json"

@@ -1,0 +1,142 @@
+"""What must go on beside the workflows: restarts, repeated signals, catch-up, rows that risk reads.
+
+Each job is a loop of its own; one that fails is logged and tried again, and takes no other with it.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Final
+
+from activities.kill_sweep import KillSweeper
+from activities.starter import OrderStarter, TemporalUnavailable
+from broker.errors import BrokerError
+from market.errors import MarketDataError
+from observability.logging import get_logger
+from storage import market as market_rows
+from storage import orders as order_rows
+from storage import switches as switch_rows
+from storage.signals import read_signal
+from workers.parts import Parts, utc_now
+
+SWEEP_SECONDS: Final = 10.0
+SWEEP_GRACE: Final = timedelta(seconds=10)
+"""An order younger than this has its workflow being started by the gateway."""
+SWEEP_MAX: Final = 5000
+RESEND_SECONDS: Final = 5.0
+RESEND_GRACE: Final = timedelta(seconds=5)
+RESEND_MAX: Final = 1000
+TICK_SECONDS: Final = 1.0
+CATCH_UP_SECONDS: Final = 60.0
+CATCH_UP_WITHOUT_STREAM_SECONDS: Final = 5.0
+OPEN_ORDERS_SECONDS: Final = 300.0
+STREAM_SEEN_MAX: Final = timedelta(seconds=10)
+WATCH_SIGNALS_FOR: Final = timedelta(minutes=10)
+KILL_SWEEP_GRACE: Final = timedelta(seconds=5)
+"""How long the workflow's own sweep is waited for before a watcher sweeps."""
+
+_log = get_logger(__name__)
+
+
+class Housekeeping:
+    """The loops of the operations role."""
+
+    def __init__(self, parts: Parts, starter: OrderStarter) -> None:
+        self._parts = parts
+        self._starter = starter
+        self._sweeper = KillSweeper(parts.database, parts.broker, now=utc_now)
+        self._caught_up_at = float("-inf")
+        self._orders_read_at = float("-inf")
+
+    async def run(self) -> None:
+        """Run every loop until cancelled."""
+        async with asyncio.TaskGroup() as loops:
+            for feed in self._parts.feeds:
+                loops.create_task(feed.run(), name=f"quote feed {feed.provider.value}")
+            for job, seconds in (
+                (self.start_missing, SWEEP_SECONDS),
+                (self.resend, RESEND_SECONDS),
+                (self.catch_up, TICK_SECONDS),
+                (self.keep_market_rows, TICK_SECONDS),
+                (self.watch_kill_switch, TICK_SECONDS),
+            ):
+                loops.create_task(_for_ever(job, seconds), name=job.__name__)
+
+    async def start_missing(self) -> None:
+        """Every order that has not settled has a running workflow under its one id."""
+        async with self._parts.database.connection() as connection:
+            waiting = await order_rows.unsettled(
+                connection, created_before=utc_now() - SWEEP_GRACE, limit=SWEEP_MAX
+            )
+        for signal_id in waiting:
+            async with self._parts.database.connection() as connection:
+                row = await read_signal(connection, signal_id)
+            await self._starter.restart(row.proposal)
+
+    async def resend(self) -> None:
+        """Signal again what a workflow may not have heard."""
+        async with self._parts.database.connection() as connection:
+            changed = await order_rows.unsignalled(
+                connection, changed_before=utc_now() - RESEND_GRACE, limit=RESEND_MAX
+            )
+        for order in changed:
+            await self._parts.notifier.notify(order)
+
+    async def catch_up(self) -> None:
+        """Each minute; every 5 s while nobody holds the update stream; open orders every 5 minutes."""
+        async with self._parts.database.connection() as connection:
+            stream = await switch_rows.read_stream(connection)
+        held = stream.last_seen_at is not None and utc_now() - stream.last_seen_at <= STREAM_SEEN_MAX
+        pause = CATCH_UP_SECONDS if held else CATCH_UP_WITHOUT_STREAM_SECONDS
+        now = time.monotonic()
+        if now - self._caught_up_at < pause:
+            return
+        orders = now - self._orders_read_at >= OPEN_ORDERS_SECONDS
+        await self._parts.catch_up.run(orders=orders)
+        self._caught_up_at = now
+        if orders:
+            self._orders_read_at = now
+
+    async def keep_market_rows(self) -> None:
+        """Store each watched ticker's newest quote, at most once a second, and the gauges."""
+        parts = self._parts
+        async with parts.database.connection() as connection:
+            watched = await market_rows.watched_tickers(
+                connection, signals_since=utc_now() - WATCH_SIGNALS_FOR
+            )
+            quotes = [quote for feed in parts.feeds for quote in feed.take_changed()]
+            if quotes:
+                await market_rows.save_quotes(connection, quotes)
+            open_orders = await order_rows.list_orders(connection, open_only=True)
+            state = await switch_rows.read_state(connection)
+            unknown = await switch_rows.unknown_orders(connection)
+        for feed in parts.feeds:
+            feed.watch(watched)
+        parts.metrics.set_open_orders(len(open_orders))
+        parts.metrics.set_kill_switch(engaged=state.engaged)
+        parts.metrics.set_unknown_outcomes(len(unknown))
+        for provider, latency_ms in parts.quotes.latency_ms().items():
+            parts.metrics.market_data_received(provider.value, latency_ms)
+
+    async def watch_kill_switch(self) -> None:
+        """Sweep without Temporal when the switch is engaged and nobody has swept."""
+        async with self._parts.database.connection() as connection:
+            state = await switch_rows.read_state(connection)
+        if not state.engaged or state.swept_at is not None or state.changed_at is None:
+            return
+        if utc_now() - state.changed_at > KILL_SWEEP_GRACE:
+            _log.warning("kill switch: sweeping without its workflow", epoch=state.epoch)
+            await self._sweeper.sweep(beat=lambda _: None)
+
+
+async def _for_ever(job: Callable[[], Awaitable[None]], seconds: float) -> None:
+    while True:
+        try:
+            await job()
+        except (BrokerError, MarketDataError, TemporalUnavailable) as error:
+            _log.warning("housekeeping delayed", job=job.__name__, reason=str(error))
+        except Exception:
+            # A loop that ended would end silently what people rely on; the error is in the log each time.
+            _log.exception("housekeeping failed", job=job.__name__)
+        await asyncio.sleep(seconds)

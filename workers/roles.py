@@ -1,0 +1,128 @@
+"""Which activities and workflows each role runs, and the Temporal workers made of them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from temporalio.worker import Worker
+
+from activities.kill_switch import KillSwitchActivities
+from activities.market import MarketActivities
+from activities.order_end import OrderEndActivities
+from activities.placement import PlacementActivities
+from activities.resolution import ResolutionActivities
+from activities.risk import RiskActivities
+from activities.trade_updates import TradeUpdateActivities
+from schemas.wire import Queue
+from security.grants import GrantRefused, verify_grant
+from workers.parts import Parts, utc_now
+from workflows.kill_switch import KillSwitchWorkflow
+from workflows.orders import OrderWorkflow
+from workflows.trade_updates import TradeUpdatesWorkflow
+
+GRACE: Final = timedelta(seconds=20)
+"""Above the POST's total deadline of 15 s, so that no placement is cut in mid-request."""
+ACTIVITIES_MAX: Final = 40
+LOCAL_ACTIVITIES_MAX: Final = 40
+KILL_ACTIVITIES_MAX: Final = 8
+
+Activity = Callable[..., Any]
+
+WORKFLOWS: Final[dict[Queue, tuple[type, ...]]] = {
+    Queue.ORDERS: (OrderWorkflow,),
+    Queue.OPERATIONS: (TradeUpdatesWorkflow,),
+    Queue.KILL_SWITCH: (KillSwitchWorkflow,),
+}
+
+COMPACT_ROLES: Final = (Queue.ORDERS, Queue.RISK, Queue.EXECUTION, Queue.OPERATIONS)
+
+
+def activities_of(role: Queue, parts: Parts) -> list[Activity]:
+    """The activities of one role."""
+    match role:
+        case Queue.RISK:
+            return [RiskActivities(parts.database, parts.clock, parts.metrics).assess_risk]
+        case Queue.EXECUTION:
+            return _execution(parts)
+        case Queue.OPERATIONS:
+            stream = TradeUpdateActivities(
+                parts.database, parts.broker, parts.catch_up, parts.notifier, now=utc_now
+            )
+            return [stream.hold_trade_updates]
+        case Queue.KILL_SWITCH:
+            return _kill_switch(parts)
+        case _:
+            return []
+
+
+def _execution(parts: Parts) -> list[Activity]:
+    market = MarketActivities(parts.database, parts.broker, parts.clock, parts.hours, parts.quotes)
+    placement = PlacementActivities(
+        parts.database, parts.broker, parts.clock, parts.installation, parts.metrics
+    )
+    resolution = ResolutionActivities(parts.database, parts.broker, parts.clock)
+    end = OrderEndActivities(parts.database, parts.broker, parts.clock)
+    return [
+        market.refresh_market,
+        market.check_pre_trade,
+        market.read_session,
+        placement.place_order,
+        resolution.resolve_order,
+        end.read_order,
+        end.refuse_order,
+        end.cancel_order,
+        end.settle_order,
+    ]
+
+
+def _kill_switch(parts: Parts) -> list[Activity]:
+    switch = KillSwitchActivities(
+        parts.database, parts.broker, parts.metrics, now=utc_now, verify=verify_grant, refused=GrantRefused
+    )
+    return [
+        switch.read_kill_switch,
+        switch.engage_kill_switch,
+        switch.sweep_open_orders,
+        switch.note_attempt,
+        switch.release_kill_switch,
+    ]
+
+
+def role_worker(queue: Queue, roles: Iterable[Queue], parts: Parts) -> Worker:
+    """One Temporal worker on ``queue`` that does the work of ``roles``."""
+    wanted = tuple(roles)
+    activities = [each for role in wanted for each in activities_of(role, parts)]
+    workflows: Sequence[type] = [each for role in wanted for each in WORKFLOWS.get(role, ())]
+    return Worker(
+        parts.client,
+        task_queue=queue.value,
+        workflows=workflows,
+        activities=activities,
+        max_cached_workflows=parts.settings.cached_workflows,
+        max_concurrent_activities=ACTIVITIES_MAX,
+        max_concurrent_local_activities=LOCAL_ACTIVITIES_MAX,
+        graceful_shutdown_timeout=GRACE,
+    )
+
+
+def kill_worker(parts: Parts) -> Worker:
+    """The kill switch's own worker. Nothing is cached: a dead process must not hold it on its sticky queue."""
+    return Worker(
+        parts.client,
+        task_queue=Queue.KILL_SWITCH.value,
+        workflows=list(WORKFLOWS[Queue.KILL_SWITCH]),
+        activities=activities_of(Queue.KILL_SWITCH, parts),
+        max_cached_workflows=0,
+        max_concurrent_activities=KILL_ACTIVITIES_MAX,
+        graceful_shutdown_timeout=GRACE,
+    )
+
+
+def compact_workers(parts: Parts) -> list[Worker]:
+    """Every role on one queue, and the kill switch beside it."""
+    return [role_worker(Queue.TRADING, COMPACT_ROLES, parts), kill_worker(parts)]
+
+
+def isolated_workers(parts: Parts) -> list[Worker]:
+    """Each role on its own queue."""
+    return [*(role_worker(role, (role,), parts) for role in COMPACT_ROLES), kill_worker(parts)]

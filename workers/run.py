@@ -1,0 +1,111 @@
+"""One process of the product: ``python -m workers.run compact``.
+
+Ends on SIGTERM and SIGINT: the gateway takes no more signals, activities get their grace, pools close.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Final
+
+from activities.starter import OrderStarter
+from broker.errors import BrokerError
+from gateway.app import build_app
+from gateway.deps import GatewayDeps
+from gateway.server import serving
+from observability.logging import configure_logging, get_logger
+from observability.tracing import configure_tracing
+from schemas.wire import Queue
+from storage.database import DatabaseUnavailable
+from storage.migrate import MigrationError
+from storage.risk import LimitsMissing
+from storage.switches import WrongInstallation
+from workers.housekeeping import Housekeeping
+from workers.parts import Parts, build
+from workers.roles import compact_workers
+from workers.settings import SettingsError, WorkerSettings, read_settings
+from workers.singletons import ensure_singletons
+
+EXIT_DONE: Final = 0
+EXIT_REFUSED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_DEPENDENCY: Final = 3
+
+NAMES: Final = ("compact",)
+
+_log = get_logger(__name__)
+
+
+async def run_compact(parts: Parts, stop: asyncio.Event) -> None:
+    """Gateway, every role and housekeeping in one process, until ``stop``."""
+    starter = OrderStarter(parts.client, Queue.TRADING.value)
+    housekeeping = Housekeeping(parts, starter)
+    async with AsyncExitStack() as stack:
+        for worker in compact_workers(parts):
+            await stack.enter_async_context(worker)
+        await ensure_singletons(parts.client, operations_queue=Queue.TRADING)
+        chores = asyncio.create_task(housekeeping.run(), name="housekeeping")
+        stack.callback(chores.cancel)
+        app = build_app(
+            GatewayDeps(
+                database=parts.database,
+                dsn=parts.settings.database_url.get_secret_value(),
+                starter=starter,
+                render_metrics=parts.metrics.render,
+            )
+        )
+        settings = parts.settings
+        async with serving(app, host=settings.gateway_host, port=settings.gateway_port) as port:
+            _log.info("ready", gateway_port=port, topology="compact")
+            stopped = asyncio.create_task(stop.wait())
+            await asyncio.wait((stopped, chores), return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if chores.done():
+                chores.result()
+        _log.info("stopping")
+
+
+async def _main(settings: WorkerSettings) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with build(settings) as parts:
+            await run_compact(parts, stop)
+    except (DatabaseUnavailable, BrokerError, RuntimeError) as error:
+        _log.error("cannot run: a dependency is down", reason=f"{type(error).__name__}: {error}")
+        return EXIT_DEPENDENCY
+    except (MigrationError, LimitsMissing, WrongInstallation) as error:
+        _log.error("refusing to start", reason=str(error))
+        return EXIT_REFUSED
+    return EXIT_DONE
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the process named in ``arguments``; the exit code is as for the command line: 0 done, 1 refused, 2 usage, 3 a dependency is down."""
+    if len(arguments) != 1 or arguments[0] not in NAMES:
+        sys.stderr.write(f"usage: python -m workers.run {{{','.join(NAMES)}}}\n")
+        return EXIT_USAGE
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_USAGE
+    configure_logging(arguments[0], level=settings.log_level, file=settings.log_file)
+    tracing = configure_tracing(arguments[0])
+    try:
+        return asyncio.run(_main(settings))
+    finally:
+        tracing.close()
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The SDK's threads can abort an interpreter that is shutting down (temporalio sdk-python issue 300).
+    os._exit(code)

@@ -1,0 +1,174 @@
+"""Everything on one machine: ``python -m workers.up [--data-dir DIR]``.
+
+Starts PostgreSQL, Temporal and the paper exchange side by side, then the product, and keeps them running.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from workers import embedded, postgres, temporal
+from workers.children import ChildEvent, ChildState, SupervisorError
+from workers.datadir import DataDir, DataDirError
+from workers.supervisor import Supervisor
+
+EXIT_DONE: Final = 0
+EXIT_REFUSED: Final = 1
+EXIT_DEPENDENCY: Final = 3
+DATABASE_URL_FILE: Final = "trading_database_url"
+
+
+class Installation:
+    """One data folder with everything it runs."""
+
+    def __init__(self, data_dir: DataDir, *, exchange_options: Sequence[str], as_json: bool) -> None:
+        self._data_dir = data_dir
+        self._exchange_options = tuple(exchange_options)
+        self._as_json = as_json
+        self._began = time.monotonic()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Start, announce, watch until ``stop``, end in the order gateway, workers, exchange, Temporal, database.
+
+        Raises:
+            SupervisorError: something did not come up; all is stopped again.
+        """
+        async with Supervisor(on_event=self._on_event) as supervisor:
+            watching: asyncio.Task[None] | None = None
+            starting = asyncio.create_task(self._start(supervisor))
+            stopped = asyncio.create_task(stop.wait())
+            try:
+                await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
+                if starting.done():
+                    self._announce(starting.result())
+                    watching = asyncio.create_task(supervisor.watch())
+                    await stopped
+            finally:
+                for task in (starting, stopped, watching):
+                    if task is not None:
+                        task.cancel()
+                await asyncio.gather(*(t for t in (starting, watching) if t), return_exceptions=True)
+                self._data_dir.addresses_file.unlink(missing_ok=True)
+                self._say("stopping: gateway and workers, exchange, Temporal, PostgreSQL")
+                await supervisor.stop_all(
+                    (embedded.PRODUCT,), (embedded.EXCHANGE,), (temporal.NAME,), (postgres.NAME,)
+                )
+
+    async def _start(self, supervisor: Supervisor) -> dict[str, Any]:
+        data_dir, ports = self._data_dir, embedded.choose_ports()
+        known = embedded.read_secrets(data_dir)
+        engine = temporal.Server(db_file=data_dir.temporal_db)
+
+        async def start_database() -> str:
+            server = await postgres.initialise(data_dir.postgres)
+            await supervisor.start(postgres.spec(server, log_path=data_dir.log(postgres.NAME)))
+            dsn = await postgres.ensure_database(server)
+            await embedded.seed(data_dir, dsn, known)
+            return dsn
+
+        dsn, *_ = await asyncio.gather(
+            start_database(),
+            supervisor.start(temporal.spec(engine, log_path=data_dir.log(temporal.NAME))),
+            supervisor.start(embedded.exchange_spec(data_dir, ports, known, self._exchange_options)),
+        )
+        embedded.write_private(data_dir.keys / DATABASE_URL_FILE, dsn)
+        await supervisor.start(embedded.product_spec(data_dir, ports, temporal_address=engine.address))
+        addresses = {
+            "gateway_url": ports.gateway_url,
+            "temporal_address": engine.address,
+            "temporal_ui": engine.ui,
+            "namespace": temporal.NAMESPACE,
+            "database_url": dsn,
+            "exchange_url": ports.exchange_url,
+            "exchange_key": known.broker_key,
+            "exchange_secret": known.broker_secret,
+            "metrics_url": f"{ports.gateway_url}/metrics",
+            "pid": os.getpid(),
+            "pids": supervisor.pids,
+            "started_at": datetime.now(UTC).isoformat(),
+            "ready_seconds": round(time.monotonic() - self._began, 2),
+            "topology": "compact",
+            "mode": "paper",
+            "tokens": {embedded.DEMO_TOKEN: known.token},
+            "operator_key_file": str(embedded.operator_key_file(data_dir)),
+        }
+        data_dir.write_addresses(addresses)
+        return addresses
+
+    def _announce(self, addresses: dict[str, Any]) -> None:
+        if self._as_json:
+            told = {key: addresses[key] for key in ("gateway_url", "temporal_ui", "ready_seconds", "pid")}
+            print(json.dumps({"ready": told}), flush=True)
+            return
+        self._say(f"ready after {addresses['ready_seconds']} s · PAPER · data in {self._data_dir.root}")
+        for name, key in (
+            ("gateway", "gateway_url"),
+            ("Temporal Web UI", "temporal_ui"),
+            ("paper exchange", "exchange_url"),
+            ("metrics", "metrics_url"),
+        ):
+            self._say(f"  {name:<16} {addresses[key]}")
+        self._say("Ctrl-C stops everything in order")
+
+    def _on_event(self, event: ChildEvent) -> None:
+        if self._as_json:
+            told = {"child": event.name, "state": event.state, "pid": event.pid, "detail": event.detail}
+            print(json.dumps(told), flush=True)
+        elif event.state is not ChildState.STARTED:
+            self._say(f"{event.name}: {event.state.value} {event.detail}".rstrip())
+
+    def _say(self, text: str) -> None:
+        if not self._as_json:
+            print(text, flush=True)
+
+
+def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="trading up", description="Run everything on this machine.")
+    parser.add_argument(
+        "--data-dir", help="folder that stays (default: $TRADING_DATA_DIR or the usual place)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    parser.add_argument(
+        "--exchange-option", action="append", default=[], metavar="OPTION",
+        help="passed to the paper exchange, e.g. --exchange-option=--requests-per-minute=6000",
+    )  # fmt: skip
+    return parser.parse_args(arguments)
+
+
+async def _run(installation: Installation) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    await installation.run(stop)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run until stopped; 0 stopped, 1 the folder is in use, 2 usage, 3 something did not come up."""
+    from pathlib import Path
+
+    options = _arguments(arguments)
+    data_dir = DataDir(Path(options.data_dir).absolute()) if options.data_dir else DataDir.default()
+    installation = Installation(data_dir, exchange_options=options.exchange_option, as_json=options.json)
+    try:
+        data_dir.prepare()
+        with data_dir.locked():
+            asyncio.run(_run(installation))
+    except DataDirError as error:
+        sys.stderr.write(f"trading up: {error}\n")
+        return EXIT_REFUSED
+    except (SupervisorError, postgres.PostgresError, temporal.TemporalError) as error:
+        sys.stderr.write(f"trading up: {error}\n")
+        return EXIT_DEPENDENCY
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
