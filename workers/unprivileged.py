@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from workers.datadir import DataDirError
+
 USER = "nobody"
 CACHE = Path("/var/cache/trading-interface")
 OWNER_PASS = 0o100
@@ -14,7 +16,7 @@ OTHERS_PASS = 0o001
 OTHERS_READ_AND_PASS = 0o005
 
 
-class UnreachableError(Exception):
+class UnreachableError(DataDirError):
     """The unprivileged user cannot reach a folder; the message says which and what to do."""
 
 
