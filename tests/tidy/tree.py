@@ -87,12 +87,11 @@ def functions(tree: ast.AST) -> Iterator[Function]:
 
 
 def dotted(node: ast.AST) -> str:
-    """``a.b.c`` for attribute chains and names, else an empty text."""
+    """``a.b.c`` for attribute chains and names, ``().c`` for an attribute of anything else, else nothing."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
-        owner = dotted(node.value)
-        return f"{owner}.{node.attr}" if owner else node.attr
+        return f"{dotted(node.value) or '()'}.{node.attr}"
     return ""
 
 
