@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from schemas import wire
-from tests.tidy.tree import Function, allowed, check, dotted, sources
+from tests.tidy.tree import Function, allowed, check, dotted, parse, sources
 
 NAMED = {
     "workflow.defn": "WORKFLOW_",
@@ -47,7 +47,7 @@ def explains_itself(node: ast.ClassDef | Function) -> bool:
 
 def missing_docstrings(source: str) -> list[tuple[int, str]]:
     """Public classes and functions, and modules, without a docstring."""
-    tree = ast.parse(source)
+    tree = parse(source)
     found = []
     if tree.body and not ast.get_docstring(tree):
         found.append((1, "say in a docstring at the top what this module is for"))
@@ -80,7 +80,7 @@ def wire_constant(value: ast.expr, imported: set[str]) -> str:
 
 def unnamed(source: str) -> list[tuple[int, str]]:
     """Workflows, activities, signals, updates and queries whose name is not from ``schemas.wire``."""
-    tree = ast.parse(source)
+    tree = parse(source)
     imported = {
         alias.asname or alias.name
         for node in ast.walk(tree)
@@ -111,7 +111,7 @@ def not_idempotent(source: str) -> list[tuple[int, str]]:
             node.lineno,
             f"{node.name}: an activity runs at least once; say in its docstring how it is {IDEMPOTENT}",
         )
-        for node, _, kind in decorators(ast.parse(source))
+        for node, _, kind in decorators(parse(source))
         if kind == "activity.defn"
         and IDEMPOTENT not in (ast.get_docstring(node) or "").lower()
         and not allowed(source, IDEMPOTENT, node.lineno)
@@ -135,7 +135,7 @@ def test_names_in_wire_are_used() -> None:
     carried = {
         wire_constant(key.value, set())
         for file in sources()
-        for _, decorator, _ in decorators(ast.parse(file.read_text()))
+        for _, decorator, _ in decorators(parse(file.read_text()))
         if isinstance(decorator, ast.Call)
         for key in decorator.keywords
         if key.arg == "name"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tidy.tree import ROOT, check, dotted, sources
+from tests.tidy.tree import ROOT, check, dotted, parse, sources
 
 IO_LIBRARIES = (
     "asyncpg", "alpaca", "httpx2", "requests", "websockets", "fastapi", "uvicorn", "prometheus_client",
@@ -87,7 +87,8 @@ def test_imports_point_down() -> None:
         [program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=100
     )
     assert child.returncode == 0, (
-        f"move the import or the code down the list:\n{child.stdout.partition('Broken contracts')[2]}{child.stderr}"
+        "move the import or the code down the list:\n"
+        f"{child.stdout.partition('Broken contracts')[2] or child.stdout}{child.stderr}"
     )
 
 
@@ -95,7 +96,7 @@ def unguarded_workflow_imports(source: str) -> list[tuple[int, str]]:
     """Imports of our packages in a workflow module outside ``imports_passed_through``."""
     ours = {"activities", "schemas", "risk", "workflows", "observability"}
     found = []
-    for node in ast.parse(source).body:
+    for node in parse(source).body:
         if isinstance(node, ast.ImportFrom):
             names = [node.module or ""]
         elif isinstance(node, ast.Import):
@@ -125,7 +126,7 @@ def defines_workflow_code(source: str) -> bool:
         any(
             isinstance(node, ast.With)
             and any("imports_passed_through" in dotted(call_of(item)) for item in node.items)
-            for node in ast.parse(source).body
+            for node in parse(source).body
         )
         or "@workflow.defn" in source
     )

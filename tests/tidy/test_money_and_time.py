@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.tidy.tree import allowed, check, dotted, sources
+from tests.tidy.tree import allowed, check, dotted, parse, sources
 
 MONEY_PATHS = (
     "schemas",
@@ -36,7 +36,7 @@ CHANCE_MODULES = {"uuid", "random", "secrets", "os"}
 def float_fields(source: str) -> list[tuple[int, str]]:
     """Annotations with ``float`` on anything that is no duration."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parse(source)):
         if isinstance(node, ast.AnnAssign):
             name, annotation = dotted(node.target).split(".")[-1], node.annotation
         elif isinstance(node, ast.arg):
@@ -69,7 +69,7 @@ def mentions_float(annotation: ast.expr) -> bool:
 
 def float_calls(source: str) -> list[tuple[int, str]]:
     """Calls of ``float`` whose argument or result has no duration's name."""
-    tree = ast.parse(source)
+    tree = parse(source)
     timed: set[int] = set()
     for node in ast.walk(tree):
         name, value = "", None
@@ -99,7 +99,7 @@ def float_calls(source: str) -> list[tuple[int, str]]:
 def clock_reads(source: str) -> list[tuple[int, str]]:
     """Calls that read a clock or roll dice."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parse(source)):
         if not isinstance(node, ast.Call):
             continue
         name = dotted(node.func)
@@ -122,7 +122,7 @@ class SetOrder(ast.NodeVisitor):
 
     def __init__(self, source: str) -> None:
         self.found: list[tuple[int, str]] = []
-        tree = ast.parse(source)
+        tree = parse(source)
         self.sets = {name for node in ast.walk(tree) for name in self._names_of_sets(node)}
         self.visit(tree)
 

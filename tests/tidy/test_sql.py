@@ -6,7 +6,7 @@ import re
 import pytest
 
 from storage import statements
-from tests.tidy.tree import ROOT, allowed, check, docstrings, dotted, sources
+from tests.tidy.tree import ROOT, allowed, check, docstrings, dotted, parse, sources
 
 STATEMENT = re.compile(
     r"^\s*(?:insert\s+into\s|delete\s+from\s|select\b[^;]*\sfrom\s|select\s+(?:\d|pg_|set_config)|update\s+\w+\s+set\s|"
@@ -32,7 +32,7 @@ MAY_READ_THE_DATABASE_CLOCK = {
 
 def sql_texts(source: str) -> list[tuple[int, str]]:
     """Text constants in Python that begin like an SQL statement."""
-    tree = ast.parse(source)
+    tree = parse(source)
     documented = docstrings(tree)
     return [
         (node.lineno, f"SQL in Python: put it into storage/sql under a name ({node.value.strip()[:40]!r})")
@@ -61,7 +61,7 @@ def without_comments(sql: str) -> str:
 
 def used_names(source: str) -> set[str]:
     """Statements a module takes: ``_X = load("group")`` and then ``_X["name"]``, or both in one."""
-    tree = ast.parse(source)
+    tree = parse(source)
     groups = {
         dotted(target): group
         for node in ast.walk(tree)

@@ -79,6 +79,12 @@ def allowed(source: str, rule: str, line: int) -> bool:
     )
 
 
+@cache
+def parse(source: str) -> ast.Module:
+    """The syntax tree of a module. Rules share it and never change it."""
+    return ast.parse(source)
+
+
 def functions(tree: ast.AST) -> Iterator[Function]:
     """Every function and method, nested ones too."""
     for node in ast.walk(tree):
