@@ -1,1 +1,152 @@
-def main() -> None: ...
+"""The command line ``trading``: which commands there are, and how each ends.
+
+A command is imported when it is called, so that ``--help`` and ``status`` answer at once.
+"""
+
+import asyncio
+import inspect
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+from cyclopts import App, CycloptsError
+
+from console.errors import (
+    EXIT_BROKEN_PIPE,
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_REFUSED,
+    EXIT_USAGE,
+    CommandFailed,
+)
+
+DEBUG_VARIABLE: Final = "TRADING_DEBUG"
+
+_HELP: Final = """\
+The gate through which a trade idea becomes a broker order. Paper trading; not financial advice.
+
+Exit codes: 0 done, 1 refused or found wrong, 2 bad usage, 3 a dependency is down.
+"""
+
+_COMMANDS: Final = (
+    ("Run", "up", "console.processes:up", "Run everything on this machine until Ctrl-C."),
+    ("Run", "demo", "console.demo:demo", "Start everything in a temporary folder, trade the examples, stop."),
+    ("Run", "worker", "console.processes:worker", "Run one process of the product."),
+    ("Run", "exchange", "console.processes:exchange", "Run the paper exchange alone."),
+    ("Run", "migrate", "console.processes:migrate", "Bring the database to this release's schema."),
+    ("Trade", "orders", "console.orders:orders", "List orders, newest first."),
+    ("Trade", "positions", "console.accounts:positions", "List positions by ticker and strategy."),
+    ("Trade", "account", "console.accounts:account", "Show the last account snapshot."),
+    ("Operate", "status", "console.status:status", "Show kill switch, open orders, stream, clock, limits."),
+    ("Operate", "kill", "console.kill:kill", "Engage the kill switch: no new orders, cancel the open ones."),
+    ("Operate", "release", "console.kill:release", "Release the kill switch with the operator key."),
+    ("Operate", "doctor", "console.doctor:doctor", "Check every part and say what is wrong."),
+)
+_GROUPS: Final = (
+    ("signal", "Propose trades and follow them.", (
+        ("submit", "console.submit:submit", "Send signals: by options, from a JSON file, or - for stdin."),
+        ("show", "console.signals:show", "Show one signal: decision, order, story."),
+        ("list", "console.signals:list_signals", "List signals, newest first."),
+    )),
+    ("order", "Look at one order, or cancel it.", (
+        ("show", "console.orders:show", "Show one order by its signal, internal, client or broker id."),
+        ("cancel", "console.orders:cancel", "Ask for an order's cancel."),
+    )),
+)  # fmt: skip
+_PASSED_ON: Final = ("up", "worker", "exchange")
+"""Their options, ``--help`` too, belong to the process they become."""
+
+
+def build_app() -> App:
+    """The commands, none of them imported yet."""
+    app = App(name="trading", help=_HELP, version=_version, help_format="plaintext")
+    for group, name, path, text in _COMMANDS:
+        options: dict[str, Any] = {"help_flags": [], "version_flags": []} if name in _PASSED_ON else {}
+        app.command(path, name=name, help=text, group=group, **options)
+    for name, text, commands in _GROUPS:
+        sub = App(name=name, help=text, group="Trade")
+        for command, path, about in commands:
+            sub.command(path, name=command, help=about)
+        app.command(sub)
+    return app
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("trading-interface")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; whatever goes wrong is told without a traceback."""
+    as_json = "--json" in arguments
+    try:
+        return _run(arguments)
+    except CommandFailed as error:
+        _tell(error, as_json=as_json)
+        return error.exit_code
+    except CycloptsError as error:
+        # cyclopts has printed it.
+        del error
+        return EXIT_USAGE
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _silence()
+        return EXIT_BROKEN_PIPE
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        what = f"unexpected {type(error).__name__}: {error}"
+        _tell(CommandFailed(what, do=f"set {DEBUG_VARIABLE}=1 to see where"), as_json=as_json)
+        return EXIT_REFUSED
+
+
+def _run(arguments: Sequence[str]) -> int:
+    app = build_app()
+    result = app(list(arguments), exit_on_error=False, result_action="return_value")
+    if inspect.isawaitable(result):
+        result = asyncio.run(_finished(result))
+    return result if isinstance(result, int) else EXIT_DONE
+
+
+async def _finished(result: Any) -> Any:
+    return await result
+
+
+def _tell(error: CommandFailed, *, as_json: bool) -> None:
+    try:
+        if as_json:
+            from console.common import print_json
+
+            print_json(error.as_json())
+        else:
+            sys.stderr.write(f"trading: {error.what}\n")
+            if error.do:
+                sys.stderr.write(f"  what to do: {error.do}\n")
+    except BrokenPipeError:
+        _silence()
+
+
+def _silence() -> None:
+    """Send what is still buffered nowhere, so that no later flush complains."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+
+
+def main() -> None:
+    """Entry point of the program ``trading``; never returns."""
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = code or EXIT_BROKEN_PIPE
+    # The SDK's threads can abort an interpreter that is shutting down (temporalio sdk-python issue 300).
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

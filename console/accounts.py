@@ -1,0 +1,101 @@
+"""``trading positions`` and ``trading account``."""
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from console.common import NO_OPTIONS, Common, ago, console, emit, table, utc_now
+from console.errors import EXIT_DONE
+from console.rows import rows
+from console.views import draw_pairs, money, shares
+from schemas.base import DecimalText, Wire
+from schemas.market import Provider
+from storage.market import PositionRow, list_positions, read_account, read_quote
+from storage.risk import live_reservations
+from storage.switches import read_installation
+
+if TYPE_CHECKING:
+    import asyncpg
+
+
+class PositionView(Wire):
+    """A position valued at the middle of the last quote; US dollars."""
+
+    ticker: str
+    strategy: str
+    quantity: DecimalText
+    average_cost: DecimalText
+    """What is still in it, a share: realised gains lower it."""
+    mark: DecimalText | None
+    value: DecimalText | None
+    profit: DecimalText | None
+    """Realised and not, since the position was last flat."""
+
+
+async def positions(*, common: Common = NO_OPTIONS) -> int:
+    """List positions by ticker and strategy, valued at the middle of the last quote."""
+    async with rows(common.addresses()) as connection:
+        views = [
+            _valued(row, await _mark(connection, row.ticker)) for row in await list_positions(connection)
+        ]
+
+    def draw() -> None:
+        if not views:
+            print("no positions")
+            return
+        lines = [
+            (view.ticker, view.strategy, shares(view.quantity), money(view.average_cost), money(view.mark),
+             money(view.value), money(view.profit))
+            for view in views
+        ]  # fmt: skip
+        columns = ("ticker", "strategy", "quantity", "average cost", "mark", "value", "profit")
+        console().print(table(columns, lines, right=columns[2:]))
+
+    emit(common, [view.model_dump(mode="json") for view in views], draw)
+    return EXIT_DONE
+
+
+def _valued(row: PositionRow, mark: Decimal | None) -> PositionView:
+    value = None if mark is None else row.quantity * mark
+    return PositionView(
+        ticker=row.ticker,
+        strategy=row.strategy,
+        quantity=row.quantity,
+        average_cost=-row.cash / row.quantity,
+        mark=mark,
+        value=value,
+        profit=None if value is None else value + row.cash,
+    )
+
+
+async def _mark(connection: "asyncpg.Connection[Any]", ticker: str) -> Decimal | None:
+    quote = await read_quote(connection, ticker, Provider.PRIMARY)
+    if quote is None:
+        return None
+    sides = [side for side in (quote.bid, quote.ask) if side]
+    return sum(sides, Decimal(0)) / len(sides) if sides else None
+
+
+async def account(*, common: Common = NO_OPTIONS) -> int:
+    """Show the last account snapshot and what is reserved on top of it."""
+    async with rows(common.addresses()) as connection:
+        found = await read_account(connection)
+        installation = await read_installation(connection)
+        count, notional = await live_reservations(connection)
+    data = found.model_dump(mode="json") | {
+        "account": installation.account,
+        "mode": installation.mode,
+        "reservations": count,
+        "reserved_notional": str(notional),
+    }
+
+    def draw() -> None:
+        snapshot = f"{ago(found.taken_at, utc_now())} ago" if found.taken_at else "none yet"
+        draw_pairs([
+            ("account", installation.account), ("mode", (installation.mode or "").upper()),
+            ("equity", money(found.equity)), ("last equity", money(found.last_equity)),
+            ("cash", money(found.cash)), ("buying power", money(found.buying_power)),
+            ("reserved", f"{money(notional)} in {count} live reservations"), ("snapshot", snapshot),
+        ])  # fmt: skip
+
+    emit(common, data, draw)
+    return EXIT_DONE

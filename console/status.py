@@ -1,0 +1,173 @@
+"""``trading status``: one look at the installation.
+
+Reads rows as they are, without models: building those would cost more time than everything else here.
+"""
+
+import json
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from console.common import NO_OPTIONS, Common, ago, clean, emit, use_colours, utc_now
+from console.errors import EXIT_DONE
+from console.rows import rows
+from storage.statements import load
+
+if TYPE_CHECKING:
+    import asyncpg
+
+ORDERS_MAX: Final = 500
+STREAM_SEEN_MAX: Final = timedelta(seconds=15)
+CLOCK_READ_MAX: Final = timedelta(seconds=30)
+
+_BADGES: Final = {"paper": "\x1b[30;42m PAPER \x1b[0m", "live": "\x1b[97;41m LIVE \x1b[0m"}
+_RED: Final = "\x1b[1;31m{}\x1b[0m"
+
+
+async def status(*, common: Common = NO_OPTIONS) -> int:
+    """Show mode, kill switch, open orders, unknown outcomes, update stream, clock and limits."""
+    async with rows(common.addresses()) as connection:
+        found = await _read(connection)
+    emit(common, found, lambda: _draw(found))
+    return EXIT_DONE
+
+
+async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
+    switches, market = load("switches"), load("market")
+    installation = await connection.fetchrow(switches["read_installation"])
+    kill = await connection.fetchrow(switches["read_state"])
+    stream = await connection.fetchrow(switches["read_stream"])
+    unknown = await connection.fetch(switches["all_unknown"])
+    clock = await connection.fetchrow(market["read_clock"])
+    account = await connection.fetchrow(market["read_account"])
+    limits = await connection.fetchrow(load("risk")["current_limits"])
+    orders = await connection.fetch(load("orders")["list_orders"], None, None, None, True, ORDERS_MAX)
+    assert installation and kill and stream and account, "each always has its one row"  # noqa: PT018
+    return {
+        "mode": installation["mode"],
+        "account": installation["account"],
+        "kill_switch": _kill(kill),
+        "open_orders": _by_status(orders),
+        "unknown_outcomes": [row["client_order_id"] for row in unknown],
+        "stream": {key: _time(value) for key, value in stream.items()},
+        "clock": None if clock is None else {
+            "read_at": _time(clock["read_at"]), "market_at": _time(clock["broker_at"]),
+            "speed": clock["speed"], "is_open": clock["is_open"],
+        },
+        "account_snapshot_at": _time(account["taken_at"]),
+        "equity": None if account["equity"] is None else str(account["equity"]),
+        "limits": None if limits is None else {
+            "version": limits["version"], "author": limits["author"], "reason": limits["reason"],
+        },
+    }  # fmt: skip
+
+
+def _kill(row: "asyncpg.Record") -> dict[str, Any]:
+    return {
+        "engaged": row["engaged"],
+        "epoch": row["epoch"],
+        "scope": row["scope"],
+        "reason": row["reason"],
+        "triggered_by": row["triggered_by"],
+        "changed_at": _time(row["changed_at"]),
+        "swept_at": _time(row["swept_at"]),
+        "sweep_confirmed": row["sweep_confirmed"],
+        "fates": json.loads(row["sweep"] or "{}"),
+    }
+
+
+def _by_status(orders: "list[asyncpg.Record]") -> dict[str, int]:
+    found: dict[str, int] = {}
+    for row in orders:
+        found[row["status"]] = found.get(row["status"], 0) + 1
+    return found
+
+
+def _time(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat()
+
+
+def _draw(found: dict[str, Any]) -> None:
+    colours = use_colours()
+    mode = found["mode"] or "not bound yet"
+    badge = _BADGES.get(mode, mode) if colours else mode.upper()
+    print(f"{badge} account {clean(found['account'] or '-')}")
+    for label, text, wrong in _lines(found, utc_now()):
+        print(f"{label:<16} {_RED.format(text) if wrong and colours else text}")
+
+
+def _lines(found: dict[str, Any], now: datetime) -> list[tuple[str, str, bool]]:
+    """(label, text, whether it needs attention)."""
+    unknown = found["unknown_outcomes"]
+    orders = found["open_orders"]
+    count = sum(orders.values())
+    by_status = ", ".join(f"{number} {name}" for name, number in sorted(orders.items()))
+    open_orders = f"{count}{'+' if count == ORDERS_MAX else ''}" + (f" ({by_status})" if count else "")
+    limits = found["limits"]
+    return [
+        *_kill_lines(found["kill_switch"], now),
+        ("open orders", open_orders, False),
+        ("unknown outcomes", ", ".join(unknown) or "none", bool(unknown)),
+        _stream_line(found["stream"], now),
+        _clock_line(found["clock"], now),
+        ("account", _account(found, now), found["equity"] is None),
+        ("limits", f"version {limits['version']} by {clean(limits['author'])}: {clean(limits['reason'])}"
+         if limits else "none are set: nothing may trade", limits is None),
+    ]  # fmt: skip
+
+
+def _account(found: dict[str, Any], now: datetime) -> str:
+    if found["equity"] is None:
+        return "no snapshot yet"
+    return f"equity ${found['equity']}, read {ago(_parsed(found['account_snapshot_at']), now)} ago"
+
+
+def _kill_lines(kill: dict[str, Any], now: datetime) -> list[tuple[str, str, bool]]:
+    if not kill["engaged"]:
+        text = "released" + (
+            f" by {clean(kill['triggered_by'])}: {clean(kill['reason'])}" if kill["reason"] else ""
+        )
+        return [("kill switch", text, False)]
+    since = ago(_parsed(kill["changed_at"]), now)
+    lines = [
+        (
+            "kill switch",
+            f"ENGAGED {since} ago by {clean(kill['triggered_by'])}: {clean(kill['reason'])}",
+            True,
+        )
+    ]
+    fates: dict[str, int] = {}
+    for fate in kill["fates"].values():
+        fates[fate] = fates.get(fate, 0) + 1
+    told = ", ".join(f"{number} {fate}" for fate, number in sorted(fates.items())) or "no open orders"
+    if kill["swept_at"] is None:
+        lines.append(("  sweep", "not recorded yet", True))
+    elif kill["sweep_confirmed"]:
+        lines.append(("  sweep", f"confirmed: {told}", False))
+    else:
+        lines.append(("  sweep", f"not all confirmed: {told}", True))
+    return lines
+
+
+def _stream_line(stream: dict[str, Any], now: datetime) -> tuple[str, str, bool]:
+    seen, caught_up = _parsed(stream["last_seen_at"]), _parsed(stream["last_catch_up_at"])
+    alive = seen is not None and now - seen <= STREAM_SEEN_MAX
+    text = "connected" if alive else f"NOT CONNECTED, last seen {ago(seen, now)}{' ago' if seen else ''}"
+    return (
+        "update stream",
+        f"{text}; last catch-up {ago(caught_up, now)}{' ago' if caught_up else ''}",
+        not alive,
+    )
+
+
+def _clock_line(clock: dict[str, Any] | None, now: datetime) -> tuple[str, str, bool]:
+    if clock is None:
+        return ("market clock", "never read", True)
+    read = _parsed(clock["read_at"])
+    old = read is None or now - read > CLOCK_READ_MAX
+    state = "open" if clock["is_open"] else "closed"
+    speed = "" if clock["speed"] == 1 else f", {clock['speed']:g} x real time"
+    return ("market clock", f"market {state} at {clock['market_at']}{speed}; read {ago(read, now)} ago", old)
+
+
+def _parsed(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)

@@ -1,0 +1,43 @@
+"""Reaching workflows from the command line, with every wait bounded."""
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from console.addresses import Addresses
+from console.errors import DependencyDown
+
+if TYPE_CHECKING:
+    from temporalio.client import Client
+
+CONNECT_SECONDS: Final = 3.0
+SIGNAL_RPC_TIMEOUT: Final = timedelta(seconds=5)
+UPDATE_RPC_TIMEOUT: Final = timedelta(seconds=15)
+"""Cancel: one broker call of at most 10 s; release: one transaction."""
+QUERY_RPC_TIMEOUT: Final = timedelta(seconds=3)
+
+
+async def connect(addresses: Addresses) -> "Client":
+    """A client of the installation's namespace, logging nothing.
+
+    Raises:
+        DependencyDown: Temporal does not answer within ``CONNECT_SECONDS``.
+    """
+    address = addresses.need("temporal_address")
+    from temporalio.client import Client
+    from temporalio.contrib.pydantic import pydantic_data_converter
+    from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+
+    quiet = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
+    connecting = Client.connect(
+        address,
+        namespace=addresses.namespace,
+        data_converter=pydantic_data_converter,
+        runtime=Runtime(telemetry=TelemetryConfig(logging=quiet)),
+    )
+    try:
+        return await asyncio.wait_for(connecting, CONNECT_SECONDS)
+    except (RuntimeError, TimeoutError, ValueError) as error:
+        raise DependencyDown(
+            f"Temporal does not answer at {address}", do="is `trading up` running?"
+        ) from error
