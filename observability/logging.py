@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, NamedTuple, TextIO
+from typing import IO, Final, NamedTuple, TextIO, cast
 
 import structlog
 from structlog.contextvars import bound_contextvars, merge_contextvars
@@ -59,7 +59,21 @@ _installed: "_Installed | None" = None
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """A logger that takes fields by name: ``get_logger(__name__).info("order placed", ticker="AAPL")``."""
-    return structlog.stdlib.get_logger(name)
+    return cast(
+        structlog.stdlib.BoundLogger,
+        structlog.wrap_logger(
+            logging.getLogger(name),
+            processors=[
+                structlog.stdlib.filter_by_level,
+                *_fields_of_every_record(),
+                _format_arguments,
+                structlog.processors.StackInfoRenderer(),
+                _for_our_formatter_or_plain,
+            ],
+            wrapper_class=structlog.stdlib.BoundLogger,
+            cache_logger_on_first_use=True,
+        ),
+    )
 
 
 def log_context(**fields: object) -> AbstractContextManager[None]:
@@ -109,18 +123,6 @@ def configure_logging(
     _installed = _Installed(handler, root.level, sys.excepthook, threading.excepthook)
     root.addHandler(handler)
     root.setLevel(level)
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *_fields_of_every_record(),
-            _format_arguments,
-            structlog.processors.StackInfoRenderer(),
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
@@ -137,7 +139,6 @@ def restore_logging() -> None:
     _installed.handler.close()
     logging.captureWarnings(False)
     sys.excepthook, threading.excepthook = _installed.excepthook, _installed.thread_excepthook
-    structlog.reset_defaults()
     _installed = None
 
 
@@ -177,6 +178,22 @@ def _formatter(service: str, as_json: bool, *, colours: bool) -> logging.Formatt
             *rendering,
         ],
     )
+
+
+def _for_our_formatter_or_plain(
+    logger: logging.Logger, name: str, event: EventDict
+) -> tuple[tuple[object], dict[str, object]]:
+    """Without ``configure_logging`` (a command, a test) a line is one redacted text for whoever listens."""
+    if _installed is not None:
+        return cast(
+            tuple[tuple[object], dict[str, object]],
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, name, event),
+        )
+    clean = _redact_event(logger, name, structlog.processors.format_exc_info(logger, name, event))
+    text, exception = clean.pop("event", ""), clean.pop("exception", "")
+    fields = "".join(f" {key}={value}" for key, value in clean.items() if key not in _LEADING_FIELDS)
+    # Logger.exception would add the raw traceback again.
+    return (f"{text}{fields}" + (f"\n{exception}" if exception else ""),), {"exc_info": False}
 
 
 def _format_arguments(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -433,6 +433,28 @@ def test_uncaught_exceptions_and_warnings_leave_as_redacted_json() -> None:
     assert "horse" not in child.stderr
 
 
+def test_a_process_that_configures_no_logging_keeps_its_output_and_its_secrets() -> None:
+    """A command prints JSON for a program to read: no line of a module it uses may come between."""
+    program = (
+        "from observability.logging import get_logger, register_secret\n"
+        f"secret = {CANARY!r}; register_secret(secret)\n"
+        "log = get_logger('market')\n"
+        "log.info('not of interest')\n"
+        "log.warning('100 %% stale: %s', secret, ticker='AAPL', api_key='in plain words')\n"
+        "try:\n    raise ValueError(secret)\n"
+        "except ValueError:\n    log.exception('lost 5 %')\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    child = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert child.stdout == ""
+    assert child.stderr.splitlines()[0] == f"100 % stale: {REDACTED} ticker=AAPL api_key={REDACTED}"
+    assert child.stderr.count("Traceback") == 1
+    assert f"ValueError: {REDACTED}" in child.stderr
+    assert "horse" not in child.stderr
+
+
 def test_logging_and_metrics_load_nothing_heavy() -> None:
     """A command that only logs must start in a tenth of a second."""
     program = (
