@@ -34,6 +34,9 @@ DEPTH_MAX: Final = 8
 ITEMS_MAX: Final = 200
 """Entries of one logged container."""
 
+FIELD_NAME_LENGTH_MAX: Final = 100
+"""Characters, from the end: a name's last word says what it holds."""
+
 FIELD_NAMES_MAX: Final = 4_096
 """Field names whose meaning is remembered."""
 
@@ -54,21 +57,22 @@ _ACCOUNT_SHAPE = re.compile(
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
-# What the lower-cased text must contain before the pattern is tried; logging is called on every request.
+# What the lower-cased text must contain before the pattern is tried: logging is called on every request.
+# Repetitions are bounded, so that no hostile text makes a pattern slow.
 _TEXT_RULES: Final = (
     # PEM private keys, whole or with the end missing.
     ("-----begin", r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*KEY-----|\Z)", REDACTED),
     ("bearer", r"(?i)\b(bearer)\s+[\w.~+/=-]{6,}", rf"\1 {REDACTED}"),
     ("basic", r"(?i)\b(basic)\s+[a-z0-9+/]{12,}={0,2}", rf"\1 {REDACTED}"),
     # user:password@host in an address.
-    ("://", r"(?i)(\b[a-z][a-z0-9+.-]*://[^\s:/@]*):[^\s/@]+@", rf"\1:{REDACTED}@"),
+    ("://", r"(?i)(\b[a-z][a-z0-9+.-]{0,20}://[^\s:/@]{0,99}):[^\s/@]{1,999}@", rf"\1:{REDACTED}@"),
     # JSON web tokens.
-    ("eyj", r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*", REDACTED),
+    ("eyj", r"\beyJ[\w-]{8,2000}\.[\w-]{8,2000}\.[\w-]*", REDACTED),
     # Alpaca key ids (PK paper, AK live, CK broker).
     ("k", r"\b[PAC]K[A-Z0-9]{16,26}\b", REDACTED),
     # Alpaca account numbers stand in error texts without a field name.
     ("pa", r"\bPA(?=[A-Z0-9]*\d)[A-Z0-9]{8,12}\b", REDACTED),
-    ("@", r"(?i)\b[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[a-z]{2,}\b", REDACTED),
+    ("@", r"(?i)\b[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[a-z]{2,24}\b", REDACTED),
 )
 _COMPILED_RULES: Final = tuple((needle, re.compile(rule), to) for needle, rule, to in _TEXT_RULES)
 
@@ -82,7 +86,7 @@ _RULE_LENGTH_MIN: Final = 6
 _ASSIGNMENT = re.compile(
     rf"""(?P<name>{_CREDENTIAL_NAMES.replace("_", "[_-]?")}|account[_-]?(?:number|no))"""
     r"""(?P<between>\\?["']?\s*[:=]\s*|\\?["']\s*,\s*)"""
-    r"""(?:b?(?P<quote>\\?["'])(?:\\.|[^\n])*?(?P=quote)|(?P<bare>\\?["']?[^\s"'\\,;&}\])]+))""",
+    r"""(?:b?(?P<quote>\\?["'])(?:\\.|[^\n\\])*?(?P=quote)|(?P<bare>\\?["']?[^\s"'\\,;&}\])]+))""",
     re.IGNORECASE,
 )
 _ASSIGNMENT_HINTS: Final = (
@@ -175,7 +179,7 @@ def redact(value: object, name: str = "", depth: int = 0) -> object:
     by their fields, other objects by their text.
     """
     try:
-        if name and _is_secret(_field_kind(name), value):
+        if name and _is_secret(_field_kind(name[-FIELD_NAME_LENGTH_MAX:]), value):
             return REDACTED
         if type(value) is str:
             return redact_text(value)
@@ -195,7 +199,7 @@ def _redact_container(value: Mapping[object, object] | Collection[object], name:
     entries = list(islice(value, ITEMS_MAX))
     if len(entries) == 2 and isinstance(entries[0], str):
         # A pair as HTTP headers come: the first names the second.
-        speaking = entries[0] if _field_kind(name) is _FieldKind.PLAIN else name
+        speaking = entries[0] if _field_kind(name[-FIELD_NAME_LENGTH_MAX:]) is _FieldKind.PLAIN else name
         return [redact(entries[0], name, depth + 1), redact(entries[1], speaking, depth + 1)]
     # The name goes on: the entries of "tokens" are judged as one token each.
     return [redact(entry, name, depth + 1) for entry in entries]

@@ -296,6 +296,7 @@ def test_what_an_operator_needs_stays(name: str) -> None:
         (f"tried {ALPACA_SECRET} again", ALPACA_SECRET),
         ("account PA3V8Q1CANARY is blocked", "PA3V8Q1CANARY"),
         ("account_number: 926411782", "926411782"),
+        (r'token="a\"b c" next', "b c"),
         ("ask jane.doe+x@example.co.uk about it", "jane.doe"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl", "c2lnbmF0dXJl"),
         ("-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEI\n-----END PRIVATE KEY-----", "MC4CAQAw"),
@@ -337,6 +338,26 @@ def test_redacting_many_secrets_before_the_cut_pulls_no_half_secret_into_view() 
     """Each replacement shortens the text, so the window's end, where a secret may be halved, moves up."""
     text = (CANARY + " ") * 2_000
     assert CANARY[:6] not in redact_text(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'token="' + "\\" * 24_000,
+        "token=" + '"token:' * 4_000,
+        "password" + " " * 24_000,
+        "a." * 12_000 + "://",
+        "a.@" * 8_000,
+        "-eyJ" * 6_000,
+        "Bearer " * 3_000,
+        "-----BEGIN " * 2_000,
+        "PK" * 12_000,
+        "aB3" * 8_000,
+    ],
+)
+def test_no_text_makes_it_slow(text: str) -> None:
+    """A pattern that tries every way to split such a text would not end before the test's timeout."""
+    assert len(redact_text(text)) <= TEXT_LENGTH_MAX + 40
 
 
 def test_what_json_cannot_carry_becomes_text() -> None:
