@@ -2,11 +2,11 @@
 
 The stream names an execution by ``execution_id``, the activity list by ``activity_id``. A repeat is
 recognised by its id alone. (order, cumulative quantity, quantity, price) only joins one row of the list
-to one stream execution that lacks it. Rows that share that key count the same shares at the same price,
-so which of them is joined to which never changes a total.
+to one stream execution that lacks it, of the same bust generation: after a bust the broker counts on from
+less, so a later execution can repeat that key. What finds no partner is kept and counts; the order then
+shows FILLS_MISSING until the sum is the broker's.
 """
 
-from collections.abc import Callable
 from datetime import timedelta
 
 from schemas.orders import Fill
@@ -25,52 +25,69 @@ def add_fill(fills: Fills, fill: Fill) -> Fills:
         return fills
     index = _partner(fills, fill)
     if index is None:
-        return (*fills, fill)
-    joined = fills[index].model_copy(
-        update={
+        fills = (*fills, fill)
+        index = len(fills) - 1
+    else:
+        joined = {
             "execution_id": fills[index].execution_id or fill.execution_id,
             "activity_id": fills[index].activity_id or fill.activity_id,
         }
-    )
-    return _put(fills, index, joined)
+        fills = _put(fills, index, fills[index].model_copy(update=joined))
+    overtaken = _by_execution(fills, _corrected_id(fill)) is not None
+    return _take_back(fills, index) if overtaken else fills
 
 
 def bust_fill(fills: Fills, fill: Fill) -> Fills:
-    """The record after the exchange took ``fill.execution_id`` back. It stays, and counts for nothing.
+    """The record after the exchange took ``fill.execution_id`` back, corrected or not.
 
-    A bust that overtakes its execution is kept too, so that the late execution is known when it comes.
+    It stays and counts for nothing. A bust that overtakes its execution is kept too, so that the late
+    execution is known when it comes.
     """
-    index = _by_execution(fills, fill.execution_id)
-    if index is None:
+    if _by_execution(fills, fill.execution_id) is None:
         fills = add_fill(fills, fill)
-        index = _by_execution(fills, fill.execution_id)
-    if index is None or fills[index].busted:
-        return fills
-    return _put(fills, index, fills[index].model_copy(update={"busted": True}))
+    for execution_id in (fill.execution_id, _corrected_id(fill)):
+        index = _by_execution(fills, execution_id)
+        if index is not None:
+            fills = _take_back(fills, index)
+    return fills
 
 
 def correct_fill(fills: Fills, fill: Fill) -> Fills:
     """The record after the exchange corrected ``fill.execution_id`` to ``fill``'s quantity and price.
 
-    The original stays as busted, the correction is an entry of its own; of several the latest stands.
+    The original stays and counts for nothing, the correction is an entry of its own; of several the latest
+    stands. A bust outranks every correction.
     """
+    corrected = fill.model_copy(update={"execution_id": _corrected_id(fill)})
     original = _by_execution(fills, fill.execution_id)
-    fills = bust_fill(fills, fill if original is None else fills[original])
-    corrected = fill.model_copy(update={"execution_id": f"{fill.execution_id}{_CORRECTED}"})
-    index = _by_execution(fills, corrected.execution_id)
-    if index is None:
-        return (*fills, corrected)
-    if fills[index].executed_at >= corrected.executed_at:
+    known = _by_execution(fills, corrected.execution_id)
+    if known is None:
+        was_busted = original is not None and fills[original].busted
+        fills = (*fills, corrected.model_copy(update={"busted": was_busted}))
+    elif not fills[known].busted and fills[known].executed_at < corrected.executed_at:
+        fills = _put(fills, known, corrected)
+    return fills if original is None else _take_back(fills, original)
+
+
+def _corrected_id(fill: Fill) -> str | None:
+    return None if fill.execution_id is None else f"{fill.execution_id}{_CORRECTED}"
+
+
+def _take_back(fills: Fills, index: int) -> Fills:
+    if fills[index].busted:
         return fills
-    return _put(fills, index, corrected)
+    return _put(fills, index, fills[index].model_copy(update={"busted": True}))
 
 
 def _put(fills: Fills, index: int, fill: Fill) -> Fills:
+    # Entries keep their place: storage tells new ones from changed ones by position.
     return (*fills[:index], fill, *fills[index + 1 :])
 
 
 def _by_execution(fills: Fills, execution_id: str | None) -> int | None:
-    return _first(fills, lambda known: known.execution_id == execution_id)
+    if execution_id is None:
+        return None
+    return next((index for index, known in enumerate(fills) if known.execution_id == execution_id), None)
 
 
 def _known(fills: Fills, fill: Fill) -> bool:
@@ -80,7 +97,10 @@ def _known(fills: Fills, fill: Fill) -> bool:
 
 
 def _partner(fills: Fills, fill: Fill) -> int | None:
-    """The one entry told the other way that ``fill`` completes; the one of the same instant before others."""
+    """The one entry told the other way that ``fill`` completes.
+
+    Of several, the one of the same instant; then a busted one, because whatever repeats its key came later.
+    """
 
     def completes(known: Fill) -> bool:
         other_way = (fill.execution_id is None and known.activity_id is None) or (
@@ -88,8 +108,11 @@ def _partner(fills: Fills, fill: Fill) -> int | None:
         )
         return other_way and _key(known) == _key(fill) and _same_generation(known, fill)
 
-    same_instant = _first(fills, lambda known: completes(known) and known.executed_at == fill.executed_at)
-    return same_instant if same_instant is not None else _first(fills, completes)
+    return min(
+        (index for index, known in enumerate(fills) if completes(known)),
+        key=lambda index: (fills[index].executed_at != fill.executed_at, not fills[index].busted),
+        default=None,
+    )
 
 
 def _key(fill: Fill) -> tuple[object, ...]:
@@ -99,7 +122,3 @@ def _key(fill: Fill) -> tuple[object, ...]:
 def _same_generation(known: Fill, fill: Fill) -> bool:
     """After a bust the count starts again lower, so a later execution can repeat a busted one's key."""
     return not known.busted or fill.executed_at <= known.executed_at + JOIN_TOLERANCE
-
-
-def _first(fills: Fills, wanted: Callable[[Fill], bool]) -> int | None:
-    return next((index for index, known in enumerate(fills) if wanted(known)), None)

@@ -125,10 +125,10 @@ def _own_change(state: OrderState, fact: _OwnWord) -> dict[str, object]:
 
 def _snapshot(state: OrderState, order: BrokerOrder, *, raw: str | None = None) -> OrderState:
     """Take in the broker's whole order. ``raw`` replaces its status word where an event is ahead of it."""
-    if state.broker_order_id not in (None, order.broker_order_id):
-        if order.broker_order_id != state.replaced_by and order.replaces != state.broker_order_id:
-            return state
-        state = _successor(state, order)
+    followed = _follow(state, order)
+    if followed is None:
+        return state
+    state = followed
     raw = raw or order.raw_status
     filled_here = order.filled_quantity + _filled_before(state, order.broker_order_id)
     change: dict[str, object] = {
@@ -142,13 +142,19 @@ def _snapshot(state: OrderState, order: BrokerOrder, *, raw: str | None = None) 
     return _derive(state.model_copy(update=change))
 
 
-def _successor(state: OrderState, order: BrokerOrder) -> OrderState:
-    """Follow a replace: the new order's quantity comes on top of what its predecessors executed."""
-    quantity = state.quantity if order.quantity is None else state.filled_quantity + order.quantity
-    change = {
+def _follow(state: OrderState, order: BrokerOrder) -> OrderState | None:
+    """The state as of the order that ``order`` is about; None where that is not ours.
+
+    Following a replace, the new order's quantity comes on top of what its predecessors executed.
+    """
+    if state.broker_order_id in (None, order.broker_order_id):
+        return state
+    if order.broker_order_id != state.replaced_by and order.replaces != state.broker_order_id:
+        return None
+    change: dict[str, object] = {
         "broker_order_id": order.broker_order_id,
         "raw_status": None,
-        "quantity": quantity,
+        "quantity": state.quantity if order.quantity is None else state.filled_quantity + order.quantity,
         "replaced_by": None,
     }
     return state.model_copy(update=change)
@@ -195,18 +201,21 @@ def _in_chain(state: OrderState, fill: Fill) -> bool:
 
 def _stream_message(state: OrderState, update: TradeUpdate) -> OrderState:
     order, fill = update.order, update.fill
+    followed = _follow(state, order)
+    if followed is None:
+        return state
     if fill is not None and fill.execution_id is not None:
         match update.event:
             case TradeEvent.TRADE_BUST:
-                state = _after_bust(state, bust_fill(state.fills, fill), order)
+                followed = _after_bust(followed, bust_fill(followed.fills, fill), order)
             case TradeEvent.TRADE_CORRECT:
-                state = _after_bust(state, correct_fill(state.fills, fill), order)
+                followed = _after_bust(followed, correct_fill(followed.fills, fill), order)
             case _:
-                state = _execution(state, fill)
+                followed = _execution(followed, fill)
     raw = None
     if known_status(update.raw_event).is_final and not known_status(order.raw_status).is_final:
         raw = update.raw_event
-    return _snapshot(state, order, raw=raw)
+    return _snapshot(followed, order, raw=raw)
 
 
 def _after_bust(state: OrderState, fills: tuple[Fill, ...], order: BrokerOrder) -> OrderState:
