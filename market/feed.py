@@ -74,6 +74,8 @@ class QuoteFeed:
 
     async def _hold(self) -> None:
         """One connection, from open to broken."""
+        # What came before a break is not known to be the newest any more.
+        self._last.clear()
         self._subscribed = frozenset()
         async with self._data.stream_quotes() as stream:
             self._is_connected = True
