@@ -375,9 +375,11 @@ def test_a_short_secret_is_refused_without_being_repeated() -> None:
 def test_lines_for_people_cannot_be_forged_and_have_no_colours_off_a_terminal() -> None:
     stream = io.StringIO()
     configure_logging("gateway", json=False, stream=stream)
-    get_logger("ours").info("refused", ticker="AAPL\n2026-11-23 [info] released\x1b[31m\x07\x9b2J")
+    log = get_logger("ours")
+    log.info("refused", ticker="AAPL\n2026-11-23 [info] released\x1b[31m\x07\x9b2J", side="\x1b[2J\x9b2J")
+    log.info("%s", "refused\n2026-11-23 [info] released\x1b[2J")
     text = stream.getvalue()
-    assert text.count("\n") == 1
+    assert text.count("\n") == 2
     assert not any(character in text for character in "\x1b\x07\x9b")
     assert "refused" in text
     assert "AAPL" in text
