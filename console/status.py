@@ -5,6 +5,7 @@ Reads rows as they are, without models: building those would cost more time than
 
 import json
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from console.common import NO_OPTIONS, Common, ago, clean, emit, use_colours, utc_now
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 ORDERS_MAX: Final = 500
 STREAM_SEEN_MAX: Final = timedelta(seconds=15)
-CLOCK_READ_MAX: Final = timedelta(seconds=30)
+CLOCK_READ_MAX: Final = timedelta(seconds=60)
+"""Older than that, placement trusts no trading hours."""
 
 _BADGES: Final = {"paper": "\x1b[30;42m PAPER \x1b[0m", "live": "\x1b[97;41m LIVE \x1b[0m"}
 _RED: Final = "\x1b[1;31m{}\x1b[0m"
@@ -54,7 +56,7 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
             "speed": clock["speed"], "is_open": clock["is_open"],
         },
         "account_snapshot_at": _time(account["taken_at"]),
-        "equity": None if account["equity"] is None else str(account["equity"]),
+        "equity": None if account["equity"] is None else format(account["equity"], "f"),
         "limits": None if limits is None else {
             "version": limits["version"], "author": limits["author"], "reason": limits["reason"],
         },
@@ -118,7 +120,9 @@ def _lines(found: dict[str, Any], now: datetime) -> list[tuple[str, str, bool]]:
 def _account(found: dict[str, Any], now: datetime) -> str:
     if found["equity"] is None:
         return "no snapshot yet"
-    return f"equity ${found['equity']}, read {ago(_parsed(found['account_snapshot_at']), now)} ago"
+    return (
+        f"equity ${Decimal(found['equity']):,.2f}, read {ago(_parsed(found['account_snapshot_at']), now)} ago"
+    )
 
 
 def _kill_lines(kill: dict[str, Any], now: datetime) -> list[tuple[str, str, bool]]:
@@ -166,7 +170,8 @@ def _clock_line(clock: dict[str, Any] | None, now: datetime) -> tuple[str, str, 
     old = read is None or now - read > CLOCK_READ_MAX
     state = "open" if clock["is_open"] else "closed"
     speed = "" if clock["speed"] == 1 else f", {clock['speed']:g} x real time"
-    return ("market clock", f"market {state} at {clock['market_at']}{speed}; read {ago(read, now)} ago", old)
+    at = datetime.fromisoformat(clock["market_at"]).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return ("market clock", f"{state}, {at}{speed}; read {ago(read, now)} ago", old)
 
 
 def _parsed(value: str | None) -> datetime | None:

@@ -1,0 +1,158 @@
+"""``trading signal submit``: one signal by options, or many from a file or standard input."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+
+from console.common import NO_OPTIONS, Common, console, print_json, table, utc_now
+from console.errors import EXIT_DONE, EXIT_REFUSED, BadUsage
+from console.gateway import Answer, Gateway, gateway
+from console.signal_files import SignalText, as_text, read_signals
+
+WAIT_SECONDS: Final = 60.0
+POLL_SECONDS: Final = 0.2
+POLL_SECONDS_MAX: Final = 2.0
+COLUMNS: Final = ("signal", "gateway", "order", "filled", "average", "what")
+
+_SIGNAL: Final = Group("One signal")
+
+
+@Parameter(name="*", group=_SIGNAL)
+@dataclass(frozen=True, kw_only=True)
+class OneSignal:
+    """The fields of one signal; the gateway judges their values."""
+
+    signal_id: str | None = None
+    strategy: str | None = None
+    ticker: str | None = None
+    action: Annotated[
+        str | None, Parameter(help="BUY_TO_OPEN, SELL_TO_CLOSE, SELL_TO_OPEN or BUY_TO_CLOSE.")
+    ] = None
+    quantity: Annotated[str | None, Parameter(help="Whole shares.")] = None
+    order_type: Annotated[str | None, Parameter(name="--type", help="LIMIT (default) or MARKET.")] = None
+    limit_price: str | None = None
+    time_in_force: Annotated[str | None, Parameter(help="DAY (default), GTC, IOC or FOK.")] = None
+    hard_stop_loss: str | None = None
+    extended_hours: Annotated[bool, Parameter(negative="")] = False
+    valid_until: Annotated[str | None, Parameter(help="E.g. 2026-11-23T15:15:00Z.")] = None
+    rationale: str | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """What was given."""
+        given = {name: value for name, value in vars(self).items() if value not in (None, False)}
+        if given and "limit_price" not in given:
+            given.setdefault("order_type", "MARKET")
+        return given
+
+
+@dataclass
+class Sent:
+    """One signal's way so far."""
+
+    signal_id: str
+    answer: Answer
+    view: dict[str, Any] | None = None
+    """What the gateway last said of it, where it was waited for."""
+
+    @property
+    def order(self) -> dict[str, Any]:
+        """Its order, empty where it was not waited for."""
+        return {} if self.view is None else dict(self.view["order"])
+
+    @property
+    def settled(self) -> bool:
+        """Nothing more will happen to it."""
+        return not self.answer.accepted or bool(self.order.get("settled"))
+
+    @property
+    def refused(self) -> bool:
+        """By the gateway, by risk, before placing, or by the broker."""
+        return not self.answer.accepted or self.order.get("status") in ("REJECTED", "FATAL_ERROR")
+
+    def as_json(self) -> dict[str, Any]:
+        """One JSON line."""
+        found: dict[str, Any] = {"signal_id": self.signal_id, "accepted": self.answer.accepted}
+        if self.answer.accepted:
+            found["repeated"] = self.answer.repeated
+            found["workflow_id"] = self.answer.body.get("workflow_id")
+        else:
+            found["error"] = self.answer.error
+        if self.view is not None:
+            found["order"] = self.order
+        return found
+
+    def row(self) -> tuple[str, ...]:
+        """One line of the table."""
+        order = self.order
+        if not self.answer.accepted:
+            return (self.signal_id, "refused", "", "", "", self.answer.problem())
+        state = "accepted again" if self.answer.repeated else "accepted"
+        what = order.get("user_message") or order.get("reason") or ""
+        return (
+            self.signal_id, state, order.get("status", ""), order.get("filled_quantity", ""),
+            order.get("average_price") or "", what,
+        )  # fmt: skip
+
+
+async def submit(
+    source: Annotated[str | None, Parameter(help="JSON file of signals, or - for standard input.")] = None,
+    /,
+    *,
+    signal: OneSignal = OneSignal(),
+    wait: Annotated[bool, Parameter(negative="", help="Wait until each order has ended.")] = False,
+    wait_seconds: Annotated[
+        float, Parameter(validator=Number(gt=0, lte=86_400), help="How long at most.")
+    ] = WAIT_SECONDS,
+    common: Common = NO_OPTIONS,
+) -> int:
+    """Send signals to the gateway. Exit 1 if any was refused, or with --wait has not ended in time.
+
+    Sending the same file again is safe as long as its signals carry their ids.
+    """
+    signals = _signals(source, signal)
+    async with gateway(common.addresses()) as door:
+        answers = await asyncio.gather(*(door.submit(each) for each in signals))
+        sent = [Sent(each.signal_id, answer) for each, answer in zip(signals, answers, strict=True)]
+        if wait:
+            await _follow(door, sent, wait_seconds)
+    if common.json:
+        for each in sent:
+            print_json(each.as_json())
+    else:
+        console().print(table(COLUMNS, [each.row() for each in sent], right=("filled", "average")))
+    failed = any(each.refused or (wait and not each.settled) for each in sent)
+    return EXIT_REFUSED if failed else EXIT_DONE
+
+
+def _signals(source: str | None, signal: OneSignal) -> list[SignalText]:
+    fields = signal.fields()
+    if source is not None and fields:
+        raise BadUsage("give a file or the fields of one signal, not both")
+    if source is not None:
+        return read_signals(source, utc_now())
+    if not fields:
+        raise BadUsage(
+            "no signal given", do="a file, - for stdin, or --strategy --ticker --action --quantity"
+        )
+    return [as_text(fields, utc_now())]
+
+
+async def _follow(door: Gateway, sent: list[Sent], seconds: float) -> None:
+    """Ask for every accepted signal until it is settled, ever more slowly."""
+    deadline = time.monotonic() + seconds
+    pause = POLL_SECONDS
+    while open_ones := [each for each in sent if not each.settled]:
+        await asyncio.gather(*(_look(door, each) for each in open_ones))
+        if time.monotonic() > deadline:
+            return
+        if any(not each.settled for each in open_ones):
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.3, POLL_SECONDS_MAX)
+
+
+async def _look(door: Gateway, each: Sent) -> None:
+    each.view = await door.signal(each.signal_id)
