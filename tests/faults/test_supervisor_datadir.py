@@ -158,32 +158,34 @@ def test_folder_nobody_cannot_reach_is_refused_with_the_remedy(tmp_path: Path) -
 def test_programs_nobody_cannot_reach_are_copied_once_to_where_he_can(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """How: the tree lies in a folder closed to others, as in root's home; nobody then runs the copy."""
-    tree = tmp_path / "closed" / "server"
-    (tree / "bin").mkdir(parents=True)
-    (tree.parent).chmod(0o700)
-    program = tree / "bin" / "program"
-    program.write_text("#!/bin/sh\ncat $(dirname $0)/../share\n")
+    """How: a program and what it reads beside its tree lie in a folder closed to others, like root's home."""
+    base = tmp_path / "closed"
+    (base / "server" / "bin").mkdir(parents=True)
+    base.chmod(0o700)
+    program = base / "server" / "bin" / "program"
+    program.write_text("#!/bin/sh\ncat $(dirname $0)/../../libs/share\n")
     program.chmod(0o700)
-    (tree / "share").write_text("reached")
-    (tree / "share").chmod(0o600)
+    (base / "libs").mkdir(mode=0o700)
+    (base / "libs" / "share").write_text("reached")
+    (base / "libs" / "share").chmod(0o600)
+    (base / "secret").touch()
     with tempfile.TemporaryDirectory(dir="/tmp") as cache:
         Path(cache).chmod(0o755)
         monkeypatch.setattr(unprivileged, "CACHE", Path(cache))
-        copy = unprivileged.reachable_copy(tree, program)
-        assert copy != tree
-        assert unprivileged.reachable_copy(tree, program) == copy
+        copy = unprivileged.reachable_copy(base, [base / "server", base / "libs"], program)
+        assert copy != base
+        assert not (copy / "secret").exists()
+        assert unprivileged.reachable_copy(base, [base / "server", base / "libs"], program) == copy
         nobody = pwd.getpwnam(unprivileged.USER).pw_uid
-        run = subprocess.run(
-            [copy / "bin" / "program"], user=nobody, cwd="/", capture_output=True, text=True, check=True
-        )
+        command = [copy / "server" / "bin" / "program"]
+        run = subprocess.run(command, user=nobody, cwd="/", capture_output=True, text=True, check=True)
         assert run.stdout == "reached"
 
 
 @needs_root
 def test_reachable_programs_are_used_where_they_are() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as made:
-        tree = Path(made)
-        tree.chmod(0o755)
-        (tree / "program").touch(mode=0o755)
-        assert unprivileged.reachable_copy(tree, tree / "program") == tree
+        base = Path(made)
+        base.chmod(0o755)
+        (base / "program").touch(mode=0o755)
+        assert unprivileged.reachable_copy(base, [base], base / "program") == base

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import stat
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -21,7 +23,7 @@ from tests.servers.processes import (
     wait_until,
 )
 from tests.servers.session import unavailable
-from workers import postgres, temporal
+from workers import postgres, temporal, unprivileged
 from workers.datadir import DataDir, temporary_data_dir
 from workers.supervisor import ChildEvent, ChildState, Supervisor
 
@@ -134,6 +136,26 @@ async def test_half_made_cluster_is_made_anew(data_dir: DataDir) -> None:
         assert await postgres.ensure_database(server) == await postgres.ensure_database(server)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
+async def test_server_installed_where_nobody_cannot_reach_it_starts_all_the_same(
+    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """How: the programs lie in a folder closed to others, as of a checkout in root's home."""
+    found = postgres.find_installation()
+    base = tmp_path / "closed"
+    trees = tuple(base / tree.relative_to(found.base) for tree in found.trees)
+    for tree, copy in zip(found.trees, trees, strict=True):
+        shutil.copytree(tree, copy, symlinks=True)
+    base.chmod(0o700)
+    closed = postgres.Installation(base / found.bin.relative_to(found.base), base, trees)
+    monkeypatch.setattr(unprivileged, "CACHE", data_dir.root / "cache")
+    server = await postgres.initialise(data_dir.postgres, durable=False, installation=closed)
+    assert server.installation.server.is_relative_to(data_dir.root / "cache")
+    async with Supervisor() as supervisor:
+        await supervisor.start(postgres.spec(server, log_path=data_dir.log("postgres")))
+        await postgres.ensure_database(server)
+
+
 async def test_lost_password_is_an_error_and_not_a_new_password(data_dir: DataDir) -> None:
     await postgres.initialise(data_dir.postgres, durable=False)
     (data_dir.postgres / "password").unlink()
@@ -149,9 +171,7 @@ async def test_pid_file_whose_number_belongs_to_another_program_does_not_stop_th
     server = await postgres.initialise(data_dir.postgres, durable=False)
     spec = postgres.spec(server, log_path=data_dir.log("postgres"))
     async with Supervisor() as supervisor:
-        stranger = postgres.replace(
-            spec, name="stranger", argv=("sleep", "300"), ready=None, before_start=None
-        )
+        stranger = replace(spec, name="stranger", argv=("sleep", "300"), ready=None, before_start=None)
         pid = await supervisor.start(stranger)
         pid_file = server.cluster / "postmaster.pid"
         pid_file.write_text(f"{pid}\n{server.cluster}\n0\n{server.port}\n\n\n0 0\n")
