@@ -31,7 +31,10 @@ def decimal_text(value: Decimal) -> str:
 def _aware_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("a time needs its zone, e.g. 2026-11-23T15:15:00Z")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a time outside the years 1 to 9999 in UTC") from error
 
 
 DecimalText = Annotated[

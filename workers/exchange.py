@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from simulation.ledger import LedgerCorrupt, LedgerInUse
+from simulation.recorded import RecordingUnreadable
 from simulation.server import ExchangeFailed, RunningExchange, run_until_stopped
 from simulation.settings import DEFAULT_SYMBOLS, ExchangeSettings, SymbolSettings
 
@@ -41,6 +42,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tickers", type=int, help="synthetic names T0001... to add (0)")
     parser.add_argument(
         "--symbol", action="append", default=[], metavar="JSON", help='e.g. {"symbol":"ABC","price":"12.50"}'
+    )
+    parser.add_argument(
+        "--market",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE.csv.gz",
+        help="recorded quotes SYMBOL-YYYYMMDD-RESOLUTION.csv.gz; may be given again",
     )
     parser.add_argument("--session", choices=("calendar", "always_open"))
     parser.add_argument("--start", help="auto (default), now, or a moment like 2026-11-27T15:57:00-05:00")
@@ -68,7 +77,10 @@ def settings_from(arguments: Sequence[str]) -> tuple[ExchangeSettings, bool]:
     chosen.setdefault("secret", os.environ.get("EXCHANGE_SECRET") or secrets.token_hex(20))
     if chosen.get("start") not in (None, "auto", "now"):
         chosen["start"] = datetime.fromisoformat(chosen["start"])
-    return ExchangeSettings(symbols=(*DEFAULT_SYMBOLS, *overrides), **chosen), leash
+    chosen["market"] = tuple(chosen["market"])
+    if overrides:
+        chosen["symbols"] = overrides if chosen["market"] else (*DEFAULT_SYMBOLS, *overrides)
+    return ExchangeSettings(**chosen), leash
 
 
 def _hold_leash() -> None:
@@ -118,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     invented = not (os.environ.get("EXCHANGE_KEY") or "--key" in " ".join(arguments))
     try:
         asyncio.run(_run(settings, with_keys=invented))
-    except (LedgerInUse, LedgerCorrupt, ExchangeFailed, OSError) as error:
+    except (LedgerInUse, LedgerCorrupt, RecordingUnreadable, ExchangeFailed, OSError) as error:
         sys.stderr.write(f"exchange: {error}\n")
         return EXIT_REFUSED
     return EXIT_DONE

@@ -8,7 +8,6 @@ from typing import Final
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
 from activities.catch_up import CatchUp
 from activities.notifier import OrderNotifier
@@ -22,6 +21,7 @@ from market.hours import MarketHours
 from market.latency import FeedLatency
 from market.source import QuoteSource
 from observability.metrics import Metrics, call_outcome
+from observability.temporal import temporal_runtime
 from observability.tracing import temporal_interceptors
 from schemas.market import Provider
 from storage.database import Database
@@ -97,13 +97,12 @@ async def build(settings: WorkerSettings) -> AsyncIterator[Parts]:
 
 async def connect_temporal(settings: WorkerSettings) -> Client:
     """One client per process, with our converter; the core logs errors only."""
-    quiet = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
     return await Client.connect(
         settings.temporal_address,
         namespace=settings.temporal_namespace,
         data_converter=pydantic_data_converter,
         interceptors=temporal_interceptors(),
-        runtime=Runtime(telemetry=TelemetryConfig(logging=quiet)),
+        runtime=temporal_runtime(settings.topology),
     )
 
 

@@ -24,6 +24,8 @@ GRACE: Final = timedelta(seconds=20)
 """Above the POST's total deadline of 15 s, so that no placement is cut in mid-request."""
 ACTIVITIES_MAX: Final = 40
 LOCAL_ACTIVITIES_MAX: Final = 40
+WORKFLOW_TASKS_MAX: Final = 8
+"""Risk decides inside a workflow task, so this bounds how many approvals wait for their POST in a burst."""
 KILL_ACTIVITIES_MAX: Final = 8
 
 Activity = Callable[..., Any]
@@ -99,6 +101,7 @@ def role_worker(queue: Queue, roles: Iterable[Queue], parts: Parts) -> Worker:
         workflows=workflows,
         activities=activities,
         max_cached_workflows=parts.settings.cached_workflows,
+        max_concurrent_workflow_tasks=WORKFLOW_TASKS_MAX,
         max_concurrent_activities=ACTIVITIES_MAX,
         max_concurrent_local_activities=LOCAL_ACTIVITIES_MAX,
         graceful_shutdown_timeout=GRACE,

@@ -25,7 +25,7 @@ from storage.risk import LimitsMissing
 from storage.switches import WrongInstallation
 from workers.housekeeping import Housekeeping
 from workers.parts import Parts, build
-from workers.roles import compact_workers
+from workers.roles import compact_workers, isolated_workers
 from workers.settings import SettingsError, WorkerSettings, read_settings
 from workers.singletons import ensure_singletons
 
@@ -39,14 +39,19 @@ NAMES: Final = ("compact",)
 _log = get_logger(__name__)
 
 
-async def run_compact(parts: Parts, stop: asyncio.Event) -> None:
-    """Gateway, every role and housekeeping in one process, until ``stop``."""
-    starter = OrderStarter(parts.client, Queue.TRADING.value)
+async def run_everything(parts: Parts, stop: asyncio.Event) -> None:
+    """Gateway, every role and housekeeping in one process, until ``stop``.
+
+    Compact: every role on one queue. Isolated: each role on its own, as when each is a process.
+    """
+    compact = parts.settings.topology == "compact"
+    starter = OrderStarter(parts.client, (Queue.TRADING if compact else Queue.ORDERS).value)
     housekeeping = Housekeeping(parts, starter)
     async with AsyncExitStack() as stack:
-        for worker in compact_workers(parts):
+        for worker in compact_workers(parts) if compact else isolated_workers(parts):
             await stack.enter_async_context(worker)
-        await ensure_singletons(parts.client, operations_queue=Queue.TRADING)
+        operations = Queue.TRADING if compact else Queue.OPERATIONS
+        await ensure_singletons(parts.client, operations_queue=operations)
         chores = asyncio.create_task(housekeeping.run(), name="housekeeping")
         stack.callback(chores.cancel)
         app = build_app(
@@ -59,7 +64,7 @@ async def run_compact(parts: Parts, stop: asyncio.Event) -> None:
         )
         settings = parts.settings
         async with serving(app, host=settings.gateway_host, port=settings.gateway_port) as port:
-            _log.info("ready", gateway_port=port, topology="compact")
+            _log.info("ready", gateway_port=port, topology=settings.topology)
             stopped = asyncio.create_task(stop.wait())
             await asyncio.wait((stopped, chores), return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
@@ -75,7 +80,7 @@ async def _main(settings: WorkerSettings) -> int:
         loop.add_signal_handler(number, stop.set)
     try:
         async with build(settings) as parts:
-            await run_compact(parts, stop)
+            await run_everything(parts, stop)
     except (DatabaseUnavailable, BrokerError, RuntimeError) as error:
         _log.error("cannot run: a dependency is down", reason=f"{type(error).__name__}: {error}")
         return EXIT_DEPENDENCY

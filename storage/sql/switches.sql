@@ -39,10 +39,6 @@ where settled_at is null and (
 )
 order by client_order_id
 
--- name: cancel_fates
-select coalesce(client_order_id, broker_order_id) as id, broker_order_id, status, flags, action, leg
-from orders where broker_order_id = any ($1::text[])
-
 -- name: read_installation
 select namespace, account, mode, bound_at from installation
 
