@@ -130,13 +130,12 @@ def _snapshot(state: OrderState, order: BrokerOrder, *, raw: str | None = None) 
         return state
     state = followed
     raw = raw or order.raw_status
-    filled_here = order.filled_quantity + _filled_before(state, order.broker_order_id)
     change: dict[str, object] = {
         "broker_order_id": order.broker_order_id,
         "replaced_by": order.replaced_by or state.replaced_by,
-        "broker_filled_quantity": _told(state, filled_here),
+        "broker_filled_quantity": _told(state, order.filled_quantity),
     }
-    older = filled_here < state.broker_filled_quantity and not _any_busted(state)
+    older = order.filled_quantity < state.broker_filled_quantity and not _any_busted(state)
     if raw_wins(raw, over=state.raw_status, provably_older=older):
         change["raw_status"] = raw
     return _derive(state.model_copy(update=change))
@@ -145,7 +144,8 @@ def _snapshot(state: OrderState, order: BrokerOrder, *, raw: str | None = None) 
 def _follow(state: OrderState, order: BrokerOrder) -> OrderState | None:
     """The state as of the order that ``order`` is about; None where that is not ours.
 
-    Following a replace, the new order's quantity comes on top of what its predecessors executed.
+    In a replace chain the new order's quantity is the whole one and counts what was executed before (FIX
+    cancel/replace). A broker that counts otherwise shows as FILLS_MISSING.
     """
     if state.broker_order_id in (None, order.broker_order_id):
         return state
@@ -154,17 +154,10 @@ def _follow(state: OrderState, order: BrokerOrder) -> OrderState | None:
     change: dict[str, object] = {
         "broker_order_id": order.broker_order_id,
         "raw_status": None,
-        "quantity": state.quantity if order.quantity is None else state.filled_quantity + order.quantity,
+        "quantity": order.quantity or state.quantity,
         "replaced_by": None,
     }
     return state.model_copy(update=change)
-
-
-def _filled_before(state: OrderState, broker_order_id: str) -> Decimal:
-    """Shares executed under predecessors in a replace chain; the broker counts each id from zero."""
-    return sum(
-        (f.quantity for f in state.fills if f.broker_order_id != broker_order_id and not f.busted), Decimal(0)
-    )
 
 
 def _any_busted(state: OrderState) -> bool:
@@ -188,7 +181,7 @@ def _execution(state: OrderState, fill: Fill) -> OrderState:
         return state
     told = state.broker_filled_quantity
     if not _any_busted(state) and not fill.busted:
-        told = max(told, fill.cumulative_quantity + _filled_before(state, fill.broker_order_id))
+        told = max(told, fill.cumulative_quantity)
     change: dict[str, object] = {"fills": fills, "broker_filled_quantity": told}
     if state.broker_order_id is None:
         change["broker_order_id"] = fill.broker_order_id
@@ -221,10 +214,9 @@ def _stream_message(state: OrderState, update: TradeUpdate) -> OrderState:
 def _after_bust(state: OrderState, fills: tuple[Fill, ...], order: BrokerOrder) -> OrderState:
     if fills == state.fills:
         return state
-    told = order.filled_quantity + _filled_before(state, order.broker_order_id)
     change: dict[str, object] = {
         "fills": fills,
-        "broker_filled_quantity": told,
+        "broker_filled_quantity": order.filled_quantity,
         "broker_order_id": order.broker_order_id,
     }
     if not known_status(order.raw_status).is_final:

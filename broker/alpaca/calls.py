@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from broker.alpaca import transport
 from broker.alpaca.errors import Kind, UnreadableError, classify, read_json, unproved
 from broker.alpaca.settings import OUTCOME_OK, AlpacaSettings, BrokerCall, OnCall
-from broker.alpaca.transport import Attempt, GuardedAdapter, Watchdog
+from broker.alpaca.transport import Attempt, GuardedAdapter, StoppedError, Watchdog
 from broker.errors import BrokerError, NothingSent, ValidationRefused
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def _no_answer(operation: Operation, attempt: Attempt, raised: Exception | None)
     cause = _cause(raised)
     if attempt.written:
         return unproved(operation.kind)(f"{operation.name}: no answer: {cause}")
-    if isinstance(raised, OSError):
+    if isinstance(raised, OSError | StoppedError):
         return NothingSent(f"{operation.name}: nothing was sent: {cause}")
     return ValidationRefused(f"{operation.name}: nothing was sent, the client library refused it: {cause}")
 

@@ -42,9 +42,8 @@ class Attempt:
         *,
         before_send: Callable[[], None] | None = None,
         check_body: Callable[[bytes], None] | None = None,
-        total_seconds: float = TOTAL_DEADLINE_SECONDS,
     ) -> None:
-        self.deadline = time.monotonic() + total_seconds
+        self.deadline = time.monotonic() + TOTAL_DEADLINE_SECONDS
         self.check_body = check_body
         self.answer: Answer | None = None
         self.stopped_by: BaseException | None = None

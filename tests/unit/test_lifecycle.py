@@ -300,7 +300,7 @@ def test_replace_is_followed_to_the_new_order() -> None:
     check(state, OrderStatus.PARTIALLY_FILLED, "4", "6", OrderFlag.PENDING_REPLACE)
     state = run(message("replaced", order("replaced", "4", replaced_by=SUCCESSOR)), state=state)
     check(state, OrderStatus.PARTIALLY_FILLED, "4", "6")
-    new = order("new", broker_order_id=SUCCESSOR, replaces=ID, quantity=Decimal(5))
+    new = order("new", "4", broker_order_id=SUCCESSOR, replaces=ID, quantity=Decimal(9))
     state = run(message("new", new), state=state)
     assert state.broker_order_id == SUCCESSOR
     check(state, OrderStatus.PARTIALLY_FILLED, "4", "5")
