@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from console.addresses import Addresses
 from console.common import NO_OPTIONS, Common, emit
 from console.errors import EXIT_DONE, EXIT_REFUSED, DependencyDown, Refused
 from console.rows import rows
@@ -91,25 +92,34 @@ async def cancel(
     addresses = common.addresses()
     async with rows(addresses) as connection:
         order = await find_order(connection, order_id)
-        reply = _too_late(order)
-        if reply is None:
-            command = CancelCommand(actor=f"operator {getpass.getuser()}", reason=reason)
-            client = await connect(addresses)
-            for _ in range(CANCEL_TRIES):
-                reply = await _update(client, order.signal_id, command)
-                order = await read_order(connection, order.signal_id, order.leg)
-                reply = reply or _too_late(order)
-                if reply is not None:
-                    break
-    if reply is None:
-        raise DependencyDown(
-            f"no workflow runs for {order.signal_id} right now",
-            do="the sweeper starts it within 10 s: try again",
-        )
-    told = reply
-    data = {"signal_id": order.signal_id, **told.model_dump(mode="json")}
-    emit(common, data, lambda: print(f"{told.answer.value}: {told.message} (state {told.status.value})"))
-    return EXIT_DONE if told.answer is CancelAnswer.REQUESTED else EXIT_REFUSED
+        reply = await ask_cancel(addresses, connection, order, reason)
+    data = {"signal_id": order.signal_id, **reply.model_dump(mode="json")}
+    emit(common, data, lambda: print(f"{reply.answer.value}: {reply.message} (state {reply.status.value})"))
+    return EXIT_DONE if reply.answer is CancelAnswer.REQUESTED else EXIT_REFUSED
+
+
+async def ask_cancel(
+    addresses: Addresses, connection: "asyncpg.Connection[Any]", order: StoredOrder, reason: str
+) -> CancelReply:
+    """Ask the order's workflow for its cancel, as the person at this terminal.
+
+    Raises:
+        Refused: the workflow refuses the command.
+        DependencyDown: Temporal, every worker, or this one workflow does not answer.
+    """
+    reply = _too_late(order)
+    if reply is not None:
+        return reply
+    command = CancelCommand(actor=f"operator {getpass.getuser()}", reason=reason)
+    client = await connect(addresses)
+    for _ in range(CANCEL_TRIES):
+        reply = await _update(client, order.signal_id, command)
+        reply = reply or _too_late(await read_order(connection, order.signal_id, order.leg))
+        if reply is not None:
+            return reply
+    raise DependencyDown(
+        f"no workflow runs for {order.signal_id} right now", do="the sweeper starts it within 10 s: try again"
+    )
 
 
 def _too_late(order: StoredOrder) -> CancelReply | None:
