@@ -1,11 +1,11 @@
 """Rules that need the account: wash trades, held shares, flips, shorting, buying power."""
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 
 from simulation import errors
 from simulation.book import Book, Marks
-from simulation.order_request import OrderRequest
+from simulation.order_request import QTY_PLACES, OrderRequest
 from simulation.orders import ZERO, Order, PositionIntent
 from simulation.settings import SymbolSettings
 
@@ -16,10 +16,23 @@ _LIMITED = ("limit", "stop_limit")
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What the account rules found out about an order they let pass."""
+    """What the account rules found out about an order they let pass.
+
+    ``reserve_price``: buying power a share takes; ``notional_qty``: shares a notional sale may take.
+    """
 
     position_intent: PositionIntent
-    reserve_price: Decimal
+    reserve_price: Decimal = ZERO
+    notional_qty: Decimal = ZERO
+
+
+def check_configuration(book: Book, request: OrderRequest) -> None:
+    """Raises Refusal if the account's owner switched this kind of order off."""
+    if book.configuration.suspend_trade:
+        raise errors.forbidden("new orders are rejected by user request")
+    fractional = request.notional is not None or (request.qty is not None and request.qty % 1)
+    if fractional and not book.configuration.fractional_trading:
+        raise errors.forbidden("fractional trading is not enabled for this account")
 
 
 def check_wash_trade(book: Book, request: OrderRequest) -> None:
@@ -68,7 +81,6 @@ def check_account(
     marks: Marks,
     *,
     price: Decimal,
-    shorting_enabled: bool,
     replacing: Order | None = None,
 ) -> Allowed:
     """Raises Refusal if the account cannot carry the order; ``price`` is the market's for its side.
@@ -77,43 +89,48 @@ def check_account(
     """
     intent = position_intent(book, request)
     if intent in ("sell_to_close", "buy_to_close"):
-        _check_held(book, request, price, replacing)
-        return Allowed(intent, ZERO)
+        if request.order_class in ("bracket", "oto") and replacing is None:
+            raise errors.unprocessable(f"{request.order_class} orders must be entry orders")
+        wanted = _closing_qty(request, price)
+        _check_held(book, request.symbol, wanted, replacing)
+        return Allowed(intent, notional_qty=ZERO if request.notional is None else wanted)
+    if request.order_class == "oco":
+        raise errors.unprocessable("oco orders must be exit orders")
     if intent == "sell_to_open":
-        _check_short(book, request, listed, shorting_enabled=shorting_enabled)
+        _check_short(book, request, listed)
     elif any(order.position_intent == "sell_to_open" for order in book.open_orders(request.symbol)):
         raise errors.forbidden("cannot open a long buy while a short sell order is open")
-    reserve_price = _reserve_price(request, price)
-    cost = request.notional if request.qty is None else request.qty * reserve_price
-    freed = replacing.reserved if replacing else ZERO
-    available = book.buying_power(marks) + freed
+    per_share = reserve_price(request, price)
+    cost = request.notional if request.qty is None else request.qty * per_share
+    available = book.buying_power(marks) + (replacing.reserved if replacing else ZERO)
     if cost is None or cost > available:
         raise errors.insufficient_buying_power(available, cost or ZERO)
-    return Allowed(intent, reserve_price)
+    return Allowed(intent, per_share)
 
 
-def _reserve_price(request: OrderRequest, market: Decimal) -> Decimal:
+def reserve_price(request: OrderRequest, market: Decimal) -> Decimal:
+    """Buying power one share of an opening order takes until it is filled."""
     named = request.limit_price or request.stop_price or ZERO
     if request.side == "sell":
         return max(named, market * SHORT_RESERVE)
     return named or market
 
 
-def _check_held(book: Book, request: OrderRequest, price: Decimal, replacing: Order | None) -> None:
-    existing = abs(book.position_qty(request.symbol))
-    held = book.held_qty(request.symbol) - (replacing.leaves_qty if replacing else ZERO)
+def _closing_qty(request: OrderRequest, price: Decimal) -> Decimal:
     if request.qty is not None:
-        wanted = request.qty
-    else:
-        wanted = (request.notional or ZERO) / price if price else existing + 1
+        return request.qty
+    return ((request.notional or ZERO) / price).quantize(QTY_PLACES, rounding=ROUND_UP)
+
+
+def _check_held(book: Book, symbol: str, wanted: Decimal, replacing: Order | None) -> None:
+    existing = abs(book.position_qty(symbol))
+    held = book.held_qty(symbol) - (replacing.claimed_qty if replacing else ZERO)
     if wanted > existing - held:
-        raise errors.insufficient_qty(request.symbol, wanted, existing, held)
+        raise errors.insufficient_qty(symbol, wanted, existing, held)
 
 
-def _check_short(
-    book: Book, request: OrderRequest, listed: SymbolSettings, *, shorting_enabled: bool
-) -> None:
-    if not shorting_enabled:
+def _check_short(book: Book, request: OrderRequest, listed: SymbolSettings) -> None:
+    if not book.may_short:
         raise errors.forbidden("account is not allowed to short")
     if not listed.shortable:
         raise errors.unprocessable(f'asset "{listed.symbol}" cannot be sold short')

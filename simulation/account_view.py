@@ -21,13 +21,13 @@ def money(value: Decimal) -> str:
     return plain(rounded(value, CENTS))
 
 
-def account_json(book: Book, marks: Marks, now: datetime, *, shorting_enabled: bool) -> dict[str, Any]:
+def account_json(book: Book, marks: Marks, now: datetime) -> dict[str, Any]:
     """The account object; every amount is a string in US dollars."""
     long, short = book.market_value(marks)
     gross = long - short
     equity = book.cash + long + short
     buying_power = book.buying_power(marks)
-    reg_t = max(ZERO, equity * min(REG_T_MULTIPLIER, book.multiplier) - gross - book.reserved)
+    reg_t = max(ZERO, equity * min(REG_T_MULTIPLIER, book.margin_multiplier) - gross - book.reserved)
     created_at = rfc3339(book.created_at or now)
     return {
         "id": book.account_id,
@@ -49,7 +49,7 @@ def account_json(book: Book, marks: Marks, now: datetime, *, shorting_enabled: b
         "initial_margin": money(gross * INITIAL_MARGIN),
         "maintenance_margin": money(gross * MAINTENANCE_MARGIN),
         "last_maintenance_margin": "0",
-        "multiplier": str(book.multiplier),
+        "multiplier": str(book.margin_multiplier),
         "sma": money(equity),
         "accrued_fees": "0",
         "pending_reg_taf_fees": "0",
@@ -61,8 +61,8 @@ def account_json(book: Book, marks: Marks, now: datetime, *, shorting_enabled: b
         "trading_blocked": False,
         "account_blocked": False,
         "transfers_blocked": False,
-        "trade_suspended_by_user": False,
-        "shorting_enabled": shorting_enabled,
+        "trade_suspended_by_user": book.configuration.suspend_trade,
+        "shorting_enabled": book.may_short,
         "options_approved_level": 0,
         "options_trading_level": 0,
     }

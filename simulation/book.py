@@ -6,9 +6,12 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from simulation.events import (
+    AccountConfiguration,
+    AccountConfigured,
     AccountOpened,
     BookEvent,
     DayStarted,
+    EquityMarked,
     OrderChanged,
     OrderCreated,
     OrderExecuted,
@@ -71,6 +74,8 @@ class Book:
     account_number: str = ""
     created_at: datetime | None = None
     multiplier: int = 1
+    shorting_enabled: bool = True
+    configuration: AccountConfiguration = field(default_factory=AccountConfiguration)
     initial_cash: Decimal = ZERO
     cash: Decimal = ZERO
     last_equity: Decimal = ZERO
@@ -80,9 +85,13 @@ class Book:
     orders: dict[str, Order] = field(default_factory=dict)
     by_client_order_id: dict[str, str] = field(default_factory=dict)
     children: dict[str, list[str]] = field(default_factory=dict)
+    # Open orders in order of submission, all and by symbol.
+    open_ids: dict[str, None] = field(default_factory=dict)
     open_by_symbol: dict[str, dict[str, None]] = field(default_factory=dict)
     executions: list[Execution] = field(default_factory=list)
+    execution_places: dict[str, int] = field(default_factory=dict)
     reserved: Decimal = ZERO
+    equity_marks: list[tuple[datetime, Decimal]] = field(default_factory=list)
 
     def apply(self, event: BookEvent) -> None:
         """Change the state by one event.
@@ -101,6 +110,19 @@ class Book:
                 self._execute(event)
             case DayStarted():
                 self._start_day(event)
+            case EquityMarked(at=at, equity=equity):
+                self.equity_marks.append((at, equity))
+            case AccountConfigured(configuration=configuration):
+                self.configuration = configuration
+
+    @property
+    def margin_multiplier(self) -> int:
+        """The account's multiplier, or the lower one its owner chose."""
+        return min(self.multiplier, int(self.configuration.max_margin_multiplier))
+
+    @property
+    def may_short(self) -> bool:
+        return self.shorting_enabled and not self.configuration.no_shorting
 
     def position_qty(self, symbol: str) -> Decimal:
         position = self.positions.get(symbol)
@@ -112,13 +134,13 @@ class Book:
     def held_qty(self, symbol: str) -> Decimal:
         """Shares of the position that open closing orders already claim.
 
-        The legs of one group can never all execute, so the group holds its largest leg.
+        Of a group, or of an order and its replacement, only one can execute: the largest counts.
         """
         by_group: dict[str, Decimal] = {}
         for order in self.open_orders(symbol):
             if not order.opens and order.status != "held":
-                group = order.parent_id or order.id
-                by_group[group] = max(by_group.get(group, ZERO), order.leaves_qty)
+                group = order.parent_id or order.chain_id or order.id
+                by_group[group] = max(by_group.get(group, ZERO), order.claimed_qty)
         return sum(by_group.values(), ZERO)
 
     def market_value(self, marks: Marks) -> tuple[Decimal, Decimal]:
@@ -132,15 +154,16 @@ class Book:
     def buying_power(self, marks: Marks) -> Decimal:
         """What a new opening order may cost: equity × multiplier − gross value − reserved; never negative."""
         long, short = self.market_value(marks)
-        if self.multiplier == 1:
-            return max(ZERO, self.cash - self.reserved)
-        return max(ZERO, (self.cash + long + short) * self.multiplier - long + short - self.reserved)
+        if self.margin_multiplier == 1:
+            return max(ZERO, self.cash + short - self.reserved)
+        return max(ZERO, (self.cash + long + short) * self.margin_multiplier - long + short - self.reserved)
 
     def _open(self, event: AccountOpened) -> None:
         self.account_id = event.account_id
         self.account_number = event.account_number
         self.created_at = event.at
         self.multiplier = event.multiplier
+        self.shorting_enabled = event.shorting_enabled
         self.initial_cash = self.cash = self.last_equity = event.cash
 
     def _order(self, order_id: str) -> Order:
@@ -154,13 +177,19 @@ class Book:
         self.reserved += order.reserved - (before.reserved if before else ZERO)
         if before is None:
             self.by_client_order_id[order.client_order_id] = order.id
-            if order.parent_id:
-                self.children.setdefault(order.parent_id, []).append(order.id)
-        open_ids = self.open_by_symbol.setdefault(order.symbol, {})
-        if order.is_open:
-            open_ids[order.id] = None
-        else:
-            open_ids.pop(order.id, None)
+        if order.parent_id and (before is None or before.parent_id != order.parent_id):
+            self._adopt(order, before.parent_id if before else None)
+        for open_ids in (self.open_ids, self.open_by_symbol.setdefault(order.symbol, {})):
+            if order.is_open:
+                open_ids[order.id] = None
+            else:
+                open_ids.pop(order.id, None)
+
+    def _adopt(self, leg: Order, former_parent: str | None) -> None:
+        if former_parent is not None:
+            self.children[former_parent].remove(leg.id)
+        assert leg.parent_id is not None
+        self.children.setdefault(leg.parent_id, []).append(leg.id)
 
     def _execute(self, event: OrderExecuted) -> None:
         before = self._order(event.order_id)
@@ -181,6 +210,7 @@ class Book:
             self.positions[order.symbol] = position
         else:
             self.positions.pop(order.symbol, None)
+        self.execution_places[event.activity_id] = len(self.executions)
         self.executions.append(
             Execution(
                 activity_id=event.activity_id,

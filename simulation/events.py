@@ -32,6 +32,22 @@ class OrderChanges(TypedDict, total=False):
     triggered: bool
     reserve_price: Decimal
     qty: Decimal
+    filled_qty: Decimal
+    filled_value: Decimal
+    parent_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountConfiguration:
+    """What the account's owner may choose about it."""
+
+    no_shorting: bool = False
+    suspend_trade: bool = False
+    fractional_trading: bool = True
+    max_margin_multiplier: Literal["1", "2", "4"] = "4"
+    trade_confirm_email: Literal["all", "none"] = "none"
+    ptp_no_exception_entry: bool = False
+    max_options_trading_level: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +57,7 @@ class AccountOpened:
     account_number: str
     cash: Decimal
     multiplier: int
+    shorting_enabled: bool = True
     kind: Literal["account_opened"] = "account_opened"
 
 
@@ -94,9 +111,41 @@ class DayStarted:
     kind: Literal["day_started"] = "day_started"
 
 
-BookEvent = AccountOpened | OrderCreated | OrderChanged | OrderExecuted | DayStarted
+@dataclass(frozen=True, slots=True)
+class EquityMarked:
+    """What the account was worth at that minute; the portfolio history is made of these."""
+
+    at: datetime
+    equity: Decimal
+    kind: Literal["equity_marked"] = "equity_marked"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountConfigured:
+    at: datetime
+    configuration: AccountConfiguration
+    kind: Literal["account_configured"] = "account_configured"
+
+
+BookEvent = (
+    AccountOpened
+    | OrderCreated
+    | OrderChanged
+    | OrderExecuted
+    | DayStarted
+    | EquityMarked
+    | AccountConfigured
+)
 BOOK_EVENT_KINDS: frozenset[str] = frozenset(
-    {"account_opened", "order_created", "order_changed", "order_executed", "day_started"}
+    {
+        "account_opened",
+        "order_created",
+        "order_changed",
+        "order_executed",
+        "day_started",
+        "equity_marked",
+        "account_configured",
+    }
 )
 _ADAPTER: TypeAdapter[BookEvent] = TypeAdapter(Annotated[BookEvent, Discriminator("kind")])
 

@@ -10,13 +10,15 @@ from typing import Any
 
 from simulation.book import Book
 from simulation.clock import ExchangeClock
-from simulation.engine import Emitted, Engine, FollowUp
+from simulation.core import Emitted, FollowUp
+from simulation.engine import Engine
 from simulation.events import AccountOpened, OrderCreated, OrderExecuted, encode
 from simulation.faults import OrderedFaults
 from simulation.ids import Ids
 from simulation.ledger import Ledger
 from simulation.market import Market
 from simulation.rate_limit import RateLimit
+from simulation.recorded import load_recordings
 from simulation.restore import next_moment, restore
 from simulation.sessions import AlwaysOpenSessions, CalendarSessions, Sessions
 from simulation.settings import ExchangeSettings
@@ -39,12 +41,14 @@ class Exchange:
             CalendarSessions() if settings.session == "calendar" else AlwaysOpenSessions()
         )
         try:
+            self._recordings = load_recordings(settings.market)
             restored = restore(self.ledger)
         except BaseException:
             self.ledger.release()
             raise
         wall = datetime.now(UTC)
-        self.clock = ExchangeClock(next_moment(restored, settings, self.sessions, wall), settings.speed)
+        start = next_moment(restored, settings, self.sessions, wall, self._recordings)
+        self.clock = ExchangeClock(start, settings.speed)
         self.summary = restored.summary
         self.book: Book = restored.book
         self.faults = OrderedFaults()
@@ -57,7 +61,9 @@ class Exchange:
         self._ids = Ids()
         if restored.last_event_id:
             self._ids.resume_after(restored.last_event_id)
+        # The quote each symbol's orders met last, and the moment up to which all have been looked at.
         self._matched: dict[str, int] = {}
+        self._matched_until_ns = self.clock.now_ns()
         self._update_listeners: list[UpdateListener] = []
         self._beat_listeners: list[BeatListener] = []
         self._beating: asyncio.Task[None] | None = None
@@ -68,7 +74,11 @@ class Exchange:
         if not self.book.account_id:
             self._open_account(now)
         self.market = Market(
-            self.settings.universe(), self.sessions, seed=self.settings.seed, opened_at=self._opened_at()
+            self.settings.universe(),
+            self.sessions,
+            seed=self.settings.seed,
+            opened_at=self._opened_at(),
+            recordings=self._recordings,
         )
         for record in self._restored.market_controls:
             self.market.replay_control(record)
@@ -77,7 +87,6 @@ class Exchange:
             self.market,
             self.sessions,
             self._ids,
-            shorting_enabled=self.settings.shorting_enabled,
             limited=self.settings.partial_fills == "displayed_size",
         )
         self.note_clock("start")
@@ -138,10 +147,11 @@ class Exchange:
         for symbol, open_ids in list(self.book.open_by_symbol.items()):
             if not open_ids:
                 continue
-            quote = self.market.quote(symbol, now_ns)
-            if quote is not None and self._matched.get(symbol) != quote.version:
-                self._matched[symbol] = quote.version
-                self.engine.match(symbol, now)
+            for quote in self.market.new_quotes(symbol, self._matched_until_ns, now_ns):
+                if self._matched.get(symbol) != quote.version:
+                    self._matched[symbol] = quote.version
+                    self.engine.venue.match(symbol, now, quote)
+        self._matched_until_ns = now_ns
         self.commit()
         for listener in self._beat_listeners:
             listener(now)
@@ -163,7 +173,14 @@ class Exchange:
 
     def _open_account(self, now: datetime) -> None:
         number = "PA" + "".join(SystemRandom().choices("0123456789ABCDEFGHJKLMNPQRSTUVWXYZ", k=10))
-        opened = AccountOpened(now, self._ids.uuid(), number, self.settings.cash, self.settings.multiplier)
+        opened = AccountOpened(
+            at=now,
+            account_id=self._ids.uuid(),
+            account_number=number,
+            cash=self.settings.cash,
+            multiplier=self.settings.multiplier,
+            shorting_enabled=self.settings.shorting_enabled,
+        )
         self.book.apply(opened)
         self.state_seq = self.ledger.append(encode(opened))
 
@@ -193,7 +210,7 @@ class Exchange:
             return
         now = self.clock.now()
         if follow_up.action == "acknowledge":
-            self.engine.acknowledge(follow_up.order_id, now)
+            self.engine.venue.acknowledge(follow_up.order_id, now)
         else:
-            self.engine.confirm_cancel(follow_up.order_id, now)
+            self.engine.venue.confirm_cancel(follow_up.order_id, now)
         self.commit()

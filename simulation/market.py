@@ -1,13 +1,14 @@
 """The market the exchange shows: listed assets, and for each feed the latest quote of every symbol."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
 from uuid import UUID, uuid5
 
-from simulation.quotes import Quote, QuoteGenerator, next_tick_after
+from simulation.quotes import Quote, QuoteGenerator
+from simulation.recorded import RecordedQuotes
 from simulation.sessions import Sessions
 from simulation.settings import FEEDS, PRIMARY_FEED, Feed, SymbolSettings
 from simulation.wire import from_ns, parse_moment, to_ns
@@ -15,6 +16,8 @@ from simulation.wire import from_ns, parse_moment, to_ns
 ASSET_NAMESPACE = UUID("0f7d5f0e-6a3c-4e5e-9b57-6f0c2f1c9a11")
 EVERY_SYMBOL = "*"
 CENT = Decimal("0.01")
+MICROSECOND_NS = 1_000
+MILLISECOND_NS = 1_000_000
 
 
 class UnknownSymbol(LookupError):
@@ -25,6 +28,9 @@ class QuoteSource(Protocol):
     """Where the quotes of one symbol come from."""
 
     def at(self, t_ns: int, feed: Feed) -> Quote | None: ...
+    def between(
+        self, start_ns: int, end_ns: int, feed: Feed, *, newest_first: bool = False
+    ) -> Iterator[Quote]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +53,51 @@ class Market:
     """Listed names and their quotes at any moment of the exchange's time."""
 
     def __init__(
-        self, symbols: Iterable[SymbolSettings], sessions: Sessions, *, seed: int, opened_at: datetime
+        self,
+        symbols: Iterable[SymbolSettings],
+        sessions: Sessions,
+        *,
+        seed: int,
+        opened_at: datetime,
+        recordings: Mapping[str, RecordedQuotes] | None = None,
     ) -> None:
-        self._sessions = sessions
+        self.sessions = sessions
         self._opened_ns = to_ns(opened_at)
+        self._recordings = recordings or {}
+        listed = {entry.symbol: entry for entry in symbols}
+        listed |= {
+            symbol: recording.listing()
+            for symbol, recording in self._recordings.items()
+            if symbol not in listed
+        }
         self.assets = {
-            entry.symbol: Asset(str(uuid5(ASSET_NAMESPACE, entry.symbol)), entry) for entry in symbols
+            symbol: Asset(str(uuid5(ASSET_NAMESPACE, symbol)), entry) for symbol, entry in listed.items()
         }
         self._by_id = {asset.id: asset for asset in self.assets.values()}
         self._sources: dict[str, QuoteSource] = {
-            symbol: QuoteGenerator(asset.settings, seed) for symbol, asset in self.assets.items()
+            symbol: self._recordings.get(symbol) or QuoteGenerator(asset.settings, seed)
+            for symbol, asset in self.assets.items()
         }
         self._cache: dict[tuple[str, Feed], _Cached] = {}
         self._manual: dict[tuple[str, Feed], Quote] = {}
         self._frozen: dict[tuple[str, Feed], int] = {}
         self._marks: dict[str, Decimal] = {}
+
+    def source(self, symbol: str) -> QuoteSource:
+        """Where the symbol's quotes come from, whatever was set by hand since."""
+        return self._sources[symbol]
+
+    def is_recorded(self, symbol: str) -> bool:
+        return symbol in self._recordings
+
+    def new_quotes(self, symbol: str, after_ns: int, now_ns: int) -> list[Quote]:
+        """The primary quotes to match against since that moment: each recorded one, else the latest."""
+        by_hand = (symbol, PRIMARY_FEED) in self._manual
+        frozen = {(symbol, PRIMARY_FEED), (EVERY_SYMBOL, PRIMARY_FEED)} & self._frozen.keys()
+        if self.is_recorded(symbol) and not by_hand and not frozen:
+            return list(self._sources[symbol].between(after_ns + 1, now_ns, PRIMARY_FEED))
+        quote = self.quote(symbol, now_ns)
+        return [] if quote is None else [quote]
 
     def asset(self, symbol_or_id: str) -> Asset:
         """Raises UnknownSymbol if neither a listed symbol nor an asset id."""
@@ -85,12 +121,16 @@ class Market:
 
     def _fresh(self, symbol: str, t_ns: int, feed: Feed) -> Quote | None:
         source, settings = self._sources[symbol], self.assets[symbol].settings
+        if self.is_recorded(symbol):
+            return source.at(t_ns, feed)
         if settings.stale:
             return source.at(self._opened_ns, feed)
-        active_ns = to_ns(self._sessions.last_active(from_ns(t_ns)))
+        active_ns = to_ns(self.sessions.last_active(from_ns(t_ns)))
         quote = source.at(min(t_ns, active_ns), feed)
-        if quote is not None and active_ns + 1_000 >= t_ns:
-            self._cache[symbol, feed] = _Cached(quote, next_tick_after(quote, settings))
+        if quote is not None and active_ns + MICROSECOND_NS >= t_ns:
+            # No newer tick can come before seven eighths of the tick length are over.
+            valid_until_ns = quote.t_ns + settings.tick_ms * MILLISECOND_NS * 7 // 8
+            self._cache[symbol, feed] = _Cached(quote, valid_until_ns)
         return quote
 
     def mark(self, symbol: str, now_ns: int) -> Decimal:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
+from simulation.order_request import QTY_PLACES
 from simulation.orders import ZERO, Order, Side
 from simulation.quotes import Quote
 
@@ -54,15 +55,6 @@ def execution_price(order: Order, quote: Quote) -> Decimal | None:
     return touch if reaches else None
 
 
-def is_triggered(order: Order, quote: Quote) -> bool:
-    """Whether the quote touches a stop: the ask for buys, the bid for sells."""
-    if order.stop_price is None:
-        return True
-    if order.side == "buy":
-        return bool(quote.ask) and quote.ask >= order.stop_price
-    return bool(quote.bid) and quote.bid <= order.stop_price
-
-
 def by_priority(orders: Iterable[Order]) -> list[Order]:
     """Market orders first, then the better limit, then the earlier submission."""
 
@@ -92,4 +84,5 @@ def match(orders: Iterable[Order], quote: Quote, displayed: Displayed) -> Iterat
 def _shares_for(order: Order, price: Decimal) -> Decimal:
     """What is left of a notional order's money, in shares with at most nine decimals."""
     left = (order.notional or ZERO) - order.filled_value
-    return (left / price).quantize(Decimal("1e-9"), rounding="ROUND_DOWN")
+    shares = (left / price).quantize(QTY_PLACES, rounding=ROUND_DOWN)
+    return shares if order.opens else min(shares, order.claimed_qty)

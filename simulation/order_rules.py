@@ -6,10 +6,11 @@ from decimal import Decimal
 from simulation import errors
 from simulation.order_request import OrderRequest
 from simulation.settings import SymbolSettings
-from simulation.wire import NEW_YORK
+from simulation.wire import NEW_YORK, plain
 
 _OPG_OPEN, _OPG_CLOSE = time(19, 0), time(9, 28)
 _CLS_REOPEN, _CLS_CLOSE = time(19, 0), time(15, 50)
+CENT = Decimal("0.01")
 _STOPS = ("stop", "stop_limit", "trailing_stop")
 
 
@@ -44,6 +45,36 @@ def check_window(request: OrderRequest, now: datetime) -> None:
         raise errors.forbidden("opg orders must be submitted after 7:00pm and before 9:28am")
     if request.time_in_force == "cls" and _CLS_CLOSE <= local < _CLS_REOPEN:
         raise errors.forbidden("cls orders must be submitted after 7:00pm and before 3:50pm")
+
+
+def check_stop_side(request: OrderRequest, market_price: Decimal) -> None:
+    """A stop on the wrong side of the market would trigger at once."""
+    stop = request.stop_price
+    if stop is None:
+        return
+    if stop <= market_price if request.side == "buy" else stop >= market_price:
+        word = "greater" if request.side == "buy" else "less"
+        raise errors.unprocessable(
+            f"stop price must be {word} than current price",
+            market_price=plain(market_price),
+            stop_price=plain(stop),
+        )
+
+
+def check_group_prices(request: OrderRequest, market_price: Decimal) -> None:
+    """A bracket's or oto's legs must lie on their sides of the entry's price, a cent away at least."""
+    if request.order_class not in ("bracket", "oto"):
+        return
+    base = request.limit_price or market_price
+    above, below = request.take_profit, request.stop_loss
+    profit, stop = above.limit_price if above else None, below.stop_price if below else None
+    high, low = (profit, stop) if request.side == "buy" else (stop, profit)
+    names = ("take_profit.limit_price", "stop_loss.stop_price")
+    high_name, low_name = names if request.side == "buy" else names[::-1]
+    if high is not None and high < base + CENT:
+        raise errors.unprocessable(f"{high_name} must be >= base_price + 0.01", base_price=plain(base))
+    if low is not None and low > base - CENT:
+        raise errors.unprocessable(f"{low_name} must be <= base_price - 0.01", base_price=plain(base))
 
 
 def _check_prices(request: OrderRequest) -> None:

@@ -55,6 +55,8 @@ class Order:
     expires_at: datetime
     # What one share of an opening order takes from buying power until it is filled.
     reserve_price: Decimal = ZERO
+    # Shares a notional sale may take from the position: it has no quantity of its own.
+    notional_qty: Decimal = ZERO
     qty: Decimal | None = None
     notional: Decimal | None = None
     limit_price: Decimal | None = None
@@ -65,7 +67,9 @@ class Order:
     triggered: bool = False
     extended_hours: bool = False
     order_class: OrderClass = ""
+    # The entry of the group this order is a leg of, and the first order of its chain of replacements.
     parent_id: str | None = None
+    chain_id: str | None = None
     filled_qty: Decimal = ZERO
     filled_value: Decimal = ZERO
     filled_at: datetime | None = None
@@ -80,6 +84,23 @@ class Order:
     def changed(self, at: datetime, changes: Mapping[str, Any]) -> "Order":
         """The order with these fields changed at that moment."""
         return replace(self, **{"updated_at": at, **changes})
+
+    def as_successor(
+        self, *, order_id: str, client_order_id: str, expires_at: datetime, now: datetime
+    ) -> "Order":
+        """These terms as a new order that shall replace this one."""
+        return replace(
+            self,
+            id=order_id,
+            client_order_id=client_order_id,
+            expires_at=expires_at,
+            status="held" if self.status == "held" else "pending_new",
+            created_at=now,
+            submitted_at=now,
+            updated_at=now,
+            replaces=self.id,
+            chain_id=self.chain_id or self.id,
+        )
 
     @property
     def is_open(self) -> bool:
@@ -99,9 +120,21 @@ class Order:
         return ZERO if self.qty is None or not self.is_open else self.qty - self.filled_qty
 
     @property
+    def claimed_qty(self) -> Decimal:
+        """Shares of the position that this order, if it closes, may still take."""
+        if self.notional is None:
+            return self.leaves_qty
+        return self.notional_qty - self.filled_qty if self.is_open else ZERO
+
+    @property
+    def is_replacing(self) -> bool:
+        """Whether it still waits to take another order's place; its terms are then that order's business."""
+        return self.status == "pending_new" and self.replaces is not None
+
+    @property
     def reserved(self) -> Decimal:
         """Buying power held by this order, in US dollars."""
-        if not self.is_open or not self.opens or self.status == "held":
+        if not self.is_open or not self.opens or self.status == "held" or self.is_replacing:
             return ZERO
         if self.notional is not None:
             return max(ZERO, self.notional - self.filled_value)

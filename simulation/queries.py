@@ -1,5 +1,6 @@
 """Reading query parameters, and cutting lists into the broker's pages."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
@@ -75,35 +76,48 @@ def list_orders(book: Book, query: Query) -> list[Order]:
     direction = choice(query, "direction", ("asc", "desc"), "desc")
     symbols, side, nested = set(csv(query, "symbols")), query.get("side"), flag(query, "nested")
     after, until = moment(query, "after"), moment(query, "until")
-    keep = _cursor(book, query, timed=after is not None or until is not None)
+    rows = _candidates(book, query, status, after, until)
 
     def shown(order: Order) -> bool:
         return (
             (status == "all" or (order.status in TERMINAL) == (status == "closed"))
             and (not symbols or order.symbol in symbols)
             and (not side or order.side == side)
-            and (after is None or order.submitted_at > after)
-            and (until is None or order.submitted_at < until)
             and not (nested and order.parent_id)
         )
 
-    rows: Iterable[Order] = keep if direction == "asc" else reversed(keep)
-    return _first(rows, shown, limit)
+    return _first(rows if direction == "asc" else reversed(rows), shown, limit)
 
 
-def _cursor(book: Book, query: Query, *, timed: bool) -> Sequence[Order]:
-    """All orders in order of submission, cut by before_order_id and after_order_id."""
-    orders = list(book.orders.values())
+def _candidates(
+    book: Book, query: Query, status: str, after: datetime | None, until: datetime | None
+) -> Sequence[Order]:
+    """Orders in order of submission, cut by the time bounds or by before_order_id and after_order_id."""
+    orders = [book.orders[order_id] for order_id in book.open_ids] if status == "open" else None
     before_id, after_id = query.get("before_order_id"), query.get("after_order_id")
-    if (before_id or after_id) and timed:
+    if orders is None or before_id or after_id:
+        orders = list(book.orders.values())
+    if not before_id and not after_id:
+        low = bisect_right(orders, after, key=_submitted) if after else 0
+        high = bisect_left(orders, until, key=_submitted) if until else len(orders)
+        return orders[low:high]
+    if after or until:
         raise errors.invalid("before_order_id and after_order_id cannot be combined with after or until")
     for cursor in (before_id, after_id):
         if cursor and cursor not in book.orders:
             raise errors.order_not_found(cursor)
-    places = {order.id: place for place, order in enumerate(orders)} if before_id or after_id else {}
+    places = {order.id: place for place, order in enumerate(orders)}
     low = places[after_id] + 1 if after_id else 0
     high = places[before_id] if before_id else len(orders)
     return orders[low:high]
+
+
+def _submitted(order: Order) -> datetime:
+    return order.submitted_at
+
+
+def _executed(execution: Execution) -> datetime:
+    return execution.at
 
 
 def list_fills(book: Book, query: Query) -> list[Execution]:
@@ -113,23 +127,23 @@ def list_fills(book: Book, query: Query) -> list[Execution]:
     after, until, on = moment(query, "after"), moment(query, "until"), day(query, "date")
     if on is not None and (after or until):
         raise errors.invalid("date cannot be combined with after or until")
-    first = at_new_york(on, datetime.min.time()) if on else None
-    rows = book.executions if direction == "asc" else book.executions[::-1]
+    rows = book.executions
+    if on is not None:
+        start = at_new_york(on, datetime.min.time())
+        low = bisect_left(rows, start, key=_executed)
+        high = bisect_left(rows, start + timedelta(days=1), key=_executed)
+    else:
+        low = bisect_right(rows, after, key=_executed) if after else 0
+        high = bisect_left(rows, until, key=_executed) if until else len(rows)
     token = query.get("page_token")
     if token:
-        places = [place for place, row in enumerate(rows) if row.activity_id == token]
-        if not places:
+        place = book.execution_places.get(token)
+        if place is None:
             raise errors.invalid("invalid page_token")
-        rows = rows[places[0] + 1 :]
-
-    def shown(row: Execution) -> bool:
-        return (
-            (after is None or row.at > after)
-            and (until is None or row.at < until)
-            and (first is None or first <= row.at < first + timedelta(days=1))
-        )
-
-    return _first(rows, shown, size)
+        low, high = (max(low, place + 1), high) if direction == "asc" else (low, min(high, place))
+    return (
+        rows[low : min(high, low + size)] if direction == "asc" else rows[max(low, high - size) : high][::-1]
+    )
 
 
 def _first(rows: Iterable[Row], shown: Callable[[Row], Any], limit: int) -> list[Row]:

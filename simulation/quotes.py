@@ -1,18 +1,18 @@
 """Quotes and the seeded generator: a random walk any moment of which can be computed on its own."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
 
 from simulation.settings import Feed, SymbolSettings
-from simulation.wire import NANOSECONDS
 
 _MASK = (1 << 64) - 1
 # Periods of the summed noise in ticks: 1, 4, 16 … 65,536. Amplitude doubles when the period quadruples, which
 # is how far a random walk gets.
 _OCTAVES = 9
 _UNIT = 1_000
-_SIP_LAG_NS = 37_000_000
+SIP_LAG_NS = 37_000_000
 CENT = Decimal("0.01")
 
 
@@ -57,13 +57,25 @@ class QuoteGenerator:
 
     def at(self, t_ns: int, feed: Feed) -> Quote:
         """The last quote at or before that moment."""
-        lag = _SIP_LAG_NS if feed == "sip" else 0
+        lag = SIP_LAG_NS if feed == "sip" else 0
         tick = (t_ns - self._phase_ns - lag) // self._tick_ns
         stamp = self._stamp(tick, lag)
         if stamp > t_ns:
             tick -= 1
             stamp = self._stamp(tick, lag)
         return self._quote(tick, stamp, feed)
+
+    def between(
+        self, start_ns: int, end_ns: int, feed: Feed, *, newest_first: bool = False
+    ) -> Iterator[Quote]:
+        """Every quote stamped in between, bounds included."""
+        lag = SIP_LAG_NS if feed == "sip" else 0
+        low, high = ((t_ns - self._phase_ns - lag) // self._tick_ns for t_ns in (start_ns, end_ns))
+        ticks = range(low, high + 1)
+        for tick in reversed(ticks) if newest_first else ticks:
+            stamp = self._stamp(tick, lag)
+            if start_ns <= stamp <= end_ns:
+                yield self._quote(tick, stamp, feed)
 
     def _stamp(self, tick: int, lag: int) -> int:
         return tick * self._tick_ns + self._phase_ns + lag + _mix(self._seed ^ tick) % (self._tick_ns // 8)
@@ -102,12 +114,3 @@ class QuoteGenerator:
 
     def _noise(self, octave: int, corner: int) -> int:
         return _mix(_mix(self._seed + octave) ^ corner & _MASK) % (2 * _UNIT + 1) - _UNIT
-
-
-def next_tick_after(quote: Quote, symbol: SymbolSettings) -> int:
-    """A moment before which the generator cannot have a newer quote."""
-    return quote.t_ns + symbol.tick_ms * 1_000_000 * 7 // 8
-
-
-def seconds_to_ns(seconds: int) -> int:
-    return seconds * NANOSECONDS

@@ -1,5 +1,6 @@
 """Reading a ledger back: the book, the counts, the market's hand-made settings, and where the clock stood."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from simulation.book import Book
 from simulation.events import BOOK_EVENT_KINDS, decode
 from simulation.ledger import Ledger
+from simulation.recorded import RecordedQuotes
 from simulation.sessions import Phase, Sessions, at_new_york
 from simulation.settings import ExchangeSettings
 from simulation.summary import LedgerSummary
@@ -17,6 +19,9 @@ AUTO_ROOM_BEFORE_CLOSE = timedelta(hours=2)
 AUTO_JUMP_AFTER_GAP = timedelta(minutes=10)
 # Longer than any run of days without a session.
 CALENDAR_REACH = timedelta(days=14)
+
+Recordings = Mapping[str, RecordedQuotes]
+NO_RECORDINGS: Recordings = {}
 
 
 @dataclass(slots=True)
@@ -50,14 +55,20 @@ def restore(ledger: Ledger) -> Restored:
     return restored
 
 
-def first_moment(settings: ExchangeSettings, sessions: Sessions, wall: datetime) -> datetime:
+def first_moment(
+    settings: ExchangeSettings, sessions: Sessions, wall: datetime, recordings: Recordings = NO_RECORDINGS
+) -> datetime:
     """Where the clock of a new exchange starts.
 
-    ``auto``: the real time if the real market is open for two hours more, else 10:00 New York of the last
-    session day, so that a demonstration works at any hour.
+    ``auto``: with recorded quotes, the open of the first recorded day; else the real time if the real market
+    is open for two hours more; else 10:00 New York of the last session day, so that a demonstration works at
+    any hour.
     """
     if isinstance(settings.start, datetime):
         return settings.start.astimezone(UTC)
+    if recordings and settings.start == "auto":
+        first = min(recording.first_moment for recording in recordings.values())
+        return sessions.next_open(first)
     if settings.start == "now" or settings.session == "always_open" or _has_room(sessions, wall):
         return wall
     today = wall.astimezone(NEW_YORK).date()
@@ -66,14 +77,21 @@ def first_moment(settings: ExchangeSettings, sessions: Sessions, wall: datetime)
 
 
 def next_moment(
-    restored: Restored, settings: ExchangeSettings, sessions: Sessions, wall: datetime
+    restored: Restored,
+    settings: ExchangeSettings,
+    sessions: Sessions,
+    wall: datetime,
+    recordings: Recordings = NO_RECORDINGS,
 ) -> datetime:
     """Where the clock goes on after a restart: it ran on while the exchange was down, and never goes back.
 
-    With ``auto``, a long gap that ended outside regular hours jumps ahead to the next 10:00.
+    With ``auto``, a long gap that ended outside regular hours jumps ahead to the next 10:00. With recorded
+    quotes the clock stood still while the exchange was down: they would be over otherwise.
     """
     if restored.clock is None or restored.last_at is None:
-        return first_moment(settings, sessions, wall)
+        return first_moment(settings, sessions, wall, recordings)
+    if recordings:
+        return restored.last_at
     down = max(timedelta(), wall - parse_moment(restored.clock["wall"]))
     speed = float(restored.clock["speed"])
     moment = max(parse_moment(restored.clock["at"]) + down * speed, restored.last_at)

@@ -1,8 +1,11 @@
 """The trading API: account, positions, orders, assets, clock, calendar, activities."""
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
 
 from simulation import errors
 from simulation.account_view import (
@@ -13,12 +16,18 @@ from simulation.account_view import (
     clock_json,
     position_json,
 )
+from simulation.closing import close_all, close_position, open_position
 from simulation.door import Call, Reply
+from simulation.events import AccountConfiguration
 from simulation.market import UnknownSymbol
 from simulation.order_request import parse_json, parse_order
 from simulation.orders import Order
+from simulation.portfolio_history import portfolio_history
 from simulation.queries import csv, day, flag, list_fills, list_orders
+from simulation.replacing import parse_replacement
 from simulation.wire import NEW_YORK
+
+_CONFIGURATION = TypeAdapter(AccountConfiguration)
 
 CALENDAR_DEFAULT = timedelta(days=365)
 # Trades settle one session later.
@@ -28,8 +37,29 @@ SETTLEMENT_REACH = timedelta(days=14)
 def get_account(call: Call) -> Reply:
     exchange = call.exchange
     marks = exchange.engine.marks(call.now)
-    shorting = exchange.settings.shorting_enabled
-    return Reply(body=account_json(exchange.book, marks, call.now, shorting_enabled=shorting))
+    return Reply(body=account_json(exchange.book, marks, call.now))
+
+
+def get_configurations(call: Call) -> Reply:
+    return Reply(body=asdict(call.exchange.book.configuration))
+
+
+def patch_configurations(call: Call) -> Reply:
+    """Fields given as null, or names this exchange does not know, stay as they are: the SDK sends all."""
+    known = asdict(call.exchange.book.configuration)
+    given = {name: value for name, value in parse_json(call.body).items() if name in known}
+    chosen = known | {name: value for name, value in given.items() if value is not None}
+    try:
+        configuration = _CONFIGURATION.validate_python(chosen)
+    except ValidationError as error:
+        raise errors.invalid(f"invalid {error.errors()[0]['loc'][0]}") from None
+    call.exchange.engine.configure(configuration, call.now)
+    return Reply(body=asdict(configuration))
+
+
+def get_portfolio_history(call: Call) -> Reply:
+    book = call.exchange.book
+    return Reply(body=portfolio_history(book.equity_marks, call.query, call.now, book.initial_cash))
 
 
 def post_order(call: Call) -> Reply:
@@ -41,6 +71,13 @@ def get_orders(call: Call) -> Reply:
     nested = flag(call.query, "nested")
     orders = list_orders(call.exchange.book, call.query)
     return Reply(body=[_wire(call, order, nested=nested) for order in orders])
+
+
+def patch_order(call: Call) -> Reply:
+    old = _order(call)
+    wanted = parse_replacement(parse_json(call.body))
+    new = call.exchange.engine.replace(old.id, wanted, call.now)
+    return Reply(body=_wire(call, new, nested=True), noted={"order_id": new.id, "replaces": old.id})
 
 
 def get_order(call: Call) -> Reply:
@@ -63,12 +100,12 @@ def delete_order(call: Call) -> Reply:
 
 def delete_orders(call: Call) -> Reply:
     rows: list[dict[str, Any]] = []
-    for order in [order for order in call.exchange.book.orders.values() if order.is_open]:
+    for order_id in list(call.exchange.book.open_ids):
         try:
-            call.exchange.engine.request_cancel(order.id, call.now)
-            rows.append({"id": order.id, "status": 200})
+            call.exchange.engine.request_cancel(order_id, call.now)
+            rows.append({"id": order_id, "status": 200})
         except errors.Refusal as refusal:
-            rows.append({"id": order.id, "status": refusal.status, "body": refusal.body()})
+            rows.append({"id": order_id, "status": refusal.status, "body": refusal.body()})
     return Reply(207, rows, noted={"canceled": len(rows)})
 
 
@@ -84,15 +121,20 @@ def get_positions(call: Call) -> Reply:
 
 
 def get_position(call: Call) -> Reply:
-    try:
-        asset = call.exchange.market.asset(call.params["symbol"])
-    except UnknownSymbol:
-        raise errors.not_found("position does not exist") from None
-    position = call.exchange.book.positions.get(asset.symbol)
-    if position is None:
-        raise errors.not_found("position does not exist")
-    marks = call.exchange.engine.marks(call.now)
-    return Reply(body=position_json(call.exchange.book, position, asset, marks))
+    engine = call.exchange.engine
+    position = open_position(engine, call.params["symbol"])
+    asset = engine.market.assets[position.symbol]
+    return Reply(body=position_json(engine.book, position, asset, engine.marks(call.now)))
+
+
+def delete_position(call: Call) -> Reply:
+    order = close_position(call.exchange.engine, call.params["symbol"], call.query, call.now)
+    return Reply(body=_wire(call, order, nested=False), noted={"order_id": order.id})
+
+
+def delete_positions(call: Call) -> Reply:
+    cancel_orders = flag(call.query, "cancel_orders")
+    return Reply(207, close_all(call.exchange.engine, call.now, cancel_orders=cancel_orders))
 
 
 def get_assets(call: Call) -> Reply:
@@ -169,6 +211,9 @@ def _wire(call: Call, order: Order, *, nested: bool) -> dict[str, Any]:
 
 ROUTES = (
     ("GET", "/v2/account", get_account),
+    ("GET", "/v2/account/configurations", get_configurations),
+    ("PATCH", "/v2/account/configurations", patch_configurations),
+    ("GET", "/v2/account/portfolio/history", get_portfolio_history),
     ("GET", "/v2/account/activities", get_activities),
     ("GET", "/v2/account/activities/{type}", get_activities),
     ("POST", "/v2/orders", post_order),
@@ -176,9 +221,12 @@ ROUTES = (
     ("DELETE", "/v2/orders", delete_orders),
     ("GET", "/v2/orders:by_client_order_id", get_order_by_client_order_id),
     ("GET", "/v2/orders/{order_id}", get_order),
+    ("PATCH", "/v2/orders/{order_id}", patch_order),
     ("DELETE", "/v2/orders/{order_id}", delete_order),
     ("GET", "/v2/positions", get_positions),
+    ("DELETE", "/v2/positions", delete_positions),
     ("GET", "/v2/positions/{symbol}", get_position),
+    ("DELETE", "/v2/positions/{symbol}", delete_position),
     ("GET", "/v2/assets", get_assets),
     ("GET", "/v2/assets/{symbol}", get_asset),
     ("GET", "/v2/clock", get_clock),

@@ -97,9 +97,10 @@ class ExchangeSettings(BaseModel):
     multiplier: Literal[1, 2, 4] = 4
     shorting_enabled: bool = True
 
-    symbols: tuple[SymbolSettings, ...] = DEFAULT_SYMBOLS
+    symbols: tuple[SymbolSettings, ...] | None = Field(None, description="None: a default list of names")
     tickers: int = Field(0, ge=0, le=9_999, description="synthetic names T0001… added for load")
     seed: int = 1
+    market: tuple[Path, ...] = Field((), description="recorded quotes that drive the market and the clock")
 
     session: Literal["calendar", "always_open"] = "calendar"
     start: Literal["auto", "now"] | datetime = "auto"
@@ -115,6 +116,12 @@ class ExchangeSettings(BaseModel):
     trading_stream_connections: int | None = Field(None, gt=0, description="None: no limit")
 
     def universe(self) -> tuple[SymbolSettings, ...]:
-        """Every listed name; a later entry for the same symbol replaces an earlier one."""
-        by_symbol = {entry.symbol: entry for entry in (*self.symbols, *synthetic_symbols(self.tickers))}
+        """The names to list besides the recorded ones; a later entry for a symbol replaces an earlier one.
+
+        With recorded quotes the default list is left out: its generated prices are of another time.
+        """
+        chosen = self.symbols
+        if chosen is None:
+            chosen = () if self.market else DEFAULT_SYMBOLS
+        by_symbol = {entry.symbol: entry for entry in (*chosen, *synthetic_symbols(self.tickers))}
         return tuple(by_symbol.values())

@@ -6,13 +6,15 @@ from decimal import Decimal
 from typing import Any
 
 from simulation.book import Book
-from simulation.engine import Emitted, Engine, FollowUp
+from simulation.core import Emitted, FollowUp
+from simulation.engine import Engine
 from simulation.errors import Refusal
 from simulation.events import AccountOpened
 from simulation.ids import Ids
 from simulation.market import Market
 from simulation.order_request import parse_order
 from simulation.orders import Order
+from simulation.replacing import parse_replacement
 from simulation.sessions import CalendarSessions, Sessions
 from simulation.settings import SymbolSettings
 from simulation.wire import to_ns
@@ -36,9 +38,7 @@ class Floor:
         opened = AccountOpened(now, "account", "PA1", Decimal(100_000), 4)
         self.book.apply(opened)
         self.events.append(Emitted(opened, None))
-        self.engine = Engine(
-            self.book, self.market, self.sessions, Ids(), shorting_enabled=True, limited=limited
-        )
+        self.engine = Engine(self.book, self.market, self.sessions, Ids(), limited=limited)
         for symbol in ("AAPL", "MSFT"):
             self.quote(symbol, "99.98", "100.02")
         self.advance()
@@ -47,7 +47,7 @@ class Floor:
         self.now += timedelta(microseconds=1)
         prices = {"bid": Decimal(bid), "ask": Decimal(ask)}
         self.market.set_quote(symbol, to_ns(self.now), **prices, bid_size=bid_size, ask_size=ask_size)
-        self.engine.match(symbol, self.now)
+        self.engine.venue.match(symbol, self.now)
         self.collect()
 
     def submit(self, symbol: str = "AAPL", **fields: Any) -> Order:
@@ -73,11 +73,17 @@ class Floor:
         self.engine.request_cancel(order.id, self.now)
         self.collect()
 
+    def replace(self, order: Order, **fields: Any) -> Order:
+        self.now += timedelta(microseconds=1)
+        new = self.engine.replace(order.id, parse_replacement(fields), self.now)
+        self.collect()
+        return new
+
     def settle(self) -> None:
         """Let the venue do everything it owes."""
         while self.owed:
             follow_up = self.owed.pop(0)
-            answer = getattr(self.engine, follow_up.action)
+            answer = getattr(self.engine.venue, follow_up.action)
             answer(follow_up.order_id, self.now)
             self.collect()
 
