@@ -236,6 +236,10 @@ def test_filled_by_the_broker_while_executions_are_missing() -> None:
     check(run(row("a1", "10", "10"), state=state), OrderStatus.FILLED, "10", "0")
 
 
+def test_whole_quantity_executed_is_filled_whatever_word_is_missing() -> None:
+    check(run(row("a1", "4", "4"), row("a2", "6", "10")), OrderStatus.FILLED, "10", "0")
+
+
 def test_execution_that_finds_no_partner_is_kept_and_alarmed() -> None:
     state = run(traded("e1", "4", "4"), row("a1", "4", "4", price="180.48"))
     check(state, OrderStatus.PARTIALLY_FILLED, "8", "2", OrderFlag.FILLS_MISSING)
@@ -267,6 +271,30 @@ def test_bust_of_an_execution() -> None:
     assert [known.busted for known in state.fills] == [True, False]
 
 
+def test_snapshot_from_before_a_bust_is_put_right_by_the_next_one() -> None:
+    bust = message("trade_bust", order("partially_filled", "2"), fill("e1", "4", "4"))
+    state = run(traded("e1", "4", "4"), traded("e2", "2", "6"), bust, order("partially_filled", "6"))
+    check(state, OrderStatus.PARTIALLY_FILLED, "2", "8", OrderFlag.FILLS_MISSING)
+    state = run(order("partially_filled", "2"), state=state)
+    check(state, OrderStatus.PARTIALLY_FILLED, "2", "8")
+
+
+def test_row_of_a_busted_execution_does_not_take_the_place_of_a_later_one() -> None:
+    """The count starts again after the bust, so both rows show 4 shares, 4 in all, at one price."""
+    later = T0 + timedelta(minutes=9)
+    again = fill("e2", "4", "4").model_copy(update={"executed_at": later})
+    bust = fill("e1", "4", "4").model_copy(update={"executed_at": T0 + timedelta(minutes=8)})
+    state = run(
+        message("partial_fill", order("partially_filled", "4"), again),
+        message("trade_bust", order("new", "0"), bust),
+        row("a1", "4", "4"),
+        row("a2", "4", "4").model_copy(update={"executed_at": later}),
+        order("partially_filled", "4"),
+    )
+    check(state, OrderStatus.PARTIALLY_FILLED, "4", "6")
+    assert {(known.execution_id, known.activity_id) for known in state.fills} == {("e1", "a1"), ("e2", "a2")}
+
+
 def test_bust_that_overtakes_its_execution() -> None:
     bust = message("trade_bust", order("new", "0"), fill("e1", "4", "4"))
     check(run(bust, fill("e1", "4", "4")), OrderStatus.ACKNOWLEDGED, "0", "10")
@@ -293,6 +321,34 @@ def test_corrected_execution() -> None:
     state = run(traded("e1", "4", "4"), message("trade_correct", order("partially_filled", "4"), correction))
     check(state, OrderStatus.PARTIALLY_FILLED, "4", "6")
     assert state.average_price == Decimal("180.40")
+
+
+def test_correction_that_overtakes_its_execution_and_its_row() -> None:
+    correction = message(
+        "trade_correct", order("partially_filled", "4"), fill("e1", "4", "4", price="180.40")
+    )
+    state = run(correction, row("a1", "4", "4"))
+    check(state, OrderStatus.PARTIALLY_FILLED, "8", "2", OrderFlag.FILLS_MISSING)
+    state = run(fill("e1", "4", "4"), state=state)
+    check(state, OrderStatus.PARTIALLY_FILLED, "4", "6")
+    assert state.average_price == Decimal("180.40")
+
+
+def test_of_two_corrections_the_later_stands_in_either_order() -> None:
+    told = order("partially_filled", "4")
+    first = fill("e1", "4", "4", price="180.40")
+    last = fill("e1", "4", "4", price="180.30").model_copy(update={"executed_at": T0 + timedelta(minutes=9)})
+    both = [message("trade_correct", told, first), message("trade_correct", told, last)]
+    assert run(traded("e1", "4", "4"), *both).average_price == Decimal("180.30")
+    assert run(traded("e1", "4", "4"), *reversed(both)).average_price == Decimal("180.30")
+
+
+def test_bust_outranks_a_correction_in_either_order() -> None:
+    corrected = message("trade_correct", order("partially_filled", "4"), fill("e1", "4", "4", price="180.40"))
+    bust = message("trade_bust", order("new", "0"), fill("e1", "4", "4"))
+    for updates in ([corrected, bust], [bust, corrected]):
+        state = run(traded("e1", "4", "4"), *updates, order("new", "0"))
+        check(state, OrderStatus.ACKNOWLEDGED, "0", "10")
 
 
 def test_replace_is_followed_to_the_new_order() -> None:
