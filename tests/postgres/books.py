@@ -1,0 +1,87 @@
+"""A database as it stands when signals are waiting for risk: account, limits, quote, clock, signals."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from market.clock import MarketClock
+from schemas.broker import Account, BrokerClock
+from schemas.market import Provider, Quote
+from schemas.risk import Limits
+from schemas.signals import SignalIn
+from storage.database import Connection, Database
+from storage.market import save_account, save_quotes
+from storage.risk import save_limits
+from storage.signals import accept_signal, find_token, save_token
+
+TOKEN = "a token of this test"  # noqa: S105
+LIMITS = {
+    "max_order_notional": "25000",
+    "max_order_quantity": "1000",
+    "price_collar_pct": "2",
+    "max_ticker_exposure_pct": "100",
+    "max_strategy_exposure_pct": "100",
+    "max_gross_exposure_pct": "100",
+}
+
+
+class RealTimeMarket:
+    """A broker's clock that agrees with ours, in a session that is always open."""
+
+    async def get_clock(self) -> BrokerClock:
+        now = datetime.now(UTC)
+        return BrokerClock(
+            timestamp=now,
+            is_open=True,
+            next_open=now + timedelta(days=1),
+            next_close=now + timedelta(hours=3),
+        )
+
+
+def market_clock() -> MarketClock:
+    """A market clock read from ``RealTimeMarket``."""
+    return MarketClock(RealTimeMarket())
+
+
+async def prepare(database: Database, **limits: str) -> None:
+    """Token, limits, $100,000 of equity and a fresh quote of 99.99 × 100.01 for AAPL."""
+    now = datetime.now(UTC)
+    async with database.transaction() as connection:
+        await save_token(connection, name="test", strategy=None, secret=TOKEN, now=now)
+        document = Limits.model_validate_json(json.dumps({**LIMITS, **limits}))
+        await save_limits(connection, document, author="test", reason="test", now=now)
+        await refresh(connection)
+
+
+async def refresh(connection: Connection) -> None:
+    """A snapshot and quotes of this moment."""
+    now = datetime.now(UTC)
+    account = Account(
+        account_id="A1", account_number="1", status="ACTIVE", cash=Decimal(100_000), equity=Decimal(100_000),
+        last_equity=Decimal(100_000), buying_power=Decimal(400_000), tradable=True,
+    )  # fmt: skip
+    await save_account(connection, account, taken_at=now)
+    quote = Quote(
+        ticker="AAPL", provider=Provider.PRIMARY, bid=Decimal("99.99"), ask=Decimal("100.01"),
+        bid_size=Decimal(500), ask_size=Decimal(500), quoted_at=now, received_at=now,
+    )  # fmt: skip
+    await save_quotes(connection, [quote])
+
+
+async def propose(database: Database, signal_id: str, **fields: Any) -> None:
+    """Store one signal as the gateway does."""
+    now = datetime.now(UTC)
+    signal = SignalIn.model_validate(
+        {
+            "signal_id": signal_id, "strategy": "momentum", "ticker": "AAPL", "action": "BUY_TO_OPEN",
+            "order_type": "LIMIT", "quantity": Decimal(10), "limit_price": Decimal(100), "created_at": now,
+            **fields,
+        }
+    )  # fmt: skip
+    async with database.transaction() as connection:
+        token = await find_token(connection, TOKEN, now)
+        assert token is not None
+        await accept_signal(
+            connection, signal, token, valid_until=now + timedelta(minutes=5), now=now, traceparent=None
+        )
