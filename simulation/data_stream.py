@@ -3,13 +3,16 @@
 import asyncio
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgpack
 from starlette.websockets import WebSocket
 
 from simulation.exchange import Exchange
+from simulation.faults import FrameFacts
+from simulation.history import Timeframe, bars_between, trade_of
+from simulation.market_json import bar_json, quote_json, trade_json
 from simulation.quotes import Quote
 from simulation.settings import FEEDS, Feed
 from simulation.streams import AUTH_TIMEOUT_SECONDS, Frame, Subscriber
@@ -35,6 +38,10 @@ ALREADY_AUTHENTICATED = (403, "already authenticated")
 AUTH_TIMEOUT = (404, "auth timeout")
 CONNECTION_LIMIT = (406, "connection limit exceeded")
 
+REPEATED_EVERY_NS = NANOSECONDS
+MINUTE = timedelta(minutes=1)
+MINUTE_BAR, DAILY_BAR = Timeframe(1, MINUTE, None), Timeframe(1, None, "Day")
+
 IsAuthentic = Callable[[str, str], bool]
 
 
@@ -45,17 +52,21 @@ class DataStream:
         self.exchange = exchange
         self.is_authentic = is_authentic
         self._sessions: dict[Feed, list[DataSession]] = {feed: [] for feed in FEEDS}
-        self._sent: dict[tuple[Feed, str], int] = {}
+        # Version and moment of the quote sent last.
+        self._sent: dict[tuple[Feed, str], tuple[int, int]] = {}
+        self._beaten_ns = exchange.clock.now_ns()
+        self._minute = exchange.clock.now()
         exchange.on_beat(self.beat)
 
     async def serve(self, socket: WebSocket) -> None:
         feed = socket.path_params["feed"]
-        if feed not in FEEDS:
+        if feed not in FEEDS or self.exchange.refuses_socket(f"data/{feed}"):
+            # Before accept: the handshake itself is refused.
             await socket.close()
             return
         await socket.accept()
         binary = socket.headers.get("content-type", "") == MSGPACK
-        subscriber = Subscriber(socket, f"data/{feed}", self.exchange.faults)
+        subscriber = Subscriber(socket, f"data/{feed}")
         session = DataSession(self, feed, subscriber, binary=binary)
         session.send([{"T": "success", "msg": "connected"}])
         timeout = asyncio.get_running_loop().call_later(AUTH_TIMEOUT_SECONDS, session.auth_timed_out)
@@ -73,21 +84,52 @@ class DataStream:
         return True
 
     def beat(self, now: datetime) -> None:
-        """Send every quote that is new since the last beat to those who want it."""
-        now_ns = to_ns(now)
+        """Send everything that is new since the last beat to those who want it."""
+        now_ns, minute = to_ns(now), now.replace(second=0, microsecond=0)
         for feed, sessions in self._sessions.items():
-            for symbol in self._wanted(sessions):
-                quote = self.exchange.market.quote(symbol, now_ns, feed)
-                if quote is None or self._sent.get((feed, symbol)) == quote.version:
-                    continue
-                self._sent[feed, symbol] = quote.version
-                for session in sessions:
-                    session.collect(symbol, quote)
+            if not sessions:
+                continue
+            for symbol in self._wanted(sessions, "quotes", "trades"):
+                for quote in self.exchange.market.new_quotes(symbol, self._beaten_ns, now_ns, feed):
+                    self._offer_quote(sessions, quote)
+            if minute > self._minute:
+                for symbol in self._wanted(sessions, "bars", "dailyBars"):
+                    self._offer_bars(sessions, feed, symbol, minute)
             for session in sessions:
                 session.flush()
+        self._beaten_ns, self._minute = now_ns, max(minute, self._minute)
 
-    def _wanted(self, sessions: "list[DataSession]") -> set[str]:
-        wanted = {symbol for session in sessions for symbol in session.channels["quotes"]}
+    def _offer_quote(self, sessions: "list[DataSession]", quote: Quote) -> None:
+        version, sent_ns = self._sent.get((quote.feed, quote.symbol), (None, 0))
+        # A quote fixed by hand has one version for ever: say now and then that it still stands.
+        stands = quote.version < 0 and quote.t_ns - sent_ns >= REPEATED_EVERY_NS
+        if version == quote.version and not stands:
+            return
+        self._sent[quote.feed, quote.symbol] = (quote.version, quote.t_ns)
+        trade = trade_of(quote)
+        for session in sessions:
+            session.collect("quotes", "q", quote.symbol, quote_json(quote, Moment))
+            if trade is not None:
+                session.collect("trades", "t", quote.symbol, trade_json(trade, quote.feed, Moment))
+
+    def _offer_bars(self, sessions: "list[DataSession]", feed: Feed, symbol: str, minute: datetime) -> None:
+        until = minute - timedelta(microseconds=1)
+        for channel, kind, frame, reach in (
+            ("bars", "b", MINUTE_BAR, MINUTE),
+            ("dailyBars", "d", DAILY_BAR, timedelta(days=1)),
+        ):
+            newest = bars_between(
+                self.exchange.market, symbol, minute - reach, until, frame, feed, newest_first=True
+            )
+            bar = next(newest, None)
+            if bar is not None:
+                for session in sessions:
+                    session.collect(channel, kind, symbol, bar_json(bar, Moment))
+
+    def _wanted(self, sessions: "list[DataSession]", *channels: str) -> set[str]:
+        wanted = {
+            symbol for session in sessions for channel in channels for symbol in session.channels[channel]
+        }
         listed = self.exchange.market.assets
         return set(listed) if EVERY_SYMBOL in wanted else wanted & listed.keys()
 
@@ -106,19 +148,27 @@ class DataSession:
 
     def send(self, messages: list[dict[str, Any]]) -> None:
         """Every frame is an array; moments are a timestamp extension in msgpack, text in JSON."""
-        if self._binary:
-            self._subscriber.offer(msgpack.packb(messages, default=_pack))
-        else:
-            self._subscriber.offer(json_bytes(_as_text(messages)).decode())
+        self._subscriber.offer(self._frame(messages))
 
-    def collect(self, symbol: str, quote: Quote) -> None:
-        if self.channels["quotes"] & {symbol, EVERY_SYMBOL}:
-            self._collected.append(_quote_message(quote))
+    def collect(self, channel: str, kind: str, symbol: str, content: dict[str, Any]) -> None:
+        """Keep a message for the next frame if this client subscribed to it."""
+        if self.channels[channel] & {symbol, EVERY_SYMBOL}:
+            self._collected.append({"T": kind, "S": symbol, **content})
 
     def flush(self) -> None:
+        """Send what was collected, unless a fault decides otherwise."""
         if self._collected:
-            self.send(self._collected)
+            fate = self._hub.exchange.frame_fate(
+                FrameFacts(self._subscriber.stream), self._frame(self._collected)
+            )
+            self._subscriber.suffer(fate)
             self._collected = []
+
+    def _frame(self, messages: list[dict[str, Any]]) -> Frame:
+        if self._binary:
+            packed: bytes = msgpack.packb(messages, default=_pack)
+            return packed
+        return json_bytes(_as_text(messages)).decode()
 
     def auth_timed_out(self) -> None:
         if not self._authenticated:
@@ -167,23 +217,6 @@ class DataSession:
     def _fail(self, code: int, text: str) -> None:
         self._error(code, text)
         self._subscriber.end()
-
-
-def _quote_message(quote: Quote) -> dict[str, Any]:
-    venue = "V" if quote.feed == "iex" else "Q"
-    return {
-        "T": "q",
-        "S": quote.symbol,
-        "bx": venue,
-        "bp": float(quote.bid),
-        "bs": quote.bid_size,
-        "ax": venue,
-        "ap": float(quote.ask),
-        "as": quote.ask_size,
-        "c": ["R"],
-        "z": "C",
-        "t": Moment(quote.t_ns),
-    }
 
 
 class Moment:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -15,17 +15,18 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from simulation import errors
 from simulation.exchange import MILLISECOND, Exchange
-from simulation.faults import HANG_SECONDS_MAX, Fault
+from simulation.faults import HANG_SECONDS_MAX, Fault, RequestFacts
 from simulation.rate_limit import RateLimit
 from simulation.transport import drop_connection
 from simulation.wire import json_bytes
 
 BODY_BYTES_MAX = 1_000_000
 READS = ("GET", "HEAD")
+BAD_GATEWAY_PAGE = b"<html><head><title>502 Bad Gateway</title></head></html>"
 GATEWAY_TIMEOUT_PAGE = b"<html><head><title>504 Gateway Time-out</title></head></html>"
 
 Surface = Literal["trading", "data"]
@@ -130,8 +131,9 @@ class Door:
             self.check_keys(request)
             if not self._limits[call.surface].take():
                 raise errors.rate_limited() if call.surface == "trading" else errors.data_rate_limited()
-            fault = self._exchange.faults.for_request(call)
-            reply = await self._before_landing(fault)
+            facts = RequestFacts(call.method, call.path, call.client_order_id, call.symbol)
+            fault = self._exchange.faults.for_request(facts)
+            reply = await self._before_landing(call, fault)
             if reply is None and not (fault and fault.action == "drop_before_landing"):
                 reply = self._act(call, handler)
         except errors.Refusal as refusal:
@@ -146,7 +148,22 @@ class Door:
         if answered is None:
             return await self._never_answer(request, fault)
         headers = self._limits[call.surface].headers() | {"X-Request-ID": request_id} | dict(answered.headers)
+        if fault is not None and fault.action == "slow_body":
+            return self._slowly(answered, headers, (fault.latency_ms or 0) * MILLISECOND)
         return _response(answered, headers)
+
+    def _slowly(self, reply: Reply, headers: Mapping[str, str], seconds: float) -> Response:
+        """The same answer, its second half that much later."""
+        content = _content(reply)
+
+        async def halves() -> AsyncIterator[bytes]:
+            yield content[: len(content) // 2]
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._exchange.stopping.wait(), seconds)
+            yield content[len(content) // 2 :]
+
+        sized = {**headers, "Content-Length": str(len(content))}
+        return StreamingResponse(halves(), reply.status, sized, media_type=_media_type(headers))
 
     def _act(self, call: Call, handler: Handler) -> Reply:
         if len(call.body) > BODY_BYTES_MAX:
@@ -155,15 +172,21 @@ class Door:
         self._exchange.commit()
         return reply
 
-    async def _before_landing(self, fault: Fault | None) -> Reply | None:
+    async def _before_landing(self, call: Call, fault: Fault | None) -> Reply | None:
         match fault.action if fault else None:
             case "latency_ms":
                 assert fault is not None
                 assert fault.latency_ms is not None
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._exchange.stopping.wait(), fault.latency_ms * MILLISECOND)
+            case "status_404":
+                raise errors.order_not_found(call.client_order_id or "it")
             case "status_500":
                 raise errors.internal_error()
+            case "status_502":
+                return _html(502, BAD_GATEWAY_PAGE)
+            case "status_503":
+                return Reply(503)
             case "status_429":
                 raise errors.rate_limited()
             case "status_504_before_landing":
@@ -203,7 +226,11 @@ def _refused(refusal: errors.Refusal) -> Reply:
 
 
 def _gateway_timeout() -> Reply:
-    return Reply(504, GATEWAY_TIMEOUT_PAGE, headers={"Content-Type": "text/html"})
+    return _html(504, GATEWAY_TIMEOUT_PAGE)
+
+
+def _html(status: int, page: bytes) -> Reply:
+    return Reply(status, page, headers={"Content-Type": "text/html"})
 
 
 def _after_landing(fault: Fault | None, reply: Reply | None) -> Reply | None:
@@ -219,10 +246,17 @@ def _after_landing(fault: Fault | None, reply: Reply | None) -> Reply | None:
 def _response(reply: Reply, headers: Mapping[str, str]) -> Response:
     if reply.body is None:
         return Response(status_code=reply.status, headers=headers)
-    content = reply.body if isinstance(reply.body, bytes) else json_bytes(reply.body)
-    return Response(
-        content, reply.status, headers, media_type=headers.get("Content-Type", "application/json")
-    )
+    return Response(_content(reply), reply.status, headers, media_type=_media_type(headers))
+
+
+def _content(reply: Reply) -> bytes:
+    if reply.body is None:
+        return b""
+    return reply.body if isinstance(reply.body, bytes) else json_bytes(reply.body)
+
+
+def _media_type(headers: Mapping[str, str]) -> str:
+    return headers.get("Content-Type", "application/json")
 
 
 async def _disconnected(request: Request) -> None:

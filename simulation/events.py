@@ -35,6 +35,7 @@ class OrderChanges(TypedDict, total=False):
     filled_qty: Decimal
     filled_value: Decimal
     parent_id: str
+    took_over: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from random import SystemRandom
 from typing import Any
 
@@ -13,7 +14,7 @@ from simulation.clock import ExchangeClock
 from simulation.core import Emitted, FollowUp
 from simulation.engine import Engine
 from simulation.events import AccountOpened, OrderCreated, OrderExecuted, encode
-from simulation.faults import OrderedFaults
+from simulation.faults import Fate, Faults, Frame, FrameFacts, OrderFacts
 from simulation.ids import Ids
 from simulation.ledger import Ledger
 from simulation.market import Market
@@ -51,7 +52,7 @@ class Exchange:
         self.clock = ExchangeClock(start, settings.speed)
         self.summary = restored.summary
         self.book: Book = restored.book
-        self.faults = OrderedFaults()
+        self.faults = Faults()
         self.trading_limit = RateLimit(settings.requests_per_minute)
         self.data_limit = RateLimit(settings.data_requests_per_minute)
         self.stopping = asyncio.Event()
@@ -162,10 +163,13 @@ class Exchange:
             await asyncio.sleep(BEAT_SECONDS)
 
     def _beat_ended(self, beating: asyncio.Task[None]) -> None:
-        if not beating.cancelled() and beating.exception() is not None:
-            # An exchange whose time stands still would answer lies: stop serving.
-            self.failure = beating.exception()
-            self.stopping.set()
+        if not beating.cancelled() and (error := beating.exception()) is not None:
+            # An exchange whose time stands still would answer lies.
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self.failure = self.failure or error
+        self.stopping.set()
 
     def _opened_at(self) -> datetime:
         assert self.book.created_at is not None
@@ -205,12 +209,49 @@ class Exchange:
         )
         asyncio.get_running_loop().call_later(latency_ms * MILLISECOND, self._follow, follow_up)
 
-    def _follow(self, follow_up: FollowUp) -> None:
+    def _follow(self, follow_up: FollowUp, *, faultless: bool = False) -> None:
+        """Let the venue answer; an error here means the exchange can no longer be trusted."""
         if self.stopping.is_set():
             return
+        try:
+            if faultless or not self._venue_fails(follow_up):
+                self._answer(follow_up)
+            self.commit()
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _answer(self, follow_up: FollowUp) -> None:
         now = self.clock.now()
         if follow_up.action == "acknowledge":
             self.engine.venue.acknowledge(follow_up.order_id, now)
         else:
             self.engine.venue.confirm_cancel(follow_up.order_id, now)
-        self.commit()
+
+    def _venue_fails(self, follow_up: FollowUp) -> bool:
+        """Whether a fault took this answer's place."""
+        order = self.book.orders[follow_up.order_id]
+        fault = self.faults.for_venue(OrderFacts(order.client_order_id, order.symbol))
+        if fault is None:
+            return False
+        self.record("fault", action=fault.action, order_id=order.id)
+        if fault.action == "reject_order":
+            self.engine.venue.reject(order.id, self.clock.now())
+        elif fault.latency_ms is not None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(fault.latency_ms * MILLISECOND, partial(self._follow, follow_up, faultless=True))
+        return True
+
+    def frame_fate(self, facts: FrameFacts, frame: Frame) -> Fate:
+        """What becomes of a frame on its way out."""
+        fate, fault = self.faults.for_frame(facts, frame)
+        if fault is not None:
+            self.record("fault", action=fault.action, stream=facts.stream, event=facts.event)
+        return fate
+
+    def refuses_socket(self, stream: str) -> bool:
+        """Whether a fault wants this handshake refused."""
+        fault = self.faults.for_socket(stream)
+        if fault is not None:
+            self.record("fault", action=fault.action, stream=stream)
+        return fault is not None

@@ -1,27 +1,53 @@
-"""Faults on order: what to do to requests and stream frames instead of serving them well.
+"""Faults on order: what to do to requests, to the venue's answers and to stream frames.
 
-The exchange asks its hook at named points and does nothing unusual by default.
+The exchange asks at named points; without an order nothing unusual happens.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal, Protocol
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 HANG_SECONDS_MAX = 60
+LATENCY_MS_MAX = 60_000
 
-# What happens to a request before the exchange acts on it …
+# Before the exchange acts on a request: it never has any effect (after the latency it has) …
 BeforeLanding = Literal[
-    "status_500", "status_429", "status_504_before_landing", "drop_before_landing", "latency_ms"
+    "status_404",
+    "status_429",
+    "status_500",
+    "status_502",
+    "status_503",
+    "status_504_before_landing",
+    "drop_before_landing",
+    "latency_ms",
 ]
-# … and after, when its effect stands and only the answer is at stake.
-AfterLanding = Literal["status_504_after_landing", "drop_after_landing", "hang_after_landing"]
-Action = Literal[BeforeLanding, AfterLanding]
+# … after it: the effect stands and only the answer is at stake …
+AfterLanding = Literal["status_504_after_landing", "drop_after_landing", "hang_after_landing", "slow_body"]
+# … when the venue answers about an order …
+AtVenue = Literal["reject_order", "delay_venue"]
+# … when a frame goes out on a stream, and when a client wants a socket.
+OnFrame = Literal["drop_frame", "duplicate_frame", "swap_frames", "corrupt_frame", "cut_socket"]
+OnSocket = Literal["refuse_socket"]
+Action = Literal[BeforeLanding, AfterLanding, AtVenue, OnFrame, OnSocket]
+
+_REQUEST: frozenset[str] = frozenset((*get_args(BeforeLanding), *get_args(AfterLanding)))
+_VENUE: frozenset[str] = frozenset(get_args(AtVenue))
+_FRAME: frozenset[str] = frozenset(get_args(OnFrame))
+_SOCKET: frozenset[str] = frozenset(get_args(OnSocket))
+_PATTERNS = ("path", "stream")
+_TIMED = ("latency_ms", "slow_body", "delay_venue")
+
+Frame = bytes | str
 
 
-class RequestMatch(BaseModel):
-    """Which requests: every given field must fit; ``path`` may hold ``*``."""
+class Match(BaseModel):
+    """What a fault is for: every given field must fit; ``path`` and ``stream`` may hold ``*``.
+
+    ``stream`` is trade_updates, data/iex or data/sip; ``event`` a trade update's name.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,64 +55,71 @@ class RequestMatch(BaseModel):
     path: str | None = None
     client_order_id: str | None = None
     symbol: str | None = None
+    stream: str | None = None
+    event: str | None = None
 
 
 class Fault(BaseModel):
-    """One ordered fault: after ``skip`` matching requests, the next ``times`` get ``action``."""
+    """One ordered fault: after ``skip`` fitting occasions, the next ``times`` get ``action``.
+
+    ``latency_ms`` goes with latency_ms, slow_body and delay_venue; a delay_venue without it lasts for ever.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    match: RequestMatch = RequestMatch()
+    match: Match = Match()
     action: Action
     times: int = Field(1, ge=1)
     skip: int = Field(0, ge=0)
-    latency_ms: int | None = Field(None, ge=0, le=60_000)
+    latency_ms: int | None = Field(None, ge=0, le=LATENCY_MS_MAX)
 
     @model_validator(mode="after")
-    def _latency_given(self) -> "Fault":
-        if (self.action == "latency_ms") != (self.latency_ms is not None):
-            raise ValueError('latency_ms (milliseconds) goes with action "latency_ms" and only with it')
+    def _latency_fits(self) -> "Fault":
+        if self.latency_ms is not None and self.action not in _TIMED:
+            raise ValueError(f"latency_ms goes with {', '.join(_TIMED)} only")
+        if self.latency_ms is None and self.action in ("latency_ms", "slow_body"):
+            raise ValueError(f"{self.action} needs latency_ms (milliseconds)")
         return self
 
 
-class RequestFacts(Protocol):
-    """What a fault can see of a request."""
-
-    @property
-    def method(self) -> str: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def client_order_id(self) -> str | None: ...
-    @property
-    def symbol(self) -> str | None: ...
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    method: str
+    path: str
+    client_order_id: str | None
+    symbol: str | None
 
 
-class FaultHook(Protocol):
-    """Consulted once per request and once per stream frame."""
-
-    def for_request(self, request: RequestFacts) -> Fault | None: ...
-
-    def for_frame(self, stream: str, frame: bytes | str) -> Sequence[bytes | str]: ...
+@dataclass(frozen=True, slots=True)
+class OrderFacts:
+    client_order_id: str
+    symbol: str
 
 
-class NoFaults:
-    """The default hook: everything works."""
+@dataclass(frozen=True, slots=True)
+class FrameFacts:
+    """A frame that is about to go out; ``event`` and the order's names for trade updates only."""
 
-    def for_request(self, request: RequestFacts) -> Fault | None:
-        del request
-        return None
-
-    def for_frame(self, stream: str, frame: bytes | str) -> Sequence[bytes | str]:
-        del stream
-        return (frame,)
+    stream: str
+    event: str | None = None
+    client_order_id: str | None = None
+    symbol: str | None = None
 
 
-class OrderedFaults(NoFaults):
-    """Faults ordered one by one through the control route; each is used up by the requests it meets."""
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What becomes of a frame: these go out instead of it, and then perhaps the connection is cut."""
+
+    frames: Sequence[Frame]
+    cut: bool = False
+
+
+class Faults:
+    """Faults ordered one by one; each is used up by the occasions it fits."""
 
     def __init__(self) -> None:
         self._waiting: list[_Waiting] = []
+        self._held: dict[str, Frame] = {}
 
     def add(self, fault: Fault) -> None:
         self._waiting.append(_Waiting(fault))
@@ -101,9 +134,38 @@ class OrderedFaults(NoFaults):
             for waiting in self._waiting
         ]
 
-    def for_request(self, request: RequestFacts) -> Fault | None:
+    def for_request(self, facts: RequestFacts) -> Fault | None:
+        return self._take(_REQUEST, facts)
+
+    def for_venue(self, facts: OrderFacts) -> Fault | None:
+        return self._take(_VENUE, facts)
+
+    def for_socket(self, stream: str) -> Fault | None:
+        return self._take(_SOCKET, FrameFacts(stream))
+
+    def for_frame(self, facts: FrameFacts, frame: Frame) -> tuple[Fate, Fault | None]:
+        """A swapped frame comes out after the next one of its stream."""
+        fault = self._take(_FRAME, facts)
+        match fault.action if fault else None:
+            case "drop_frame":
+                fate = Fate(())
+            case "duplicate_frame":
+                fate = Fate((frame, frame))
+            case "corrupt_frame":
+                fate = Fate((frame[: len(frame) // 2],))
+            case "cut_socket":
+                fate = Fate((), cut=True)
+            case "swap_frames" if facts.stream not in self._held:
+                self._held[facts.stream] = frame
+                fate = Fate(())
+            case _:
+                held = self._held.pop(facts.stream, None)
+                fate = Fate((frame,) if held is None else (frame, held))
+        return fate, fault
+
+    def _take(self, actions: frozenset[str], facts: "Facts") -> Fault | None:
         for waiting in self._waiting:
-            if not _fits(waiting.fault.match, request):
+            if waiting.fault.action not in actions or not _fits(waiting.fault.match, facts):
                 continue
             if waiting.skip:
                 waiting.skip -= 1
@@ -115,6 +177,9 @@ class OrderedFaults(NoFaults):
         return None
 
 
+Facts = RequestFacts | OrderFacts | FrameFacts
+
+
 class _Waiting:
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
@@ -122,10 +187,10 @@ class _Waiting:
         self.skip = fault.skip
 
 
-def _fits(match: RequestMatch, request: RequestFacts) -> bool:
-    return (
-        (match.method is None or match.method.upper() == request.method)
-        and (match.path is None or fnmatchcase(request.path, match.path))
-        and match.client_order_id in (None, request.client_order_id)
-        and match.symbol in (None, request.symbol)
-    )
+def _fits(match: Match, facts: Facts) -> bool:
+    """A field the occasion does not have fits no wish."""
+    for name, wanted in match.model_dump(exclude_none=True).items():
+        actual = getattr(facts, name, None)
+        if actual is None or not (fnmatchcase(actual, wanted) if name in _PATTERNS else actual == wanted):
+            return False
+    return True

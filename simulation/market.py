@@ -90,13 +90,13 @@ class Market:
     def is_recorded(self, symbol: str) -> bool:
         return symbol in self._recordings
 
-    def new_quotes(self, symbol: str, after_ns: int, now_ns: int) -> list[Quote]:
-        """The primary quotes to match against since that moment: each recorded one, else the latest."""
-        by_hand = (symbol, PRIMARY_FEED) in self._manual
-        frozen = {(symbol, PRIMARY_FEED), (EVERY_SYMBOL, PRIMARY_FEED)} & self._frozen.keys()
+    def new_quotes(self, symbol: str, after_ns: int, now_ns: int, feed: Feed = PRIMARY_FEED) -> list[Quote]:
+        """The quotes since that moment: each recorded one, else the latest, which may be known already."""
+        by_hand = (symbol, feed) in self._manual
+        frozen = {(symbol, feed), (EVERY_SYMBOL, feed)} & self._frozen.keys()
         if self.is_recorded(symbol) and not by_hand and not frozen:
-            return list(self._sources[symbol].between(after_ns + 1, now_ns, PRIMARY_FEED))
-        quote = self.quote(symbol, now_ns)
+            return list(self._sources[symbol].between(after_ns + 1, now_ns, feed))
+        quote = self.quote(symbol, now_ns, feed)
         return [] if quote is None else [quote]
 
     def asset(self, symbol_or_id: str) -> Asset:

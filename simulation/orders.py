@@ -80,6 +80,7 @@ class Order:
     cancel_requested_at: datetime | None = None
     replaced_by: str | None = None
     replaces: str | None = None
+    took_over: bool = False
 
     def changed(self, at: datetime, changes: Mapping[str, Any]) -> "Order":
         """The order with these fields changed at that moment."""
@@ -99,6 +100,7 @@ class Order:
             submitted_at=now,
             updated_at=now,
             replaces=self.id,
+            took_over=False,
             chain_id=self.chain_id or self.id,
         )
 
@@ -129,7 +131,7 @@ class Order:
     @property
     def is_replacing(self) -> bool:
         """Whether it still waits to take another order's place; its terms are then that order's business."""
-        return self.status == "pending_new" and self.replaces is not None
+        return self.status == "pending_new" and self.replaces is not None and not self.took_over
 
     @property
     def reserved(self) -> Decimal:

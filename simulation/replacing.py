@@ -62,6 +62,9 @@ def check_replaceable(order: Order, wanted: Replacement) -> None:
         raise errors.unprocessable("notional orders cannot be replaced")
     if wanted.qty is not None and (wanted.qty % 1 or (order.qty or ZERO) % 1):
         raise errors.unprocessable("qty of fractional orders cannot be replaced")
+    if wanted.qty is not None and order.order_class:
+        # The orders of a group share one quantity; only their prices move.
+        raise errors.unprocessable(f"qty of {order.order_class} orders cannot be replaced")
     if wanted.qty is not None and wanted.qty <= order.filled_qty:
         raise errors.unprocessable("qty must be > filled_qty")
     if wanted.limit_price is not None and order.limit_price is None:

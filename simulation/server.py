@@ -21,7 +21,7 @@ from simulation.exchange import Exchange
 from simulation.routes_control import Control
 from simulation.settings import ExchangeSettings
 from simulation.trade_updates import TradeUpdates
-from simulation.transport import ExchangeProtocol
+from simulation.transport import ExchangeProtocol, ExchangeWebSocket
 
 ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 GRACE_SECONDS = 1
@@ -165,7 +165,7 @@ async def _running(
     config = uvicorn.Config(
         app,
         http=ExchangeProtocol,
-        ws="websockets-sansio",
+        ws=ExchangeWebSocket,
         lifespan="off",
         log_config=None,
         access_log=False,

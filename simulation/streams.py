@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from simulation.faults import FaultHook
+from simulation.faults import Fate
+from simulation.transport import cut_socket
 
 FRAMES_QUEUED_MAX = 10_000
 AUTH_TIMEOUT_SECONDS = 10.0
@@ -18,10 +19,9 @@ Frame = bytes | str
 class Subscriber:
     """One connected client; frames wait in a bounded queue, a client too slow for it is cut off."""
 
-    def __init__(self, socket: WebSocket, stream: str, faults: FaultHook) -> None:
+    def __init__(self, socket: WebSocket, stream: str) -> None:
         self.socket = socket
         self.stream = stream
-        self._faults = faults
         self._queue: asyncio.Queue[Frame | None] = asyncio.Queue(FRAMES_QUEUED_MAX)
         self.overrun = False
 
@@ -29,12 +29,17 @@ class Subscriber:
         """Queue a frame; never blocks."""
         if self.overrun:
             return
-        for passed in self._faults.for_frame(self.stream, frame):
-            try:
-                self._queue.put_nowait(passed)
-            except asyncio.QueueFull:
-                self.overrun = True
-                return
+        try:
+            self._queue.put_nowait(frame)
+        except asyncio.QueueFull:
+            self.overrun = True
+
+    def suffer(self, fate: Fate) -> None:
+        """Queue what a fault left of a frame; a cut connection is gone at once, without a handshake."""
+        for frame in fate.frames:
+            self.offer(frame)
+        if fate.cut:
+            cut_socket(self.socket)
 
     def end(self) -> None:
         """Close the connection once everything queued is out."""

@@ -29,6 +29,8 @@ class LedgerSummary:
                     self._accepted[order["client_order_id"]] += 1
             case "order_executed":
                 self._executions += 1
+            case "fault":
+                self._faults[record["action"]] += 1
 
     def _add_request(self, record: dict[str, Any]) -> None:
         route = f"{record['method']} {record['route']}"

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.websockets import WebSocket
 
 from simulation.exchange import Exchange
+from simulation.faults import FrameFacts
 from simulation.streams import Frame, Subscriber
 from simulation.wire import json_bytes, rfc3339
 
@@ -35,18 +36,20 @@ class TradeUpdates:
             if self._listening:
                 data = {"at": rfc3339(self._exchange.clock.now()), **update}
                 frame = json_bytes({"stream": TRADE_UPDATES, "data": data})
-                for subscriber in self._listening:
-                    subscriber.offer(frame)
+                fate = self._exchange.frame_fate(_facts(update), frame)
+                for subscriber in list(self._listening):
+                    subscriber.suffer(fate)
 
     async def serve(self, socket: WebSocket) -> None:
         limit = self._exchange.settings.trading_stream_connections
-        if limit is not None and self._connected >= limit:
+        full = limit is not None and self._connected >= limit
+        if full or self._exchange.refuses_socket(TRADE_UPDATES):
             # Before accept: the handshake itself is refused.
             await socket.close()
             return
         await socket.accept()
         self._connected += 1
-        subscriber = Subscriber(socket, TRADE_UPDATES, self._exchange.faults)
+        subscriber = Subscriber(socket, TRADE_UPDATES)
         session = _Session(self, subscriber)
         try:
             await subscriber.run(session.on_message)
@@ -62,6 +65,11 @@ class TradeUpdates:
 
     def is_authentic(self, key: str, secret: str) -> bool:
         return self._is_authentic(key, secret)
+
+
+def _facts(update: dict[str, Any]) -> FrameFacts:
+    order = update["order"]
+    return FrameFacts(TRADE_UPDATES, update["event"], order["client_order_id"], order["symbol"])
 
 
 class _Session:

@@ -86,7 +86,12 @@ class Venue:
         """End the old order as replaced; what it had filled counts in the new one."""
         gone: OrderChanges = {"status": "replaced", "replaced_at": now, "replaced_by": new.id}
         self._core.change(old.id, "replaced", now, gone)
-        self._core.change(new.id, "", now, {"filled_qty": old.filled_qty, "filled_value": old.filled_value})
+        carried: OrderChanges = {
+            "took_over": True,
+            "filled_qty": old.filled_qty,
+            "filled_value": old.filled_value,
+        }
+        self._core.change(new.id, "", now, carried)
         for leg in list(self._core.book.children.get(old.id, ())):
             self._core.change(leg, "", now, {"parent_id": new.id})
 

@@ -1,6 +1,7 @@
 """Whatever happens, in any order: money and shares are conserved, and replay gives the same book."""
 
 import json
+from datetime import timedelta
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -13,8 +14,11 @@ from simulation.book import Book
 from simulation.errors import Refusal
 from simulation.events import decode, encode
 from simulation.orders import ZERO, Order
+from simulation.sessions import Phase
 from tests.exchange.floor import Floor
 
+STEPS = ("submit", "quote", "settle", "cancel", "replace", "later")
+STEP_WEIGHTS = (16, 16, 16, 8, 8, 3)
 CENTS = Decimal("0.01")
 PRICES = st.integers(9_700, 10_300).map(lambda cents: str(Decimal(cents) / 100))
 QUANTITIES = st.integers(1, 400).map(str)
@@ -102,7 +106,7 @@ def trade_at_random(seed: int, steps: int) -> Floor:
         symbol = rng.choice(["AAPL", "MSFT"])
         orders = [floor.book.orders[order_id] for order_id in floor.book.open_ids]
         try:
-            match rng.choice(["submit", "submit", "quote", "quote", "settle", "settle", "cancel", "replace"]):
+            match rng.choices(STEPS, weights=STEP_WEIGHTS)[0]:
                 case "submit":
                     floor.submit(symbol, **likely_order(rng, floor.book.position_qty(symbol)))
                 case "quote":
@@ -114,6 +118,10 @@ def trade_at_random(seed: int, steps: int) -> Floor:
                     floor.cancel(rng.choice(orders))
                 case "replace" if orders:
                     floor.replace(rng.choice(orders), **likely_change(rng))
+                case "later":
+                    in_hours = floor.sessions.phase(floor.now) is Phase.REGULAR
+                    ahead = floor.now + timedelta(minutes=rng.choice([1, 5, 300]))
+                    floor.advance(ahead if in_hours else floor.sessions.next_open(floor.now))
         except Refusal:
             floor.collect()
     return floor
@@ -198,8 +206,10 @@ def check_order(book: Book, order: Order) -> None:
     carried = ZERO
     if order.replaces is not None and (book.orders[order.replaces].replaced_by == order.id):
         carried = book.orders[order.replaces].filled_qty
-    if order.replaces is None or carried or rows:
+    if order.replaces is None or order.took_over:
         assert order.filled_qty == executed + carried
+    else:
+        assert not rows, "a replacement traded before it took its place"
     if order.qty is not None:
         assert order.filled_qty <= order.qty
         assert (order.status == "filled") == (order.filled_qty == order.qty)
