@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -62,18 +63,22 @@ async def demo(
             screen.say(f"ready after {ready:.1f} s · Temporal Web UI {addresses.get('temporal_ui')}")
             async with rows(addresses) as connection, gateway(addresses) as door:
                 report = await Demonstration(addresses, connection, door, screen).run()
-            report |= {
-                "ready_seconds": round(ready, 2),
-                "seconds": round(time.monotonic() - began, 2),
-                "temporal_ui": addresses.get("temporal_ui"),
-            }
-            if as_json:
-                print_json(report)
-            screen.summary(report)
+            report |= {"ready_seconds": round(ready, 2), "temporal_ui": addresses.get("temporal_ui")}
             if keep:
+                _conclude(report, began, screen, as_json=as_json)
                 screen.say("everything stays up until Ctrl-C")
                 await asyncio.Event().wait()
+            screen.say("stopping everything in order")
+    _conclude(report, began, screen, as_json=as_json)
     return EXIT_DONE if report["ok"] else EXIT_REFUSED
+
+
+def _conclude(report: dict[str, Any], began: float, screen: Screen, *, as_json: bool) -> None:
+    report["seconds"] = round(time.monotonic() - began, 2)
+    if as_json:
+        print_json(report)
+        sys.stdout.flush()
+    screen.summary(report)
 
 
 def _compact(value: object) -> str:

@@ -3,14 +3,10 @@
 A command is imported when it is called, so that ``--help`` and ``status`` answer at once.
 """
 
-import asyncio
-import inspect
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
-
-from cyclopts import App, CycloptsError
+from typing import TYPE_CHECKING, Any, Final
 
 from console.errors import (
     EXIT_BROKEN_PIPE,
@@ -18,8 +14,12 @@ from console.errors import (
     EXIT_INTERRUPTED,
     EXIT_REFUSED,
     EXIT_USAGE,
+    BadUsage,
     CommandFailed,
 )
+
+if TYPE_CHECKING:
+    from cyclopts import App
 
 DEBUG_VARIABLE: Final = "TRADING_DEBUG"
 
@@ -58,8 +58,10 @@ _PASSED_ON: Final = ("up", "worker", "exchange")
 """Their options, ``--help`` too, belong to the process they become."""
 
 
-def build_app() -> App:
+def build_app() -> "App":
     """The commands, none of them imported yet."""
+    from cyclopts import App
+
     app = App(name="trading", help=_HELP, version=_version, help_format="plaintext")
     for group, name, path, text in _COMMANDS:
         options: dict[str, Any] = {"help_flags": [], "version_flags": []} if name in _PASSED_ON else {}
@@ -82,17 +84,12 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; whatever goes wrong is told without a traceback."""
     as_json = "--json" in arguments
     try:
-        return _run(arguments)
+        return _run(arguments, as_json=as_json)
     except CommandFailed as error:
         _tell(error, as_json=as_json)
         return error.exit_code
-    except CycloptsError as error:
-        # cyclopts has printed it.
-        del error
-        return EXIT_USAGE
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):
+        # SystemExit: rich's own answer to a broken pipe; nothing else here raises it.
         _silence()
         return EXIT_BROKEN_PIPE
     except Exception as error:
@@ -101,18 +98,25 @@ def run(arguments: Sequence[str]) -> int:
         what = f"unexpected {type(error).__name__}: {error}"
         _tell(CommandFailed(what, do=f"set {DEBUG_VARIABLE}=1 to see where"), as_json=as_json)
         return EXIT_REFUSED
+    except BaseException as error:
+        # Ctrl-C, or a cancelled task: by name, because importing asyncio here would cost every command.
+        if type(error).__name__ not in ("KeyboardInterrupt", "CancelledError"):
+            raise
+        return EXIT_INTERRUPTED
 
 
-def _run(arguments: Sequence[str]) -> int:
-    app = build_app()
-    result = app(list(arguments), exit_on_error=False, result_action="return_value")
-    if inspect.isawaitable(result):
-        result = asyncio.run(_finished(result))
+def _run(arguments: Sequence[str], *, as_json: bool) -> int:
+    from cyclopts import CycloptsError
+
+    try:
+        result = build_app()(
+            list(arguments), exit_on_error=False, print_error=not as_json, result_action="return_value"
+        )
+    except CycloptsError as error:
+        if as_json:
+            raise BadUsage(str(error), do="see --help") from error
+        return EXIT_USAGE  # cyclopts has said what is wrong.
     return result if isinstance(result, int) else EXIT_DONE
-
-
-async def _finished(result: Any) -> Any:
-    return await result
 
 
 def _tell(error: CommandFailed, *, as_json: bool) -> None:
@@ -138,6 +142,9 @@ def _silence() -> None:
 
 def main() -> None:
     """Entry point of the program ``trading``; never returns."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # Started with the descriptor closed.
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()

@@ -3,14 +3,12 @@
 import os
 import sys
 from importlib.util import find_spec
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, NoReturn
 
 from cyclopts import Parameter
 
 from console.common import NO_OPTIONS, Common, emit
-from console.errors import EXIT_DONE, BadUsage, DependencyDown, Refused
-
-WORKERS: Final = ("compact", "gateway", "orders", "risk", "execution", "operations")
+from console.errors import EXIT_DONE, DependencyDown, Refused
 
 PassedOn = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 
@@ -27,9 +25,6 @@ def exchange(*options: PassedOn) -> int:
 
 def worker(*options: PassedOn) -> int:
     """Run one process of the product. Its settings are environment variables ``TRADING_...``."""
-    if not options or options[0] not in WORKERS:
-        wanted = f"not {options[0]!r}" if options else "none was named"
-        raise BadUsage(f"a worker is one of {', '.join(WORKERS)}; {wanted}", do="trading worker compact")
     _become("workers.run", *options)
 
 

@@ -99,7 +99,10 @@ class Sent:
 
 
 async def submit(
-    source: Annotated[str | None, Parameter(help="JSON file of signals, or - for standard input.")] = None,
+    source: Annotated[
+        str | None,
+        Parameter(allow_leading_hyphen=True, help="JSON file of signals, or - for standard input."),
+    ] = None,
     /,
     *,
     signal: OneSignal = OneSignal(),

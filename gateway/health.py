@@ -3,6 +3,7 @@
 from collections.abc import Awaitable
 from typing import Final
 
+import asyncpg
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict
 
@@ -10,6 +11,7 @@ from activities.starter import TemporalUnavailable
 from gateway.deps import DATABASE_ERRORS, Deps, GatewayDeps
 from storage import migrate
 from storage.risk import LimitsMissing, current_limits
+from storage.switches import read_installation
 
 METRICS_CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -17,6 +19,8 @@ router = APIRouter(tags=["operation"])
 
 
 class Alive(BaseModel):
+    """The process answers; nothing is said of what it needs."""
+
     model_config = ConfigDict(frozen=True)
 
     status: str = "alive"
@@ -69,6 +73,8 @@ async def _said(check: Awaitable[object]) -> str:
         await check
     except DATABASE_ERRORS as error:
         return f"PostgreSQL does not answer: {type(error).__name__}"
+    except asyncpg.PostgresError as error:
+        return f"PostgreSQL refuses: {type(error).__name__}"
     except (migrate.MigrationError, LimitsMissing, TemporalUnavailable) as error:
         return str(error)
     return "ok"
@@ -76,7 +82,7 @@ async def _said(check: Awaitable[object]) -> str:
 
 async def _database(deps: GatewayDeps) -> None:
     async with deps.database.connection() as connection:
-        await connection.fetchval("select 1")
+        await read_installation(connection)
 
 
 async def _limits(deps: GatewayDeps) -> None:
