@@ -83,6 +83,26 @@ def test_refused_for_one_reason_alone(
     assert reasons(proposal(**asked), facts(**known)) == {reason}
 
 
+@pytest.mark.parametrize(
+    ("asked", "known"),
+    [
+        ({"valid_until": NOW}, {}),
+        (NIGHT, {}),
+        ({}, {"quote": quote(quoted_at=MARKET_NOW - timedelta(seconds=15))}),
+        ({}, {"quote": quote(quoted_at=MARKET_NOW + timedelta(seconds=2))}),
+        ({"limit_price": D("101.02")}, {}),
+        ({"limit_price": D("0.01"), "quantity": D(500)}, {}),
+        ({}, {"exposures": (held(190),)}),
+        ({}, {"exposures": (held(490, ticker="MSFT"),)}),
+        ({}, {"exposures": (held(990, ticker="F", strategy="x"),)}),
+        ({}, {"buying_power": D(1000)}),
+        ({}, {"exposures": (held(190, mark=90), held(0, mark=100, strategy="x"))}),
+    ],
+)
+def test_at_the_limit_it_passes(asked: dict[str, Any], known: dict[str, Any]) -> None:
+    assert reasons(proposal(**asked), facts(**known)) == set()
+
+
 @pytest.mark.parametrize("missing", ["bid", "ask"])
 @pytest.mark.parametrize("price", [None, "0", "-1"])
 def test_a_quote_without_a_side_is_no_market(missing: str, price: str | None) -> None:
@@ -250,3 +270,57 @@ def test_the_arithmetic_can_be_done_again_by_hand() -> None:
 def test_a_number_too_long_to_be_exact_decides_nothing() -> None:
     with pytest.raises(InexactNumberError, match="200 digits"):
         assess(proposal(quantity=D("1." + "7" * 120), limit_price=D("1." + "3" * 120)), facts())
+
+
+FORMULAS: list[tuple[Proposal, RiskFacts, CheckName, str]] = [
+    (proposal(quantity=D(101)), facts(), CheckName.ORDER_NOTIONAL, "101 × 100 = 10100 > 10000"),
+    (proposal(quantity=D(500)), facts(), CheckName.ORDER_QUANTITY, "500 ≤ 500"),
+    (proposal(quantity=D(501)), facts(), CheckName.ORDER_QUANTITY, "501 > 500"),
+    (proposal(quantity=D(0)), facts(), CheckName.ORDER_QUANTITY, "0 is no quantity"),
+    (
+        proposal(limit_price=D("101.03")),
+        facts(),
+        CheckName.PRICE_COLLAR,
+        "limit price 101.03 > ask 100.02 + 1 % of mid 100 = 101.02",
+    ),
+    (close(), facts(), CheckName.PRICE_COLLAR, "limit price 100 ≥ bid 99.98 − 1 % of mid 100 = 98.98"),
+    (
+        close(limit_price=D(98)),
+        facts(),
+        CheckName.PRICE_COLLAR,
+        "limit price 98 < bid 99.98 − 1 % of mid 100 = 98.98",
+    ),
+    (proposal(), facts(), CheckName.BUYING_POWER, "order 1000 ≤ buying power 100000"),
+    (proposal(), facts(buying_power=D(1)), CheckName.BUYING_POWER, "order 1000 > buying power 1"),
+    (
+        close(),
+        facts(exposures=(held(15, reserved_sell=D(5)),)),
+        CheckName.SELL_MORE_THAN_HELD,
+        "10 ≤ held 15 − working sells 5 = 10",
+    ),
+    (
+        close(),
+        facts(exposures=(held(15, reserved_sell=D(6)),)),
+        CheckName.SELL_MORE_THAN_HELD,
+        "10 > held 15 − working sells 6 = 9",
+    ),
+    (
+        proposal(),
+        facts(exposures=(held(999, ticker="F", strategy="x"),)),
+        CheckName.GROSS_EXPOSURE,
+        "account: 99900 held and working, with this order of 1000 100900 > 100 % of equity 100000 = 100000",
+    ),
+]
+
+
+@pytest.mark.parametrize(("asked", "known", "name", "formula"), FORMULAS)
+def test_the_formula_tells_what_was_compared(
+    asked: Proposal, known: RiskFacts, name: CheckName, formula: str
+) -> None:
+    assert outcome(assess(asked, known), name).formula == formula
+
+
+def test_where_marks_differ_the_highest_values_the_net_position() -> None:
+    rows = held(191, mark=90), held(0, mark=100, strategy="other")
+    assert reasons(proposal(), facts(exposures=rows[:1])) == set()
+    assert reasons(proposal(), facts(exposures=rows)) == {CheckName.TICKER_EXPOSURE}
