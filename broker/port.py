@@ -54,11 +54,19 @@ class BrokerReader(Protocol):
         """Ask for the cancel. REQUESTED means asked, not cancelled: a fill can win the race.
 
         Returns UNKNOWN_OUTCOME where the answer was lost, instead of raising.
+
+        Raises:
+            NotCancelable: the order lives but takes no cancel now (a replace is pending).
+            NothingSent, RateLimited, Unauthorized: nothing was asked.
         """
         ...
 
     async def cancel_all(self) -> dict[str, CancelAnswer]:
-        """Ask to cancel every open order; the answer by broker order id."""
+        """Ask to cancel every open order; the answer by broker order id.
+
+        Raises:
+            UnknownOutcome: the answer was lost; some or all may have been asked.
+        """
         ...
 
     async def get_clock(self) -> BrokerClock: ...
@@ -100,7 +108,12 @@ class TradeUpdateStream(Protocol):
     async def __aexit__(self, *exc_info: object) -> None: ...
 
     def __aiter__(self) -> AsyncIterator[TradeUpdate]:
-        """Updates until the connection ends. Raises NetworkError when it breaks or a frame cannot be read."""
+        """Updates until the peer closes in good order; then the loop just ends.
+
+        Raises:
+            NetworkError: it broke, or a frame cannot be read; what follows an unread frame is not told.
+            Unauthorized: the keys are no longer accepted.
+        """
         ...
 
     async def ping(self, timeout_seconds: float) -> None:

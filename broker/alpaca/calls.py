@@ -50,6 +50,7 @@ class Calls:
         self._watchdog = Watchdog()
         self._local = threading.local()
         self._sessions: list[Any] = []
+        self._closed = False
         self._lanes = {
             kind: ThreadPoolExecutor(size, thread_name_prefix=f"broker-{kind}")
             for kind, size in LANE_THREADS.items()
@@ -96,11 +97,12 @@ class Calls:
         return ended.result()
 
     async def close(self) -> None:
-        """Wait for placements, end everything else, close the connections."""
+        """Wait for placements on their way, end everything else, close the connections."""
+        self._closed = True
         await asyncio.to_thread(self._lanes[Kind.PLACE].shutdown, wait=True)
         self._watchdog.close()
         for lane in self._lanes.values():
-            await asyncio.to_thread(lane.shutdown, wait=True, cancel_futures=True)
+            await asyncio.to_thread(lane.shutdown, wait=True)
         for session in self._sessions:
             session.close()
 
@@ -111,6 +113,8 @@ class Calls:
         use: Callable[["TradingClient"], object],
         read: Callable[[Any], _T],
     ) -> "Future[_T]":
+        if self._closed:
+            raise _closed_error(operation)
         context = contextvars.copy_context()
         lane = self._lanes[operation.kind]
         return lane.submit(context.run, self._perform, operation, attempt, use, read)
@@ -122,6 +126,8 @@ class Calls:
         use: Callable[["TradingClient"], object],
         read: Callable[[Any], _T],
     ) -> _T:
+        if self._closed:
+            raise _closed_error(operation)
         client = self._client()
         transport.begin(attempt)
         self._watchdog.watch(attempt)
@@ -224,6 +230,10 @@ def _no_answer(operation: Operation, attempt: Attempt, raised: Exception | None)
     if isinstance(raised, OSError | StoppedError):
         return NothingSent(f"{operation.name}: nothing was sent: {cause}")
     return ValidationRefused(f"{operation.name}: nothing was sent, the client library refused it: {cause}")
+
+
+def _closed_error(operation: Operation) -> NothingSent:
+    return NothingSent(f"{operation.name}: nothing was sent: the adapter is closed")
 
 
 def _cause(raised: BaseException | None) -> str:

@@ -42,6 +42,7 @@ class AlpacaReader:
         self._calls = Calls(settings, on_call)
 
     async def authenticate(self) -> Account:
+        """As the port says. Called first, it also pays for the slow import of alpaca-py."""
         return await self.get_account()
 
     async def get_account(self) -> Account:

@@ -1,7 +1,9 @@
 """What leaves this machine, when, how often, and how its fate is named, by a server that misbehaves."""
 
 import asyncio
+import inspect
 import socket
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
@@ -21,6 +23,7 @@ from broker.errors import (
     UnknownOutcome,
     ValidationRefused,
 )
+from broker.port import BrokerReader, BrokerTrader
 from schemas.orders import Action, CancelAnswer, OrderRequest, OrderType, TimeInForce
 from tests.unit.broker_server import ORDER, SECRET, Request, Server, http, serving
 
@@ -413,6 +416,51 @@ async def test_caller_cancelled_before_the_first_byte_sends_nothing(
     with pytest.raises(asyncio.CancelledError):
         await task
     assert server.requests == []
+
+
+async def test_closed_adapter_sends_nothing_and_close_waits_for_a_post(server: Server) -> None:
+    posted, asked, release = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def hold(request: Request, writer: asyncio.StreamWriter) -> None:
+        if request.method == "POST":
+            posted.set()
+            await release.wait()
+            writer.write(http(ORDER))
+        else:
+            asked.set()
+            await asyncio.sleep(3600)
+
+    server.answer = hold
+    trader = AlpacaTrader(server.settings)
+    posting = asyncio.ensure_future(place(trader))
+    reading = asyncio.ensure_future(trader.get_account())
+    await posted.wait()
+    await asked.wait()
+    closing = asyncio.ensure_future(trader.close())
+    await asyncio.sleep(0.05)
+    assert not closing.done()
+    with pytest.raises(NothingSent, match="closed"):
+        await place(trader)
+    release.set()
+    await closing
+    await posting
+    with pytest.raises(NetworkError):
+        await reading
+
+
+async def test_import_of_the_adapter_does_not_load_alpaca() -> None:
+    code = "import sys, broker.alpaca.trader; assert not any(m.startswith('alpaca') for m in sys.modules)"
+    done = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
+    assert await done.wait() == 0
+
+
+def test_adapter_is_what_the_ports_ask_for() -> None:
+    """Every method of the port exists with the port's parameters; mypy compares the types."""
+    for port, adapter in ((BrokerReader, AlpacaReader), (BrokerTrader, AlpacaTrader)):
+        for name, method in inspect.getmembers(port, inspect.isfunction):
+            if not name.startswith("_"):
+                ours = inspect.signature(getattr(adapter, name)).parameters
+                assert list(ours) == list(inspect.signature(method).parameters)
 
 
 # What is told about a call
