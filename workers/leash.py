@@ -64,6 +64,11 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), unused, unused, unused)
 
 
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it ends (Linux; elsewhere nothing)."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _become(user: str) -> None:
     """Give up root for good; a user who is not root stays who he is."""
     if user and os.geteuid() == 0:
@@ -86,7 +91,7 @@ def _run_command(options: Options, leash_pid: int) -> None:
         os.chdir(options.cwd)
     _become(options.user)
     # After the change of user, which clears it; from the leash's only thread, whose end is what it watches.
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if os.getppid() != leash_pid:
         os._exit(EXIT_SIGNAL_BASE + signal.SIGKILL)
     signal.pthread_sigmask(signal.SIG_SETMASK, set())

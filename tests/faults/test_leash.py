@@ -178,11 +178,16 @@ class TestWholeTree:
         await wait_gone(members)
         await outer.wait()
 
-    async def test_pytest_killed_in_mid_test_leaves_no_process(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("options", [[], ["-n", "1"]], ids=["one process", "parallel"])
+    async def test_pytest_killed_in_mid_test_leaves_no_process(
+        self, tmp_path: Path, options: list[str]
+    ) -> None:
         ready = tmp_path / "ready"
         case = REPOSITORY / "tests" / "faults" / "hanging_case.py"
-        command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(case))
-        process = await spawn(*command, env=os.environ | {"HANGING_CASE_READY_FILE": str(ready)})
+        command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(case))
+        # Were we a parallel test process ourselves, the inner pytest must not take itself for one.
+        outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        process = await spawn(*command, env=outer | {"HANGING_CASE_READY_FILE": str(ready)})
         await wait_until(ready.exists, seconds_max=APPEARS_WITHIN_SECONDS, what="the inner test runs")
         members = family(process.pid)
         assert {"postgres", "temporal"} <= {member.command for member in members}
