@@ -188,3 +188,19 @@ def test_data_stream_errors_have_their_codes(venue: Venue) -> None:
         holder.recv(timeout=10)
         ask(holder, AUTH)
         assert code_of(AUTH) == 406
+
+
+def test_trades_and_bars_are_streamed_too(venue: Venue) -> None:
+    with dial(venue, "/v2/iex") as socket:
+        socket.recv(timeout=10)
+        ask(socket, AUTH)
+        ask(socket, {"action": "subscribe", "trades": ["AAPL"], "bars": ["AAPL"], "dailyBars": ["AAPL"]})
+        (trade,) = json.loads(socket.recv(timeout=10))
+        assert {"T", "S", "t", "x", "p", "s", "c", "i", "z"} == trade.keys()
+        venue.call("POST", "/_exchange/clock", json={"at": "2026-11-23T10:02:00.5-05:00"})
+        bars: dict[str, Any] = {}
+        while len(bars) < 2:
+            bars |= {row["T"]: row for row in json.loads(socket.recv(timeout=10)) if row["T"] in "bd"}
+        assert bars["b"]["t"] == "2026-11-23T15:01:00.000000000Z"
+        assert bars["d"]["t"] == "2026-11-23T05:00:00.000000000Z"
+        assert bars["d"]["l"] <= bars["b"]["l"] <= bars["b"]["h"]
