@@ -41,11 +41,14 @@ up: install ## the whole system on this machine until Ctrl-C
 test: install-dev ## every test, on real servers
 	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
-check: install-dev ## style, types, import rules and the lock files
+check: install-dev check-locks ## style, types, import rules and the lock files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+.PHONY: check-locks
+check-locks: # no address, a hash for every pin, and the same versions in both
 	@if grep -n '://' requirements.lock requirements-dev.lock; then \
 		echo "a lock file names a host; make it again with: make lock" >&2; exit 1; fi
 	@for lock in requirements.lock requirements-dev.lock; do \
