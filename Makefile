@@ -52,7 +52,7 @@ check-locks: # no address, a hash for every pin, and the same versions in both
 	@if grep -n '://' requirements.lock requirements-dev.lock; then \
 		echo "a lock file names a host; make it again with: make lock" >&2; exit 1; fi
 	@for lock in requirements.lock requirements-dev.lock; do \
-		awk -v lock=$$lock '/==/ { pin = $$1 } /^[^ ].*==/ && !/\\$$/ { print lock ": no hash for " $$1; bad = 1 } \
+		awk -v lock=$$lock '/^[^ ].*==/ && !/\\$$/ { print lock ": no hash for " $$1; bad = 1 } \
 			END { exit bad }' $$lock || exit 1; done
 	@grep '==' requirements.lock | while read -r pin; do grep -qxF "$$pin" requirements-dev.lock || { \
 		echo "requirements-dev.lock does not hold $$pin; make both again with: make lock" >&2; exit 1; }; done

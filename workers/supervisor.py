@@ -275,7 +275,8 @@ class Supervisor:
 
     def _tell(self, child: _Child, state: ChildState, detail: str = "") -> None:
         if self._on_event is not None:
-            self._on_event(ChildEvent(name=child.spec.name, state=state, pid=child.pid, detail=detail))
+            with suppress(OSError):  # A terminal or pipe that went away must not end the supervision.
+                self._on_event(ChildEvent(name=child.spec.name, state=state, pid=child.pid, detail=detail))
 
 
 async def _read_pid(reader: int) -> int | None:

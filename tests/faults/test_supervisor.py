@@ -286,3 +286,19 @@ async def test_long_log_is_set_aside_at_the_next_start(supervisor: Supervisor, t
     await supervisor.run(spec, seconds_max=LONG_SECONDS)
     assert spec.log_path.read_text() == "fresh\n"
     assert spec.log_path.with_name("a.log.1").stat().st_size == LOG_MAX_BYTES + 1
+
+
+async def test_listener_whose_pipe_is_gone_does_not_end_the_supervision(tmp_path: Path) -> None:
+    def gone(_: ChildEvent) -> None:
+        raise BrokenPipeError
+
+    async with Supervisor(on_event=gone) as supervisor:
+        first = await supervisor.start(child("a", tmp_path))
+        watching = asyncio.create_task(supervisor.watch())
+        os.kill(first, signal.SIGKILL)
+        await wait_until(
+            lambda: supervisor.pids.get("a", first) != first,
+            seconds_max=APPEARS_WITHIN_SECONDS,
+            what="the child is back",
+        )
+        watching.cancel()
