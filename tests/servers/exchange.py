@@ -90,6 +90,11 @@ async def exchange(exchange_factory: ExchangeFactory) -> Exchange:
     return await exchange_factory(session="always_open")
 
 
+def _announced(log: Path) -> str:
+    """The newest line in which the exchange told its addresses; it may listen a moment before it tells."""
+    return next((line for line in reversed(log_tail(log, LOG_LINES)) if '"ready"' in line), "")
+
+
 async def _start(servers: Servers, name: str, settings: dict[str, Any]) -> Exchange:
     folder = servers.data_dir.root / "exchanges" / name
     key, secret, port = f"PK{secrets.token_hex(9).upper()}", secrets.token_hex(20), free_port()
@@ -98,7 +103,7 @@ async def _start(servers: Servers, name: str, settings: dict[str, Any]) -> Excha
     log = servers.data_dir.log(name)
 
     async def ready() -> str | None:
-        return await asyncio.to_thread(_not_ready, exchange)
+        return await asyncio.to_thread(_not_ready, exchange) or (None if _announced(log) else "not announced")
 
     spec = ChildSpec(
         name=name,
@@ -113,7 +118,7 @@ async def _start(servers: Servers, name: str, settings: dict[str, Any]) -> Excha
         supervisor=servers.supervisor, spec=spec, folder=folder, port=port, key=key, secret=secret
     )
     await exchange.start()
-    announced = json.loads(next(line for line in reversed(log_tail(log, LOG_LINES)) if '"ready"' in line))
+    announced = json.loads(_announced(log))
     return replace(
         exchange, url=announced["url"], ws_url=announced["ws_url"], ledger=Path(announced["ledger"])
     )
