@@ -1,4 +1,4 @@
-"""Runs alpaca-py, which blocks, in threads: one client and one connection for each thread.
+"""Runs alpaca-py, which blocks, in threads. A client and its connection serve one thread at a time.
 
 A request is judged by what the transport saw, never by what the library raised: its errors parse the
 body on access and fail themselves, and they carry the request with its secret header.
@@ -7,7 +7,6 @@ body on access and fail themselves, and they carry the request with its secret h
 import asyncio
 import contextvars
 import logging
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,8 +26,8 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 LANE_THREADS: dict[Kind, int] = {Kind.PLACE: 8, Kind.CANCEL: 4, Kind.READ: 4}
-"""Threads (and connections) for each kind of request, made on demand. Each kind has its own, so that a
-cancel never waits behind a hanging read or placement."""
+"""Threads for each kind of request, made on demand; each kind has its own threads and connections, so that
+a cancel never waits behind a hanging read or placement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +47,8 @@ class Calls:
         self._settings = settings
         self._on_call = on_call
         self._watchdog = Watchdog()
-        self._local = threading.local()
-        self._sessions: list[Any] = []
+        # Last in, first out: the client used last has the freshest connection.
+        self._idle: dict[Kind, list[TradingClient]] = {kind: [] for kind in LANE_THREADS}
         self._closed = False
         self._lanes = {
             kind: ThreadPoolExecutor(size, thread_name_prefix=f"broker-{kind}")
@@ -103,8 +102,8 @@ class Calls:
         self._watchdog.close()
         for lane in self._lanes.values():
             await asyncio.to_thread(lane.shutdown, wait=True)
-        for session in self._sessions:
-            session.close()
+        for client in (client for idle in self._idle.values() for client in idle):
+            client._session.close()
 
     def _submit(
         self,
@@ -128,7 +127,11 @@ class Calls:
     ) -> _T:
         if self._closed:
             raise _closed_error(operation)
-        client = self._client()
+        idle = self._idle[operation.kind]
+        try:
+            client = idle.pop()
+        except IndexError:
+            client = _new_client(self._settings)
         transport.begin(attempt)
         self._watchdog.watch(attempt)
         began = time.monotonic()
@@ -138,7 +141,8 @@ class Calls:
         except Exception as error:  # noqa: BLE001 - whatever it is, the transport knows what happened
             raised = error
         finally:
-            attempt.done = True
+            attempt.finish()
+            idle.append(client)
         latency_ms = (time.monotonic() - began) * 1000
         result = _judge(operation, attempt, raised, read)
         self._report(operation, attempt, result, latency_ms)
@@ -167,13 +171,6 @@ class Calls:
             self._on_call(call)
         except Exception:  # noqa: BLE001 - a broken meter must not turn a placed order into an error
             _log.exception("on_call failed for %s", operation.name)
-
-    def _client(self) -> "TradingClient":
-        client: TradingClient | None = getattr(self._local, "client", None)
-        if client is None:
-            client = self._local.client = _new_client(self._settings)
-            self._sessions.append(client._session)
-        return client
 
 
 def _new_client(settings: AlpacaSettings) -> "TradingClient":

@@ -134,7 +134,7 @@ def classify(kind: Kind, answer: Answer) -> BrokerError:
     if error_class is RateLimited:
         return RateLimited(
             message,
-            retry_after_seconds=_retry_after(answer.headers),
+            retry_after_seconds=_retry_after_seconds(answer.headers),
             http_status=answer.status,
             request_id=answer.request_id,
         )
@@ -194,7 +194,7 @@ def _code(value: object) -> int | None:
     return int(text) if len(text) == _CODE_DIGITS and text.isascii() and text.isdigit() else None
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def _retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     """Seconds until the broker takes requests again, by its own clock; None where it does not say."""
     seconds = _number(headers.get("Retry-After"))
     if seconds is None:
@@ -202,15 +202,15 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         if reset is None or now is None:
             return None
         seconds = reset - now
-    return min(max(seconds, 0.0), RETRY_AFTER_MAX_SECONDS)
+    return min(max(seconds, 0), RETRY_AFTER_MAX_SECONDS)
 
 
-def _number(text: str | None) -> float | None:
-    return float(text) if text is not None and text.isascii() and text.isdigit() else None
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() else None
 
 
-def _http_date(text: str | None) -> float | None:
+def _http_date(text: str | None) -> int | None:
     try:
-        return None if text is None else parsedate_to_datetime(text).timestamp()
+        return None if text is None else int(parsedate_to_datetime(text).timestamp())
     except (ValueError, OverflowError):
         return None

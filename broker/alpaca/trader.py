@@ -58,10 +58,10 @@ def _request(order: OrderRequest) -> "LimitOrderRequest":
 
     return LimitOrderRequest(
         symbol=order.ticker,
-        qty=float(order.quantity),
+        qty=order.quantity,
         side=OrderSide(order.side.value),
         time_in_force=TimeInForce(order.time_in_force.value.lower()),
-        limit_price=float(order.limit_price),
+        limit_price=order.limit_price,
         extended_hours=order.extended_hours,
         client_order_id=order.client_order_id,
         position_intent=PositionIntent(order.action.value.lower()),

@@ -88,11 +88,15 @@ class Attempt:
         """End it now: nothing more is written, and a thread that waits for the answer wakes up."""
         with self._lock:
             self._expired = True
-            connected = self._socket
-        if connected is not None and not self.done:
-            with suppress(OSError):
-                # The plain call: SSLSocket's own would go on reading without TLS.
-                socket.socket.shutdown(connected, socket.SHUT_RDWR)
+            if self._socket is not None and not self.done:
+                with suppress(OSError):
+                    # The plain call: SSLSocket's own would go on reading without TLS.
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def finish(self) -> None:
+        """It is over: from here on its connection may carry another request and must not be cut."""
+        with self._lock:
+            self.done = True
 
     def withdraw(self) -> None:
         """Stop it if nothing was written yet; once written, let it run to its answer."""

@@ -5,10 +5,12 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from pydantic import SecretStr
 
 from broker.alpaca.settings import AlpacaSettings
+from schemas.orders import Action, OrderRequest, OrderType, TimeInForce
 
 KEY, SECRET = "PKTESTKEY", "canary-secret-5f2e"
 
@@ -115,3 +117,22 @@ async def serving() -> AsyncIterator[Server]:
         yield server
     finally:
         tcp.close()
+
+
+def order_request(quantity: str = "10", price: str = "180.5", **fields: object) -> OrderRequest:
+    """A buy of 10 AAPL at $180.50 for the day, unless told otherwise."""
+    base = OrderRequest(
+        internal_order_id="7d1f0c3e",
+        client_order_id="ti-1",
+        ticker="AAPL",
+        action=Action.BUY_TO_OPEN,
+        order_type=OrderType.LIMIT,
+        time_in_force=TimeInForce.DAY,
+        quantity=Decimal(quantity),
+        limit_price=Decimal(price),
+    )
+    return base.model_copy(update=fields)
+
+
+def nothing() -> None:
+    """The caller's last check, when it has no objection."""

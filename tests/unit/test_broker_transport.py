@@ -1,9 +1,7 @@
 """What leaves this machine, when, how often, and how its fate is named, by a server that misbehaves."""
 
 import asyncio
-import inspect
 import socket
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
@@ -16,36 +14,16 @@ from broker.alpaca.client import AlpacaReader
 from broker.alpaca.settings import AlpacaSettings, BrokerCall
 from broker.alpaca.trader import AlpacaTrader
 from broker.errors import (
-    BrokerError,
     NetworkError,
     NothingSent,
     RateLimited,
     UnknownOutcome,
     ValidationRefused,
 )
-from broker.port import BrokerReader, BrokerTrader
-from schemas.orders import Action, CancelAnswer, OrderRequest, OrderType, TimeInForce
-from tests.unit.broker_server import ORDER, SECRET, Request, Server, http, serving
+from schemas.orders import CancelAnswer
+from tests.unit.broker_server import ORDER, SECRET, Request, Server, http, nothing, order_request, serving
 
 ORDER_ID = str(ORDER["id"])
-
-
-def request(quantity: str = "10", price: str = "180.5", **fields: object) -> OrderRequest:
-    base = OrderRequest(
-        internal_order_id="7d1f0c3e",
-        client_order_id="ti-1",
-        ticker="AAPL",
-        action=Action.BUY_TO_OPEN,
-        order_type=OrderType.LIMIT,
-        time_in_force=TimeInForce.DAY,
-        quantity=Decimal(quantity),
-        limit_price=Decimal(price),
-    )
-    return base.model_copy(update=fields)
-
-
-def nothing() -> None:
-    """The caller's last check, when it has no objection."""
 
 
 @pytest.fixture
@@ -74,7 +52,7 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def place(trader: AlpacaTrader) -> object:
-    return await trader.place_order(request(), before_send=nothing)
+    return await trader.place_order(order_request(), before_send=nothing)
 
 
 def trickle(head: bytes, pause_seconds: float) -> Callable[[Request, asyncio.StreamWriter], object]:
@@ -96,7 +74,7 @@ def trickle(head: bytes, pause_seconds: float) -> Callable[[Request, asyncio.Str
 
 async def test_body_and_headers(server: Server, trader: AlpacaTrader) -> None:
     server.always(http(ORDER))
-    placed = await trader.place_order(request(), before_send=nothing)
+    placed = await trader.place_order(order_request(), before_send=nothing)
     assert placed.client_order_id == "ti-1"
     assert placed.limit_price == Decimal("180.5")
     sent = server.requests[0]
@@ -117,13 +95,13 @@ async def test_number_that_a_float_cannot_hold_is_refused_unsent(
     server: Server, trader: AlpacaTrader, quantity: str, price: str
 ) -> None:
     with pytest.raises(ValidationRefused, match="would not have arrived as asked"):
-        await trader.place_order(request(quantity, price), before_send=nothing)
+        await trader.place_order(order_request(quantity, price), before_send=nothing)
     assert server.requests == []
 
 
 async def test_client_library_that_drops_a_field_is_caught(server: Server, trader: AlpacaTrader) -> None:
     with pytest.raises(ValidationRefused, match="client_order_id"):
-        await trader.place_order(request(client_order_id=""), before_send=nothing)
+        await trader.place_order(order_request(client_order_id=""), before_send=nothing)
     assert server.requests == []
 
 
@@ -141,7 +119,7 @@ async def test_before_send_stops_it_and_its_error_comes_through_unchanged(
         raise lost
 
     with pytest.raises(RuntimeError) as caught:
-        await trader.place_order(request(), before_send=check)
+        await trader.place_order(order_request(), before_send=check)
     assert caught.value is lost
     assert server.requests == []
     assert threads[0].startswith("broker-place")
@@ -165,7 +143,7 @@ async def test_before_send_runs_after_connecting(server: Server, trader: AlpacaT
         connected.append(server.connections)
         arrived.set()
 
-    await trader.place_order(request(), before_send=check)
+    await trader.place_order(order_request(), before_send=check)
     assert connected == [1]
 
 
@@ -227,7 +205,7 @@ async def test_deadline_that_passes_before_the_first_byte(server: Server, trader
         threading.Event().wait(transport.TOTAL_DEADLINE_SECONDS + 0.1)
 
     with pytest.raises(NothingSent):
-        await trader.place_order(request(), before_send=slow)
+        await trader.place_order(order_request(), before_send=slow)
     assert server.requests == []
 
 
@@ -372,142 +350,3 @@ async def test_each_lane_goes_its_own_way(server: Server, trader: AlpacaTrader) 
     release.set()
     await asyncio.gather(*stuck)
     assert sum(sent.method == "POST" for sent in server.requests) == 10
-
-
-# Cancelled callers
-
-
-async def test_cancelled_caller_waits_for_the_post_to_end(server: Server, trader: AlpacaTrader) -> None:
-    arrived, release = asyncio.Event(), asyncio.Event()
-
-    async def hold(request: Request, writer: asyncio.StreamWriter) -> None:
-        del request
-        arrived.set()
-        await release.wait()
-        writer.write(http(ORDER))
-
-    server.answer = hold
-    task = asyncio.ensure_future(place(trader))
-    await arrived.wait()
-    task.cancel()
-    await asyncio.sleep(0.05)
-    assert not task.done()
-    release.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert len(server.requests) == 1
-
-
-async def test_caller_cancelled_before_the_first_byte_sends_nothing(
-    server: Server, trader: AlpacaTrader
-) -> None:
-    server.always(http(ORDER))
-    reached, release = threading.Event(), threading.Event()
-
-    def check() -> None:
-        reached.set()
-        release.wait(10)
-
-    task = asyncio.ensure_future(trader.place_order(request(), before_send=check))
-    await asyncio.to_thread(reached.wait, 10)
-    task.cancel()
-    await asyncio.sleep(0)
-    release.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert server.requests == []
-
-
-async def test_closed_adapter_sends_nothing_and_close_waits_for_a_post(server: Server) -> None:
-    posted, asked, release = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-    async def hold(request: Request, writer: asyncio.StreamWriter) -> None:
-        if request.method == "POST":
-            posted.set()
-            await release.wait()
-            writer.write(http(ORDER))
-        else:
-            asked.set()
-            await asyncio.sleep(3600)
-
-    server.answer = hold
-    trader = AlpacaTrader(server.settings)
-    posting = asyncio.ensure_future(place(trader))
-    reading = asyncio.ensure_future(trader.get_account())
-    await posted.wait()
-    await asked.wait()
-    closing = asyncio.ensure_future(trader.close())
-    await asyncio.sleep(0.05)
-    assert not closing.done()
-    with pytest.raises(NothingSent, match="closed"):
-        await place(trader)
-    release.set()
-    await closing
-    await posting
-    with pytest.raises(NetworkError):
-        await reading
-
-
-async def test_import_of_the_adapter_does_not_load_alpaca() -> None:
-    code = "import sys, broker.alpaca.trader; assert not any(m.startswith('alpaca') for m in sys.modules)"
-    done = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
-    assert await done.wait() == 0
-
-
-def test_adapter_is_what_the_ports_ask_for() -> None:
-    """Every method of the port exists with the port's parameters; mypy compares the types."""
-    for port, adapter in ((BrokerReader, AlpacaReader), (BrokerTrader, AlpacaTrader)):
-        for name, method in inspect.getmembers(port, inspect.isfunction):
-            if not name.startswith("_"):
-                ours = inspect.signature(getattr(adapter, name)).parameters
-                assert list(ours) == list(inspect.signature(method).parameters)
-
-
-# What is told about a call
-
-
-async def test_on_call_is_told_once_for_each_request(
-    server: Server, trader: AlpacaTrader, calls: list[BrokerCall]
-) -> None:
-    server.always(http(ORDER, X_Request_ID="req-1"))
-    await place(trader)
-    await trader.get_order_status(ORDER_ID)
-    server.always(http({"code": 40310000, "message": "insufficient buying power"}, 403, X_Request_ID="req-2"))
-    with pytest.raises(BrokerError):
-        await place(trader)
-    seen = [(c.operation, c.method, c.path, c.http_status, c.outcome, c.request_id) for c in calls]
-    assert seen == [
-        ("place_order", "POST", "/v2/orders", 200, "OK", "req-1"),
-        ("get_order_status", "GET", "/v2/orders/{order_id}", 200, "OK", "req-1"),
-        ("place_order", "POST", "/v2/orders", 403, "ERR_INSUFFICIENT_FUNDS", "req-2"),
-    ]
-    assert all(call.latency_ms > 0 for call in calls)
-
-
-async def test_broken_on_call_does_not_lose_a_placed_order(
-    server: Server, caplog: pytest.LogCaptureFixture
-) -> None:
-    def broken(call: BrokerCall) -> None:
-        raise RuntimeError(call.operation)
-
-    server.always(http(ORDER))
-    trader = AlpacaTrader(server.settings, on_call=broken)
-    await place(trader)
-    await trader.close()
-    assert "on_call failed" in caplog.text
-
-
-async def test_reader_cannot_place() -> None:
-    assert not any("place" in name or "post" in name for name in dir(AlpacaReader))
-
-
-async def test_secrets_are_in_no_repr_and_no_error(server: Server, trader: AlpacaTrader) -> None:
-    server.always(http({"code": 42210000, "message": "no"}, 422))
-    with pytest.raises(ValidationRefused) as caught:
-        await place(trader)
-    seen: list[BaseException | None] = [caught.value]
-    while seen[-1] is not None:
-        seen.append(seen[-1].__cause__ or seen[-1].__context__)
-    assert SECRET not in "".join(repr(vars(error)) for error in seen if error is not None)
-    assert SECRET not in repr(server.settings)
-    assert SECRET not in repr(vars(trader))
