@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from temporalio import activity
 
 from activities.evidence import take_in
-from activities.failures import as_failure
+from activities.failures import as_failure, try_again
 from broker.errors import BrokerError, NetworkError
 from observability.logging import get_logger
 from schemas import wire
@@ -64,19 +64,32 @@ class TradeUpdateActivities:
         Raises:
             ApplicationError: no connection for ``WITHOUT_STREAM_MAX_SECONDS``; the next holder tries.
         """
-        lost_at = time.monotonic()
+        holding = asyncio.create_task(self._hold_for_ever())
+        stopping = asyncio.create_task(activity.wait_for_worker_shutdown())
+        try:
+            await asyncio.wait((holding, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if holding.done():
+                holding.result()
+            raise try_again("WORKER_STOPS", "this worker stops; the next one holds the stream")
+        finally:
+            for task in (holding, stopping):
+                task.cancel()
+            await asyncio.gather(holding, stopping, return_exceptions=True)
+
+    async def _hold_for_ever(self) -> None:
+        held_at = time.monotonic()
         while True:
             try:
                 async with self._broker.stream_trade_updates() as stream:
                     await self._connected()
-                    await self._hold(stream)
+                    try:
+                        await self._hold(stream)
+                    finally:
+                        held_at = time.monotonic()
             except BrokerError as error:
                 _log.warning("trade updates lost", code=error.code, reason=error.message)
-                now = time.monotonic()
-                if await self._was_connected():
-                    lost_at = now
                 await self._lost()
-                if now - lost_at > WITHOUT_STREAM_MAX_SECONDS:
+                if time.monotonic() - held_at > WITHOUT_STREAM_MAX_SECONDS:
                     raise as_failure(error) from error
                 await asyncio.sleep(RECONNECT_PAUSE_SECONDS)
 
@@ -85,16 +98,16 @@ class TradeUpdateActivities:
         async with self._database.connection() as connection:
             await rows.stream_connected(connection, self._now())
 
-    async def _was_connected(self) -> bool:
-        async with self._database.connection() as connection:
-            return (await rows.read_stream(connection)).connected_at is not None
-
     async def _lost(self) -> None:
         async with self._database.connection() as connection:
             await rows.stream_lost(connection, self._now())
 
     async def _hold(self, stream: "TradeUpdateStream") -> None:
-        """Read, ping and catch up side by side until one of them fails."""
+        """Read, ping and catch up side by side until one of them fails.
+
+        Raises:
+            BrokerError: the connection is gone or a frame cannot be read.
+        """
         lanes = [asyncio.Queue[TradeUpdate](LANE_QUEUE_MAX) for _ in range(LANES)]
         tasks = [
             asyncio.create_task(self._read(stream, lanes), name="read updates"),

@@ -12,10 +12,14 @@ PRIORITY_STOPPING: Final = Priority(priority_key=1)
 """Cancels and the kill switch overtake everything."""
 PRIORITY_DEFAULT: Final = Priority(priority_key=3)
 
+NO_ROW: Final = ("OrderNotFound", "SignalNotFound")
+"""Errors that no retry mends: nobody stored such a signal, so a hand-started workflow fails at once."""
+
 UNTIL_ANSWERED: Final = RetryPolicy(
     initial_interval=timedelta(milliseconds=200),
     backoff_coefficient=2.0,
     maximum_interval=timedelta(seconds=10),
+    non_retryable_error_types=NO_ROW,
 )
 """For what must be known and can wait: tried until it answers."""
 
@@ -23,6 +27,7 @@ QUICKLY: Final = RetryPolicy(
     initial_interval=timedelta(milliseconds=100),
     backoff_coefficient=2.0,
     maximum_interval=timedelta(seconds=2),
+    non_retryable_error_types=NO_ROW,
 )
 
 LOCAL_RETRY_THRESHOLD: Final = timedelta(seconds=5)
