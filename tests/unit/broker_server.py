@@ -67,6 +67,7 @@ class Server:
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     answer: Answer | None = None
+    tasks: list["asyncio.Task[None]"] = field(default_factory=list, repr=False)
 
     @property
     def url(self) -> str:
@@ -87,16 +88,24 @@ class Server:
 
         self.answer = write
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        self.tasks.append(asyncio.ensure_future(self._serve(reader, writer)))
+
+    async def close(self) -> None:
+        """Let go of every connection, whatever it waits for."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 request = await _read(reader)
                 self.requests.append(request)
                 assert self.answer is not None
                 await self.answer(request, writer)
                 await writer.drain()
-        writer.close()
 
 
 async def _read(reader: asyncio.StreamReader) -> Request:
@@ -111,12 +120,13 @@ async def _read(reader: asyncio.StreamReader) -> Request:
 async def serving() -> AsyncIterator[Server]:
     """A server on a free port of the loopback address, for the length of the block."""
     server = Server()
-    tcp = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    tcp = await asyncio.start_server(server.accept, "127.0.0.1", 0)
     server.port = tcp.sockets[0].getsockname()[1]
     try:
         yield server
     finally:
         tcp.close()
+        await server.close()
 
 
 def order_request(quantity: str = "10", price: str = "180.5", **fields: object) -> OrderRequest:
