@@ -114,7 +114,7 @@ def _stale_market_data(look: _Look) -> CheckResult:
         chosen is not None,
         "stale" if chosen is None else age_text(chosen.quoted_at, facts.market_now),
         f"≤ {QUOTE_AGE_MAX.total_seconds():g} s",
-        f"age of the last quote on the market's clock: {told}",
+        f"last quote's age in market time: {told}",
     )
 
 

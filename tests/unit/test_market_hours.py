@@ -124,6 +124,10 @@ class TestDoubt:
         day = regular_days()[0]
         assert compare_day(TUESDAY, day if ours else None, day if brokers else None).agrees is agrees
 
+    def test_says_who_calls_it_a_trading_day(self) -> None:
+        told = compare_day(TUESDAY, regular_days()[0], None).detail
+        assert told == "2013-10-08: calendar says a trading day, broker says closed"
+
     async def test_is_told_with_both_times(self, broker: Broker) -> None:
         early = broker.days[0].model_copy(update={"close": october(8, 17)})
         broker.days = [early]
@@ -148,6 +152,14 @@ class TestDoubt:
         assert broker.calendar_calls == 2
         await hours.at(NOW + timedelta(days=1))
         assert broker.calendar_calls == 3
+
+    async def test_pauses_are_ours_and_not_the_markets(self, broker: Broker) -> None:
+        hours = market_hours(broker, speed=20)
+        await hours.at(NOW)
+        await hours.at(NOW + timedelta(minutes=10))
+        assert broker.calendar_calls == 1
+        await hours.at(NOW + timedelta(minutes=10, seconds=1))
+        assert broker.calendar_calls == 2
 
     async def test_doubt_is_asked_again_sooner(self, broker: Broker) -> None:
         hours, right = market_hours(broker), broker.days

@@ -128,3 +128,33 @@ def test_the_messages_are_the_specifications_word_for_word() -> None:
         "NETWORK_TIMEOUTS": "Network degradation. Resubmitting with idempotent key validation.",
         "CLOCK_SKEW": "Critical Time Sync Error. Halting to prevent market-open anomalies.",
     }
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "formula"),
+    [
+        ({}, CheckName.TRADING_HOURS, "regular session is open at 2013-10-08T15:15:00+00:00"),
+        (
+            {"is_open": False, "extended_hours": True},
+            CheckName.TRADING_HOURS,
+            "extended session is closed at 2013-10-08T15:15:00+00:00",
+        ),
+        ({"hours_doubt": "they differ"}, CheckName.TRADING_HOURS, "they differ"),
+        ({}, CheckName.CLOSING_BELL, "3600.000000 s to the bell > 900 s"),
+        ({"seconds_to_close": 1.5}, CheckName.CLOSING_BELL, "1.500000 s to the bell ≤ 900 s"),
+        (
+            {"late_providers": (Provider.SECONDARY,), "secondary": second()},
+            CheckName.STALE_MARKET_DATA,
+            "last quote's age in market time: primary 1.000000 s; secondary 1.000000 s, feed late",
+        ),
+        ({}, CheckName.QUOTE_INTEGRITY, "primary: both sides present and not crossed"),
+        ({"primary": quote(None)}, CheckName.QUOTE_INTEGRITY, "primary: no bid"),
+        (
+            {"secondary": second("97.99", "98.01")},
+            CheckName.PROVIDERS_DISAGREE,
+            "|primary mid 100 − secondary mid 98| ÷ 99 > 2.000 %",
+        ),
+    ],
+)
+def test_the_formula_tells_what_was_compared(changes: dict[str, Any], name: CheckName, formula: str) -> None:
+    assert outcome(check(pre_trade(**changes)), name).formula == formula

@@ -324,3 +324,24 @@ def test_where_marks_differ_the_highest_values_the_net_position() -> None:
     rows = held(191, mark=90), held(0, mark=100, strategy="other")
     assert reasons(proposal(), facts(exposures=rows[:1])) == set()
     assert reasons(proposal(), facts(exposures=rows)) == {CheckName.TICKER_EXPOSURE}
+
+
+def test_a_short_sale_is_also_counted_on_the_selling_side() -> None:
+    working = held(0, reserved_sell_notional=D("19000.01"))
+    asked = proposal(action=Action.SELL_TO_OPEN)
+    assert reasons(asked, facts(exposures=(working,))) == {CheckName.SHORT_SELLING, CheckName.TICKER_EXPOSURE}
+
+
+def test_a_market_below_the_smallest_tick_gives_no_price() -> None:
+    verdict = assess(market_order(), facts(quote=quote("0.00001", "0.00002")))
+    assert verdict.worst_price == 0
+    assert not outcome(verdict, CheckName.PRICE_COLLAR).passed
+
+
+def test_an_exposure_beyond_showing_is_shown_as_the_largest() -> None:
+    def shown(equity: str) -> Decimal:
+        return assess(proposal(), facts(equity=D(equity))).account_exposure_pct
+
+    assert shown("0.1") == D(1_000_000)
+    assert shown("0.2") == D(500_000)
+    assert shown("0.01") == D(1_000_000)
