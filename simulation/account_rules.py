@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 
 from simulation import errors
-from simulation.book import Book, Marks
+from simulation.book import Book
 from simulation.order_request import QTY_PLACES, OrderRequest
 from simulation.orders import ZERO, Order, PositionIntent
 from simulation.settings import SymbolSettings
+from simulation.valuation import MarketValue
 
 # Short sales reserve at least this much over the market.
 SHORT_RESERVE = Decimal("1.03")
@@ -78,8 +79,8 @@ def check_account(
     book: Book,
     request: OrderRequest,
     listed: SymbolSettings,
-    marks: Marks,
     *,
+    buying_power: Decimal,
     price: Decimal,
     replacing: Order | None = None,
 ) -> Allowed:
@@ -102,7 +103,7 @@ def check_account(
         raise errors.forbidden("cannot open a long buy while a short sell order is open")
     per_share = reserve_price(request, price)
     cost = request.notional if request.qty is None else request.qty * per_share
-    available = book.buying_power(marks) + (replacing.reserved if replacing else ZERO)
+    available = buying_power + (replacing.reserved if replacing else ZERO)
     if cost is None or cost > available:
         raise errors.insufficient_buying_power(available, cost or ZERO)
     return Allowed(intent, per_share)
@@ -138,3 +139,11 @@ def _check_short(book: Book, request: OrderRequest, listed: SymbolSettings) -> N
         raise errors.unprocessable("fractional orders cannot be sold short")
     if any(order.position_intent == "buy_to_open" for order in book.open_orders(request.symbol)):
         raise errors.forbidden("cannot open a short sell while a long buy order is open")
+
+
+def buying_power(book: Book, value: MarketValue) -> Decimal:
+    """What a new opening order may cost: equity × multiplier − gross value − reserved; never negative."""
+    if book.margin_multiplier == 1:
+        return max(ZERO, book.cash + value.short - book.reserved)
+    equity = book.cash + value.net
+    return max(ZERO, equity * book.margin_multiplier - value.gross - book.reserved)

@@ -5,10 +5,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from simulation.book import Book, Execution, Marks, Position
+from simulation.account_rules import buying_power
+from simulation.book import Book, Execution, Position
 from simulation.market import Asset
 from simulation.orders import ZERO
 from simulation.sessions import Phase, Session, Sessions
+from simulation.valuation import MarketValue
 from simulation.wire import NEW_YORK, plain, rfc3339, rfc3339_ns, rounded
 
 INITIAL_MARGIN = Decimal("0.5")
@@ -21,12 +23,9 @@ def money(value: Decimal) -> str:
     return plain(rounded(value, CENTS))
 
 
-def account_json(book: Book, marks: Marks, now: datetime) -> dict[str, Any]:
+def account_json(book: Book, value: MarketValue, now: datetime) -> dict[str, Any]:
     """The account object; every amount is a string in US dollars."""
-    long, short = book.market_value(marks)
-    gross = long - short
-    equity = book.cash + long + short
-    buying_power = book.buying_power(marks)
+    gross, equity = value.gross, book.cash + value.net
     reg_t = max(ZERO, equity * min(REG_T_MULTIPLIER, book.margin_multiplier) - gross - book.reserved)
     created_at = rfc3339(book.created_at or now)
     return {
@@ -39,12 +38,12 @@ def account_json(book: Book, marks: Marks, now: datetime) -> dict[str, Any]:
         "equity": money(equity),
         "last_equity": money(book.last_equity),
         "portfolio_value": money(equity),
-        "buying_power": money(buying_power),
+        "buying_power": money(buying_power(book, value)),
         "regt_buying_power": money(reg_t),
-        "non_marginable_buying_power": money(max(ZERO, book.cash + short - book.reserved)),
+        "non_marginable_buying_power": money(max(ZERO, book.cash + value.short - book.reserved)),
         "options_buying_power": "0",
-        "long_market_value": money(long),
-        "short_market_value": money(short),
+        "long_market_value": money(value.long),
+        "short_market_value": money(value.short),
         "position_market_value": money(gross),
         "initial_margin": money(gross * INITIAL_MARGIN),
         "maintenance_margin": money(gross * MAINTENANCE_MARGIN),
@@ -68,9 +67,8 @@ def account_json(book: Book, marks: Marks, now: datetime) -> dict[str, Any]:
     }
 
 
-def position_json(book: Book, position: Position, asset: Asset, marks: Marks) -> dict[str, Any]:
+def position_json(book: Book, position: Position, asset: Asset, price: Decimal) -> dict[str, Any]:
     """One open position; shorts have negative quantity, value and cost."""
-    price = marks(position.symbol)
     last_day = book.day_marks.get(position.symbol, price)
     value = position.qty * price
     profit, day_profit = value - position.cost, value - position.day_cost

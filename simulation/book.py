@@ -1,6 +1,6 @@
 """The account's books: cash, positions, orders, executions. Pure: events in, state out."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -15,10 +15,11 @@ from simulation.events import (
     OrderChanged,
     OrderCreated,
     OrderExecuted,
+    Watchlist,
+    WatchlistDeleted,
+    WatchlistSaved,
 )
 from simulation.orders import ZERO, Order
-
-Marks = Callable[[str], Decimal]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class Book:
     executions: list[Execution] = field(default_factory=list)
     execution_places: dict[str, int] = field(default_factory=dict)
     reserved: Decimal = ZERO
+    watchlists: dict[str, Watchlist] = field(default_factory=dict)
     equity_marks: list[tuple[datetime, Decimal]] = field(default_factory=list)
 
     def apply(self, event: BookEvent) -> None:
@@ -112,6 +114,10 @@ class Book:
                 self._start_day(event)
             case EquityMarked(at=at, equity=equity):
                 self.equity_marks.append((at, equity))
+            case WatchlistSaved(watchlist=watchlist):
+                self.watchlists[watchlist.id] = watchlist
+            case WatchlistDeleted(watchlist_id=watchlist_id):
+                del self.watchlists[watchlist_id]
             case AccountConfigured(configuration=configuration):
                 self.configuration = configuration
 
@@ -142,21 +148,6 @@ class Book:
                 group = order.parent_id or order.chain_id or order.id
                 by_group[group] = max(by_group.get(group, ZERO), order.claimed_qty)
         return sum(by_group.values(), ZERO)
-
-    def market_value(self, marks: Marks) -> tuple[Decimal, Decimal]:
-        """Value of long and of short positions; the second is negative or zero."""
-        values = [position.qty * marks(symbol) for symbol, position in self.positions.items()]
-        return sum((v for v in values if v > 0), ZERO), sum((v for v in values if v < 0), ZERO)
-
-    def equity(self, marks: Marks) -> Decimal:
-        return self.cash + sum(self.market_value(marks), ZERO)
-
-    def buying_power(self, marks: Marks) -> Decimal:
-        """What a new opening order may cost: equity × multiplier − gross value − reserved; never negative."""
-        long, short = self.market_value(marks)
-        if self.margin_multiplier == 1:
-            return max(ZERO, self.cash + short - self.reserved)
-        return max(ZERO, (self.cash + long + short) * self.margin_multiplier - long + short - self.reserved)
 
     def _open(self, event: AccountOpened) -> None:
         self.account_id = event.account_id

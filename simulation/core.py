@@ -1,7 +1,6 @@
 """What every decision is made of: the book, the market at a moment, and one way to let something happen."""
 
 import heapq
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -15,6 +14,7 @@ from simulation.market import Market
 from simulation.orders import ZERO, Order, Side, order_json
 from simulation.sessions import Phase, Sessions
 from simulation.trade_update_view import trade_update
+from simulation.valuation import MarketValue, Valuation
 from simulation.wire import to_ns
 
 
@@ -45,6 +45,7 @@ class Core:
         # Orders waiting for a session, and when each open order ends at the latest.
         self.queued: dict[str, None] = {}
         self.expiries: list[tuple[datetime, str]] = []
+        self._valuation = Valuation(book, market)
         self._emitted: list[Emitted] = []
         self._follow_ups: list[FollowUp] = []
         for order_id in book.open_ids:
@@ -65,6 +66,8 @@ class Core:
         else:
             self._emitted.append(Emitted(event, None))
             return
+        if isinstance(event, OrderExecuted):
+            self._valuation.touch(order.symbol)
         position = self.book.position_qty(order.symbol)
         self._emitted.append(Emitted(event, trade_update(event, order, self.wire_order(order), position)))
         if not isinstance(event, OrderChanged) or "status" in event.changes:
@@ -84,9 +87,11 @@ class Core:
     def create(self, order: Order, now: datetime) -> None:
         self.emit(OrderCreated(now, self.ids.ulid(now), order.status, order))
 
-    def marks(self, now: datetime) -> Callable[[str], Decimal]:
-        now_ns = to_ns(now)
-        return lambda symbol: self.market.mark(symbol, now_ns)
+    def value(self, now: datetime) -> MarketValue:
+        return self._valuation.at(to_ns(now))
+
+    def mark(self, symbol: str, now: datetime) -> Decimal:
+        return self.market.mark(symbol, to_ns(now))
 
     def market_price(self, symbol: str, side: Side, now: datetime) -> Decimal:
         """What a market order of that side would meet now; the last mark if nobody is there."""

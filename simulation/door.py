@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import hmac
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +24,8 @@ from simulation.faults import HANG_SECONDS_MAX, Fault, RequestFacts
 from simulation.rate_limit import RateLimit
 from simulation.transport import drop_connection
 from simulation.wire import json_bytes
+
+logger = logging.getLogger(__name__)
 
 BODY_BYTES_MAX = 1_000_000
 READS = ("GET", "HEAD")
@@ -168,9 +171,16 @@ class Door:
     def _act(self, call: Call, handler: Handler) -> Reply:
         if len(call.body) > BODY_BYTES_MAX:
             raise errors.Refusal(413, None, "request body too large")
-        reply = handler(call)
-        self._exchange.commit()
-        return reply
+        try:
+            return handler(call)
+        except errors.Refusal:
+            raise
+        except Exception as error:
+            logger.exception("%s %s failed", call.method, call.path)
+            raise errors.internal_error() from error
+        finally:
+            # Whatever the book went through is in the ledger, however the request ended.
+            self._exchange.commit()
 
     async def _before_landing(self, call: Call, fault: Fault | None) -> Reply | None:
         match fault.action if fault else None:

@@ -4,7 +4,7 @@ import heapq
 from datetime import datetime, timedelta
 
 from simulation import errors
-from simulation.account_rules import check_account, check_configuration, check_wash_trade
+from simulation.account_rules import buying_power, check_account, check_configuration, check_wash_trade
 from simulation.book import Book
 from simulation.core import Core
 from simulation.events import AccountConfiguration, AccountConfigured, DayStarted, EquityMarked, OrderChanges
@@ -19,7 +19,7 @@ from simulation.order_rules import (
     check_stop_side,
     check_window,
 )
-from simulation.orders import Order
+from simulation.orders import ZERO, Order
 from simulation.replacing import Replacement, as_request, check_replaceable, replaced_order
 from simulation.sessions import Phase, Sessions
 from simulation.venue import Venue
@@ -45,8 +45,8 @@ class Engine(Core):
         check_stop_side(request, price)
         check_group_prices(request, price)
         check_wash_trade(self.book, request)
-        marks = self.marks(now)
-        allowed = check_account(self.book, request, asset.settings, marks, price=price)
+        power = buying_power(self.book, self.value(now))
+        allowed = check_account(self.book, request, asset.settings, buying_power=power, price=price)
         order = make_order(
             request,
             allowed,
@@ -79,8 +79,10 @@ class Engine(Core):
             check_stop_side(request, price)
         check_wash_trade(self.book, request)
         if old.status != "held":
-            marks = self.marks(now)
-            allowed = check_account(self.book, request, asset.settings, marks, price=price, replacing=old)
+            power = buying_power(self.book, self.value(now))
+            allowed = check_account(
+                self.book, request, asset.settings, buying_power=power, price=price, replacing=old
+            )
             new = new.changed(now, {"reserve_price": allowed.reserve_price})
         if wanted.time_in_force is not None:
             until = expires_at(self.sessions, new.time_in_force, now, extended=new.extended_hours)
@@ -164,11 +166,12 @@ class Engine(Core):
         session = self.sessions.current_or_last(now)
         if self.book.day is not None and session.day <= self.book.day:
             return
-        evening = self.marks(self.sessions.last_active(session.pre_open - timedelta(seconds=1)))
-        marks = {symbol: evening(symbol) for symbol in self.market.assets}
-        self.emit(DayStarted(now, session.day, self.book.equity(evening), marks))
+        evening = self.sessions.last_active(session.pre_open - timedelta(seconds=1))
+        marks = {symbol: self.mark(symbol, evening) for symbol in self.market.assets}
+        held = sum((position.qty * marks[symbol] for symbol, position in self.book.positions.items()), ZERO)
+        self.emit(DayStarted(now, session.day, self.book.cash + held, marks))
 
     def _mark_equity(self, now: datetime) -> None:
         minute = now.replace(second=0, microsecond=0)
         if not self.book.equity_marks or self.book.equity_marks[-1][0] < minute:
-            self.emit(EquityMarked(minute, self.book.equity(self.marks(now))))
+            self.emit(EquityMarked(minute, self.book.cash + self.value(now).net))

@@ -128,6 +128,29 @@ class AccountConfigured:
     kind: Literal["account_configured"] = "account_configured"
 
 
+@dataclass(frozen=True, slots=True)
+class Watchlist:
+    id: str
+    name: str
+    symbols: tuple[str, ...]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WatchlistSaved:
+    at: datetime
+    watchlist: Watchlist
+    kind: Literal["watchlist_saved"] = "watchlist_saved"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchlistDeleted:
+    at: datetime
+    watchlist_id: str
+    kind: Literal["watchlist_deleted"] = "watchlist_deleted"
+
+
 BookEvent = (
     AccountOpened
     | OrderCreated
@@ -136,6 +159,8 @@ BookEvent = (
     | DayStarted
     | EquityMarked
     | AccountConfigured
+    | WatchlistSaved
+    | WatchlistDeleted
 )
 BOOK_EVENT_KINDS: frozenset[str] = frozenset(
     {
@@ -146,6 +171,8 @@ BOOK_EVENT_KINDS: frozenset[str] = frozenset(
         "day_started",
         "equity_marked",
         "account_configured",
+        "watchlist_saved",
+        "watchlist_deleted",
     }
 )
 _ADAPTER: TypeAdapter[BookEvent] = TypeAdapter(Annotated[BookEvent, Discriminator("kind")])

@@ -64,6 +64,8 @@ class Exchange:
             self._ids.resume_after(restored.last_event_id)
         # The quote each symbol's orders met last, and the moment up to which all have been looked at.
         self._matched: dict[str, int] = {}
+        self._looks_again: dict[str, int] = {}
+        self._market_changes = 0
         self._matched_until_ns = self.clock.now_ns()
         self._update_listeners: list[UpdateListener] = []
         self._beat_listeners: list[BeatListener] = []
@@ -145,17 +147,24 @@ class Exchange:
         now = self.clock.now()
         now_ns = to_ns(now)
         self.engine.advance(now)
+        if self._market_changes != self.market.changes:
+            self._market_changes = self.market.changes
+            self._looks_again.clear()
         for symbol, open_ids in list(self.book.open_by_symbol.items()):
-            if not open_ids:
-                continue
-            for quote in self.market.new_quotes(symbol, self._matched_until_ns, now_ns):
-                if self._matched.get(symbol) != quote.version:
-                    self._matched[symbol] = quote.version
-                    self.engine.venue.match(symbol, now, quote)
+            if open_ids and self._looks_again.get(symbol, 0) <= now_ns:
+                self._match_new_quotes(symbol, now)
         self._matched_until_ns = now_ns
         self.commit()
         for listener in self._beat_listeners:
             listener(now)
+
+    def _match_new_quotes(self, symbol: str, now: datetime) -> None:
+        now_ns = to_ns(now)
+        for quote in self.market.new_quotes(symbol, self._matched_until_ns, now_ns):
+            if self._matched.get(symbol) != quote.version:
+                self._matched[symbol] = quote.version
+                self.engine.venue.match(symbol, now, quote)
+        self._looks_again[symbol] = self.market.next_change(symbol, now_ns)
 
     async def _beat(self) -> None:
         while True:

@@ -8,7 +8,9 @@ from simulation.wire import NEW_YORK, to_ns
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _RANDOM_BITS = 80
-_LENGTH = 26
+_PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
+# Twenty-six letters of five bits, two at a time from the highest.
+_SHIFTS = range(120, -1, -10)
 
 
 class Ids:
@@ -24,7 +26,7 @@ class Ids:
         fresh = (to_ns(now) // 1_000_000 << _RANDOM_BITS) | randbits(_RANDOM_BITS)
         same_or_later_ms = fresh >> _RANDOM_BITS > self._last >> _RANDOM_BITS
         self._last = fresh if same_or_later_ms else self._last + 1
-        return "".join(_CROCKFORD[self._last >> 5 * place & 31] for place in reversed(range(_LENGTH)))
+        return "".join([_PAIRS[self._last >> shift & 1023] for shift in _SHIFTS])
 
     def resume_after(self, ulid: str) -> None:
         """Let every later ULID sort after this one."""

@@ -16,8 +16,9 @@ from simulation.wire import from_ns, parse_moment, to_ns
 ASSET_NAMESPACE = UUID("0f7d5f0e-6a3c-4e5e-9b57-6f0c2f1c9a11")
 EVERY_SYMBOL = "*"
 CENT = Decimal("0.01")
-MICROSECOND_NS = 1_000
-MILLISECOND_NS = 1_000_000
+MARK_GOOD_FOR_NS = 1_000_000_000
+# A mark made so long ago is only good for want of a better one.
+FORGOTTEN = -1_000_000_000_000_000_000_000
 
 
 class UnknownSymbol(LookupError):
@@ -28,6 +29,7 @@ class QuoteSource(Protocol):
     """Where the quotes of one symbol come from."""
 
     def at(self, t_ns: int, feed: Feed) -> Quote | None: ...
+    def next_after(self, quote: Quote) -> int: ...
     def between(
         self, start_ns: int, end_ns: int, feed: Feed, *, newest_first: bool = False
     ) -> Iterator[Quote]: ...
@@ -81,7 +83,10 @@ class Market:
         self._cache: dict[tuple[str, Feed], _Cached] = {}
         self._manual: dict[tuple[str, Feed], Quote] = {}
         self._frozen: dict[tuple[str, Feed], int] = {}
-        self._marks: dict[str, Decimal] = {}
+        # The last mark of each symbol and when it was made.
+        self._marks: dict[str, tuple[Decimal, int]] = {}
+        self._active: tuple[int, int] = (0, -1)
+        self.changes = 0
 
     def source(self, symbol: str) -> QuoteSource:
         """Where the symbol's quotes come from, whatever was set by hand since."""
@@ -108,38 +113,58 @@ class Market:
 
     def quote(self, symbol: str, now_ns: int, feed: Feed = PRIMARY_FEED) -> Quote | None:
         """The latest quote, or None if the symbol never had one by then."""
-        frozen_at = min(
-            self._frozen.get((symbol, feed), now_ns), self._frozen.get((EVERY_SYMBOL, feed), now_ns), now_ns
-        )
-        manual = self._manual.get((symbol, feed))
+        key = (symbol, feed)
+        if self._frozen:
+            now_ns = min(
+                now_ns, self._frozen.get(key, now_ns), self._frozen.get((EVERY_SYMBOL, feed), now_ns)
+            )
+        manual = self._manual.get(key)
         if manual is not None:
-            return manual if manual.t_ns >= frozen_at else replace(manual, t_ns=frozen_at)
-        cached = self._cache.get((symbol, feed))
-        if cached is not None and cached.quote.t_ns <= frozen_at < cached.valid_until_ns:
+            return manual if manual.t_ns >= now_ns else replace(manual, t_ns=now_ns)
+        cached = self._cache.get(key)
+        if cached is not None and cached.quote.t_ns <= now_ns < cached.valid_until_ns:
             return cached.quote
-        return self._fresh(symbol, frozen_at, feed)
+        return self._fresh(symbol, now_ns, feed)
+
+    def next_change(self, symbol: str, now_ns: int) -> int:
+        """A moment before which the primary quote stays as it is, unless a control route changes it."""
+        if (symbol, PRIMARY_FEED) in self._manual or self.is_recorded(symbol):
+            return now_ns
+        cached = self._cache.get((symbol, PRIMARY_FEED))
+        return now_ns if cached is None else cached.valid_until_ns
 
     def _fresh(self, symbol: str, t_ns: int, feed: Feed) -> Quote | None:
         source, settings = self._sources[symbol], self.assets[symbol].settings
-        if self.is_recorded(symbol):
-            return source.at(t_ns, feed)
-        if settings.stale:
+        if settings.stale and not self.is_recorded(symbol):
             return source.at(self._opened_ns, feed)
-        active_ns = to_ns(self.sessions.last_active(from_ns(t_ns)))
-        quote = source.at(min(t_ns, active_ns), feed)
-        if quote is not None and active_ns + MICROSECOND_NS >= t_ns:
-            # No newer tick can come before seven eighths of the tick length are over.
-            valid_until_ns = quote.t_ns + settings.tick_ms * MILLISECOND_NS * 7 // 8
-            self._cache[symbol, feed] = _Cached(quote, valid_until_ns)
+        active_ns = t_ns if self.is_recorded(symbol) else self._last_active_ns(t_ns)
+        quote = source.at(active_ns, feed)
+        if quote is not None and active_ns == t_ns:
+            self._cache[symbol, feed] = _Cached(quote, source.next_after(quote))
         return quote
 
+    def _last_active_ns(self, t_ns: int) -> int:
+        """That moment while any session runs, else the end of the last one."""
+        first, last = self._active
+        if not first <= t_ns <= last:
+            now = from_ns(t_ns)
+            session = self.sessions.current_or_last(now)
+            first, last = self._active = (to_ns(session.pre_open), to_ns(session.post_close))
+        return min(t_ns, last)
+
     def mark(self, symbol: str, now_ns: int) -> Decimal:
-        """What one share is worth now: the middle of the primary quote, or its one side, or the last mark."""
+        """What one share is worth now: the middle of the primary quote, or its one side, or the last mark.
+
+        A mark is good for a second: an account is valued with each order it places.
+        """
+        known = self._marks.get(symbol)
+        if known is not None and known[1] <= now_ns < known[1] + MARK_GOOD_FOR_NS:
+            return known[0]
         quote = self.quote(symbol, now_ns)
         if quote is not None and (quote.bid or quote.ask):
-            sides = [price for price in (quote.bid, quote.ask) if price]
-            self._marks[symbol] = (sum(sides, Decimal(0)) / len(sides)).quantize(CENT)
-        return self._marks.get(symbol, self.assets[symbol].settings.price)
+            middle = (quote.bid + quote.ask) / 2 if quote.bid and quote.ask else quote.bid or quote.ask
+            known = self._marks[symbol] = (middle.quantize(CENT), now_ns)
+        return self.assets[symbol].settings.price if known is None else known[0]
 
     def set_quote(
         self,
@@ -161,11 +186,13 @@ class Market:
             self._manual[symbol, feed] = Quote(
                 symbol, feed, now_ns, bid, ask, bid_size, ask_size, version=-now_ns
             )
+        self._changed()
 
     def release_quote(self, symbol: str) -> None:
         """Give the symbol back to its generator."""
         for feed in FEEDS:
             self._manual.pop((symbol, feed), None)
+        self._changed()
 
     def freeze(self, symbol: str, now_ns: int, feeds: Sequence[Feed]) -> None:
         """Let no newer quote come out; ``*`` freezes every symbol."""
@@ -173,10 +200,16 @@ class Market:
             self.asset(symbol)
         for feed in feeds:
             self._frozen.setdefault((symbol, feed), now_ns)
+        self._changed()
 
     def thaw(self, symbol: str, feeds: Sequence[Feed]) -> None:
         for feed in feeds:
             self._frozen.pop((symbol, feed), None)
+        self._changed()
+
+    def _changed(self) -> None:
+        self.changes += 1
+        self._marks = {symbol: (mark, FORGOTTEN) for symbol, (mark, _) in self._marks.items()}
 
     def replay_control(self, record: Mapping[str, Any]) -> None:
         """Apply a control record of the ledger again; names that are no longer listed are passed over."""

@@ -65,6 +65,11 @@ class QuoteGenerator:
             stamp = self._stamp(tick, lag)
         return self._quote(tick, stamp, feed)
 
+    def next_after(self, quote: Quote) -> int:
+        """The moment at which this quote is replaced by the next one."""
+        lag = SIP_LAG_NS if quote.feed == "sip" else 0
+        return self._stamp((quote.t_ns - self._phase_ns - lag) // self._tick_ns + 1, lag)
+
     def between(
         self, start_ns: int, end_ns: int, feed: Feed, *, newest_first: bool = False
     ) -> Iterator[Quote]:

@@ -19,6 +19,7 @@ from simulation.wire import from_ns, to_ns
 _NAME = re.compile(r"^(?P<symbol>[A-Z][A-Z0-9.]*)-(?P<day>\d{8})-(?P<resolution>[a-z]+)\.csv\.gz$")
 _HEADER = ["time", "bid", "bid_size", "ask", "ask_size"]
 _ZERO = Decimal(0)
+NEVER_NS = 1 << 63
 
 Row = tuple[Decimal, int, Decimal, int]
 
@@ -47,6 +48,11 @@ class RecordedQuotes:
     def at(self, t_ns: int, feed: Feed) -> Quote | None:
         place = bisect_right(self._times, t_ns - _lag(feed)) - 1
         return None if place < 0 else self._quote(place, feed)
+
+    def next_after(self, quote: Quote) -> int:
+        """The moment at which this quote is replaced by the next one; never, for the last."""
+        place = bisect_right(self._times, quote.t_ns - _lag(quote.feed))
+        return self._times[place] + _lag(quote.feed) if place < len(self._times) else NEVER_NS
 
     def between(
         self, start_ns: int, end_ns: int, feed: Feed, *, newest_first: bool = False

@@ -36,8 +36,7 @@ SETTLEMENT_REACH = timedelta(days=14)
 
 def get_account(call: Call) -> Reply:
     exchange = call.exchange
-    marks = exchange.engine.marks(call.now)
-    return Reply(body=account_json(exchange.book, marks, call.now))
+    return Reply(body=account_json(exchange.book, exchange.engine.value(call.now), call.now))
 
 
 def get_configurations(call: Call) -> Reply:
@@ -110,11 +109,11 @@ def delete_orders(call: Call) -> Reply:
 
 
 def get_positions(call: Call) -> Reply:
-    book, market = call.exchange.book, call.exchange.market
-    marks = call.exchange.engine.marks(call.now)
+    engine = call.exchange.engine
+    book, market = engine.book, engine.market
     return Reply(
         body=[
-            position_json(book, position, market.assets[symbol], marks)
+            position_json(book, position, market.assets[symbol], engine.mark(symbol, call.now))
             for symbol, position in sorted(book.positions.items())
         ]
     )
@@ -124,7 +123,8 @@ def get_position(call: Call) -> Reply:
     engine = call.exchange.engine
     position = open_position(engine, call.params["symbol"])
     asset = engine.market.assets[position.symbol]
-    return Reply(body=position_json(engine.book, position, asset, engine.marks(call.now)))
+    price = engine.mark(position.symbol, call.now)
+    return Reply(body=position_json(engine.book, position, asset, price))
 
 
 def delete_position(call: Call) -> Reply:
@@ -189,6 +189,12 @@ def get_activities(call: Call) -> Reply:
     return Reply(body=[activity_json(row) for row in list_fills(call.exchange.book, call.query)])
 
 
+def get_announcements(call: Call) -> Reply:
+    """Nothing is ever announced here: no dividends, no splits."""
+    del call
+    return Reply(body=[])
+
+
 def unknown_route(call: Call) -> Reply:
     raise errors.not_found(f"endpoint not found: {call.method} {call.path}")
 
@@ -231,4 +237,5 @@ ROUTES = (
     ("GET", "/v2/assets/{symbol}", get_asset),
     ("GET", "/v2/clock", get_clock),
     ("GET", "/v2/calendar", get_calendar),
+    ("GET", "/v2/corporate_actions/announcements", get_announcements),
 )

@@ -14,7 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from simulation import routes_data, routes_trading
+from simulation import routes_data, routes_trading, watchlists
 from simulation.data_stream import DataStream
 from simulation.door import Door
 from simulation.exchange import Exchange
@@ -127,7 +127,11 @@ def build_app(exchange: Exchange) -> tuple[Starlette, TradeUpdates]:
     """All routes of a started exchange, and the hub that publishes its trade updates."""
     door = Door(exchange)
     updates, data = TradeUpdates(exchange, door.is_authentic), DataStream(exchange, door.is_authentic)
-    tables: tuple[tuple[Any, Any], ...] = (("trading", routes_trading.ROUTES), ("data", routes_data.ROUTES))
+    tables: tuple[tuple[Any, Any], ...] = (
+        ("trading", routes_trading.ROUTES),
+        ("trading", watchlists.ROUTES),
+        ("data", routes_data.ROUTES),
+    )
     routes: list[BaseRoute] = [
         Route(path, door.endpoint(handler, path, surface), methods=[method])
         for surface, table in tables

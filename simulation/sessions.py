@@ -20,6 +20,7 @@ REGULAR_OPEN = time(9, 30)
 REGULAR_CLOSE = time(16, 0)
 PRE_MARKET_OPEN = time(4, 0)
 AFTER_HOURS_LENGTH = timedelta(hours=4)
+NEVER = datetime(1, 1, 1, tzinfo=UTC)
 ALWAYS_OPEN_CLOSE_AT_LEAST_IN = timedelta(hours=4)
 
 
@@ -86,6 +87,8 @@ class CalendarSessions:
     def __init__(self) -> None:
         self._days, self._early = _xnys_days()
         self._built: dict[date, Session] = {}
+        # The New York day asked about last, for it is nearly always asked about again.
+        self._known = (NEVER, NEVER, 0)
 
     def _at(self, index: int) -> Session:
         if not 0 <= index < len(self._days):
@@ -98,7 +101,12 @@ class CalendarSessions:
 
     def _index(self, now: datetime) -> int:
         """Index of the last session whose day has begun, by the New York date."""
-        return bisect_right(self._days, now.astimezone(NEW_YORK).date()) - 1
+        begin, end, index = self._known
+        if not begin <= now < end:
+            day = now.astimezone(NEW_YORK).date()
+            index = bisect_right(self._days, day) - 1
+            self._known = (at_new_york(day, time()), at_new_york(day + timedelta(days=1), time()), index)
+        return index
 
     def phase(self, now: datetime) -> Phase:
         session = self._at(self._index(now))

@@ -26,7 +26,8 @@ def rounded(value: Decimal, places: Decimal = AVERAGE_PLACES) -> Decimal:
 
 def rfc3339(moment: datetime) -> str:
     """UTC with microseconds, ``2026-11-23T15:15:03.951234Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # isoformat is several times faster than strftime, and every order object has four moments.
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def rfc3339_or_none(moment: datetime | None) -> str | None:

@@ -22,8 +22,10 @@ from pydantic import ValidationError
 from simulation.ledger import LedgerCorrupt, LedgerInUse
 from simulation.recorded import RecordingUnreadable
 from simulation.server import ExchangeFailed, RunningExchange, run_until_stopped
+from simulation.sessions import OutsideCalendar
 from simulation.settings import DEFAULT_SYMBOLS, ExchangeSettings, SymbolSettings
 
+REFUSALS = (LedgerInUse, LedgerCorrupt, RecordingUnreadable, OutsideCalendar, ExchangeFailed, OSError)
 EXIT_DONE, EXIT_REFUSED, EXIT_USAGE = 0, 1, 2
 
 
@@ -130,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     invented = not (os.environ.get("EXCHANGE_KEY") or "--key" in " ".join(arguments))
     try:
         asyncio.run(_run(settings, with_keys=invented))
-    except (LedgerInUse, LedgerCorrupt, RecordingUnreadable, ExchangeFailed, OSError) as error:
+    except REFUSALS as error:
         sys.stderr.write(f"exchange: {error}\n")
         return EXIT_REFUSED
     return EXIT_DONE

@@ -8,6 +8,7 @@ from alpaca.trading.enums import OrderClass, OrderStatus
 from alpaca.trading.models import AccountConfiguration, ClosePositionResponse, Order, PortfolioHistory
 from alpaca.trading.requests import (
     ClosePositionRequest,
+    CreateWatchlistRequest,
     GetOrderByIdRequest,
     GetOrdersRequest,
     GetPortfolioHistoryRequest,
@@ -19,6 +20,7 @@ from alpaca.trading.requests import (
     StopOrderRequest,
     TakeProfitRequest,
     TrailingStopOrderRequest,
+    UpdateWatchlistRequest,
 )
 
 from tests.exchange.conftest import Venue, refusal
@@ -163,3 +165,20 @@ def test_notional_and_fractional_orders_fill(venue: Venue) -> None:
     assert venue.client.get_open_position("AAPL").qty == "0.75"
     assert venue.order(qty=None, notional="0.5").status_code == 403
     assert venue.order(qty="1", notional="5").status_code == 422
+
+
+def test_watchlists_are_kept_by_name(venue: Venue) -> None:
+    made = venue.client.create_watchlist(CreateWatchlistRequest(name="mine", symbols=["AAPL", "MSFT"]))
+    assert [asset.symbol for asset in made.assets] == ["AAPL", "MSFT"]
+    assert [row.name for row in venue.client.get_watchlists()] == ["mine"]
+    grown = venue.client.add_asset_to_watchlist_by_id(made.id, "IBM")
+    assert [asset.symbol for asset in grown.assets] == ["AAPL", "MSFT", "IBM"]
+    shrunk = venue.client.remove_asset_from_watchlist_by_id(made.id, "AAPL")
+    assert [asset.symbol for asset in shrunk.assets] == ["MSFT", "IBM"]
+    renamed = venue.client.update_watchlist_by_id(made.id, UpdateWatchlistRequest(name="ours"))
+    assert (renamed.name, len(renamed.assets)) == ("ours", 2)
+    assert venue.client.get_watchlist_by_id(made.id) == renamed
+    twice = refusal(lambda: venue.client.create_watchlist(CreateWatchlistRequest(name="ours", symbols=[])))
+    assert (twice.status_code, twice.code) == (422, 40010001)
+    venue.client.delete_watchlist_by_id(made.id)
+    assert refusal(lambda: venue.client.get_watchlist_by_id(made.id)).status_code == 404

@@ -178,7 +178,7 @@ def test_a_new_day_takes_last_evening_as_its_base() -> None:
     floor = Floor()
     floor.working(qty="100")
     floor.quote("AAPL", "109.98", "110.02")
-    equity = floor.book.equity(floor.engine.marks(floor.now))
+    equity = floor.book.cash + floor.engine.value(floor.now).net
     floor.advance(MONDAY_OPEN + timedelta(days=1))
     assert floor.book.last_equity == equity == Decimal("100998")
     assert floor.book.day_marks["AAPL"] == Decimal("110.00")

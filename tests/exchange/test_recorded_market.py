@@ -53,7 +53,7 @@ def test_fills_stay_inside_the_recorded_quotes(tmp_path: Path) -> None:
         venue = connect(running)
         for _ in range(10):
             venue.reaches(
-                venue.order("SPY", qty="40", type="limit", limit_price="167.00").json()["id"], "filled"
+                venue.order("SPY", qty="40", type="limit", limit_price="170.00").json()["id"], "filled"
             )
         venue.reaches(venue.order("SPY", side="sell", qty="400").json()["id"], "filled")
         lines = venue.call("GET", "/_exchange/ledger").text.splitlines()
