@@ -101,6 +101,7 @@ def _ratio(part: Decimal, whole: Decimal) -> str:
 
 
 def asset_json(asset: Asset) -> dict[str, Any]:
+    """The asset object; ``easy_to_borrow`` is served still, because clients require it."""
     listed = asset.settings
     return {
         "id": asset.id,
@@ -136,6 +137,8 @@ def clock_json(sessions: Sessions, now_ns: int, now: datetime) -> dict[str, Any]
 
 
 def calendar_json(sessions: Sequence[Session], settlements: Sequence[str]) -> list[dict[str, str]]:
+    """One row a session, times of day in New York; ``settlements`` are the rows' settlement dates."""
+
     def local(moment: datetime, pattern: str) -> str:
         return moment.astimezone(NEW_YORK).strftime(pattern)
 

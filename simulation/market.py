@@ -37,6 +37,8 @@ class QuoteSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asset:
+    """A listed name and its id, the same in every exchange."""
+
     id: str
     settings: SymbolSettings
 

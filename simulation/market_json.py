@@ -1,13 +1,11 @@
-"""Quotes, trades and bars in the broker's short names; numbers are JSON numbers here.
-
-Prices have at most four decimals, so a float prints them exactly.
-"""
+"""Quotes, trades and bars in the broker's short names; prices and sizes are JSON numbers here."""
 
 from collections.abc import Callable
 from typing import Any
 
 from simulation.history import Bar, Trade
 from simulation.quotes import Quote
+from simulation.wire import json_number
 
 Moment = Callable[[int], Any]
 TAPE = "C"
@@ -23,10 +21,10 @@ def quote_json(quote: Quote, moment: Moment) -> dict[str, Any]:
     return {
         "t": moment(quote.t_ns),
         "bx": venue if quote.bid else " ",
-        "bp": float(quote.bid),
+        "bp": json_number(quote.bid),
         "bs": quote.bid_size,
         "ax": venue if quote.ask else " ",
-        "ap": float(quote.ask),
+        "ap": json_number(quote.ask),
         "as": quote.ask_size,
         "c": ["R"],
         "z": TAPE,
@@ -37,7 +35,7 @@ def trade_json(trade: Trade, feed: str, moment: Moment) -> dict[str, Any]:
     return {
         "t": moment(trade.t_ns),
         "x": venue_of(feed),
-        "p": float(trade.price),
+        "p": json_number(trade.price),
         "s": trade.size,
         "c": ["@"],
         "i": trade.id,
@@ -48,11 +46,11 @@ def trade_json(trade: Trade, feed: str, moment: Moment) -> dict[str, Any]:
 def bar_json(bar: Bar, moment: Moment) -> dict[str, Any]:
     return {
         "t": moment(bar.t_ns),
-        "o": float(bar.open),
-        "h": float(bar.high),
-        "l": float(bar.low),
-        "c": float(bar.close),
+        "o": json_number(bar.open),
+        "h": json_number(bar.high),
+        "l": json_number(bar.low),
+        "c": json_number(bar.close),
         "v": bar.volume,
         "n": bar.trades,
-        "vw": float(bar.vwap),
+        "vw": json_number(bar.vwap),
     }

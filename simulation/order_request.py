@@ -26,6 +26,8 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
+    """What a client asks for; quantities in shares, money in US dollars. No side effects, no checks yet."""
+
     symbol: str
     side: Side
     type: OrderType

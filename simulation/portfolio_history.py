@@ -9,7 +9,7 @@ from typing import Any
 from simulation import errors
 from simulation.queries import day, moment
 from simulation.sessions import at_new_york
-from simulation.wire import NEW_YORK, rounded
+from simulation.wire import NEW_YORK, json_number, rounded
 
 Mark = tuple[datetime, Decimal]
 _UNITS = {"D": timedelta(days=1), "W": timedelta(days=7), "M": timedelta(days=31), "A": timedelta(days=366)}
@@ -43,10 +43,10 @@ def portfolio_history(
     profits = [equity - base for _, equity in last_of_step]
     return {
         "timestamp": [int(at.timestamp()) for at, _ in last_of_step],
-        "equity": [float(rounded(equity, Decimal("0.01"))) for _, equity in last_of_step],
-        "profit_loss": [float(rounded(profit, Decimal("0.01"))) for profit in profits],
-        "profit_loss_pct": [float(rounded(profit / base)) if base else None for profit in profits],
-        "base_value": float(rounded(base, Decimal("0.01"))),
+        "equity": [json_number(rounded(equity, Decimal("0.01"))) for _, equity in last_of_step],
+        "profit_loss": [json_number(rounded(profit, Decimal("0.01"))) for profit in profits],
+        "profit_loss_pct": [json_number(rounded(profit / base)) if base else None for profit in profits],
+        "base_value": json_number(rounded(base, Decimal("0.01"))),
         "timeframe": frame,
         "cashflow": {},
     }

@@ -93,7 +93,7 @@ def next_moment(
     if recordings:
         return restored.last_at
     down = max(timedelta(), wall - parse_moment(restored.clock["wall"]))
-    speed = float(restored.clock["speed"])
+    speed = float(restored.clock["speed"])  # tidy: float because a ratio of durations
     moment = max(parse_moment(restored.clock["at"]) + down * speed, restored.last_at)
     if settings.start == "now":
         return max(moment, wall)

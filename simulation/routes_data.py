@@ -86,6 +86,7 @@ def get_trades(call: Call) -> Reply:
 
 
 def get_bars(call: Call) -> Reply:
+    """Bars of one timeframe; the newest may still be growing."""
     feed, _ = feed_of(call)
     try:
         frame = parse_timeframe(call.query.get("timeframe", ""))

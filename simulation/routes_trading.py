@@ -138,6 +138,7 @@ def delete_positions(call: Call) -> Reply:
 
 
 def get_assets(call: Call) -> Reply:
+    """Every listed name that fits the filters; anything but US equities is an empty list."""
     query = call.query
     wanted = {name: query[name] for name in ("status", "exchange") if query.get(name)}
     attributes = set(csv(query, "attributes"))

@@ -1,11 +1,10 @@
 """Everything that can be chosen about a paper exchange, frozen once it runs."""
 
-from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 
 Feed = Literal["iex", "sip"]
 FEEDS: tuple[Feed, ...] = ("iex", "sip")
@@ -103,7 +102,7 @@ class ExchangeSettings(BaseModel):
     market: tuple[Path, ...] = Field((), description="recorded quotes that drive the market and the clock")
 
     session: Literal["calendar", "always_open"] = "calendar"
-    start: Literal["auto", "now"] | datetime = "auto"
+    start: Literal["auto", "now"] | AwareDatetime = "auto"
     speed: float = Field(1.0, ge=0, le=20)
 
     partial_fills: Literal["displayed_size", "none"] = "displayed_size"

@@ -11,13 +11,13 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from simulation.ledger import LedgerCorrupt, LedgerInUse
 from simulation.recorded import RecordingUnreadable
@@ -66,23 +66,35 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def settings_from(arguments: Sequence[str]) -> tuple[ExchangeSettings, bool]:
-    """Settings, and whether to run on a leash.
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What to run, whether on a leash, and whether the ready line must tell keys that nobody gave."""
 
-    Raises ValidationError or ValueError for a setting that cannot be; SystemExit 2 for an unknown option.
+    settings: ExchangeSettings
+    leash: bool
+    tells_keys: bool
+
+
+def launch_from(arguments: Sequence[str], environment: Mapping[str, str]) -> Launch:
+    """Read options and environment (EXCHANGE_KEY, EXCHANGE_SECRET).
+
+    Raises ValidationError for a setting that cannot be; SystemExit 2 for an unknown option.
     """
     given = vars(_parser().parse_args(arguments))
-    leash = given.pop("leash")
-    overrides = tuple(SymbolSettings.model_validate_json(text) for text in given.pop("symbol"))
+    leash, overrides, market = given.pop("leash"), given.pop("symbol"), tuple(given.pop("market"))
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    chosen.setdefault("key", os.environ.get("EXCHANGE_KEY") or "PK" + secrets.token_hex(9).upper())
-    chosen.setdefault("secret", os.environ.get("EXCHANGE_SECRET") or secrets.token_hex(20))
-    if chosen.get("start") not in (None, "auto", "now"):
-        chosen["start"] = datetime.fromisoformat(chosen["start"])
-    chosen["market"] = tuple(chosen["market"])
+    key = chosen.pop("key", None) or environment.get("EXCHANGE_KEY")
+    secret = chosen.pop("secret", None) or environment.get("EXCHANGE_SECRET")
     if overrides:
-        chosen["symbols"] = overrides if chosen["market"] else (*DEFAULT_SYMBOLS, *overrides)
-    return ExchangeSettings(**chosen), leash
+        added = tuple(SymbolSettings.model_validate_json(text) for text in overrides)
+        chosen["symbols"] = added if market else (*DEFAULT_SYMBOLS, *added)
+    settings = ExchangeSettings(
+        key=SecretStr(key or "PK" + secrets.token_hex(9).upper()),
+        secret=SecretStr(secret or secrets.token_hex(20)),
+        market=market,
+        **chosen,
+    )
+    return Launch(settings, leash, tells_keys=not (key and secret))
 
 
 def _hold_leash() -> None:
@@ -96,7 +108,7 @@ def _hold_leash() -> None:
     threading.Thread(target=wait, name="leash", daemon=True).start()
 
 
-def _announce(running: RunningExchange, *, with_keys: bool) -> None:
+def _announce(running: RunningExchange, *, tells_keys: bool) -> None:
     line = {
         "ready": True,
         "port": running.port,
@@ -104,34 +116,33 @@ def _announce(running: RunningExchange, *, with_keys: bool) -> None:
         "ws_url": running.ws_url,
         "ledger": str(running.ledger_path),
     }
-    if with_keys:
+    if tells_keys:
         line |= {"key": running.key, "secret": running.secret}
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 
 
-async def _run(settings: ExchangeSettings, *, with_keys: bool) -> None:
+async def _run(settings: ExchangeSettings, *, tells_keys: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    await run_until_stopped(settings, stop, lambda running: _announce(running, with_keys=with_keys))
+    await run_until_stopped(settings, stop, lambda running: _announce(running, tells_keys=tells_keys))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until a signal. Exit codes: 0 stopped, 1 refused or failed, 2 bad usage."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        settings, leash = settings_from(arguments)
-    except (ValidationError, ValueError) as error:
-        sys.stderr.write(f"exchange: {error}\n")
+        launch = launch_from(sys.argv[1:] if arguments is None else arguments, os.environ)
+    except ValidationError as error:
+        for problem in error.errors():
+            field = ".".join(str(part) for part in problem["loc"])
+            sys.stderr.write(f"exchange: {field}: {problem['msg']}\n")
         return EXIT_USAGE
-    if leash:
+    if launch.leash:
         _hold_leash()
-    # Keys nobody gave must be told to somebody; keys somebody gave are not repeated.
-    invented = not (os.environ.get("EXCHANGE_KEY") or "--key" in " ".join(arguments))
     try:
-        asyncio.run(_run(settings, with_keys=invented))
+        asyncio.run(_run(launch.settings, tells_keys=launch.tells_keys))
     except REFUSALS as error:
         sys.stderr.write(f"exchange: {error}\n")
         return EXIT_REFUSED
