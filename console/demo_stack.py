@@ -64,7 +64,7 @@ async def _spawn(
     found = find_spec("workers.leash")
     if found is None or found.origin is None:
         raise Refused("this installation has no workers", do="install trading-interface again")
-    supervisor = [sys.executable, "-m", "workers.up", "--json", "--data-dir", str(data_dir), *options]
+    supervisor = [sys.executable, "-P", "-m", "workers.up", "--json", "--data-dir", str(data_dir), *options]
     command = [sys.executable, "-I", "-S", found.origin, "--stop-signal=SIGTERM", "--", *supervisor]
     with log.open("wb") as out:
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import uuid4
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from console.addresses import Addresses
 from console.common import NO_OPTIONS, Common, clean, emit, utc_now
@@ -39,6 +40,9 @@ async def kill(
     scope: Annotated[
         KillScope, Parameter(help="all: cancel every order; risk_adding: keep protective stops.")
     ] = KillScope.ALL,
+    wait_seconds: Annotated[
+        float, Parameter(validator=Number(gte=0, lte=3600), help="How long to wait for the sweep's word.")
+    ] = SWEEP_WAIT_SECONDS,
     common: Common = NO_OPTIONS,
 ) -> int:
     """Engage the kill switch: no new orders, and cancel the open ones.
@@ -56,7 +60,7 @@ async def kill(
     signalled = await _signal(addresses, command)
     if not signalled and not common.json:
         print("Temporal does not answer: the workers' own watchers sweep instead", flush=True)
-    state = await _swept(addresses, state)
+    state = await _swept(addresses, state, wait_seconds)
     data = state.model_dump(mode="json") | {"signalled": signalled, "confirmed": True}
     emit(common, data, lambda: _draw_sweep(state))
     return EXIT_DONE
@@ -99,9 +103,9 @@ async def _by_signal_alone(
     return EXIT_DEPENDENCY
 
 
-async def _swept(addresses: Addresses, state: KillState) -> KillState:
-    """Wait for the sweep's own word, at most ``SWEEP_WAIT_SECONDS``."""
-    deadline = time.monotonic() + SWEEP_WAIT_SECONDS
+async def _swept(addresses: Addresses, state: KillState, seconds: float) -> KillState:
+    """Wait for the sweep's own word, at most that long."""
+    deadline = time.monotonic() + seconds
     try:
         async with rows(addresses) as connection:
             while time.monotonic() < deadline:
@@ -116,7 +120,7 @@ async def _swept(addresses: Addresses, state: KillState) -> KillState:
 
 def _draw_sweep(state: KillState) -> None:
     if state.swept_at is None:
-        print(f"sweep: nothing recorded within {SWEEP_WAIT_SECONDS:g} s; look again with `trading status`")
+        print("sweep: nothing recorded yet; look again with `trading status`")
     elif not state.sweep_confirmed:
         print("sweep: NOT all confirmed; it goes on each minute, look again with `trading status`")
     else:

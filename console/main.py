@@ -62,7 +62,13 @@ def build_app() -> "App":
     """The commands, none of them imported yet."""
     from cyclopts import App
 
-    app = App(name="trading", help=_HELP, version=_version, help_format="plaintext")
+    app = App(
+        name="trading",
+        help=_HELP,
+        version=_version,
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,
+    )
     for group, name, path, text in _COMMANDS:
         options: dict[str, Any] = {"help_flags": [], "version_flags": []} if name in _PASSED_ON else {}
         app.command(path, name=name, help=text, group=group, **options)

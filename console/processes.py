@@ -34,7 +34,8 @@ def _become(module: str, *arguments: str) -> NoReturn:
         raise Refused(f"this installation has no {module}", do="install trading-interface again")
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606
+    # -P: the folder a person happens to stand in must not be able to replace our packages.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])  # noqa: S606
 
 
 async def migrate(*, common: Common = NO_OPTIONS) -> int:

@@ -4,6 +4,7 @@ Each is sent on letter by letter as it stands there: what it may hold is the gat
 """
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from uuid import uuid4
 from console.errors import BadUsage
 
 FILE_BYTES_MAX: Final = 64 * 1024 * 1024
+READ_BYTES: Final = 8 * 1024
 SIGNALS_MAX: Final = 100_000
 STANDARD_INPUT: Final = "-"
 
@@ -68,7 +70,7 @@ class _NotASignal(ValueError):
 def _text(source: str) -> str:
     try:
         if source == STANDARD_INPUT:
-            data = sys.stdin.buffer.read(FILE_BYTES_MAX + 1)
+            data = _standard_input()
         else:
             with Path(source).open("rb") as file:
                 data = file.read(FILE_BYTES_MAX + 1)
@@ -80,6 +82,17 @@ def _text(source: str) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadUsage(f"{source} is not UTF-8 at byte {error.start}") from error
+
+
+def _standard_input() -> bytes:
+    """In pieces: inside one long read, Ctrl-C can go unheard between two system calls."""
+    found = bytearray()
+    descriptor = sys.stdin.fileno()
+    while piece := os.read(descriptor, READ_BYTES):
+        found += piece
+        if len(found) > FILE_BYTES_MAX:
+            break
+    return bytes(found)
 
 
 def _pieces(text: str) -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -98,7 +99,7 @@ class Sent:
         )  # fmt: skip
 
 
-async def submit(
+def submit(
     source: Annotated[
         str | None,
         Parameter(allow_leading_hyphen=True, help="JSON file of signals, or - for standard input."),
@@ -116,18 +117,23 @@ async def submit(
 
     Sending the same file again is safe as long as its signals carry their ids.
     """
+    # Read outside any event loop: there, Ctrl-C could not interrupt it.
     signals = _signals(source, signal)
+    return asyncio.run(_submit(common, signals, wait_seconds if wait else None))
+
+
+async def _submit(common: Common, signals: Sequence[SignalText], wait_seconds: float | None) -> int:
     async with gateway(common.addresses()) as door:
         answers = await asyncio.gather(*(door.submit(each) for each in signals))
         sent = [Sent(each.signal_id, answer) for each, answer in zip(signals, answers, strict=True)]
-        if wait:
+        if wait_seconds is not None:
             await _follow(door, sent, wait_seconds)
     if common.json:
         for each in sent:
             print_json(each.as_json())
     else:
         console().print(table(COLUMNS, [each.row() for each in sent], right=("filled", "average")))
-    failed = any(each.refused or (wait and not each.settled) for each in sent)
+    failed = any(each.refused or (wait_seconds is not None and not each.settled) for each in sent)
     return EXIT_REFUSED if failed else EXIT_DONE
 
 

@@ -117,15 +117,16 @@ def test_a_closed_output_is_quiet() -> None:
     assert "Traceback" not in done.stderr
 
 
-def _heed_ctrl_c() -> None:
-    # A job that a shell put into the background starts with SIGINT ignored, and so would its children.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A job that a shell put into the background starts with SIGINT ignored, and so would its children.
+HEEDING_CTRL_C = (
+    "import os, sys; from signal import *; signal(SIGINT, SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 def test_ctrl_c_is_quiet() -> None:
     with subprocess.Popen(
-        [str(PROGRAM), "signal", "submit", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, preexec_fn=_heed_ctrl_c,
+        [sys.executable, "-c", HEEDING_CTRL_C, str(PROGRAM), "signal", "submit", "-"], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
     ) as waiting:  # fmt: skip
         assert waiting.stdin is not None
         assert waiting.stderr is not None

@@ -1,6 +1,5 @@
 """Files of signals: each is sent on letter by letter, or the file is refused before anything is sent."""
 
-import io
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,12 +51,12 @@ def test_missing_id_and_time_are_made(tmp_path: Path) -> None:
     assert json.loads(second.text)["signal_id"] == second.signal_id != first.signal_id
 
 
-def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Stdin:
-        buffer = io.BytesIO(json.dumps(FULL).encode())
-
-    monkeypatch.setattr("sys.stdin", Stdin())
-    assert [each.signal_id for each in read_signals("-", NOW)] == ["a"]
+def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "piped"
+    path.write_text("\n".join(json.dumps(FULL) for _ in range(1000)))
+    with path.open() as piped:
+        monkeypatch.setattr("sys.stdin", piped)
+        assert len(read_signals("-", NOW)) == 1000
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,109 @@
+"""Trading from the command line on the whole product: submit, follow, look, cancel."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from storage.database import Database
+from tests.console.commands import Trading, environment, of_stack
+from tests.servers.stack import Stack, signal
+
+RESTING_PRICE = "100.00"
+
+
+def by_id(lines: str) -> dict[str, dict[str, Any]]:
+    """JSON lines of ``signal submit`` by signal id."""
+    found = [json.loads(line) for line in lines.splitlines()]
+    return {each["signal_id"]: each for each in found}
+
+
+async def test_one_signal_by_options_is_traded(stack: Stack, unique: Callable[[str], str]) -> None:
+    trading = of_stack(stack)
+    signal_id = unique("cli")
+    options = ["--strategy", "momentum", "--ticker", "AAPL", "--action", "BUY_TO_OPEN", "--quantity", "10"]
+    sent = await trading("signal", "submit", "--signal-id", signal_id, *options, "--wait", "--json")
+    assert sent.code == 0, sent
+    assert sent.json["order"]["status"] == "FILLED"
+
+    shown = await trading("signal", "show", signal_id, "--json")
+    assert shown.json["decision"]["approved"] is True
+    assert shown.json["timeline"][0]["decision"] == "SIGNAL_ACCEPTED"
+    for command in (["signal", "show", signal_id], ["order", "show", shown.json["order"]["client_order_id"]]):
+        told = await trading(*command)
+        assert told.code == 0
+        assert "FILLED" in told.out
+        assert "\x1b" not in told.out, "colours are for terminals"
+    positions = await trading("positions", "--json")
+    assert [(row["ticker"], row["quantity"]) for row in positions.json] == [("AAPL", "10")]
+    account = await trading("account", "--json")
+    assert (account.code, account.json["mode"]) == (0, "paper")
+
+
+async def test_many_from_standard_input_each_get_their_answer(
+    stack: Stack, unique: Callable[[str], str]
+) -> None:
+    trading = of_stack(stack)
+    good, short, broken, resting = (unique("cli") for _ in range(4))
+    lines = [
+        json.dumps(signal(good)),
+        json.dumps(signal(short, action="SELL_TO_OPEN")),
+        json.dumps(signal(broken)).replace('"10"', "1e308"),
+        json.dumps(signal(resting, order_type="LIMIT", limit_price=RESTING_PRICE, time_in_force="GTC")),
+    ]
+    sent = await trading("signal", "submit", "-", "--json", stdin="\n".join(lines).encode())
+    assert sent.code == 1, "one was refused"
+    found = by_id(sent.out)
+    assert [found[each]["accepted"] for each in (good, short, broken, resting)] == [True, True, False, True]
+    assert found[broken]["error"]["fields"][0]["field"] == "quantity"
+
+    body = lines[0].encode()
+    wrong = await trading("signal", "submit", "-", stdin=body, TRADING_TOKEN="wrong")
+    assert wrong.code == 1
+    dead = await trading("signal", "submit", "-", stdin=body, TRADING_GATEWAY_URL="http://127.0.0.1:1")
+    assert dead.code == 3
+    assert "sending the same signals again is safe" in dead.err
+    again = await trading("signal", "submit", "-", "--json", stdin=body)
+    assert (again.code, again.json["repeated"]) == (0, True)
+
+    assert (await stack.settled(short))["reason"] == "SHORT_SELLING"
+    await stack.settled(good)
+    await stack.until(resting, lambda order: order["status"] == "ACKNOWLEDGED")
+    resting_ones = await trading("orders", "--open", "--json")
+    assert [order["signal_id"] for order in resting_ones.json] == [resting]
+    listed = await trading("signal", "list", "--json")
+    assert {view["signal_id"] for view in listed.json} == {good, short, resting}
+
+    cancelled = await trading("order", "cancel", resting, "--reason", "test", "--json")
+    assert (cancelled.code, cancelled.json["answer"]) == (0, "REQUESTED")
+    assert (await stack.settled(resting))["status"] == "CANCELED"
+    late = await trading("order", "cancel", resting, "--json")
+    assert (late.code, late.json["answer"], late.json["status"]) == (1, "TOO_LATE", "CANCELED")
+
+
+@pytest.mark.parametrize("command", ["signal show none", "order show none", "order cancel none"])
+async def test_what_does_not_exist_is_refused(database: str, command: str) -> None:
+    done = await Trading(environment(TRADING_DATABASE_URL=database))(*command.split())
+    assert done.code == 1
+    assert "what to do" in done.err
+
+
+@pytest.mark.parametrize("command", ["orders", "positions", "signal list", "status", "account"])
+async def test_an_empty_installation_is_no_error(database: str, command: str) -> None:
+    done = await Trading(environment(TRADING_DATABASE_URL=database))(*command.split())
+    assert done.code == 0, done
+    assert (await Trading(environment(TRADING_DATABASE_URL=database))(*command.split(), "--json")).code == 0
+
+
+async def test_migrate_brings_an_empty_database_up(empty_database: str) -> None:
+    trading = Trading(environment(TRADING_DATABASE_URL=empty_database))
+    before = await trading("status")
+    assert before.code == 3
+    assert "trading migrate" in before.err
+    first = await trading("migrate", "--json")
+    assert first.json["applied"][0].startswith("0001")
+    assert (await trading("migrate", "--json")).json == {"applied": []}
+    database = await Database.connect(empty_database)
+    await database.close()
+    assert (await trading("status")).code == 0
