@@ -10,7 +10,7 @@ from broker.errors import NotFound
 from observability.logging import get_logger
 from storage import market as market_rows
 from storage import switches as rows
-from storage.orders import StoredOrder, open_at_broker
+from storage.orders import open_at_broker
 
 if TYPE_CHECKING:
     from activities.notifier import OrderNotifier
@@ -107,10 +107,6 @@ class CatchUp:
 
     async def _take_in(self, evidence: Iterable[Evidence], source: str) -> None:
         for each in evidence:
-            after = await take_in(self._database, each, now=self._now(), source=source)
-            if after is not None:
-                await self._tell(after)
-
-    async def _tell(self, order: StoredOrder) -> None:
-        if not order.settled:
-            await self._notifier.notify(order)
+            taken = await take_in(self._database, each, now=self._now(), source=source)
+            if taken is not None and taken.news and not taken.order.settled:
+                await self._notifier.notify(taken.order)

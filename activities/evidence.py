@@ -1,5 +1,6 @@
 """What the broker says of an order, brought to its row: from the stream, the fill list and look-ups alike."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -7,7 +8,7 @@ from broker import lifecycle
 from schemas.broker import TradeUpdate
 from schemas.orders import BrokerOrder, Fill, OrderState
 from schemas.wire import CLIENT_ORDER_ID_PREFIX
-from storage.orders import LockedOrder, StoredOrder, find_order, lock_order, restore_reservation
+from storage.orders import LockedOrder, StoredOrder, lock_by_broker_id, restore_reservation
 from storage.transitions import Step, advance
 
 if TYPE_CHECKING:
@@ -18,9 +19,15 @@ Evidence: TypeAlias = TradeUpdate | BrokerOrder | Fill
 COMPONENT: Final = "BrokerWatcher"
 
 
-async def take_in(
-    database: "Database", evidence: Evidence, *, now: datetime, source: str
-) -> StoredOrder | None:
+@dataclass(frozen=True)
+class Taken:
+    """An order after evidence, and whether its workflow should hear of it."""
+
+    order: StoredOrder
+    news: bool
+
+
+async def take_in(database: "Database", evidence: Evidence, *, now: datetime, source: str) -> Taken | None:
     """Apply one piece of evidence in one transaction. Idempotent: what is known already writes nothing.
 
     Returns:
@@ -29,14 +36,12 @@ async def take_in(
     return await database.run(lambda connection: _take_in(connection, evidence, now, source))
 
 
-async def _take_in(
-    connection: "Connection", evidence: Evidence, now: datetime, source: str
-) -> StoredOrder | None:
-    owner = await find_order(connection, *_ids(evidence))
-    if owner is None:
+async def _take_in(connection: "Connection", evidence: Evidence, now: datetime, source: str) -> Taken | None:
+    locked = await lock_by_broker_id(connection, *_ids(evidence))
+    if locked is None:
         return None
-    locked = await lock_order(connection, *owner)
-    return await bring(locked, evidence, now=now, source=source)
+    after = await bring(locked, evidence, now=now, source=source)
+    return Taken(after, news=after.row_version != locked.order.row_version)
 
 
 async def bring(locked: LockedOrder, evidence: Evidence, *, now: datetime, source: str) -> StoredOrder:

@@ -136,20 +136,8 @@ class KillSweeper:
     async def _store(self, state: KillState, fates: dict[str, OrderFate], *, confirmed: bool) -> KillState:
         """Row, event with the truth, audit row. An order once named stays named until the release."""
         fates = {**state.fates, **fates}
-        action = "ALL_OPEN_ORDERS_CANCELED" if confirmed else "CANCELS_NOT_ALL_CONFIRMED"
         async with self._database.transaction() as connection:
-            now = self._now()
-            await rows.save_sweep(connection, state.epoch, fates, confirmed=confirmed, now=now)
-            after = await rows.read_state(connection)
-            if after.epoch == state.epoch:
-                part = "swept" if confirmed else "unconfirmed"
-                await rows.announce(connection, after, action, now=now, part=part)
-                counts = {fate.value: list(fates.values()).count(fate) for fate in OrderFate}
-                detail = (
-                    ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing open"
-                )
-                await rows.note(connection, decision=action, actor="sweep", detail=detail, now=now)
-        return after
+            return await rows.save_sweep(connection, state.epoch, fates, confirmed=confirmed, now=self._now())
 
 
 _ENDED: Final = (OrderFate.CANCELED, OrderFate.FILLED)

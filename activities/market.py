@@ -112,7 +112,7 @@ class MarketActivities:
                 return PreTradeAnswer(passed=False, order=locked.order.view)
             if verdict.passed:
                 await write_pre_trade(locked, now)
-                await audit(locked, locked.order, step, ())
+                await audit(locked, locked.order, step)
                 return PreTradeAnswer(passed=True, order=locked.order.view)
             fact = lifecycle.Refused(",".join(reason.value for reason in verdict.reasons))
             after = await refuse(locked, lifecycle.apply(locked.state, fact), step)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -32,6 +33,7 @@ class OrderNotifier:
         self._database = database
         self._last_sent: dict[str, float] = {}
         self._delayed: dict[str, asyncio.Task[None]] = {}
+        self._signalled: dict[UUID, int] = {}
 
     async def notify(self, order: StoredOrder) -> None:
         """Signal the newest state now, or once the interval has passed. Never raises for a dead Temporal."""
@@ -68,5 +70,11 @@ class OrderNotifier:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 _log.warning("order not signalled", signal_id=order.signal_id, reason=str(error))
             return
-        async with self._database.connection() as connection:
-            await mark_signalled(connection, order.internal_order_id, order.row_version)
+        self._signalled[order.internal_order_id] = order.row_version
+
+    async def flush(self) -> None:
+        """Store which versions were signalled. Lost ones are signalled again, which changes nothing."""
+        signalled, self._signalled = self._signalled, {}
+        if signalled:
+            async with self._database.connection() as connection:
+                await mark_signalled(connection, signalled)

@@ -1,5 +1,6 @@
 """Ending an order: refusing it before it leaves, cancelling it at the broker, settling what became of it."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +11,8 @@ from activities.failures import as_failure, try_again
 from broker import lifecycle
 from broker.errors import BrokerError
 from schemas import wire
-from schemas.orders import CancelAnswer, OrderFlag, OrderStatus, OrderView
+from schemas.base import decimal_text
+from schemas.orders import BrokerOrder, CancelAnswer, OrderFlag, OrderStatus, OrderView
 from schemas.runs import CancelReply, CancelStep, EndOrder, OrderQuestion
 from storage.orders import StoredOrder, lock_order, read_order, request_cancel
 from storage.transitions import Step, advance, refuse, settle
@@ -86,10 +88,10 @@ class OrderEndActivities:
             found = await self._broker.get_order_status(order.broker_order_id)
         except BrokerError as error:
             raise as_failure(error) from error
-        after = await take_in(
+        taken = await take_in(
             self._database, found, now=self._clock.instant(cancel.as_of), source="look-up after cancel"
         )
-        after = after or order
+        after = taken.order if taken else order
         if answer is CancelAnswer.UNKNOWN_OUTCOME and not after.status.is_final:
             raise try_again("ERR_UNKNOWN_OUTCOME", "the answer to the cancel was lost; asking again")
         return _too_late(after)
@@ -143,50 +145,58 @@ class OrderEndActivities:
         Raises:
             ApplicationError: type FILLS_MISSING while executions are on their way, or the broker's code.
         """
-        now = self._clock.instant(question.as_of)
         async with self._database.connection() as connection:
             order = await read_order(connection, question.signal_id)
         if order.settled:
             return order.view
-        if order.broker_order_id is not None:
-            try:
-                order = await self._read_back(order, question)
-            except BrokerError as error:
-                raise as_failure(error) from error
+        found: BrokerOrder | None = None
+        try:
+            if order.broker_order_id is not None:
+                found = await self._broker.get_order_status(order.broker_order_id)
+            after = await self._settle(question, found)
+            if after is None and found is not None:
+                await self._take_in_fills(found, question)
+                after = await self._settle(question, found)
+        except BrokerError as error:
+            raise as_failure(error) from error
+        if after is None:
+            raise try_again("FILLS_MISSING", "some executions have not arrived yet", FILLS_RETRY)
+        return after.view
+
+    async def _settle(self, question: OrderQuestion, found: BrokerOrder | None) -> StoredOrder | None:
+        """Take in the broker's last word and settle; None while executions are missing."""
+        now = self._clock.instant(question.as_of)
         async with self._database.transaction() as connection:
             locked = await lock_order(connection, question.signal_id)
-            if not locked.order.status.is_final or OrderFlag.FILLS_MISSING in locked.state.flags:
-                return locked.order.view
+            order = locked.order
+            if found is not None:
+                order = await bring(locked, found, now=now, source="look-up at settlement")
+            if not order.status.is_final:
+                return order
+            if OrderFlag.FILLS_MISSING in order.flags:
+                return None
             step = Step(
                 now=now,
                 component=COMPONENT,
-                decision=locked.order.status.value,
-                detail=f"{locked.order.filled_quantity} of {locked.order.quantity} filled",
+                decision=f"SETTLED_{order.status.value}",
+                detail=f"{decimal_text(order.filled_quantity)} of {decimal_text(order.quantity)} filled",
             )
-            return (await settle(locked, step)).view
+            return await settle(replace(locked, order=order), step)
 
-    async def _read_back(self, order: StoredOrder, question: OrderQuestion) -> StoredOrder:
-        """The broker's own last word, and the executions that the stream did not bring."""
-        assert order.broker_order_id is not None, "asked by the caller"
+    async def _take_in_fills(self, found: BrokerOrder, question: OrderQuestion) -> None:
+        """The executions that the stream did not bring."""
         now = self._clock.instant(question.as_of)
-        found = await self._broker.get_order_status(order.broker_order_id)
-        async with self._database.transaction() as connection:
-            locked = await lock_order(connection, order.signal_id)
-            after = await bring(locked, found, now=now, source="look-up at settlement")
-        if OrderFlag.FILLS_MISSING not in after.flags:
-            return after
         for fill in await self._broker.get_fills(found.created_at - FILLS_OVERLAP):
-            if fill.broker_order_id == order.broker_order_id:
-                after = await take_in(self._database, fill, now=now, source="fill list") or after
-        if OrderFlag.FILLS_MISSING in after.flags:
-            message = f"{after.filled_quantity} of the broker's {found.filled_quantity} have arrived"
-            raise try_again("FILLS_MISSING", message, FILLS_RETRY)
-        return after
+            if fill.broker_order_id == found.broker_order_id:
+                await take_in(self._database, fill, now=now, source="fill list")
 
 
 def _too_late(order: StoredOrder) -> CancelReply:
     return CancelReply(
         answer=CancelAnswer.TOO_LATE,
         status=order.status,
-        message=f"it has ended as {order.status.value} with {order.filled_quantity} of {order.quantity} filled",
+        message=(
+            f"it has ended as {order.status.value} with {decimal_text(order.filled_quantity)} of "
+            f"{decimal_text(order.quantity)} filled"
+        ),
     )

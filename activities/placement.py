@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 from temporalio import activity
 
@@ -19,9 +20,7 @@ from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind
 from schemas.wire import client_order_id
 from storage import placement as rows
 from storage.orders import LockedOrder, StoredOrder, lock_order
-from storage.risk import StoredDecision, read_decision, start_working, unknown_outcomes
-from storage.signals import read_signal
-from storage.transitions import Step, advance, audit, refuse
+from storage.transitions import Step, advance, announce, audit, refuse
 
 if TYPE_CHECKING:
     from broker.port import BrokerTrader
@@ -89,8 +88,14 @@ class PlacementActivities:
             if not await rows.take_fence(connection):
                 raise try_again("KILL_PENDING", "the kill switch holds the fence", FENCE_RETRY)
             try:
-                async with connection.transaction():
-                    found = await self._intend(connection, question)
+                try:
+                    async with connection.transaction():
+                        found = await self._intend(connection, question)
+                except rows.IntentRefused as refused:
+                    async with connection.transaction():
+                        locked = await lock_order(connection, question.signal_id)
+                        now = self._clock.instant(question.as_of)
+                        return await self._refuse(locked, str(refused), now)
                 if isinstance(found, PlaceAnswer):
                     return found
                 return await self._post(connection, found)
@@ -100,8 +105,6 @@ class PlacementActivities:
 
     async def _intend(self, connection: "Connection", question: OrderQuestion) -> "_Intent | PlaceAnswer":
         """Read the switch, check all that may still refuse, and store the intent."""
-        read_at = time.monotonic()
-        switch = await rows.read_switch(connection)
         locked = await lock_order(connection, question.signal_id)
         order = locked.order
         if order.status.is_final:
@@ -111,44 +114,16 @@ class PlacementActivities:
         now = self._clock.instant(question.as_of)
         if order.may_stand:
             return await self._unknown(locked, now, "an earlier try ended without an answer")
-        signal = await read_signal(connection, question.signal_id)
-        decision = await read_decision(connection, question.signal_id)
-        reason = await self._refusal(locked, switch, decision, signal.proposal.valid_until, now)
+        read_at = time.monotonic()
+        basis = await rows.read_basis(locked)
+        reason = _refusal(order, basis, now)
         if reason is not None:
             return await self._refuse(locked, reason, now)
         if order.pre_trade_at is None or now - order.pre_trade_at > PRE_TRADE_VALID_FOR:
             return PlaceAnswer(kind=PlaceKind.RECHECK, order=order.view)
-        assert decision is not None, "no refusal without a decision"
-        if not await start_working(locked):
-            return await self._refuse(locked, "RESERVATION_LAPSED", now)
-        stored, request = await self._store_intent(locked, decision, now)
-        return _Intent(stored, request, read_at, signal.received_at)
-
-    async def _refusal(
-        self,
-        locked: LockedOrder,
-        switch: rows.SwitchRow,
-        decision: StoredDecision | None,
-        valid_until: datetime,
-        now: datetime,
-    ) -> str | None:
-        """Why this order may not leave, as far as rows can tell."""
-        order = locked.order
-        if order.cancel_requested_by is not None:
-            return "CANCELED"
-        if switch.engaged:
-            return CheckName.KILL_SWITCH
-        if decision is None or not decision.approved or decision.approval_id is None:
-            return "NOT_APPROVED"
-        if decision.kill_epoch != switch.epoch:
-            return "APPROVED_BEFORE_KILL_SWITCH"
-        if now > decision.expires_at:
-            return CheckName.STALENESS
-        if now > valid_until:
-            return CheckName.SIGNAL_EXPIRED
-        if order.action.opens and await unknown_outcomes(locked.connection, order.ticker):
-            return CheckName.UNKNOWN_OUTCOME
-        return None
+        assert basis.approval_id is not None, "no approval is a refusal"
+        stored, request = await self._store_intent(locked, basis.approval_id, now)
+        return _Intent(stored, request, read_at, basis.received_at)
 
     async def _refuse(self, locked: LockedOrder, reason: str, now: datetime) -> PlaceAnswer:
         fact: lifecycle.OwnFact = lifecycle.Refused(reason)
@@ -159,27 +134,22 @@ class PlacementActivities:
         return PlaceAnswer(kind=PlaceKind.ENDED, order=after.view)
 
     async def _store_intent(
-        self, locked: LockedOrder, decision: StoredDecision, now: datetime
+        self, locked: LockedOrder, approval_id: UUID, now: datetime
     ) -> tuple[StoredOrder, OrderRequest]:
         order = locked.order
-        assert decision.approval_id is not None, "checked by _refusal"
-        request = canonical_request(
-            order,
-            client_order_id(self._namespace, self._account, order.signal_id, order.leg, order.generation),
+        own_id = client_order_id(self._namespace, self._account, order.signal_id, order.leg, order.generation)
+        request = canonical_request(order, own_id)
+        stored = await rows.write_intent(
+            locked, request, approval_id, market_now=self._clock.at(now), now=now
         )
-        await rows.bind_approval(locked, decision.approval_id, request.client_order_id, now)
         step = Step(
             now=now,
             component=COMPONENT,
             decision="SUBMITTING",
-            detail=f"POST {order.post_count + 1} as {request.client_order_id}",
-            evidence={"request": request.model_dump(mode="json"), "approval_id": str(decision.approval_id)},
+            detail=f"POST {stored.post_count} as {own_id}",
+            evidence={"request": request.model_dump(mode="json"), "approval_id": str(approval_id)},
         )
-        submitted = lifecycle.apply(locked.state, lifecycle.Submitted())
-        await advance(locked, submitted, step)
-        stored = await rows.write_intent(locked, request, market_now=self._clock.at(now), now=now)
-        if submitted == locked.state:
-            await audit(locked, stored, step, ())
+        await announce(locked, stored, step)
         return stored, request
 
     async def _post(self, connection: "Connection", intent: _Intent) -> PlaceAnswer:
@@ -259,7 +229,26 @@ class PlacementActivities:
             locked = await lock_order(connection, intent.order.signal_id)
             after = await rows.write_not_sent(locked, now)
             step = Step(now=now, component=COMPONENT, decision="NOT_SENT", detail=f"{code}: {message}")
-            await audit(locked, after, step, ())
+            await audit(locked, after, step)
+
+
+def _refusal(order: StoredOrder, basis: rows.PlacementBasis, now: datetime) -> str | None:
+    """Why this order may not leave, as far as rows can tell."""
+    if order.cancel_requested_by is not None:
+        return "CANCELED"
+    if basis.engaged:
+        return CheckName.KILL_SWITCH
+    if not basis.approved or basis.approval_id is None or basis.expires_at is None:
+        return "NOT_APPROVED"
+    if basis.approved_epoch != basis.switch_epoch:
+        return "APPROVED_BEFORE_KILL_SWITCH"
+    if now > basis.expires_at:
+        return CheckName.STALENESS
+    if now > basis.valid_until:
+        return CheckName.SIGNAL_EXPIRED
+    if order.action.opens and basis.ticker_unknown:
+        return CheckName.UNKNOWN_OUTCOME
+    return None
 
 
 def canonical_request(order: StoredOrder, order_id: str) -> OrderRequest:

@@ -106,7 +106,7 @@ class ResolutionActivities:
                 now=now, component=COMPONENT, decision="IDENTITY_CONFLICT", detail=conflict,
                 evidence={"broker": found.model_dump(mode="json")},
             )  # fmt: skip
-            await audit(locked, locked.order, step, ())
+            await audit(locked, locked.order, step)
         async with self._database.transaction() as connection:
             request_id = f"identity-{order.client_order_id}"
             await engage(connection, command, request_id=request_id, now=now, component=COMPONENT)

@@ -27,8 +27,7 @@ from schemas.risk import (
 from schemas.runs import RiskQuestion
 from storage import risk as rows
 from storage.market import read_quote
-from storage.orders import LockedOrder, StoredOrder, lock_order, read_order
-from storage.signals import read_signal
+from storage.orders import LockedOrder, StoredOrder, lock_order
 
 if TYPE_CHECKING:
     from market.clock import MarketClock
@@ -71,10 +70,6 @@ class RiskActivities:
             SignalNotFound: there is no such row, so nothing to decide (a hand-started workflow).
             LimitsMissing: no limits are set.
         """
-        async with self._database.connection() as connection:
-            order = await read_order(connection, question.signal_id)
-            if order.status is not OrderStatus.CREATED or order.client_order_id is not None:
-                return Assessment(kind=AssessmentKind.BEYOND, order=order.view)
         await self._clock.ensure_reading()
         assessment = await self._database.run(lambda connection: self._decide(connection, question))
         self._count(assessment)
@@ -91,11 +86,13 @@ class RiskActivities:
         now = self._clock.instant(question.as_of)
         await rows.lock_account(connection, now)
         locked = await lock_order(connection, question.signal_id)
-        stored = await rows.read_decision(connection, question.signal_id)
-        if stored is not None:
-            return _stored_answer(stored, locked.order)
-        if locked.order.status is not OrderStatus.CREATED:
-            return Assessment(kind=AssessmentKind.BEYOND, order=locked.order.view)
+        order = locked.order
+        if order.status is not OrderStatus.CREATED or order.client_order_id is not None:
+            return Assessment(kind=AssessmentKind.BEYOND, order=order.view)
+        if order.row_version > 1:
+            stored = await rows.read_decision(connection, question.signal_id)
+            if stored is not None:
+                return _stored_answer(stored, order)
         found = await self._basis(locked, question, now)
         if isinstance(found, AssessmentKind):
             return Assessment(kind=found, order=locked.order.view)
@@ -106,41 +103,39 @@ class RiskActivities:
     ) -> _Basis | AssessmentKind:
         """Everything read under the lock, or what is missing for it."""
         connection = locked.connection
-        proposal = (await read_signal(connection, question.signal_id)).proposal
-        row = await rows.read_facts(connection, proposal.ticker)
+        row = await rows.read_facts(connection, question.signal_id)
         if row.limits is None or row.limits_version is None:
             raise rows.LimitsMissing("no limits are set: `trading limits set`")
         last_try = question.refreshes >= REFRESHES_MAX
         market_now = self._clock.at(now)
-        quote = await self._quote(connection, row.quote, proposal.ticker, market_now)
+        quote = await self._quote(connection, row, market_now)
         if not last_try and not _is_fresh(quote, market_now):
             return AssessmentKind.NEEDS_QUOTE
         snapshot_is_fresh = row.snapshot_at is not None and now - row.snapshot_at <= SNAPSHOT_AGE_MAX
         if not last_try and not snapshot_is_fresh:
             return AssessmentKind.NEEDS_SNAPSHOT
-        spent = await rows.spent_since(connection, row.snapshot_at) if row.snapshot_at else Decimal(0)
         facts = RiskFacts(
             now=now,
             market_now=market_now,
             equity=row.equity or Decimal(0),
-            buying_power=(row.buying_power or Decimal(0)) - spent,
+            buying_power=(row.buying_power or Decimal(0)) - row.spent,
             quote=quote,
             exposures=await rows.read_exposures(connection),
             kill_engaged=row.kill_engaged,
             kill_reason=row.kill_reason,
-            unknown_outcomes=await rows.unknown_outcomes(connection, proposal.ticker),
+            unknown_outcomes=row.unknown_outcomes,
             limits=row.limits,
         )
-        return _Basis(proposal, facts, row.limits_version, row.kill_epoch, snapshot_is_fresh)
+        return _Basis(row.proposal, facts, row.limits_version, row.kill_epoch, snapshot_is_fresh)
 
     async def _quote(
-        self, connection: "Connection", primary: Quote | None, ticker: str, market_now: datetime
+        self, connection: "Connection", row: rows.FactsRow, market_now: datetime
     ) -> Quote | None:
         """The primary's quote, or the secondary's where only that is fresh."""
-        if _is_fresh(primary, market_now):
-            return primary
-        secondary = await read_quote(connection, ticker, Provider.SECONDARY)
-        return secondary if _is_fresh(secondary, market_now) else primary or secondary
+        if _is_fresh(row.quote, market_now):
+            return row.quote
+        secondary = await read_quote(connection, row.proposal.ticker, Provider.SECONDARY)
+        return secondary if _is_fresh(secondary, market_now) else row.quote or secondary
 
     async def _conclude(self, locked: LockedOrder, basis: _Basis, now: datetime) -> Assessment:
         verdict = assess(basis.proposal, basis.facts)

@@ -132,9 +132,9 @@ class TradeUpdateActivities:
     async def _store(self, lane: "asyncio.Queue[TradeUpdate]") -> None:
         while True:
             update = await lane.get()
-            after = await take_in(self._database, update, now=self._now(), source="trade updates")
-            if after is not None and not after.settled:
-                await self._notifier.notify(after)
+            taken = await take_in(self._database, update, now=self._now(), source="trade updates")
+            if taken is not None and taken.news and not taken.order.settled:
+                await self._notifier.notify(taken.order)
 
     async def _ping(self, stream: "TradeUpdateStream") -> None:
         while True:

@@ -21,7 +21,7 @@ async def uncancelled(work: Coroutine[Any, Any, _T]) -> _T:
             if task.cancelled():
                 raise
             cancelled = error
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - told below, by the task itself
             break
     if cancelled is not None:
         task.exception()  # Retrieved: the cancellation outranks it.

@@ -172,6 +172,8 @@ class PreTradeFacts(Wire):
 
 
 class PreTradeVerdict(Wire):
+    """The pure answer of the last look: every check with its numbers."""
+
     passed: bool
     checks: tuple[CheckResult, ...]
     user_message: str | None = None

@@ -12,7 +12,7 @@ POOL_MAX: Final = 12
 FENCE_CONNECTIONS_MAX: Final = 8
 """One per placement slot: a try keeps its connection from fence to answer."""
 CONNECT_TIMEOUT_SECONDS: Final = 10
-ACQUIRE_TIMEOUT_SECONDS: Final = 10
+ACQUIRE_TIMEOUT_SECONDS: Final = 30
 STATEMENT_TIMEOUT_SECONDS: Final = 15
 LOCK_TIMEOUT_SECONDS: Final = 10
 TRANSACTION_TRIES_MAX: Final = 5
@@ -50,7 +50,7 @@ class Database:
             DatabaseUnavailable: no connection within ``CONNECT_TIMEOUT_SECONDS``.
         """
         try:
-            pool = await _pool(dsn, POOL_MIN, POOL_MAX)
+            pool = await _pool(dsn, POOL_MIN, POOL_MAX, reset=_keep)
             fence_pool = await _pool(dsn, 1, FENCE_CONNECTIONS_MAX) if fences else None
         except (OSError, asyncpg.PostgresError, TimeoutError) as error:
             raise DatabaseUnavailable(f"PostgreSQL does not answer: {error}") from error
@@ -96,9 +96,19 @@ class Database:
         raise AssertionError("unreachable")
 
 
-async def _pool(dsn: str, least: int, most: int) -> "asyncpg.Pool[Any]":
+async def _keep(_: Connection) -> None:
+    """Statements here leave nothing on their session, so a returned connection needs no resetting.
+
+    Saves one round trip per use. Fence connections hold locks and are reset.
+    """
+
+
+async def _pool(
+    dsn: str, least: int, most: int, *, reset: Callable[[Connection], Awaitable[None]] | None = None
+) -> "asyncpg.Pool[Any]":
     return await asyncpg.create_pool(
         dsn,
+        reset=reset,
         min_size=least,
         max_size=most,
         timeout=CONNECT_TIMEOUT_SECONDS,

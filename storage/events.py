@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from schemas.audit import AuditEntry, canonical_json, sha256_hex
@@ -20,17 +21,28 @@ _SQL: Final = load("events")
 TIMELINE_ENTRIES_MAX: Final = 1000
 
 
-async def append_event(connection: Connection, topic: Topic, key: str, event: Event) -> None:
-    """Queue one event. The same ``event_id`` again is the same event: nothing is added."""
-    await connection.execute(
-        _SQL["append_event"], event.event_id, topic.value, key, event.model_dump_json(), event.timestamp
-    )
+@dataclass(frozen=True)
+class Queued:
+    """One event for the outbox. ``key`` is what its order is kept by: the order's or signal's id."""
+
+    topic: Topic
+    key: str
+    event: Event
 
 
-async def append_audit(connection: Connection, entry: AuditEntry) -> None:
-    """Write one fact for ever. ``input_hash`` is sha256 over the canonical JSON of ``input``."""
+async def append(connection: Connection, entry: AuditEntry, *events: Queued) -> None:
+    """Write one fact for ever, and queue the events that tell of it.
+
+    ``input_hash`` is sha256 over the canonical JSON of ``input``. The same ``event_id`` again is the same
+    event: nothing is added.
+    """
     await connection.execute(
-        _SQL["append_audit"],
+        _SQL["append_records"],
+        [each.event.event_id for each in events],
+        [each.topic.value for each in events],
+        [each.key for each in events],
+        [each.event.model_dump_json() for each in events],
+        [each.event.timestamp for each in events],
         entry.occurred_at,
         entry.correlation_id,
         entry.component,

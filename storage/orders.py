@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from schemas.base import DecimalText, UtcTime
@@ -34,6 +34,7 @@ class StoredOrder(OrderView):
     extended_hours: bool = False
     request: OrderRequest | None = None
     broker_filled_quantity: DecimalText
+    execution_count: int = 0
     replaced_by: str | None = None
     pre_trade_at: UtcTime | None = None
     post_open: bool
@@ -52,7 +53,7 @@ class StoredOrder(OrderView):
         return OrderView.model_validate(self.model_dump(include=set(OrderView.model_fields)))
 
 
-def stored_order(row: asyncpg.Record) -> StoredOrder:
+def stored_order(row: asyncpg.Record | dict[str, Any]) -> StoredOrder:
     """Build the model from one row of ``orders``."""
     values = dict(row)
     request = values.pop("request")
@@ -100,8 +101,22 @@ async def lock_order(connection: Connection, signal_id: str, leg: Leg = Leg.ENTR
     row = await connection.fetchrow(_SQL["lock_order"], signal_id, leg.value)
     if row is None:
         raise OrderNotFound(signal_id)
+    return await _locked(connection, row)
+
+
+async def lock_by_broker_id(
+    connection: Connection, broker_order_id: str, client_order_id: str
+) -> LockedOrder | None:
+    """Lock the order that the broker speaks of; None for a foreign one."""
+    row = await connection.fetchrow(_SQL["lock_by_broker_id"], broker_order_id, client_order_id)
+    return await _locked(connection, row) if row else None
+
+
+async def _locked(connection: Connection, row: asyncpg.Record) -> LockedOrder:
     order = stored_order(row)
-    fills = await connection.fetch(_SQL["order_fills"], order.internal_order_id) if order.post_count else []
+    fills: Sequence[asyncpg.Record] = ()
+    if order.execution_count:
+        fills = await connection.fetch(_SQL["order_fills"], order.internal_order_id)
     return LockedOrder(connection, order, _state(order, fills))
 
 
@@ -160,9 +175,9 @@ async def unsignalled(connection: Connection, *, changed_before: datetime, limit
     return [stored_order(row) for row in await connection.fetch(_SQL["unsignalled"], changed_before, limit)]
 
 
-async def mark_signalled(connection: Connection, internal_order_id: UUID, row_version: int) -> None:
-    """Note that the workflow holds at least this version."""
-    await connection.execute(_SQL["mark_signalled"], internal_order_id, row_version)
+async def mark_signalled(connection: Connection, versions: Mapping[UUID, int]) -> None:
+    """Note which version each workflow holds at least, by internal order id."""
+    await connection.executemany(_SQL["mark_signalled"], list(versions.items()))
 
 
 async def open_at_broker(connection: Connection, *, limit: int) -> list[tuple[str, Leg, str]]:
@@ -214,20 +229,14 @@ async def write_state(
     # Once final, only executions that the broker counts and we do not hold yet still need room.
     expected = new.broker_filled_quantity if new.status.is_final else new.quantity
     remaining = max(Decimal(0), expected - new.filled_quantity)
-    await connection.execute(_SQL["shrink_reservation"], *locked.key, remaining)
     row = await connection.fetchrow(
         _SQL["save_order"], locked.order.internal_order_id, new.status.value,
         sorted(flag.value for flag in new.flags), new.raw_status, new.broker_order_id, new.filled_quantity,
         new.average_price, new.broker_filled_quantity, new.reason, user_message, new.replaced_by, now,
-        new.status.is_final, answered,
+        new.status.is_final, answered, remaining, len(new.fills),
     )  # fmt: skip
     assert row is not None, "the row is locked by this transaction"
     return stored_order(row)
-
-
-async def release_reservation(locked: LockedOrder, now: datetime) -> None:
-    """Give back what the order no longer needs. Releasing twice releases once."""
-    await locked.connection.execute(_SQL["release_reservation"], *locked.key, now)
 
 
 async def restore_reservation(locked: LockedOrder, quantity: Decimal) -> None:
@@ -236,7 +245,7 @@ async def restore_reservation(locked: LockedOrder, quantity: Decimal) -> None:
 
 
 async def write_settled(locked: LockedOrder, now: datetime) -> StoredOrder:
-    """Mark the outcome as written. A second call changes nothing."""
+    """Mark the outcome as written and give back what is left of the reservation. A repeat changes nothing."""
     row = await locked.connection.fetchrow(_SQL["settle_order"], locked.order.internal_order_id, now)
     return stored_order(row) if row else locked.order
 

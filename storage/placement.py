@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from schemas.base import Wire
+from schemas.base import UtcTime, Wire
 from schemas.orders import OrderRequest
 from storage.orders import LockedOrder, StoredOrder, stored_order
 from storage.statements import load
@@ -25,16 +25,23 @@ POSTING_SECONDS: Final = 15
 POSTS_MAX: Final = 3
 
 
-class SwitchRow(Wire):
-    """The kill switch as a placement try reads it."""
+class PlacementBasis(Wire):
+    """What decides whether a try may send: read after the fence is taken and the order is locked."""
 
     engaged: bool
-    epoch: int
-    reason: str | None = None
+    switch_epoch: int
+    valid_until: UtcTime
+    received_at: UtcTime
+    approval_id: UUID | None
+    approved: bool | None
+    approved_epoch: int | None
+    expires_at: UtcTime | None
+    ticker_unknown: bool
+    """Some order on this ticker has an outcome that nobody knows."""
 
 
-class ApprovalTaken(Exception):
-    """This approval already bought another order."""
+class IntentRefused(Exception):
+    """The intent must not be stored; the message is the reason's code. Roll the transaction back."""
 
 
 async def take_fence(connection: Connection) -> bool:
@@ -48,35 +55,32 @@ async def free_fence(connection: Connection) -> None:
     await connection.fetchval(_SQL["free_fence"], FENCE_KEY)
 
 
-async def read_switch(connection: Connection) -> SwitchRow:
-    """The kill switch, in a statement of its own after the fence is taken."""
-    row = await connection.fetchrow(_SQL["read_switch"])
-    assert row is not None, "kill_switch always has its one row"
-    return SwitchRow.model_validate(dict(row))
-
-
-async def bind_approval(locked: LockedOrder, approval_id: UUID, client_order_id: str, now: datetime) -> None:
-    """Tie the approval to this order for ever. The same order may present it again.
-
-    Raises:
-        ApprovalTaken: it is tied to another.
-    """
-    connection, leg = locked.connection, locked.order.leg.value
-    await connection.execute(_SQL["bind_approval"], approval_id, leg, client_order_id, now)
-    if await connection.fetchval(_SQL["read_binding"], approval_id, leg) != client_order_id:
-        raise ApprovalTaken(f"approval {approval_id} was used for another order")
+async def read_basis(locked: LockedOrder) -> PlacementBasis:
+    """Kill switch, signal and decision, in a statement of its own after fence and order lock are taken."""
+    row = await locked.connection.fetchrow(_SQL["read_basis"], locked.order.signal_id, locked.order.leg.value)
+    assert row is not None, "an order has its signal, kill_switch its one row"
+    return PlacementBasis.model_validate(dict(row))
 
 
 async def write_intent(
-    locked: LockedOrder, request: OrderRequest, *, market_now: datetime, now: datetime
+    locked: LockedOrder, request: OrderRequest, approval_id: UUID, *, market_now: datetime, now: datetime
 ) -> StoredOrder:
-    """Make it durable that a POST of ``request`` may be out from now until ``posting_deadline``."""
+    """Bind the approval, tie the reservation, and make it durable that a POST may be out until its deadline.
+
+    Raises:
+        IntentRefused: RESERVATION_LAPSED, or APPROVAL_TAKEN where the approval bought another order.
+    """
     row = await locked.connection.fetchrow(
         _SQL["write_intent"], locked.order.internal_order_id, request.client_order_id,
-        request.model_dump_json(), market_now, float(POSTING_SECONDS), now,
+        request.model_dump_json(), market_now, float(POSTING_SECONDS), now, approval_id,
     )  # fmt: skip
     assert row is not None, "the row is locked by this transaction"
-    return stored_order(row)
+    values = dict(row)
+    if values.pop("bound_to") != request.client_order_id:
+        raise IntentRefused("APPROVAL_TAKEN")
+    if not values.pop("working"):
+        raise IntentRefused("RESERVATION_LAPSED")
+    return stored_order(values)
 
 
 async def write_not_sent(locked: LockedOrder, now: datetime) -> StoredOrder:

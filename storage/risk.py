@@ -17,10 +17,11 @@ from schemas.orders import OrderStatus, Side
 from schemas.risk import Exposure, Limits, LimitsVersion, Proposal, RiskVerdict
 from schemas.signals import DecisionView
 from schemas.wire import Leg, Topic, event_id
-from storage.events import append_audit, append_event
-from storage.orders import LockedOrder, StoredOrder, read_order
+from storage.events import Queued, append
+from storage.orders import LockedOrder, StoredOrder, stored_order
+from storage.signals import SignalNotFound
 from storage.statements import load
-from storage.transitions import Step, refuse
+from storage.transitions import Step, entry_of, refuse
 
 if TYPE_CHECKING:
     import asyncpg
@@ -35,20 +36,15 @@ class LimitsMissing(Exception):
 
 
 @dataclass(frozen=True)
-class MarketRow:
-    """How the market's clock stood to ours at one reading."""
-
-    read_at: datetime
-    broker_at: datetime
-    speed: float
-
-
-@dataclass(frozen=True)
 class FactsRow:
     """The rows a decision is made from, as they stand under the account lock."""
 
+    proposal: Proposal
     equity: Decimal | None
     buying_power: Decimal | None
+    """As the snapshot tells it."""
+    spent: Decimal
+    """US dollars of buys at worst price that the snapshot does not know of yet."""
     snapshot_at: datetime | None
     kill_engaged: bool
     kill_epoch: int
@@ -56,7 +52,8 @@ class FactsRow:
     limits_version: int | None
     limits: Limits | None
     quote: Quote | None
-    market: MarketRow | None
+    unknown_outcomes: tuple[str, ...]
+    """client_order_ids on this ticker whose fate the broker has not told."""
 
 
 class StoredDecision(DecisionView):
@@ -91,44 +88,34 @@ async def lock_account(connection: Connection, now: datetime) -> None:
     await connection.execute(_SQL["lapse_reservations"], now)
 
 
-async def read_facts(connection: Connection, ticker: str) -> FactsRow:
-    """Account, kill switch, limits, quote and market clock in one reading."""
-    row = await connection.fetchrow(_SQL["read_facts"], ticker)
-    assert row is not None, "account and kill_switch always have their one row"
-    quote = None
-    if row["quoted_at"] is not None:
-        quote = Quote.model_validate({**dict(row), "ticker": ticker})
-    market = None
-    if row["read_at"] is not None:
-        market = MarketRow(read_at=row["read_at"], broker_at=row["broker_at"], speed=row["speed"])
+async def read_facts(connection: Connection, signal_id: str) -> FactsRow:
+    """Signal, account, kill switch, limits, quote and unknown outcomes in one reading.
+
+    Raises:
+        SignalNotFound: no such row.
+    """
+    row = await connection.fetchrow(_SQL["read_facts"], signal_id)
+    if row is None:
+        raise SignalNotFound(signal_id)
     return FactsRow(
+        proposal=Proposal.model_validate(dict(row)),
         equity=row["equity"],
         buying_power=row["buying_power"],
+        spent=row["spent"],
         snapshot_at=row["taken_at"],
         kill_engaged=row["engaged"],
         kill_epoch=row["epoch"],
         kill_reason=row["kill_reason"],
         limits_version=row["limits_version"],
         limits=Limits.model_validate_json(row["limits"]) if row["limits"] else None,
-        quote=quote,
-        market=market,
+        quote=Quote.model_validate(dict(row)) if row["quoted_at"] is not None else None,
+        unknown_outcomes=tuple(row["unknown_outcomes"]),
     )
 
 
 async def read_exposures(connection: Connection) -> tuple[Exposure, ...]:
     """Held and reserved shares per ticker and strategy, sorted by both."""
     return tuple(Exposure.model_validate(dict(row)) for row in await connection.fetch(_SQL["read_exposures"]))
-
-
-async def spent_since(connection: Connection, snapshot_at: datetime) -> Decimal:
-    """US dollars of buys that the snapshot's buying power does not know of yet, at worst price."""
-    spent: Decimal = await connection.fetchval(_SQL["spent_since_snapshot"], snapshot_at)
-    return spent
-
-
-async def unknown_outcomes(connection: Connection, ticker: str) -> tuple[str, ...]:
-    """client_order_ids on this ticker whose fate the broker has not told."""
-    return tuple(row["client_order_id"] for row in await connection.fetch(_SQL["unknown_outcomes"], ticker))
 
 
 async def read_decision(
@@ -149,16 +136,14 @@ async def write_approval(
     locked: LockedOrder, proposal: Proposal, verdict: RiskVerdict, approval: Approval
 ) -> StoredOrder:
     """Decision, reservation, event and audit row of an approval."""
-    connection, order = locked.connection, locked.order
-    await connection.execute(
-        _SQL["approve_order"], order.internal_order_id, verdict.quantity, verdict.worst_price,
-        approval.approved_at,
+    row = await locked.connection.fetchrow(
+        _SQL["approve_order"], *locked.key, approval.approval_id, canonical_json(verdict.checks),
+        verdict.quantity, verdict.worst_price, verdict.account_exposure_pct, approval.limits_version,
+        approval.kill_epoch, approval.approved_at, approval.expires_at, verdict.side.value,
+        approval.reservation_lapses_at,
     )  # fmt: skip
-    await _insert_decision(locked, verdict, approval, approval.approved_at, approval.expires_at, None)
-    await connection.execute(
-        _SQL["insert_reservation"], *locked.key, order.strategy, order.ticker, verdict.side.value,
-        verdict.quantity, verdict.worst_price, approval.approved_at, approval.reservation_lapses_at,
-    )  # fmt: skip
+    assert row is not None, "the row is locked by this transaction"
+    order = stored_order(row)
     event = RiskApproved(
         event_id=event_id(Topic.RISK_APPROVED, order.signal_id, order.leg.value, order.generation),
         timestamp=approval.approved_at,
@@ -168,33 +153,47 @@ async def write_approval(
         approved_quantity=verdict.quantity,
         approved_limit_price=verdict.worst_price,
         hard_stop_loss=proposal.hard_stop_loss,
-        risk_metrics=RiskMetrics(account_exposure_pct=verdict.account_exposure_pct, strategy=order.strategy),
+        risk_metrics=_metrics(verdict, order),
         approval_id=str(approval.approval_id),
         expires_at=approval.expires_at,
         kill_epoch=approval.kill_epoch,
         limits_version=approval.limits_version,
     )
-    await append_event(connection, Topic.RISK_APPROVED, order.signal_id, event)
     side = "up to" if verdict.side is Side.BUY else "down to"
-    await _audit(
-        locked, proposal, verdict, "APPROVED", approval.approved_at,
-        f"{verdict.quantity} {order.ticker} {side} {verdict.worst_price}",
-    )  # fmt: skip
-    return await read_order(connection, order.signal_id, order.leg)
+    step = Step(
+        now=approval.approved_at,
+        component="RiskManager",
+        decision="APPROVED",
+        detail=f"{verdict.quantity} {order.ticker} {side} {verdict.worst_price}",
+        checks=verdict.checks,
+        evidence={"proposal": proposal.model_dump(mode="json"), "approval_id": str(approval.approval_id)},
+    )
+    queued = Queued(Topic.RISK_APPROVED, order.signal_id, event)
+    await append(locked.connection, entry_of(order, step), queued)
+    return order
+
+
+def _metrics(verdict: RiskVerdict, order: StoredOrder) -> RiskMetrics:
+    return RiskMetrics(account_exposure_pct=verdict.account_exposure_pct, strategy=order.strategy)
 
 
 async def write_rejection(
-    locked: LockedOrder, proposal: Proposal, verdict: RiskVerdict, *, limits_version: int, kill_epoch: int,
-    now: datetime, user_message: str | None,
-) -> StoredOrder:  # fmt: skip
+    locked: LockedOrder,
+    proposal: Proposal,
+    verdict: RiskVerdict,
+    *,
+    limits_version: int,
+    kill_epoch: int,
+    now: datetime,
+    user_message: str | None,
+) -> StoredOrder:
     """Decision, ended order, event and audit row of a rejection."""
     order = locked.order
-    basis = Approval(
-        approval_id=order.internal_order_id, approved_at=now, expires_at=now, reservation_lapses_at=now,
-        limits_version=limits_version, kill_epoch=kill_epoch, limit_price=verdict.worst_price,
-    )  # fmt: skip
-    await _insert_decision(locked, verdict, basis, now, now, user_message)
     reasons = tuple(reason.value for reason in verdict.reasons)
+    await locked.connection.execute(
+        _SQL["insert_rejection"], *locked.key, list(reasons), canonical_json(verdict.checks), verdict.quantity,
+        verdict.worst_price, verdict.account_exposure_pct, limits_version, kill_epoch, now, user_message,
+    )  # fmt: skip
     event = RiskRejected(
         event_id=event_id(Topic.RISK_REJECTED, order.signal_id, order.leg.value, order.generation),
         timestamp=now,
@@ -203,48 +202,19 @@ async def write_rejection(
         action=order.action.value,
         reasons=reasons,
         user_message=user_message,
-        risk_metrics=RiskMetrics(account_exposure_pct=verdict.account_exposure_pct, strategy=order.strategy),
+        risk_metrics=_metrics(verdict, order),
     )
-    await append_event(locked.connection, Topic.RISK_REJECTED, order.signal_id, event)
-    failed = "; ".join(check.formula for check in verdict.checks if not check.passed)
     step = Step(
-        now=now, component="RiskManager", decision="REJECTED", detail=failed, checks=verdict.checks,
-        evidence={"proposal": proposal.model_dump(mode="json")}, user_message=user_message,
-    )  # fmt: skip
-    ended = locked.state.model_copy(update={"status": OrderStatus.REJECTED, "reason": ",".join(reasons)})
-    return await refuse(locked, ended, step)
-
-
-async def _insert_decision(
-    locked: LockedOrder, verdict: RiskVerdict, approval: Approval, now: datetime, expires_at: datetime,
-    user_message: str | None,
-) -> None:  # fmt: skip
-    await locked.connection.execute(
-        _SQL["insert_decision"], *locked.key, approval.approval_id if verdict.approved else None,
-        verdict.approved, [reason.value for reason in verdict.reasons], canonical_json(verdict.checks),
-        verdict.quantity, verdict.worst_price, verdict.account_exposure_pct, approval.limits_version,
-        approval.kill_epoch, now, expires_at, user_message,
-    )  # fmt: skip
-
-
-async def _audit(
-    locked: LockedOrder, proposal: Proposal, verdict: RiskVerdict, decision: str, now: datetime, detail: str
-) -> None:
-    entry = AuditEntry(
-        occurred_at=now,
-        correlation_id=locked.order.signal_id,
+        now=now,
         component="RiskManager",
-        actor="system",
-        decision=decision,
-        input={"detail": detail, "proposal": proposal.model_dump(mode="json")},
+        decision="REJECTED",
+        detail="; ".join(check.formula for check in verdict.checks if not check.passed),
         checks=verdict.checks,
+        evidence={"proposal": proposal.model_dump(mode="json")},
+        user_message=user_message,
     )
-    await append_audit(locked.connection, entry)
-
-
-async def start_working(locked: LockedOrder) -> bool:
-    """Tie the reservation to an intent. False when it lapsed: the approval buys nothing any more."""
-    return await locked.connection.fetchval(_SQL["start_working"], *locked.key) is not None
+    ended = locked.state.model_copy(update={"status": OrderStatus.REJECTED, "reason": ",".join(reasons)})
+    return await refuse(locked, ended, step, Queued(Topic.RISK_REJECTED, order.signal_id, event))
 
 
 async def live_reservations(connection: Connection) -> tuple[int, Decimal]:
@@ -283,5 +253,5 @@ async def save_limits(
         occurred_at=now, correlation_id="limits", component="RiskManager", actor=author, decision="LIMITS_SET",
         input={"detail": reason, "version": version, "limits": limits.model_dump(mode="json")},
     )  # fmt: skip
-    await append_audit(connection, entry)
+    await append(connection, entry)
     return version

@@ -12,15 +12,14 @@ from schemas.audit import AuditEntry, canonical_json, sha256_hex
 from schemas.events import SignalCreated
 from schemas.risk import Proposal
 from schemas.signals import SignalIn, SignalRow
-from schemas.wire import Leg, Topic, event_id
-from storage.events import append_audit, append_event
+from schemas.wire import Topic, event_id
+from storage.events import Queued, append
 from storage.statements import load
 
 if TYPE_CHECKING:
     from storage.database import Connection
 
 _SQL: Final = load("signals")
-_ORDERS: Final = load("orders")
 
 LIST_MAX: Final = 500
 
@@ -83,18 +82,13 @@ async def accept_signal(
         _SQL["insert_signal"], signal.signal_id, token.token_id, content_hash, canonical_json(signal),
         signal.strategy, signal.ticker, signal.action.value, signal.order_type.value,
         signal.time_in_force.value, signal.quantity, signal.limit_price, signal.hard_stop_loss,
-        signal.extended_hours, signal.created_at, valid_until, now, traceparent,
+        signal.extended_hours, signal.created_at, valid_until, now, traceparent, uuid4(),
     )  # fmt: skip
     if new is None:
         row = await connection.fetchrow(_SQL["read_signal"], signal.signal_id)
         if row is None or row["token_id"] != token.token_id or row["content_hash"] != content_hash:
             raise SignalConflict(signal.signal_id)
         return False
-    await connection.execute(
-        _ORDERS["insert_order"], uuid4(), signal.signal_id, Leg.ENTRY.value, 0, signal.strategy, signal.ticker,
-        signal.action.value, signal.order_type.value, signal.time_in_force.value, signal.extended_hours,
-        signal.quantity, signal.limit_price, now,
-    )  # fmt: skip
     await _record(connection, signal, token, valid_until, now)
     return True
 
@@ -115,7 +109,6 @@ async def _record(
         hard_stop_loss=signal.hard_stop_loss,
         valid_until=valid_until,
     )
-    await append_event(connection, Topic.SIGNAL_CREATED, signal.signal_id, event)
     price = "market" if signal.limit_price is None else f"≤ {signal.limit_price}"
     entry = AuditEntry(
         occurred_at=now,
@@ -129,7 +122,7 @@ async def _record(
         },
         references=signal.references,
     )
-    await append_audit(connection, entry)
+    await append(connection, entry, Queued(Topic.SIGNAL_CREATED, signal.signal_id, event))
 
 
 async def read_signal(connection: Connection, signal_id: str) -> SignalRow:

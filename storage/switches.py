@@ -12,7 +12,7 @@ from schemas.base import UtcTime, Wire
 from schemas.events import KillSwitchActivated
 from schemas.kill import KillCommand, KillState, OrderFate, ReleaseGrant
 from schemas.wire import Topic, event_id
-from storage.events import append_audit, append_event
+from storage.events import Queued, append
 from storage.placement import FENCE_KEY
 from storage.statements import load
 
@@ -77,7 +77,6 @@ async def engage(
             _SQL["engage"], command.scope.value, command.reason, command.triggered_by, now
         )
     after = await read_state(connection)
-    await announce(connection, after, "NEW_ORDERS_BLOCKED_CANCELS_REQUESTED", now=now, part="engaged")
     entry = AuditEntry(
         occurred_at=now, correlation_id=CORRELATION, component=component, actor=command.triggered_by,
         decision="KILL_ENGAGED" if not before.engaged else "KILL_REPEATED",
@@ -86,14 +85,12 @@ async def engage(
             "command": command.model_dump(mode="json"),
         },
     )  # fmt: skip
-    await append_audit(connection, entry)
+    await append(connection, entry, _activated(after, "NEW_ORDERS_BLOCKED_CANCELS_REQUESTED", now, "engaged"))
     return after
 
 
-async def announce(
-    connection: Connection, state: KillState, action_taken: str, *, now: datetime, part: str
-) -> None:
-    """Queue ``system.killswitch.activated`` once per epoch and part."""
+def _activated(state: KillState, action_taken: str, now: datetime, part: str) -> Queued:
+    """``system.killswitch.activated``, once per epoch and part."""
     event = KillSwitchActivated.model_validate(
         {
             "event_id": event_id(Topic.KILLSWITCH_ACTIVATED, state.epoch, part),
@@ -106,24 +103,39 @@ async def announce(
             "orders": {key: fate.value for key, fate in state.fates.items()},
         }
     )
-    await append_event(connection, Topic.KILLSWITCH_ACTIVATED, CORRELATION, event)
+    return Queued(Topic.KILLSWITCH_ACTIVATED, CORRELATION, event)
 
 
 async def save_sweep(
     connection: Connection, epoch: int, fates: dict[str, OrderFate], *, confirmed: bool, now: datetime
-) -> None:
-    """Store what a sweep found, for the activation it belongs to."""
+) -> KillState:
+    """Store what a sweep found, with its event and audit row, if its activation still stands."""
     text = json.dumps({key: fate.value for key, fate in fates.items()}, sort_keys=True)
     await connection.execute(_SQL["save_sweep"], epoch, now, confirmed, text)
+    after = await read_state(connection)
+    if after.epoch == epoch:
+        action = "ALL_OPEN_ORDERS_CANCELED" if confirmed else "CANCELS_NOT_ALL_CONFIRMED"
+        counts = {fate.value: list(fates.values()).count(fate) for fate in OrderFate}
+        detail = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing was open"
+        part = "swept" if confirmed else "unconfirmed"
+        await append(connection, _entry(action, "sweep", detail, now), _activated(after, action, now, part))
+    return after
 
 
 async def note(connection: Connection, *, decision: str, actor: str, detail: str, now: datetime) -> None:
     """An audit row about the switch that changes nothing."""
-    entry = AuditEntry(
-        occurred_at=now, correlation_id=CORRELATION, component="KillSwitch", actor=actor, decision=decision,
+    await append(connection, _entry(decision, actor, detail, now))
+
+
+def _entry(decision: str, actor: str, detail: str, now: datetime) -> AuditEntry:
+    return AuditEntry(
+        occurred_at=now,
+        correlation_id=CORRELATION,
+        component="KillSwitch",
+        actor=actor,
+        decision=decision,
         input={"detail": detail},
-    )  # fmt: skip
-    await append_audit(connection, entry)
+    )
 
 
 async def release(connection: Connection, grant: ReleaseGrant, *, now: datetime) -> bool:

@@ -1,17 +1,18 @@
 """One order change, whole: executions, position, order row, reservation, events and audit in one transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from schemas.audit import AuditEntry
+from schemas.base import decimal_text
 from schemas.events import ExecutionFill, ExecutionStatus, ExecutionSubmitted
 from schemas.orders import Fill, OrderState
 from schemas.risk import CheckResult
 from schemas.wire import Topic, event_id
 from storage import orders
-from storage.events import append_audit, append_event
+from storage.events import Queued, append
 from storage.orders import LockedOrder, StoredOrder
 
 
@@ -36,7 +37,7 @@ async def advance(locked: LockedOrder, new: OrderState, step: Step) -> StoredOrd
     """Move a locked order to ``new``. What changes nothing writes nothing, so a repeat is free.
 
     Events: one fill per new execution, ``submitted`` when the broker's id is first known, ``status`` for
-    every change. Call it inside the transaction that locked the order.
+    every change of version. Call it inside the transaction that locked the order.
     """
     before = locked.order
     if new == locked.state and not (step.answers_post and before.post_open):
@@ -45,47 +46,57 @@ async def advance(locked: LockedOrder, new: OrderState, step: Step) -> StoredOrd
     after = await orders.write_state(
         locked, new, step.now, user_message=step.user_message, answered=step.answers_post
     )
+    events = [_filled(after, fill) for fill in added]
     if before.broker_order_id is None and after.broker_order_id is not None:
-        await _submitted(locked, after, step)
-    for fill in added:
-        await _filled(locked, after, fill, step)
-    if new != locked.state:
-        await _status(locked, after, step)
-    await audit(locked, after, step, added)
+        events.insert(0, _submitted(after, step))
+    if after.row_version != before.row_version:
+        events.append(_status(after, step))
+    await append(locked.connection, entry_of(after, step, added), *events)
     return after
 
 
-async def refuse(locked: LockedOrder, new: OrderState, step: Step) -> StoredOrder:
+async def refuse(locked: LockedOrder, new: OrderState, step: Step, *events: Queued) -> StoredOrder:
     """End an order that never reached the broker: state, released reservation and settlement together."""
-    after = await advance(locked, new, step)
-    await orders.release_reservation(locked, step.now)
-    return await orders.write_settled(locked, step.now) if not after.settled else after
+    after = await orders.write_state(
+        locked, new, step.now, user_message=step.user_message, answered=step.answers_post
+    )
+    await append(locked.connection, entry_of(after, step), *events, _status(after, step))
+    return await orders.write_settled(replace(locked, order=after), step.now)
 
 
 async def settle(locked: LockedOrder, step: Step) -> StoredOrder:
     """Write the outcome of an ended order and give back its reservation. A repeat changes nothing."""
     if locked.order.settled:
         return locked.order
-    await orders.release_reservation(locked, step.now)
     after = await orders.write_settled(locked, step.now)
-    await audit(locked, after, step, ())
+    await audit(locked, after, step)
     return after
 
 
-async def audit(locked: LockedOrder, after: StoredOrder, step: Step, added: Sequence[Fill]) -> None:
+async def announce(locked: LockedOrder, after: StoredOrder, step: Step) -> None:
+    """Tell of a row that another statement has moved already: its status event and audit row."""
+    await append(locked.connection, entry_of(after, step), _status(after, step))
+
+
+async def audit(locked: LockedOrder, after: StoredOrder, step: Step) -> None:
+    """Write the audit row of a step that has no event."""
+    await append(locked.connection, entry_of(after, step))
+
+
+def entry_of(after: StoredOrder, step: Step, added: Sequence[Fill] = ()) -> AuditEntry:
     """The audit row of one step."""
     evidence: dict[str, Any] = {
         "detail": step.detail,
         "status": after.status.value,
         "row_version": after.row_version,
-        "filled_quantity": str(after.filled_quantity),
+        "filled_quantity": decimal_text(after.filled_quantity),
         "client_order_id": after.client_order_id,
         "broker_order_id": after.broker_order_id,
         **step.evidence,
     }
     if added:
         evidence["fills"] = [fill.model_dump(mode="json") for fill in added]
-    entry = AuditEntry(
+    return AuditEntry(
         occurred_at=step.now,
         correlation_id=after.signal_id,
         component=step.component,
@@ -94,11 +105,12 @@ async def audit(locked: LockedOrder, after: StoredOrder, step: Step, added: Sequ
         input=evidence,
         checks=tuple(step.checks),
     )
-    await append_audit(locked.connection, entry)
 
 
-async def _submitted(locked: LockedOrder, after: StoredOrder, step: Step) -> None:
-    assert after.client_order_id and after.broker_order_id and after.limit_price is not None
+def _submitted(after: StoredOrder, step: Step) -> Queued:
+    assert after.client_order_id is not None, "an order at the broker has its id"
+    assert after.broker_order_id is not None, "asked by the caller"
+    assert after.limit_price is not None, "an approved order has its worst price"
     event = ExecutionSubmitted(
         event_id=event_id(Topic.EXECUTION_SUBMITTED, after.internal_order_id),
         timestamp=step.now,
@@ -112,10 +124,10 @@ async def _submitted(locked: LockedOrder, after: StoredOrder, step: Step) -> Non
         limit_price=after.limit_price,
         status=after.status.value,
     )
-    await append_event(locked.connection, Topic.EXECUTION_SUBMITTED, str(after.internal_order_id), event)
+    return Queued(Topic.EXECUTION_SUBMITTED, str(after.internal_order_id), event)
 
 
-async def _filled(locked: LockedOrder, after: StoredOrder, fill: Fill, step: Step) -> None:
+def _filled(after: StoredOrder, fill: Fill) -> Queued:
     name = fill.execution_id or fill.activity_id
     event = ExecutionFill(
         event_id=event_id(Topic.EXECUTION_FILL, after.internal_order_id, name),
@@ -130,10 +142,10 @@ async def _filled(locked: LockedOrder, after: StoredOrder, fill: Fill, step: Ste
         execution_id=name,
         cumulative_quantity=fill.cumulative_quantity,
     )
-    await append_event(locked.connection, Topic.EXECUTION_FILL, str(after.internal_order_id), event)
+    return Queued(Topic.EXECUTION_FILL, str(after.internal_order_id), event)
 
 
-async def _status(locked: LockedOrder, after: StoredOrder, step: Step) -> None:
+def _status(after: StoredOrder, step: Step) -> Queued:
     event = ExecutionStatus(
         event_id=event_id(Topic.EXECUTION_STATUS, after.internal_order_id, after.row_version),
         timestamp=step.now,
@@ -150,4 +162,4 @@ async def _status(locked: LockedOrder, after: StoredOrder, step: Step) -> None:
         user_message=after.user_message,
         row_version=after.row_version,
     )
-    await append_event(locked.connection, Topic.EXECUTION_STATUS, str(after.internal_order_id), event)
+    return Queued(Topic.EXECUTION_STATUS, str(after.internal_order_id), event)

@@ -76,6 +76,7 @@ class Housekeeping:
 
     async def resend(self) -> None:
         """Signal again what a workflow may not have heard."""
+        await self._parts.notifier.flush()
         async with self._parts.database.connection() as connection:
             changed = await order_rows.unsignalled(
                 connection, changed_before=utc_now() - RESEND_GRACE, limit=RESEND_MAX
@@ -136,7 +137,7 @@ async def _for_ever(job: Callable[[], Awaitable[None]], seconds: float) -> None:
             await job()
         except (BrokerError, MarketDataError, TemporalUnavailable) as error:
             _log.warning("housekeeping delayed", job=job.__name__, reason=str(error))
-        except Exception:
+        except Exception:  # noqa: BLE001
             # A loop that ended would end silently what people rely on; the error is in the log each time.
             _log.exception("housekeeping failed", job=job.__name__)
         await asyncio.sleep(seconds)

@@ -11,8 +11,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from activities.catch_up import CatchUp
 from activities.notifier import OrderNotifier
-from broker.alpaca.trader import AlpacaTrader
 from broker.alpaca.settings import AlpacaSettings, BrokerCall, OnCall
+from broker.alpaca.trader import AlpacaTrader
 from market.alpaca_data import AlpacaDataSettings, AlpacaMarketData
 from market.calendar import load_calendar
 from market.clock import MarketClock

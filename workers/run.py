@@ -91,7 +91,11 @@ async def _main(settings: WorkerSettings) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the process named in ``arguments``; the exit code is as for the command line: 0 done, 1 refused, 2 usage, 3 a dependency is down."""
+    """Run the process named in ``arguments``.
+
+    Returns:
+        0 done, 1 refused to start, 2 wrong usage, 3 a dependency is down.
+    """
     if len(arguments) != 1 or arguments[0] not in NAMES:
         sys.stderr.write(f"usage: python -m workers.run {{{','.join(NAMES)}}}\n")
         return EXIT_USAGE

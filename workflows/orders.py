@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.resolution import ResolutionActivities
     from activities.risk import RiskActivities
     from schemas import wire
-    from schemas.orders import CancelAnswer, OrderFlag, OrderStatus, OrderView
+    from schemas.orders import CancelAnswer, OrderStatus, OrderView
     from schemas.risk import Assessment, AssessmentKind
     from schemas.runs import (
         CancelCommand,

@@ -118,6 +118,7 @@ create table orders (
     filled_quantity numeric not null default 0,
     average_price numeric,
     broker_filled_quantity numeric not null default 0,
+    execution_count integer not null default 0,
     reason text,
     user_message text,
     replaced_by text,

@@ -1,11 +1,11 @@
--- name: append_event
-insert into events (event_id, topic, key, payload, occurred_at)
-values ($1, $2, $3, $4::jsonb, $5)
-on conflict (event_id) do nothing
-
--- name: append_audit
+-- name: append_records
+with queued as (
+    insert into events (event_id, topic, key, payload, occurred_at)
+    select * from unnest($1::text[], $2::text[], $3::text[], $4::jsonb[], $5::timestamptz[])
+    on conflict (event_id) do nothing
+)
 insert into audit_log (occurred_at, correlation_id, component, actor, input_hash, decision, checks, refs, payload)
-values ($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9::jsonb)
+values ($6, $7, $8, $9, $10, $11, $12::jsonb, $13::jsonb, $14::jsonb)
 
 -- name: timeline
 select occurred_at, component, actor, decision, checks, payload

@@ -1,9 +1,3 @@
--- name: insert_order
-insert into orders (
-    internal_order_id, signal_id, leg, generation, strategy, ticker, action, order_type, time_in_force,
-    extended_hours, quantity, limit_price, status, created_at, updated_at
-) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'CREATED', $13, $13)
-
 -- name: read_order
 select * from orders where signal_id = $1 and leg = $2 order by generation desc limit 1
 
@@ -12,6 +6,9 @@ select * from orders where signal_id = $1 and leg = $2 order by generation desc 
 
 -- name: find_by_broker_id
 select signal_id, leg from orders where broker_order_id = $1 or client_order_id = $2 limit 1
+
+-- name: lock_by_broker_id
+select * from orders where broker_order_id = $1 or client_order_id = $2 limit 1 for update
 
 -- name: find_by_any_id
 select signal_id, leg from orders
@@ -44,6 +41,12 @@ on conflict (ticker, strategy) do update set
     updated_at = excluded.updated_at
 
 -- name: save_order
+with shrunk as (
+    update reservations r set quantity = $15
+    from orders o
+    where o.internal_order_id = $1 and r.state in ('held', 'working')
+        and (r.signal_id, r.leg, r.generation) = (o.signal_id, o.leg, o.generation)
+)
 update orders set
     status = $2, flags = $3, raw_status = $4, broker_order_id = coalesce($5, broker_order_id),
     filled_quantity = $6, average_price = $7, broker_filled_quantity = $8, reason = $9,
@@ -52,23 +55,27 @@ update orders set
         and $5::text is not null then coalesce(acknowledged_at, $12) else acknowledged_at end,
     final_at = case when $13 then coalesce(final_at, $12) end,
     settled_at = case when $13 then settled_at end,
-    post_open = post_open and not $14,
-    row_version = row_version + 1, updated_at = $12
+    post_open = post_open and not $14, execution_count = $16,
+    -- A version is what workflows and people are told by: the broker's word alone is not news.
+    row_version = row_version + case
+        when (status, flags, filled_quantity, reason) is distinct from ($2, $3::text[], $6, $9)
+            or broker_order_id is distinct from coalesce($5, broker_order_id) then 1
+        else 0
+    end,
+    updated_at = $12
 where internal_order_id = $1
 returning *
 
 -- name: settle_order
+with released as (
+    update reservations r set state = 'released', ended_at = $2
+    from orders o
+    where o.internal_order_id = $1 and r.state in ('held', 'working')
+        and (r.signal_id, r.leg, r.generation) = (o.signal_id, o.leg, o.generation)
+)
 update orders set settled_at = $2, row_version = row_version + 1, updated_at = $2
 where internal_order_id = $1 and settled_at is null
 returning *
-
--- name: shrink_reservation
-update reservations set quantity = $4
-where signal_id = $1 and leg = $2 and generation = $3 and state in ('held', 'working')
-
--- name: release_reservation
-update reservations set state = 'released', ended_at = $4
-where signal_id = $1 and leg = $2 and generation = $3 and state in ('held', 'working')
 
 -- name: restore_reservation
 update reservations set state = 'working', quantity = $4, ended_at = null

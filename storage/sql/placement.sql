@@ -4,10 +4,35 @@ select pg_try_advisory_lock_shared($1)
 -- name: free_fence
 select pg_advisory_unlock_shared($1)
 
--- name: read_switch
-select engaged, epoch, reason from kill_switch
+-- name: read_basis
+select
+    k.engaged, k.epoch as switch_epoch,
+    s.valid_until, s.received_at,
+    d.approval_id, d.approved, d.kill_epoch as approved_epoch, d.decided_at, d.expires_at,
+    exists (
+        select from orders u
+        where u.ticker = s.ticker and u.settled_at is null and 'outcome_unknown' = any (u.flags)
+    ) as ticker_unknown
+from signals s
+cross join kill_switch k
+left join lateral (
+    select * from decisions d where d.signal_id = s.signal_id and d.leg = $2 order by d.generation desc limit 1
+) d on true
+where s.signal_id = $1
 
 -- name: write_intent
+with bound as (
+    insert into approval_bindings (approval_id, leg, client_order_id, bound_at)
+    select $7, leg, $2, $6 from orders where internal_order_id = $1
+    on conflict (approval_id, leg) do update set leg = excluded.leg
+    returning client_order_id
+), working as (
+    update reservations r set state = 'working'
+    from orders o
+    where o.internal_order_id = $1 and r.state in ('held', 'working')
+        and (r.signal_id, r.leg, r.generation) = (o.signal_id, o.leg, o.generation)
+    returning r.signal_id
+)
 update orders set
     status = case when status = 'CREATED' then 'SUBMITTED' else status end,
     client_order_id = $2, request = $3::jsonb, post_count = post_count + 1, post_open = true,
@@ -16,14 +41,7 @@ update orders set
     absent_lookups = 0, absent_since = null,
     row_version = row_version + 1, updated_at = $6
 where internal_order_id = $1
-returning *
-
--- name: bind_approval
-insert into approval_bindings (approval_id, leg, client_order_id, bound_at) values ($1, $2, $3, $4)
-on conflict (approval_id, leg) do nothing
-
--- name: read_binding
-select client_order_id from approval_bindings where approval_id = $1 and leg = $2
+returning *, (select client_order_id from bound) as bound_to, (select count(*) from working) as working
 
 -- name: write_not_sent
 update orders set

@@ -6,16 +6,35 @@ update reservations set state = 'lapsed', ended_at = $1 where state = 'held' and
 
 -- name: read_facts
 select
+    s.ticker, s.strategy, s.action, s.order_type, s.time_in_force, s.quantity, s.limit_price, s.hard_stop_loss,
+    s.extended_hours, s.created_at, s.valid_until, s.signal_id,
     a.equity, a.buying_power, a.taken_at,
     k.engaged, k.epoch, k.reason as kill_reason,
     l.version as limits_version, l.document as limits,
     q.bid, q.ask, q.bid_size, q.ask_size, q.quoted_at, q.received_at,
-    c.read_at, c.broker_at, c.speed
-from account a
+    array(
+        select o.client_order_id from orders o
+        where o.ticker = s.ticker and o.settled_at is null and 'outcome_unknown' = any (o.flags)
+        order by o.client_order_id
+    ) as unknown_outcomes,
+    coalesce((
+        select sum(r.quantity * r.price)
+        from reservations r join orders o using (signal_id, leg, generation)
+        where r.state in ('held', 'working') and r.side = 'buy'
+            and (o.acknowledged_at is null or o.acknowledged_at >= a.taken_at)
+    ), 0)
+    + coalesce((
+        select sum(e.quantity * e.price)
+        from executions e join orders o using (internal_order_id)
+        where e.side = 'buy' and not e.busted and e.recorded_at >= a.taken_at
+            and (o.acknowledged_at is null or o.acknowledged_at >= a.taken_at)
+    ), 0) as spent
+from signals s
+cross join account a
 cross join kill_switch k
 left join lateral (select version, document from limits order by version desc limit 1) l on true
-left join latest_quotes q on q.ticker = $1 and q.provider = 'primary'
-left join market_clock c on true
+left join latest_quotes q on q.ticker = s.ticker and q.provider = 'primary'
+where s.signal_id = $1
 
 -- name: read_exposures
 with held as (
@@ -41,48 +60,31 @@ full join reserved r using (ticker, strategy)
 left join (select * from latest_quotes where provider = 'primary') q using (ticker)
 order by ticker, strategy
 
--- name: spent_since_snapshot
-select
-    coalesce((
-        select sum(r.quantity * r.price)
-        from reservations r join orders o using (signal_id, leg, generation)
-        where r.state in ('held', 'working') and r.side = 'buy'
-            and (o.acknowledged_at is null or o.acknowledged_at >= $1)
-    ), 0)
-    + coalesce((
-        select sum(e.quantity * e.price)
-        from executions e join orders o using (internal_order_id)
-        where e.side = 'buy' and not e.busted and e.recorded_at >= $1
-            and (o.acknowledged_at is null or o.acknowledged_at >= $1)
-    ), 0)
-
--- name: unknown_outcomes
-select client_order_id from orders
-where ticker = $1 and settled_at is null and 'outcome_unknown' = any (flags)
-order by client_order_id
-
--- name: insert_decision
+-- name: insert_rejection
 insert into decisions (
-    signal_id, leg, generation, approval_id, approved, reasons, checks, quantity, limit_price,
-    account_exposure_pct, limits_version, kill_epoch, decided_at, expires_at, user_message
-) values ($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11, $12, $13, $14, $15)
+    signal_id, leg, generation, approved, reasons, checks, quantity, limit_price, account_exposure_pct,
+    limits_version, kill_epoch, decided_at, expires_at, user_message
+) values ($1, $2, $3, false, $4, $5::jsonb, $6, $7, $8, $9, $10, $11, $11, $12)
+
+-- name: approve_order
+with decided as (
+    insert into decisions (
+        signal_id, leg, generation, approval_id, approved, reasons, checks, quantity, limit_price,
+        account_exposure_pct, limits_version, kill_epoch, decided_at, expires_at
+    ) values ($1, $2, $3, $4, true, '{}', $5::jsonb, $6, $7, $8, $9, $10, $11, $12)
+), reserved as (
+    insert into reservations (
+        signal_id, leg, generation, strategy, ticker, side, quantity, price, state, created_at, lapses_at
+    )
+    select signal_id, leg, generation, strategy, ticker, $13, $6, $7, 'held', $11, $14
+    from orders where signal_id = $1 and leg = $2 and generation = $3
+)
+update orders set quantity = $6, limit_price = $7, row_version = row_version + 1, updated_at = $11
+where signal_id = $1 and leg = $2 and generation = $3
+returning *
 
 -- name: read_decision
 select * from decisions where signal_id = $1 and leg = $2 order by generation desc limit 1
-
--- name: approve_order
-update orders set quantity = $2, limit_price = $3, row_version = row_version + 1, updated_at = $4
-where internal_order_id = $1
-
--- name: insert_reservation
-insert into reservations (
-    signal_id, leg, generation, strategy, ticker, side, quantity, price, state, created_at, lapses_at
-) values ($1, $2, $3, $4, $5, $6, $7, $8, 'held', $9, $10)
-
--- name: start_working
-update reservations set state = 'working'
-where signal_id = $1 and leg = $2 and generation = $3 and state in ('held', 'working')
-returning quantity
 
 -- name: live_reservations
 select count(*) as count, coalesce(sum(quantity * price), 0) as notional

@@ -1,9 +1,19 @@
 -- name: insert_signal
-insert into signals (
-    signal_id, token_id, content_hash, document, strategy, ticker, action, order_type, time_in_force, quantity,
-    limit_price, hard_stop_loss, extended_hours, created_at, valid_until, received_at, traceparent
-) values ($1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
-on conflict (signal_id) do nothing
+with new_signal as (
+    insert into signals (
+        signal_id, token_id, content_hash, document, strategy, ticker, action, order_type, time_in_force,
+        quantity, limit_price, hard_stop_loss, extended_hours, created_at, valid_until, received_at, traceparent
+    ) values ($1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+    on conflict (signal_id) do nothing
+    returning *
+)
+insert into orders (
+    internal_order_id, signal_id, leg, generation, strategy, ticker, action, order_type, time_in_force,
+    extended_hours, quantity, limit_price, status, created_at, updated_at
+)
+select $18, signal_id, 'entry', 0, strategy, ticker, action, order_type, time_in_force,
+    extended_hours, quantity, limit_price, 'CREATED', received_at, received_at
+from new_signal
 returning signal_id
 
 -- name: read_signal
