@@ -10,6 +10,8 @@ from schemas.risk import CheckName, CheckResult, Proposal, RiskFacts
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
+    """One proposal, the facts, and what follows from both; properties are exact inside ``exact()``."""
+
     proposal: Proposal
     facts: RiskFacts
     market: Market | None

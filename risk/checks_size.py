@@ -83,6 +83,7 @@ def _price_fault(order: Candidate) -> str | None:
 
 
 def buying_power(order: Candidate) -> CheckResult:
+    """Quantity × worst price, of opens only: a close brings money."""
     limit, notional = order.facts.buying_power, order.notional
     if order.reduces:
         return result(CheckName.BUYING_POWER, True, "0", text(limit), NOT_FOR_CLOSES)
