@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+from risk.exposure import Book, book
 from risk.prices import Market, collar_edge, usable, worst_tick
 from schemas.orders import Action, OrderType, Side
 from schemas.risk import CheckName, CheckResult, Proposal, RiskFacts
@@ -18,6 +19,7 @@ class Candidate:
     """The live quote, if usable."""
     worst_price: Decimal | None
     """US dollars a share; None where there is none to be had."""
+    book: Book
 
     @property
     def reduces(self) -> bool:
@@ -61,6 +63,7 @@ def candidate(proposal: Proposal, facts: RiskFacts) -> Candidate:
         facts=facts,
         market=market,
         worst_price=worst if worst is not None and worst > 0 else None,
+        book=book(facts.exposures, proposal.ticker, proposal.strategy),
     )
 
 

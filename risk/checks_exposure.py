@@ -1,54 +1,58 @@
 """Checks of what the book would be worth at risk with this order in it, in % of equity."""
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from risk.arithmetic import HUNDREDTH, text
 from risk.candidate import Candidate, result
 from risk.checks_size import NO_PRICE, NOT_FOR_CLOSES
-from risk.exposure import gross_exposure, strategy_exposure, ticker_exposure
+from risk.exposure import ZERO
 from schemas.risk import CheckName, CheckResult
 
 
 def ticker(order: Candidate) -> CheckResult:
-    rows = [row for row in order.facts.exposures if row.ticker == order.proposal.ticker]
+    """The order's ticker over all strategies."""
     return _within(
         CheckName.TICKER_EXPOSURE,
         order,
-        before=ticker_exposure(rows),
-        after=ticker_exposure(rows, order.buys, order.sells),
+        at_risk=order.book.ticker.at_risk,
         limit_pct=order.facts.limits.max_ticker_exposure_pct,
         scope=order.proposal.ticker,
     )
 
 
 def strategy(order: Candidate) -> CheckResult:
-    proposal, rows = order.proposal, order.facts.exposures
+    """Everything the order's strategy holds and has working."""
     return _within(
         CheckName.STRATEGY_EXPOSURE,
         order,
-        before=strategy_exposure(rows, proposal.strategy, proposal.ticker),
-        after=strategy_exposure(rows, proposal.strategy, proposal.ticker, order.buys, order.sells),
+        at_risk=order.book.of_strategy,
         limit_pct=order.facts.limits.max_strategy_exposure_pct,
-        scope=f"strategy {proposal.strategy}",
+        scope=f"strategy {order.proposal.strategy}",
     )
 
 
 def gross(order: Candidate) -> CheckResult:
-    proposal, rows = order.proposal, order.facts.exposures
+    """The whole account."""
     return _within(
         CheckName.GROSS_EXPOSURE,
         order,
-        before=gross_exposure(rows, proposal.ticker),
-        after=gross_exposure(rows, proposal.ticker, order.buys, order.sells),
+        at_risk=order.book.gross,
         limit_pct=order.facts.limits.max_gross_exposure_pct,
         scope="account",
     )
 
 
 def _within(
-    name: CheckName, order: Candidate, *, before: Decimal, after: Decimal, limit_pct: Decimal, scope: str
+    name: CheckName,
+    order: Candidate,
+    *,
+    at_risk: Callable[[Decimal, Decimal], Decimal],
+    limit_pct: Decimal,
+    scope: str,
 ) -> CheckResult:
-    """``after`` ≤ limit % of equity, held and working included; opens only."""
+    """Dollars at risk with the order in them ≤ limit % of equity; opens only."""
+    before, after = at_risk(ZERO, ZERO), at_risk(order.buys, order.sells)
     equity = order.facts.equity
     limit = limit_pct * HUNDREDTH * equity
     if order.reduces:

@@ -1,10 +1,7 @@
 """Checks of size and price: one order's notional, quantity, price, and the shares it sells."""
 
-from decimal import Decimal
-
 from risk.arithmetic import text
 from risk.candidate import Candidate, result
-from risk.exposure import closable
 from risk.prices import collar_edge
 from schemas.orders import OrderType, Side
 from schemas.risk import CheckName, CheckResult
@@ -106,9 +103,7 @@ def sell_more_than_held(order: Candidate) -> CheckResult:
         return result(
             CheckName.SELL_MORE_THAN_HELD, True, "0", "0", f"not applied to {proposal.action.value}"
         )
-    rows = [row for row in order.facts.exposures if row.ticker == proposal.ticker]
-    free = closable(rows, proposal.ticker)
-    held = sum((row.held for row in rows), Decimal(0))
+    free, held = order.book.closable, order.book.ticker.held
     passed = proposal.quantity <= free
     return result(
         CheckName.SELL_MORE_THAN_HELD,

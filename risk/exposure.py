@@ -1,61 +1,81 @@
 """How much of the book is at risk, with every working order counted as if filled at its worst price."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Decimal
+from itertools import groupby
+from operator import attrgetter
 
 from schemas.risk import Exposure
 
 ZERO = Decimal(0)
 
 
-def worst_case(held_value: Decimal, buys: Decimal, sells: Decimal) -> Decimal:
-    """US dollars at risk in one ticker if only its buys fill, or only its sells, whichever is more.
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """One ticker, over all strategies or one. Shares, and US dollars at worst prices."""
 
-    A working sell never counts as relief: it may not fill. ``held_value`` is signed.
-    """
-    return max(held_value + buys, sells - held_value)
+    held: Decimal = ZERO
+    """Signed; strategies net, as they do at the broker."""
+    mark: Decimal = ZERO
+    """US dollars a share: the highest where rows differ."""
+    buys: Decimal = ZERO
+    sells: Decimal = ZERO
+
+    def at_risk(self, buys: Decimal = ZERO, sells: Decimal = ZERO) -> Decimal:
+        """US dollars if only the buys fill, or only the sells, whichever is more; an order may be added.
+
+        A working sell never counts as relief: it may not fill.
+        """
+        value = self.held * self.mark
+        return max(value + self.buys + buys, self.sells + sells - value)
 
 
-def ticker_exposure(rows: Iterable[Exposure], buys: Decimal = ZERO, sells: Decimal = ZERO) -> Decimal:
-    """One ticker over all strategies (they net at the broker), with ``buys`` and ``sells`` dollars added.
+@dataclass(frozen=True, slots=True)
+class Book:
+    """What a ticker's order is measured against. Built once for a decision, exact inside ``exact()``."""
 
-    Where strategies carry different marks the highest counts for the net quantity.
-    """
-    held, mark = ZERO, ZERO
+    ticker: Totals
+    strategy: Totals
+    """The same ticker in the order's own strategy."""
+    other_tickers: Decimal
+    """US dollars at risk elsewhere in the account."""
+    strategys_other_tickers: Decimal
+    closable: Decimal
+    """Shares of the ticker that may still be sold: held over the whole account less its working sells."""
+
+    def gross(self, buys: Decimal = ZERO, sells: Decimal = ZERO) -> Decimal:
+        """US dollars at risk in the whole account, with an order on the ticker added."""
+        return self.other_tickers + self.ticker.at_risk(buys, sells)
+
+    def of_strategy(self, buys: Decimal = ZERO, sells: Decimal = ZERO) -> Decimal:
+        """US dollars at risk in what the strategy holds and has working, with an order added."""
+        return self.strategys_other_tickers + self.strategy.at_risk(buys, sells)
+
+
+def book(exposures: Iterable[Exposure], ticker: str, strategy: str) -> Book:
+    """Sum up the account's rows for an order of ``strategy`` on ``ticker``."""
+    here = own_here = Totals()
+    elsewhere = own_elsewhere = closable = ZERO
+    by_ticker = attrgetter("ticker")
+    for name, group in groupby(sorted(exposures, key=by_ticker), by_ticker):
+        rows = list(group)
+        own = [row for row in rows if row.strategy == strategy]
+        if name == ticker:
+            here, own_here = _totals(rows), _totals(own)
+            closable = sum((row.held - row.reserved_sell for row in rows), ZERO)
+        else:
+            elsewhere += _totals(rows).at_risk()
+            if own:
+                own_elsewhere += _totals(own).at_risk()
+    return Book(here, own_here, elsewhere, own_elsewhere, closable)
+
+
+def _totals(rows: Iterable[Exposure]) -> Totals:
+    held = mark = buys = sells = ZERO
     for row in rows:
         held += row.held
         mark = max(mark, row.mark)
         buys += row.reserved_buy_notional
         sells += row.reserved_sell_notional
-    return worst_case(held * mark, buys, sells)
-
-
-def gross_exposure(
-    exposures: Iterable[Exposure], ticker: str, buys: Decimal = ZERO, sells: Decimal = ZERO
-) -> Decimal:
-    """Sum over tickers of ``ticker_exposure``, with an order on ``ticker`` added."""
-    by_ticker: defaultdict[str, list[Exposure]] = defaultdict(list)
-    by_ticker[ticker] = []
-    for row in exposures:
-        by_ticker[row.ticker].append(row)
-    return sum(
-        (
-            ticker_exposure(rows, buys, sells) if name == ticker else ticker_exposure(rows)
-            for name, rows in by_ticker.items()
-        ),
-        ZERO,
-    )
-
-
-def strategy_exposure(
-    exposures: Iterable[Exposure], strategy: str, ticker: str, buys: Decimal = ZERO, sells: Decimal = ZERO
-) -> Decimal:
-    """``gross_exposure`` of what one strategy holds and has working."""
-    own = [row for row in exposures if row.strategy == strategy]
-    return gross_exposure(own, ticker, buys, sells)
-
-
-def closable(exposures: Sequence[Exposure], ticker: str) -> Decimal:
-    """Shares of ``ticker`` that may still be sold: held over the whole account less its working sells."""
-    return sum((row.held - row.reserved_sell for row in exposures if row.ticker == ticker), ZERO)
+    return Totals(held, mark, buys, sells)

@@ -8,7 +8,6 @@ from risk import checks_exposure, checks_signal, checks_size
 from risk.arithmetic import HUNDREDTH, exact, percent_of
 from risk.candidate import Candidate, candidate
 from risk.constants import EXPOSURE_PCT_DISPLAY_MAX
-from risk.exposure import gross_exposure
 from schemas.risk import CheckResult, Proposal, RiskFacts, RiskVerdict
 
 CHECKS: Final[tuple[Callable[[Candidate], CheckResult], ...]] = (
@@ -57,7 +56,7 @@ def assess(proposal: Proposal, facts: RiskFacts) -> RiskVerdict:
 def _exposure_pct(order: Candidate) -> Decimal:
     """Gross exposure with this order in % of equity, to two places, for display only."""
     equity = order.facts.equity
-    exposure = gross_exposure(order.facts.exposures, order.proposal.ticker, order.buys, order.sells)
+    exposure = order.book.gross(order.buys, order.sells)
     if equity <= 0 or exposure > equity * EXPOSURE_PCT_DISPLAY_MAX * HUNDREDTH:
         return EXPOSURE_PCT_DISPLAY_MAX
     return percent_of(exposure, equity, Decimal("0.01"))
