@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from market.calendar import TradingCalendar, load_calendar
+from schemas.wire import Queue
 from tests.workflow.book import proposal
 from tests.workflow.scripted import TUESDAY_NOON, ScriptedBroker
 
@@ -27,3 +28,9 @@ def scripted(calendar: TradingCalendar, unique: Callable[[str], str]) -> Callabl
         return ScriptedBroker(proposal(unique("s"), **fields), calendar, market_start=market_start)
 
     return make
+
+
+@pytest.fixture(params=["compact", "isolated"])
+def queue(request: pytest.FixtureRequest, unique: Callable[[str], str]) -> str:
+    """Give the workflow's queue in each topology: one of its own for every role, or the role's name."""
+    return unique("trading") if request.param == "compact" else Queue.ORDERS.value
