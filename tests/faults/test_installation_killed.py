@@ -1,0 +1,42 @@
+"""``workers.up`` killed with orders on their way, and started again on the same folder."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.faults.installation import data_dir, interrupt, judge, running
+from tests.servers.processes import needs_proc, wait_gone
+from workers.datadir import DataDir
+
+__all__ = ["data_dir"]
+
+SIGNALS = 40
+POSTS_BEFORE_THE_KILL = 5
+
+pytestmark = [needs_proc, pytest.mark.timeout(400)]
+
+
+async def test_every_signal_ends_once_though_everything_was_killed(data_dir: DataDir) -> None:
+    """How: kill -9 as soon as the exchange has a few of the orders; the senders repeat after the restart."""
+    names = [f"killed-{number}" for number in range(SIGNALS)]
+    async with running(data_dir) as doors:
+        members = doors.family()
+        sending = asyncio.create_task(doors.submit(names))
+        await doors.until_posted(POSTS_BEFORE_THE_KILL)
+        doors.up.process.kill()
+        killed_at = datetime.now(UTC)
+        first = await sending
+        await wait_gone(members)
+    assert set(first) <= {202, 0}
+    async with running(data_dir) as doors:
+        assert set(await doors.submit(names)) <= {202, 409}
+        states = await judge(doors, names)
+        async with doors.database() as connection:
+            left_open = await connection.fetchval(
+                "select count(*) from orders where created_at < $1 and settled_at > $1", killed_at
+            )
+        assert left_open > 0, "the kill came too late to show anything"
+        assert states["FILLED"] > 0
+        end = await interrupt(doors.up)
+    assert end.code == 0
