@@ -125,7 +125,8 @@ async def test_reconnects_and_subscribes_again_and_tells_nothing_meanwhile() -> 
         assert await asyncio.wait_for(second.subscriptions.get(), 10) == {"AAPL"}
 
 
-async def test_while_broken_no_quote_is_the_last() -> None:
+async def test_while_broken_no_quote_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "RECONNECT_SECONDS", 60.0)
     connection = Connection()
     async with Running(connection) as feed:
         feed.watch(["AAPL"])
