@@ -88,10 +88,16 @@ async def test_a_refusal_by_the_broker_ends_the_order_with_its_code(stack: Stack
 
 
 async def test_429_is_not_a_post(stack: Stack, unique: Any) -> None:
+    """The broker refused to look: nothing is unknown, nothing counts as sent, and the server's reset is awaited."""
     signal_id = unique("limited")
-    await order_fault(stack, "status_429", times=2)
+    await order_fault(stack, "status_429")
     await stack.submit(signal(signal_id))
-    order = await stack.settled(signal_id)
-    assert order["status"] == "FILLED"
-    assert order["post_count"] == 1
-    assert (await stack.ledger())["accepted_orders"] == {order["client_order_id"]: 1}
+    entries: list[str] = []
+    async with asyncio.timeout(30):
+        while "NOT_SENT" not in entries:
+            told = (await stack.http.get(f"/v1/signals/{signal_id}/timeline")).json()["entries"]
+            entries = [entry["decision"] for entry in told]
+            await asyncio.sleep(0.05)
+    order = (await stack.signal(signal_id))["order"]
+    assert (order["post_count"], order["may_stand"], order["flags"]) == (0, False, [])
+    assert (await stack.ledger())["accepted_total"] == 0
