@@ -66,7 +66,7 @@ async def demo(
             report |= {"ready_seconds": round(ready, 2), "temporal_ui": addresses.get("temporal_ui")}
             if keep:
                 _conclude(report, began, screen, as_json=as_json)
-                screen.say("everything stays up until Ctrl-C")
+                screen.say(f"everything stays up until Ctrl-C; look: trading status --data-dir {folder}")
                 await asyncio.Event().wait()
             screen.say("stopping everything in order")
     _conclude(report, began, screen, as_json=as_json)

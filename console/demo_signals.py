@@ -13,8 +13,8 @@ from console.common import utc_now
 from console.errors import Refused
 from console.signal_files import SignalText, as_text
 
-LATER: Final = ("take-profit", "stale-quote")
-"""Sent once the first ones have ended: there must be something to sell, and a quote must have grown old."""
+LATER: Final = ("too-much-of-one", "take-profit", "stale-quote")
+"""Sent once the first ones have ended: something must be held, and a quote must have grown old."""
 RESTING: Final = "resting-buy"
 STORY: Final = "thin-book"
 """Whose timeline is told at the end."""

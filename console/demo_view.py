@@ -93,6 +93,12 @@ def _counts(found: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in found.items()) or "none"
 
 
+def _first(reasons: str) -> str:
+    """The first reason and how many more there are; ``trading signal show`` has each with its arithmetic."""
+    first, *more = reasons.split(",")
+    return f"{first} +{len(more)}" if more else first
+
+
 def _table(lines: "list[Line]") -> "Table":
     now = utc_now()
     drawn = []
@@ -101,6 +107,6 @@ def _table(lines: "list[Line]") -> "Table":
         drawn.append((
             line.signal_id, f"{order.action.side.value} {shares(order.quantity)}", order.ticker, line.risk,
             line.pre_trade, order.status.value, shares(order.filled_quantity), money(order.average_price),
-            f"{line.elapsed_seconds(now):.2f} s", order.reason or "",
+            f"{line.elapsed_seconds(now):.2f} s", _first(order.reason or ""),
         ))  # fmt: skip
     return table(COLUMNS, drawn, right=NUMBERS)

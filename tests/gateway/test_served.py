@@ -6,15 +6,18 @@ from dataclasses import replace
 
 import httpx2
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from activities.starter import OrderStarter, display_line
 from gateway.app import build_app
 from gateway.server import serving
+from observability.tracing import configure_tracing
 from schemas.risk import Proposal
 from schemas.wire import order_workflow_id
-from tests.gateway.conftest import Gateway, bearer, signal
+from storage.signals import read_signal
+from tests.gateway.conftest import TOKEN, Gateway, bearer, signal
 
 NOWHERE = "127.0.0.1:1"
 
@@ -101,6 +104,45 @@ async def test_a_signal_is_taken_while_temporal_is_down(gateway: Gateway, task_q
     assert ready.status_code == 503
     assert "Temporal does not answer" in ready.json()["checks"]["temporal"]
     assert await gateway.count("signals") == 1
+
+
+async def test_a_body_that_never_comes_is_not_waited_for(
+    served: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.body.BODY_SECONDS_MAX", 0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.base_url.port)
+    head = f"POST /v1/signals HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+    writer.write(head.encode() + b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+    assert b"408" in await reader.readline()
+    writer.close()
+
+
+async def test_a_sender_who_goes_away_leaves_nothing(served: httpx2.AsyncClient, gateway: Gateway) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", served.base_url.port)
+    head = f"POST /v1/signals HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+    writer.write(head.encode() + b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    assert (await served.get("/healthz")).status_code == 200
+    assert await gateway.count("signals") == 0
+
+
+async def test_the_callers_trace_goes_on_in_the_stored_row(gateway: Gateway) -> None:
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    spans = InMemorySpanExporter()
+    tracing = configure_tracing("gateway", exporter=spans)
+    try:
+        caller = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
+        await gateway.http.post("/v1/signals", json=signal("traced"), headers=bearer() | caller)
+        tracing.flush()
+    finally:
+        tracing.close()
+    async with gateway.database.connection() as connection:
+        stored = (await read_signal(connection, "traced")).traceparent
+    (span,) = [span for span in spans.get_finished_spans() if span.name == "POST /v1/signals"]
+    assert span.context is not None
+    assert stored == f"00-{trace_id}-{span.context.span_id:016x}-01"
 
 
 async def test_leaving_ends_requests_in_flight_and_frees_the_port(gateway: Gateway) -> None:
