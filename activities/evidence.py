@@ -91,5 +91,7 @@ def describe(evidence: Evidence, before: OrderState, after: OrderState) -> str:
         fill = next((each for each in reversed(after.fills) if not each.busted), None)
         last = f"{fill.quantity} at {fill.price}; " if fill else ""
         return f"{last}{after.filled_quantity} of {after.quantity} filled"
-    raw = evidence.raw_status if isinstance(evidence, BrokerOrder) else _decision(evidence)
-    return f"{before.status.value} → {after.status.value} ({raw})"
+    told = evidence.raw_status if isinstance(evidence, BrokerOrder) else after.raw_status
+    if after.status is before.status:
+        return f"the broker says {told}"
+    return f"{before.status.value} → {after.status.value}, the broker says {told}"
