@@ -15,7 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.risk import RiskActivities
     from schemas import wire
     from schemas.orders import CancelAnswer, OrderStatus, OrderView
-    from schemas.risk import Assessment, AssessmentKind
+    from schemas.risk import AssessmentKind
     from schemas.runs import (
         CancelCommand,
         CancelReply,
@@ -60,7 +60,6 @@ class OrderWorkflow:
             except asyncio.CancelledError:
                 # A request from outside, never a reason to leave a POST alone: the broker decides the end.
                 self._cancel = self._cancel or CancelCommand(actor="workflow cancel")
-        await workflow.wait_condition(workflow.all_handlers_finished)
         return life.result()
 
     async def _live(self) -> OrderOutcome:
@@ -69,7 +68,10 @@ class OrderWorkflow:
             await self._reach_the_broker()
             await self._watch()
             await self._settle()
-        return self._outcome()
+        outcome = self._outcome()
+        # In here, where a cancel of the workflow cannot leave an update without its answer.
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return outcome
 
     # --- what is known ---------------------------------------------------------------------------
 
@@ -103,7 +105,12 @@ class OrderWorkflow:
         """Ask risk; fetch what it lacks at most ``REFRESHES_MAX`` times."""
         refreshes = 0
         while True:
-            answer = await self._ask_risk(refreshes)
+            answer = await run_step(
+                policies.ASSESS_RISK,
+                RiskActivities.assess_risk,
+                RiskQuestion(signal_id=self._signal_id, as_of=workflow.now(), refreshes=refreshes),
+                summary="risk: every check, one decision",
+            )
             self._learn(answer.order)
             if answer.kind not in (AssessmentKind.NEEDS_QUOTE, AssessmentKind.NEEDS_SNAPSHOT):
                 self._blotter.note("RiskManager", answer.kind.value, ", ".join(answer.reasons))
@@ -116,15 +123,6 @@ class OrderWorkflow:
                 summary=f"fetch quote and account ({answer.kind.value})",
             )
 
-    async def _ask_risk(self, refreshes: int) -> Assessment:
-        question = RiskQuestion(signal_id=self._signal_id, as_of=workflow.now(), refreshes=refreshes)
-        return await run_step(
-            policies.ASSESS_RISK,
-            RiskActivities.assess_risk,
-            question,
-            summary="risk: every check, one decision",
-        )
-
     # --- placement -------------------------------------------------------------------------------
 
     async def _reach_the_broker(self) -> None:
@@ -132,7 +130,9 @@ class OrderWorkflow:
         while self._known.broker_order_id is None and not self._known.status.is_final:
             if self._known.may_stand:
                 await self._resolve()
-            elif await self._pass_pre_trade():
+                continue
+            await self._pursue_cancel()
+            if await self._pass_pre_trade() and self._cancel is None:
                 await self._place()
 
     async def _pass_pre_trade(self) -> bool:
@@ -184,9 +184,10 @@ class OrderWorkflow:
     async def _watch(self) -> None:
         """Wait for the broker's word. Order workflows never poll: the update stream and catch-up signal them."""
         while not self._known.status.is_final:
+            # Taken before the steps below: what is told while they run must end the wait after them.
+            version, cancel = self._known.row_version, self._cancel
             await self._pursue_cancel()
             pause, why = await self._next_alarm()
-            version, cancel = self._known.row_version, self._cancel
             self._show(why)
             await self._wake_up(partial(self._has_news, version, cancel), pause, why)
             await self._continue_as_new_if_long()
@@ -198,10 +199,11 @@ class OrderWorkflow:
         """A long history goes on as a fresh run. All state is in the row, so nothing is carried."""
         if workflow.info().is_continue_as_new_suggested() and not self._known.status.is_final:
             await workflow.wait_condition(workflow.all_handlers_finished)
-            workflow.continue_as_new(self._start)
+            if self._cancel is None or self._cancel_asked:  # else no row knows of it yet
+                workflow.continue_as_new(self._start)
 
     async def _pursue_cancel(self) -> None:
-        """Send a cancel that was asked for before the order was found at the broker."""
+        """Send a cancel that was asked for and has not reached the broker, or ends an order that never left."""
         async with self._cancelling:
             if self._cancel is None or self._cancel_asked or self._known.status.is_final:
                 return
