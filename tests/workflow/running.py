@@ -1,7 +1,7 @@
 """Starting workers and order workflows as the product does, in both topologies, and waiting without hanging."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -74,12 +74,21 @@ async def outcome(order: Order) -> OrderOutcome:
 
 async def until(order: Order, waiting_for: str) -> OrderReport:
     """Ask until the workflow waits for something whose text begins so."""
+    return await _reported(order, lambda report: report.waiting_for.startswith(waiting_for))
+
+
+async def decided(order: Order, decision: str) -> OrderReport:
+    """Ask until the order's story tells ``decision``."""
+    return await _reported(order, lambda report: any(entry.decision == decision for entry in report.timeline))
+
+
+async def _reported(order: Order, wanted: Callable[[OrderReport], bool]) -> OrderReport:
     report: OrderReport | None = None
     try:
         async with asyncio.timeout(WITHIN_SECONDS):
             while True:
                 report = await order.query(OrderWorkflow.status)
-                if report.waiting_for.startswith(waiting_for):
+                if wanted(report):
                     return report
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
