@@ -45,7 +45,8 @@ class GatewayDeps:
     now: Callable[[], datetime] = utc_now
 
 
-def deps_of(request: Request) -> GatewayDeps:
+async def deps_of(request: Request) -> GatewayDeps:
+    """What this application was built with. Async, because FastAPI runs a plain function in a thread."""
     return cast(GatewayDeps, request.app.state.deps)
 
 
@@ -53,7 +54,8 @@ _bearer: Final = HTTPBearer(auto_error=False, description="A strategy's token; o
 
 
 async def caller(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    deps: Annotated[GatewayDeps, Depends(deps_of)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Token:
     """The token this request speaks for.
 
@@ -62,7 +64,6 @@ async def caller(
     """
     if credentials is None or not 0 < len(credentials.credentials) <= TOKEN_CHARACTERS_MAX:
         raise unauthorized()
-    deps = deps_of(request)
     async with deps.database.connection() as connection:
         token = await find_token(connection, credentials.credentials, deps.now())
     if token is None:
