@@ -29,7 +29,7 @@ class SupervisorError(Exception):
 class StartFailedError(SupervisorError):
     """A child ended, or was not ready in time, while starting. The message holds the end of its log."""
 
-    def __init__(self, spec: "ChildSpec", reason: str) -> None:
+    def __init__(self, spec: "ChildSpec", reason: str, *, exit_code: int | None = None) -> None:
         tail = log_tail(spec.log_path)
         lines = [f"{spec.name} did not start: {reason}"]
         lines += [f"  what to do: {spec.advice}"] if spec.advice else []
@@ -37,6 +37,8 @@ class StartFailedError(SupervisorError):
         super().__init__("\n".join(lines))
         self.name = spec.name
         self.reason = reason
+        self.exit_code = exit_code
+        """The child's own, where it ended by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from workers.children import ChildSpec
 from workers.datadir import DataDir, free_port
+from workers.postgres import PostgresError
 
 EXCHANGE: Final = "exchange"
 PRODUCT: Final = "compact"
@@ -37,6 +38,10 @@ FIRST_LIMITS: Final = {
     "max_gross_exposure_pct": "100",
 }
 """For a fresh paper account of $100,000; set your own with the next version of the limits."""
+
+
+class DatabaseRefused(Exception):
+    """This release cannot work with what the data folder holds; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +173,36 @@ def _get(url: str) -> str | None:
 
 
 async def seed(data_dir: DataDir, dsn: str, known: Secrets) -> None:
-    """Migrate, and give a fresh installation its limits, its demo token and its operator key."""
+    """Migrate, and give a fresh installation its limits, its demo token and its operator key.
+
+    Raises:
+        DatabaseRefused: an edited or newer migration, unsound limits, or an unusable operator key file.
+        PostgresError: the server does not answer any more.
+    """
+    import asyncpg
+
+    from security.grants import KeyFileError
+    from storage.database import DatabaseUnavailable
+    from storage.migrate import MigrationError
+    from workers.limits import LimitsUnsound
+
+    try:
+        await _seed(data_dir, dsn, known)
+    except (MigrationError, LimitsUnsound, KeyFileError) as error:
+        raise DatabaseRefused(str(error)) from error
+    except (OSError, asyncpg.PostgresError, DatabaseUnavailable) as error:
+        raise PostgresError(f"PostgreSQL does not answer: {error}") from error
+
+
+async def _seed(data_dir: DataDir, dsn: str, known: Secrets) -> None:
     from schemas.risk import Limits
     from security.grants import make_key_file
     from storage.database import Database
     from storage.migrate import migrate
-    from storage.risk import LimitsMissing, current_limits, save_limits
+    from storage.risk import LimitsMissing, save_limits
     from storage.signals import save_token
     from storage.switches import save_operator_key
+    from workers.limits import require_limits
 
     await migrate(dsn)
     key_id, public_key = make_key_file(operator_key_file(data_dir), OPERATOR)
@@ -188,7 +215,7 @@ async def seed(data_dir: DataDir, dsn: str, known: Secrets) -> None:
                 connection, key_id=key_id, public_key=public_key, person=OPERATOR, now=now
             )
             try:
-                await current_limits(connection)
+                await require_limits(connection)
             except LimitsMissing:
                 limits = Limits.model_validate_json(json.dumps(FIRST_LIMITS))
                 await save_limits(

@@ -26,8 +26,8 @@ from observability.tracing import temporal_interceptors
 from schemas.market import Provider
 from storage.database import Database
 from storage.migrate import check
-from storage.risk import current_limits
 from storage.switches import Installation, bind_installation
+from workers.limits import require_limits
 from workers.settings import WorkerSettings
 
 MODE: Final = "paper"
@@ -65,9 +65,9 @@ async def build(settings: WorkerSettings) -> AsyncIterator[Parts]:
     """
     async with AsyncExitStack() as stack:
         dsn = settings.database_url.get_secret_value()
-        await check(dsn)
         database = await Database.connect(dsn, fences=True)
         stack.push_async_callback(database.close)
+        await check(dsn)
         metrics = Metrics()
         broker = AlpacaTrader(_broker_settings(settings), on_call=_reporter(metrics))
         stack.push_async_callback(broker.close)
@@ -132,7 +132,7 @@ async def _bind(database: Database, broker: AlpacaTrader) -> Installation:
         installation = await bind_installation(
             connection, account=account.account_id, mode=MODE, now=utc_now()
         )
-        await current_limits(connection)
+        await require_limits(connection)
     return installation
 
 

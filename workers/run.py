@@ -24,6 +24,7 @@ from storage.migrate import MigrationError
 from storage.risk import LimitsMissing
 from storage.switches import WrongInstallation
 from workers.housekeeping import Housekeeping
+from workers.limits import LimitsUnsound
 from workers.parts import Parts, build
 from workers.roles import compact_workers, isolated_workers
 from workers.settings import SettingsError, WorkerSettings, read_settings
@@ -84,7 +85,7 @@ async def _main(settings: WorkerSettings) -> int:
     except (DatabaseUnavailable, BrokerError, RuntimeError) as error:
         _log.error("cannot run: a dependency is down", reason=f"{type(error).__name__}: {error}")
         return EXIT_DEPENDENCY
-    except (MigrationError, LimitsMissing, WrongInstallation) as error:
+    except (MigrationError, LimitsMissing, LimitsUnsound, WrongInstallation) as error:
         _log.error("refusing to start", reason=str(error))
         return EXIT_REFUSED
     return EXIT_DONE

@@ -220,9 +220,9 @@ class Supervisor:
         deadline = time.monotonic() + spec.ready_timeout_seconds
         while time.monotonic() < deadline:
             if child.leash.returncode is not None:
-                raise StartFailedError(
-                    spec, f"it ended with {ending_in_words(child.leash.returncode)} before it was ready"
-                )
+                code = child.leash.returncode
+                reason = f"it ended with {ending_in_words(code)} before it was ready"
+                raise StartFailedError(spec, reason, exit_code=code)
             try:
                 async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
                     found = await spec.ready()

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from workers import embedded, postgres, temporal
-from workers.children import ChildEvent, ChildState, SupervisorError
+from workers.children import ChildEvent, ChildState, StartFailedError, SupervisorError
 from workers.datadir import DataDir, DataDirError
 from workers.supervisor import Supervisor
 
@@ -151,7 +151,7 @@ async def _run(installation: Installation) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run until stopped; 0 stopped, 1 the folder is in use, 2 usage, 3 something did not come up."""
+    """Run until stopped; 0 stopped, 1 the folder is in use or refused, 2 usage, 3 something did not come up."""
     from pathlib import Path
 
     options = _arguments(arguments)
@@ -161,13 +161,20 @@ def main(arguments: Sequence[str]) -> int:
         data_dir.prepare()
         with data_dir.locked():
             asyncio.run(_run(installation))
-    except DataDirError as error:
+    except (DataDirError, embedded.DatabaseRefused) as error:
         sys.stderr.write(f"trading up: {error}\n")
         return EXIT_REFUSED
     except (SupervisorError, postgres.PostgresError, temporal.TemporalError) as error:
         sys.stderr.write(f"trading up: {error}\n")
-        return EXIT_DEPENDENCY
+        return EXIT_REFUSED if _refused(error) else EXIT_DEPENDENCY
     return EXIT_DONE
+
+
+def _refused(error: Exception) -> bool:
+    """Whether the product itself said no, rather than missing something."""
+    if not isinstance(error, StartFailedError):
+        return False
+    return error.name == embedded.PRODUCT and error.exit_code == EXIT_REFUSED
 
 
 if __name__ == "__main__":
