@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,7 +15,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from tests.servers.processes import POLL_SECONDS, REPOSITORY, Process, family
+from tests.servers.processes import POLL_SECONDS, REPOSITORY, Process, family, wait_until
 from tests.servers.session import unavailable
 from tests.servers.stack import signal as new_signal
 from workers import postgres, temporal
@@ -24,6 +24,7 @@ from workers.datadir import DataDir, temporary_data_dir
 READY_WITHIN_SECONDS = 100
 ENDED_WITHIN_SECONDS = 60
 POSTED_WITHIN_SECONDS = 60
+ANSWERED_WITHIN_SECONDS = 60
 SETTLED_WITHIN_SECONDS = 150
 EXCHANGE_OPTIONS = ("--requests-per-minute=100000",)
 TICKERS = ("AAPL", "MSFT", "NVDA", "AMZN")
@@ -87,7 +88,10 @@ class Doors:
         return family(self.up.process.pid)
 
     async def submit(self, signal_ids: Iterable[str], **fields: Any) -> list[int]:
-        """Send one small order for each id, all at once; 0 stands for no answer."""
+        """Send one small order for each id, all at once; 0 stands for no answer.
+
+        Who means to repeat them gives their ``created_at``: it belongs to the content.
+        """
         return await asyncio.gather(
             *(self._submit(number, each, fields) for number, each in enumerate(signal_ids))
         )
@@ -97,6 +101,18 @@ class Doors:
         with suppress(httpx2.TransportError):
             return (await self.gateway.post("/v1/signals", json=body | fields)).status_code
         return 0
+
+    async def submit_until_answered(self, signal_ids: Iterable[str], **fields: Any) -> list[int]:
+        """Send the same signals again until each has an answer that is final: not 503, not silence."""
+        names, codes = list(signal_ids), [0]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWERED_WITHIN_SECONDS):
+                while True:
+                    codes = await self.submit(names, **fields)
+                    if not {0, 503} & set(codes):
+                        return codes
+                    await asyncio.sleep(10 * POLL_SECONDS)
+        pytest.fail(f"no answer after {ANSWERED_WITHIN_SECONDS} s: {codes}")
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator["asyncpg.Connection[Any]"]:
@@ -126,28 +142,34 @@ class Doors:
         """The exchange's whole ledger."""
         return [json.loads(line) for line in (await self.exchange.get("/_exchange/ledger")).text.splitlines()]
 
-    async def until_settled(self, signal_ids: Sequence[str]) -> list[Any]:
-        """Their order rows once every one has its settled outcome."""
+    async def until_back(self, child: str, times: int) -> None:
+        """Wait until the supervisor has told ``times`` times that the child is ready."""
+        await wait_until(
+            lambda: self.up.times(child, "ready") >= times,
+            seconds_max=READY_WITHIN_SECONDS,
+            what=f"{child} ready x{times}; told: {self.up.told[-5:]}",
+        )
+
+    async def until_settled(self, count: int | None = None) -> list[Any]:
+        """Every order's row once each has its settled outcome, and there are ``count`` of them."""
         rows: list[Any] = []
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLED_WITHIN_SECONDS):
                 while True:
                     with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                         async with self.database() as connection:
-                            rows = await connection.fetch(
-                                "select * from orders where signal_id = any($1)", list(signal_ids)
-                            )
-                        if len(rows) == len(set(signal_ids)) and all(row["settled_at"] for row in rows):
+                            rows = await connection.fetch("select * from orders")
+                        if count in (None, len(rows)) and all(row["settled_at"] for row in rows):
                             return rows
                     await asyncio.sleep(10 * POLL_SECONDS)
         open_rows = [dict(row) for row in rows if not row["settled_at"]]
-        pytest.fail(f"{len(rows)} of {len(signal_ids)} stored; not settled: {open_rows[:3]} …")
+        pytest.fail(f"{len(rows)} of {count} stored; {len(open_rows)} not settled: {open_rows[:3]}")
 
 
 @asynccontextmanager
 async def running(data_dir: DataDir, *options: str) -> AsyncIterator[Doors]:
     """The installation from ready to the end of the block, where it is killed if it still runs."""
-    up = await _spawn(data_dir, options)
+    up = await spawn(data_dir, *options)
     reading = asyncio.create_task(up.read())
     try:
         await _until_ready(up, reading)
@@ -173,7 +195,7 @@ async def running(data_dir: DataDir, *options: str) -> AsyncIterator[Doors]:
 
 async def run(data_dir: DataDir, *options: str) -> Ended:
     """Start it where it is expected to refuse, and wait for its end."""
-    up = await _spawn(data_dir, options)
+    up = await spawn(data_dir, *options)
     return await ended(up)
 
 
@@ -199,7 +221,8 @@ async def interrupt(up: Up) -> Ended:
     return await ended(up)
 
 
-async def _spawn(data_dir: DataDir, options: Sequence[str]) -> Up:
+async def spawn(data_dir: DataDir, *options: str) -> Up:
+    """Start it and wait for nothing."""
     exchange = [f"--exchange-option={option}" for option in EXCHANGE_OPTIONS]
     command = (sys.executable, "-m", "workers.up", "--json", "--data-dir", str(data_dir.root))
     return Up(
@@ -222,13 +245,13 @@ async def _until_ready(up: Up, reading: "asyncio.Task[None]") -> None:
     pytest.fail(f"not ready after {READY_WITHIN_SECONDS} s: {up.told}")
 
 
-async def judge(doors: Doors, signal_ids: Sequence[str]) -> Counter[str]:
+async def judge(doors: Doors, count: int | None = None) -> Counter[str]:
     """Hold the database against the exchange's ledger; returns the orders counted by final status.
 
-    Every signal has ended, nothing was placed twice, what was placed is what we say was placed, and each
-    execution and position is the exchange's.
+    Every signal (``count`` of them) has ended, nothing was placed twice, what was placed is what we say was
+    placed, and each execution and position is the exchange's.
     """
-    orders = await doors.until_settled(signal_ids)
+    orders = await doors.until_settled(count)
     await _until_equal(lambda: _ours(doors), lambda: _theirs(doors))
     summary = await doors.summary()
     assert summary["duplicate_orders"] == 0, summary
