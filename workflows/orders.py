@@ -1,11 +1,13 @@
 """One signal, from proposal to settled outcome: the workflow a trader opens in the Temporal Web UI."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 
+from pydantic import ValidationError
 from temporalio import workflow
+from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
     from activities.market import MarketActivities
@@ -243,14 +245,17 @@ class OrderWorkflow:
         if self._settled:
             return
         self._show("the broker's last word on fills")
-        self._learn(
-            await run_step(
-                policies.SETTLE_ORDER,
-                OrderEndActivities.settle_order,
-                self._question(),
-                summary="read back, join fills, release",
-            )
+        heard = self._known
+        row = await run_step(
+            policies.SETTLE_ORDER,
+            OrderEndActivities.settle_order,
+            self._question(),
+            summary="read back, join fills, release",
         )
+        if row.row_version < heard.row_version and self._order is heard:
+            # A signal follows its commit, so a row read later is never older: what was heard was not the row.
+            self._order = row
+        self._learn(row)
 
     def _outcome(self) -> OrderOutcome:
         order = self._known
@@ -271,10 +276,19 @@ class OrderWorkflow:
 
     # --- doors -----------------------------------------------------------------------------------
 
-    @workflow.signal(name=wire.SIGNAL_ORDER_UPDATED)
-    def order_updated(self, order: OrderView) -> None:
-        """The row changed: the whole order, newest version wins."""
-        self._learn(order)
+    @workflow.signal(dynamic=True)
+    def hear(self, name: str, args: Sequence[RawValue]) -> None:
+        """``order-updated``: the row changed; it carries the whole order, and the newest version wins.
+
+        Takes raw values, because a typed handler wedges on a signal without a payload. What cannot be read
+        or is about another order is no news.
+        """
+        try:
+            order = OrderView.model_validate_json(args[0].payload.data)
+        except (IndexError, ValidationError):
+            return
+        if name == wire.SIGNAL_ORDER_UPDATED and order.signal_id == self._signal_id:
+            self._learn(order)
 
     @workflow.update(name=wire.UPDATE_CANCEL_ORDER)
     async def cancel_order(self, command: CancelCommand) -> CancelReply:
