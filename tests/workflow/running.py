@@ -60,7 +60,7 @@ async def start(client: Client, broker: ScriptedBroker, queue: str, *, again: bo
 
 async def tell(order: Order, view: OrderView) -> None:
     """Signal the row's state, as the holder of the update stream does."""
-    await order.signal(OrderWorkflow.order_updated, view)
+    await order.signal(wire.SIGNAL_ORDER_UPDATED, view)
 
 
 async def outcome(order: Order) -> OrderOutcome:
