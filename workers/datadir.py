@@ -76,6 +76,11 @@ class DataDir:
         return self.root / "exchange" / "ledger.jsonl"
 
     @property
+    def exchange_options(self) -> Path:
+        """The options the paper exchange was last started with, a JSON list."""
+        return self.root / "exchange" / "options.json"
+
+    @property
     def logs(self) -> Path:
         """One log file for each child process."""
         return self.root / "logs"

@@ -7,7 +7,7 @@ import secrets
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ SECRET_BYTES: Final = 32
 PRIVATE_FILE_MODE: Final = 0o600
 DEMO_TOKEN: Final = "demo"  # noqa: S105 - its name, not its secret
 OPERATOR: Final = "operator"
+ADDING_OPTIONS: Final = ("--symbol", "--market")
 
 FIRST_LIMITS: Final = {
     "max_order_notional": "25000",
@@ -105,6 +106,36 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
+
+
+def exchange_options(data_dir: DataDir, given: Sequence[str]) -> tuple[str, ...]:
+    """The options of this folder's exchange: those of earlier starts and ``given``.
+
+    The account in the ledger was traded on that market: without a name it holds, the exchange could not go on.
+    A setting given anew replaces the old one; ``--symbol`` and ``--market`` add to it.
+    """
+    file = data_dir.exchange_options
+    kept: list[str] = json.loads(file.read_text()) if file.exists() else []
+    chosen = _settings(given)
+    names = {each[0].partition("=")[0] for each in chosen} - set(ADDING_OPTIONS)
+    old = [each for each in _settings(kept) if each[0].partition("=")[0] not in names and each not in chosen]
+    return tuple(part for setting in (*old, *chosen) for part in setting)
+
+
+def keep_exchange_options(data_dir: DataDir, options: Sequence[str]) -> None:
+    """Remember options for later starts, once the exchange has come up with them."""
+    write_private(data_dir.exchange_options, json.dumps(options))
+
+
+def _settings(options: Sequence[str]) -> list[list[str]]:
+    """Each option with its values: ``--seed=7`` and ``--seed 7`` alike."""
+    found: list[list[str]] = []
+    for option in options:
+        if option.startswith("--") or not found:
+            found.append([option])
+        else:
+            found[-1].append(option)
+    return found
 
 
 def exchange_spec(

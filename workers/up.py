@@ -65,6 +65,7 @@ class Installation:
         data_dir, ports = self._data_dir, embedded.choose_ports()
         known = embedded.read_secrets(data_dir)
         engine = temporal.Server(db_file=data_dir.temporal_db)
+        options = embedded.exchange_options(data_dir, self._exchange_options)
 
         async def start_database() -> str:
             server = await postgres.initialise(data_dir.postgres)
@@ -76,8 +77,9 @@ class Installation:
         dsn, *_ = await asyncio.gather(
             start_database(),
             supervisor.start(temporal.spec(engine, log_path=data_dir.log(temporal.NAME))),
-            supervisor.start(embedded.exchange_spec(data_dir, ports, known, self._exchange_options)),
+            supervisor.start(embedded.exchange_spec(data_dir, ports, known, options)),
         )
+        embedded.keep_exchange_options(data_dir, options)
         embedded.write_private(data_dir.keys / DATABASE_URL_FILE, dsn)
         await supervisor.start(embedded.product_spec(data_dir, ports, temporal_address=engine.address))
         addresses = {
@@ -137,7 +139,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     parser.add_argument(
         "--exchange-option", action="append", default=[], metavar="OPTION",
-        help="passed to the paper exchange, e.g. --exchange-option=--requests-per-minute=6000",
+        help="for the paper exchange, now and at later starts, e.g. --exchange-option=--requests-per-minute=6000",
     )  # fmt: skip
     return parser.parse_args(arguments)
 
