@@ -71,9 +71,15 @@ class Doors:
     """The ways into a running installation."""
 
     addresses: dict[str, Any]
-    up: Up
     gateway: httpx2.AsyncClient = field(repr=False)
     exchange: httpx2.AsyncClient = field(repr=False)
+    running: Up | None = None
+
+    @property
+    def up(self) -> Up:
+        """The run of `workers.up`, where the test itself started one."""
+        assert self.running is not None
+        return self.running
 
     def pid(self, child: str) -> int:
         """The newest process id of a child."""
@@ -150,6 +156,21 @@ class Doors:
             what=f"{child} ready x{times}; told: {self.up.told[-5:]}",
         )
 
+    async def until_resting(self) -> None:
+        """Wait until nothing is on its way: what has not settled rests at the broker, without a fill."""
+        moving = [0]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLED_WITHIN_SECONDS):
+                while moving:
+                    async with self.database() as connection:
+                        moving = await connection.fetch(
+                            "select signal_id, status, flags from orders where settled_at is null"
+                            " and (status <> 'ACKNOWLEDGED' or updated_at > now() - interval '2 seconds')"
+                        )
+                    await asyncio.sleep(10 * POLL_SECONDS)
+                return
+        pytest.fail(f"still on their way after {SETTLED_WITHIN_SECONDS} s: {moving}")
+
     async def until_settled(self, count: int | None = None) -> list[Any]:
         """Every order's row once each has its settled outcome, and there are ``count`` of them."""
         rows: list[Any] = []
@@ -173,24 +194,28 @@ async def running(data_dir: DataDir, *options: str) -> AsyncIterator[Doors]:
     reading = asyncio.create_task(up.read())
     try:
         await _until_ready(up, reading)
-        addresses = data_dir.read_addresses()
-        token = addresses["tokens"]["demo"]
-        keys = {
-            "APCA-API-KEY-ID": addresses["exchange_key"],
-            "APCA-API-SECRET-KEY": addresses["exchange_secret"],
-        }
-        async with (
-            httpx2.AsyncClient(
-                base_url=addresses["gateway_url"], headers={"Authorization": f"Bearer {token}"}, timeout=30
-            ) as gateway,
-            httpx2.AsyncClient(base_url=addresses["exchange_url"], headers=keys, timeout=30) as exchange,
-        ):
-            yield Doors(addresses, up, gateway, exchange)
+        async with doors_of(data_dir.read_addresses(), up) as doors:
+            yield doors
     finally:
         if up.process.returncode is None:
             up.process.kill()
         await up.process.wait()
         await reading
+
+
+@asynccontextmanager
+async def doors_of(addresses: dict[str, Any], up: Up | None = None) -> AsyncIterator[Doors]:
+    """Clients for these addresses."""
+    token = {"Authorization": f"Bearer {addresses['tokens']['demo']}"}
+    keys = {
+        "APCA-API-KEY-ID": addresses["exchange_key"],
+        "APCA-API-SECRET-KEY": addresses["exchange_secret"],
+    }
+    async with (
+        httpx2.AsyncClient(base_url=addresses["gateway_url"], headers=token, timeout=30) as gateway,
+        httpx2.AsyncClient(base_url=addresses["exchange_url"], headers=keys, timeout=30) as exchange,
+    ):
+        yield Doors(addresses, gateway, exchange, up)
 
 
 async def run(data_dir: DataDir, *options: str) -> Ended:
