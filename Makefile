@@ -20,7 +20,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo up test check lock clean
+.PHONY: help install install-dev demo up test load check lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -40,6 +40,9 @@ up: install ## the whole system on this machine until Ctrl-C
 
 test: install-dev ## every test, on real servers
 	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --dist loadfile -m "not slow" $(PYTEST_ARGS)
+
+load: install-dev ## a thousand signals in one run, judged by the exchange's ledger
+	$(BIN)/python -m pytest -m slow -s tests/load $(PYTEST_ARGS)
 
 check: install-dev check-locks ## style, types, import rules and the lock files
 	$(BIN)/ruff check .

@@ -138,6 +138,11 @@ def _settings(options: Sequence[str]) -> list[list[str]]:
     return found
 
 
+def _python() -> tuple[str, ...]:
+    """Our interpreter; where we were told not to look into the current folder, neither do children."""
+    return (sys.executable, *(("-P",) if sys.flags.safe_path else ()))
+
+
 def exchange_spec(
     data_dir: DataDir, ports: Ports, known: Secrets, options: tuple[str, ...] = ()
 ) -> ChildSpec:
@@ -145,7 +150,7 @@ def exchange_spec(
     return ChildSpec(
         name=EXCHANGE,
         argv=(
-            sys.executable, "-m", "workers.exchange", "--data-dir", str(data_dir.exchange_ledger.parent),
+            *_python(), "-m", "workers.exchange", "--data-dir", str(data_dir.exchange_ledger.parent),
             "--port", str(ports.exchange), *options,
         ),
         log_path=data_dir.log(EXCHANGE),
@@ -175,7 +180,7 @@ def product_spec(
     }
     return ChildSpec(
         name=PRODUCT,
-        argv=(sys.executable, "-m", "workers.run", PRODUCT),
+        argv=(*_python(), "-m", "workers.run", PRODUCT),
         log_path=data_dir.log(PRODUCT),
         env=environment,
         grace_seconds=PRODUCT_GRACE_SECONDS,

@@ -82,7 +82,7 @@ async def _main(settings: WorkerSettings) -> int:
     try:
         async with build(settings) as parts:
             await run_everything(parts, stop)
-    except (DatabaseUnavailable, BrokerError, RuntimeError) as error:
+    except (DatabaseUnavailable, BrokerError, RuntimeError, OSError) as error:
         _log.error("cannot run: a dependency is down", reason=f"{type(error).__name__}: {error}")
         return EXIT_DEPENDENCY
     except (MigrationError, LimitsMissing, LimitsUnsound, WrongInstallation) as error:

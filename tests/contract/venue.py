@@ -176,7 +176,7 @@ async def place(venue: Venue, client_order_id: str, ticker: str = "AAPL", **fiel
 async def eventually(ask: Callable[[], Awaitable[_T]], good: Callable[[_T], bool]) -> _T:
     """The first answer that is good; the venue needs its few milliseconds."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not good(answer := await ask()):  # noqa: ASYNC110 - the venue is another process
+        while not good(answer := await ask()):
             await asyncio.sleep(POLL_SECONDS)
     return answer
 

@@ -15,7 +15,7 @@ from storage.market import save_account, save_quotes
 from storage.risk import save_limits
 from storage.signals import accept_signal, find_token, save_token
 
-TOKEN = "a token of this test"  # noqa: S105
+TOKEN = "a token of this test"
 LIMITS = {
     "max_order_notional": "25000",
     "max_order_quantity": "1000",
