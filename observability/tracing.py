@@ -3,7 +3,7 @@
 Three places make the spans. The gateway's HTTP span comes from FastAPI, or from ``span_from`` with the
 caller's ``traceparent`` header. Temporal carries the context in its headers and adds a span per start,
 workflow, activity and signal (``temporal_interceptors``, given to ``Client.connect``; workers of that client
-inherit them). Around a broker call ``span`` makes the innermost one.
+inherit them). For each broker call ``ended_span`` makes the innermost one, once its outcome is known.
 
 Where the spans go: nowhere by default; then they only give log lines their ids. ``TRADING_TRACE_FILE`` names
 a file that gets one JSON object a span, whichever processes write to it. An OTLP exporter is a package of its
@@ -20,6 +20,7 @@ of ``temporal_interceptors``.
 """
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -30,7 +31,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.trace import Span, Status
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
@@ -50,6 +51,8 @@ EXPORT_QUEUE_MAX: Final = 4_096
 """Spans; more are dropped rather than slow an order down."""
 
 FLUSH_TIMEOUT_MS: Final = 3_000
+
+NS_PER_MS: Final = 1_000_000
 
 _TRACEPARENT: Final = "traceparent"
 _SCOPE: Final = "trading-interface"
@@ -127,6 +130,23 @@ def span_from(traceparent: str | None, name: str, **attributes: AttributeValue) 
     context = None if traceparent is None else _propagator.extract({_TRACEPARENT: traceparent}, Context())
     with _start(name, context, attributes) as started:
         yield started
+
+
+def ended_span(
+    name: str, duration_ms: float, *, failed: str | None = None, **attributes: AttributeValue
+) -> None:
+    """Record a child of the current span that ended just now and took ``duration_ms``.
+
+    Outside a span it does nothing: what nobody asked for belongs to no trace. ``failed`` is an error's code.
+    """
+    if _active is None or not trace.get_current_span().get_span_context().is_valid:
+        return
+    now_ns = time.time_ns()
+    began_ns = now_ns - round(duration_ms * NS_PER_MS)
+    child = _active.tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes, start_time=began_ns)
+    if failed is not None:
+        child.set_status(Status(StatusCode.ERROR, failed))
+    child.end(now_ns)
 
 
 def current_traceparent() -> str | None:

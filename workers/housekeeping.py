@@ -14,6 +14,7 @@ from activities.starter import OrderStarter, TemporalUnavailable
 from broker.errors import BrokerError
 from market.errors import MarketDataError
 from observability.logging import get_logger
+from observability.tracing import span_from
 from storage import market as market_rows
 from storage import orders as order_rows
 from storage import switches as switch_rows
@@ -72,7 +73,9 @@ class Housekeeping:
         for signal_id in waiting:
             async with self._parts.database.connection() as connection:
                 row = await read_signal(connection, signal_id)
-            await self._starter.restart(row.proposal)
+            # The same trace as its signal's, however late.
+            with span_from(row.traceparent, "restart order workflow", signal_id=signal_id):
+                await self._starter.restart(row.proposal)
 
     async def resend(self) -> None:
         """Signal again what a workflow may not have heard."""

@@ -20,9 +20,9 @@ from market.feed import QuoteFeed
 from market.hours import MarketHours
 from market.latency import FeedLatency
 from market.source import QuoteSource
-from observability.metrics import Metrics, call_outcome
+from observability.metrics import CallOutcome, Metrics, call_outcome
 from observability.temporal import temporal_runtime
-from observability.tracing import temporal_interceptors
+from observability.tracing import ended_span, temporal_interceptors
 from schemas.market import Provider
 from storage.database import Database
 from storage.migrate import check
@@ -121,6 +121,16 @@ def _reporter(metrics: Metrics) -> OnCall:
         metrics.broker_call(call.operation, outcome, call.latency_ms)
         if call.operation == "place_order":
             metrics.order_post(outcome)
+        ended_span(
+            f"broker.{call.operation}",
+            call.latency_ms,
+            failed=None if outcome is CallOutcome.OK else call.outcome,
+            method=call.method,
+            path=call.path,
+            outcome=call.outcome,
+            http_status=call.http_status or 0,
+            request_id=call.request_id or "",
+        )
 
     return report
 

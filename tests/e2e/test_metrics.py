@@ -1,0 +1,60 @@
+"""The three promised metrics on the gateway's page, after a fill, a rejection and a broker fault."""
+
+import re
+from typing import Any
+
+from tests.servers.stack import Stack, StackFactory, signal
+
+LIMITS = {
+    "max_order_notional": "1000000", "max_order_quantity": "100", "price_collar_pct": "2",
+    "max_ticker_exposure_pct": "400", "max_strategy_exposure_pct": "400", "max_gross_exposure_pct": "400",
+}  # fmt: skip
+POST_DEADLINE_MS = 15_000
+
+
+async def page(stack: Stack) -> dict[str, float]:
+    """Every sample of ``/metrics``, as a scraper without a token reads it."""
+    answer = await stack.http.get("/metrics", headers={"Authorization": ""})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    found = re.findall(r"^([a-z_]+(?:\{[^}]*\})?) (\S+)$", answer.text, re.MULTILINE)
+    return {name: float(value) for name, value in found}
+
+
+async def test_a_fill_a_rejection_and_a_broker_fault(stack_factory: StackFactory, unique: Any) -> None:
+    """How: each happens once and the page is read after it; one 503 among a counted number of calls."""
+    stack = await stack_factory(limits=LIMITS)
+    start = await page(stack)
+    assert start["order_submission_latency_ms_count"] == 0
+    assert start["signal_rejection_percentage"] == 0
+    assert start["broker_api_error_rate"] == 0
+
+    filled, rejected, unlucky = unique("filled"), unique("rejected"), unique("unlucky")
+    await stack.submit(signal(filled))
+    await stack.settled(filled)
+    after = await page(stack)
+    assert after["order_submission_latency_ms_count"] == 1
+    assert 0 < after["order_submission_latency_ms_sum"] < POST_DEADLINE_MS
+    assert after['order_submission_latency_ms_bucket{le="+Inf"}'] == 1
+    assert after["signal_rejection_percentage"] == 0
+    assert after['signals_total{outcome="approved"}'] == 1
+    assert after['order_posts_total{outcome="ok"}'] == 1
+
+    await stack.submit(signal(rejected, quantity="101"))
+    await stack.settled(rejected)
+    after = await page(stack)
+    assert after["signal_rejection_percentage"] == 50
+    assert after['signal_rejections_total{reason="ORDER_QUANTITY"}'] == 1
+    assert after["order_submission_latency_ms_count"] == 1, "a rejected signal submits nothing"
+
+    fault = {"action": "status_503", "match": {"method": "POST", "path": "/v2/orders"}}
+    await stack.control("faults", fault)
+    await stack.submit(signal(unlucky))
+    await stack.until(unlucky, lambda order: order["flags"] == ["outcome_unknown"])
+    after = await page(stack)
+    calls = {name: value for name, value in after.items() if name.startswith("broker_api_calls_total")}
+    assert calls['broker_api_calls_total{operation="place_order",outcome="server_error"}'] == 1
+    assert 0 < after["broker_api_error_rate"] <= 1
+    assert abs(after["broker_api_error_rate"] * sum(calls.values()) - 1) < 0.5, calls
+    assert after['order_posts_total{outcome="server_error"}'] == 1
+    assert round(after["signal_rejection_percentage"], 1) == 33.3
