@@ -40,6 +40,7 @@ class KillSwitchWorkflow:
     def __init__(self, carried: KillCarried | None = None) -> None:
         self._state: KillState | None = carried.state if carried else None
         self._sweep_wanted = False
+        self._signals = 0
         self._writing = asyncio.Lock()
 
     @workflow.run
@@ -49,9 +50,10 @@ class KillSwitchWorkflow:
         while not workflow.info().is_continue_as_new_suggested():
             await self._rest()
             if self._sweep_wanted or self._unconfirmed:
-                self._sweep_wanted = False
                 await self._sweep()
         await workflow.wait_condition(workflow.all_handlers_finished)
+        while self._sweep_wanted:
+            await self._sweep()
         workflow.continue_as_new(KillCarried(state=self._state))
 
     @property
@@ -71,21 +73,29 @@ class KillSwitchWorkflow:
         except TimeoutError:
             return
 
+    def _learn(self, state: KillState) -> None:
+        """Keep the newest truth: an answer read before a release may arrive after it."""
+        if self._state is None or state.epoch >= self._state.epoch:
+            self._state = state
+
     async def _read(self) -> None:
-        self._state = await run_step(
+        state = await run_step(
             policies.KILL_ENGAGE,
             KillSwitchActivities.read_kill_switch,
             KillQuestion(as_of=workflow.now()),
             summary="read the switch",
         )
+        self._learn(state)
 
     async def _sweep(self) -> None:
-        self._state = await run_step(
+        self._sweep_wanted = False
+        state = await run_step(
             policies.KILL_SWEEP,
             KillSwitchActivities.sweep_open_orders,
             KillQuestion(as_of=workflow.now()),
             summary="cancel every open order, wait for the fence, look again",
         )
+        self._learn(state)
 
     def _show(self) -> None:
         state = self._state
@@ -114,18 +124,20 @@ class KillSwitchWorkflow:
                 summary="refuse a release by signal",
             )
             return
+        self._signals += 1
         order = KillOrder(
             command=parse_command(name, [_text(arg) for arg in args]),
             as_of=workflow.now(),
-            request_id=f"{workflow.info().run_id}/{workflow.info().get_current_history_length()}",
+            request_id=f"{workflow.info().run_id}/{self._signals}",
         )
         async with self._writing:
-            self._state = await run_step(
+            state = await run_step(
                 policies.KILL_ENGAGE,
                 KillSwitchActivities.engage_kill_switch,
                 order,
                 summary=f"ENGAGE: {order.command.reason[:60]}",
             )
+            self._learn(state)
         self._sweep_wanted = True
 
     @workflow.update(name=wire.UPDATE_RELEASE)
@@ -138,9 +150,15 @@ class KillSwitchWorkflow:
                 ReleaseOrder(grant=grant, as_of=workflow.now()),
                 summary=f"release asked by {grant.person}",
             )
-            self._state = answer.state
+            self._learn(answer.state)
         self._show()
         return answer
+
+    @release.validator
+    def _check_release(self, grant: ReleaseGrant) -> None:
+        # Null passes the converter for any model, and an error past the validator stops the workflow for good.
+        if not isinstance(grant, ReleaseGrant):
+            raise ValueError("a release needs a grant: use `trading release`")
 
     @workflow.query(name=wire.QUERY_STATUS)
     def status(self) -> KillState | None:
@@ -165,7 +183,7 @@ def parse_command(name: str, texts: Sequence[str]) -> KillCommand:
 def _fields(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -176,4 +194,6 @@ def _text(arg: RawValue) -> str:
 
 def _short(value: object) -> str:
     text = value if isinstance(value, str) else ""
-    return text.strip().strip('"')[:REASON_MAX_CHARACTERS]
+    # A character with code zero or half a surrogate pair can be stored nowhere, and would be tried for ever.
+    printable = "".join(each if each.isprintable() else " " for each in text)
+    return printable.strip().strip('"')[:REASON_MAX_CHARACTERS]
