@@ -4,11 +4,7 @@ Real sockets know no skipped time, so what the next call of a step comes to is s
 as the real step would. Sessions are those of the real New York calendar.
 """
 
-import asyncio
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,6 +29,7 @@ from schemas.runs import (
 )
 from schemas.wire import Queue
 from tests.workflow.book import Book
+from tests.workflow.gates import Gates
 
 TUESDAY_NOON = datetime(2026, 11, 24, 17, 0, tzinfo=UTC)
 """Market time at the workflow's start where a test names none: an ordinary session, four hours to the bell."""
@@ -40,43 +37,20 @@ REFRESHES_MAX = 2
 ASK_AGAIN_SECONDS = 1.0
 
 
-@dataclass
-class Gate:
-    """A step that a test holds: it has been asked, and answers only when opened."""
-
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
-    opened: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-class ScriptedBroker(Book):
-    """Every step of one order. ``calls`` holds the steps asked for, in order."""
+class ScriptedBroker(Book, Gates):
+    """Every step of one order."""
 
     def __init__(
         self, proposed: Proposal, calendar: TradingCalendar, *, market_start: datetime = TUESDAY_NOON
     ) -> None:
-        super().__init__(proposed)
-        self.calls: list[str] = []
+        Book.__init__(self, proposed)
+        Gates.__init__(self)
         self.cancels_sent = 0
         """Cancels that reached the broker."""
         self._calendar = calendar
         self._market_start = market_start
         self._anchor: datetime | None = None
         self._decided: AssessmentKind | None = None
-        self._words: dict[str, deque[str]] = defaultdict(deque)
-        self._gates: dict[str, Gate] = {}
-
-    def script(self, step: str, *words: str) -> None:
-        """What the next calls of ``step`` come to; after them it goes well again."""
-        self._words[step].extend(words)
-
-    @asynccontextmanager
-    async def held(self, step: str) -> AsyncIterator[Gate]:
-        """Hold the answer of the next call of ``step`` until the block ends."""
-        gate = self._gates[step] = Gate()
-        try:
-            yield gate
-        finally:
-            gate.opened.set()
 
     def market_time(self, as_of: datetime) -> datetime:
         """The market's clock at the workflow's instant ``as_of``."""
@@ -98,25 +72,13 @@ class ScriptedBroker(Book):
             self.settle_order,
         ]
 
-    async def _asked(self, step: str) -> str:
-        """Note the call, wait while a test holds it, and tell what it comes to."""
-        self.calls.append(step)
-        await self._pause(step)
-        return self._words[step].popleft() if self._words[step] else ""
-
-    async def _pause(self, step: str) -> None:
-        gate = self._gates.pop(step, None)
-        if gate is not None:
-            gate.asked.set()
-            await gate.opened.wait()
-
     # --- the steps -------------------------------------------------------------------------------
 
     @activity.defn(name=wire.ACTIVITY_ASSESS_RISK)
     async def assess_risk(self, question: RiskQuestion) -> Assessment:
         """NEEDS_QUOTE and NEEDS_SNAPSHOT are answered while a refresh is left; then they refuse."""
         self.market_time(question.as_of)
-        word = await self._asked(wire.ACTIVITY_ASSESS_RISK)
+        word = await self.asked(wire.ACTIVITY_ASSESS_RISK)
         if self.state.status is not OrderStatus.CREATED:
             return Assessment(kind=AssessmentKind.BEYOND, order=self.view)
         kind = self._decided or AssessmentKind(word or AssessmentKind.APPROVED)
@@ -132,12 +94,12 @@ class ScriptedBroker(Book):
     @activity.defn(name=wire.ACTIVITY_REFRESH_MARKET)
     async def refresh_market(self, question: OrderQuestion) -> None:
         """Nothing is stored here."""
-        await self._asked(wire.ACTIVITY_REFRESH_MARKET)
+        await self.asked(wire.ACTIVITY_REFRESH_MARKET)
 
     @activity.defn(name=wire.ACTIVITY_CHECK_PRE_TRADE)
     async def check_pre_trade(self, question: OrderQuestion) -> PreTradeAnswer:
         """REFUSE ends the order."""
-        word = await self._asked(wire.ACTIVITY_CHECK_PRE_TRADE)
+        word = await self.asked(wire.ACTIVITY_CHECK_PRE_TRADE)
         if self.state.status.is_final or self.may_stand:
             return PreTradeAnswer(passed=False, order=self.view)
         if word == "REFUSE":
@@ -151,14 +113,13 @@ class ScriptedBroker(Book):
         standing = self._standing()
         if standing is not None:
             return standing
-        words = self._words[wire.ACTIVITY_PLACE_ORDER]
-        word = words.popleft() if words else ""
+        word = self.word(wire.ACTIVITY_PLACE_ORDER)
         if word == "RECHECK":
             return PlaceAnswer(kind=PlaceKind.RECHECK, order=self.view)
         self.post_count += 1
         self.row_version += 1
         self.apply(lifecycle.Submitted())
-        await self._pause(wire.ACTIVITY_PLACE_ORDER)
+        await self.pause(wire.ACTIVITY_PLACE_ORDER)
         if word == "REFUSE":
             return PlaceAnswer(kind=PlaceKind.ENDED, order=self.apply(lifecycle.Refused("ERR_WASH_TRADE")))
         if word == "UNKNOWN":
@@ -180,7 +141,7 @@ class ScriptedBroker(Book):
     @activity.defn(name=wire.ACTIVITY_RESOLVE_ORDER)
     async def resolve_order(self, question: OrderQuestion) -> ResolveAnswer:
         """UNKNOWN, ABSENT or ENDED; FOUND where nothing is said."""
-        word = await self._asked(wire.ACTIVITY_RESOLVE_ORDER)
+        word = await self.asked(wire.ACTIVITY_RESOLVE_ORDER)
         if self.state.broker_order_id is not None:
             return ResolveAnswer(kind=ResolveKind.FOUND, order=self.view)
         match word:
@@ -204,7 +165,7 @@ class ScriptedBroker(Book):
     async def cancel_order(self, cancel: CancelStep) -> CancelReply:
         """Who asked is stored before the answer can be held."""
         self.cancel_requested_by = self.cancel_requested_by or cancel.actor
-        await self._asked(wire.ACTIVITY_CANCEL_ORDER)
+        await self.asked(wire.ACTIVITY_CANCEL_ORDER)
         if self.state.status.is_final:
             return self._reply(CancelAnswer.TOO_LATE)
         if self.state.broker_order_id is None and self.may_stand:
@@ -222,7 +183,7 @@ class ScriptedBroker(Book):
     @activity.defn(name=wire.ACTIVITY_SESSION)
     async def read_session(self, question: OrderQuestion) -> SessionAnswer:
         """From the real calendar, at the market's time."""
-        await self._asked(wire.ACTIVITY_SESSION)
+        await self.asked(wire.ACTIVITY_SESSION)
         session = self._calendar.session_at(self.market_time(question.as_of))
         return SessionAnswer(
             closes_in_seconds=session.seconds_to_close, opens_in_seconds=session.seconds_to_open
@@ -231,7 +192,7 @@ class ScriptedBroker(Book):
     @activity.defn(name=wire.ACTIVITY_SETTLE_ORDER)
     async def settle_order(self, question: OrderQuestion) -> OrderView:
         """Settles an order that has ended with every fill there; answers any other as it is."""
-        await self._asked(wire.ACTIVITY_SETTLE_ORDER)
+        await self.asked(wire.ACTIVITY_SETTLE_ORDER)
         ended = self.state.status.is_final and OrderFlag.FILLS_MISSING not in self.state.flags
         if ended and not self.settled:
             self.settled = True

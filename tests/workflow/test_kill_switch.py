@@ -1,0 +1,299 @@
+"""The kill switch's workflow: whatever arrives engages it, and nothing but a grant releases it."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import WorkflowUpdateFailedError
+from temporalio.common import RawValue
+
+from schemas import wire
+from schemas.kill import KillScope, KillState, ReleaseAnswer, ReleaseGrant
+from tests.workflow.kill_script import ScriptedSwitch, Switch, running, start, until, worker
+from tests.workflow.running import count, events
+from workflows.kill_switch import REASON_MAX_CHARACTERS, KillSwitchWorkflow
+
+if TYPE_CHECKING:
+    from temporalio.testing import TimeSkipper
+
+Unique = Callable[[str], str]
+
+
+def raw(data: bytes, encoding: str = "json/plain") -> RawValue:
+    """A payload byte for byte."""
+    return RawValue(Payload(metadata={"encoding": encoding.encode()}, data=data))
+
+
+def said(**fields: object) -> RawValue:
+    """A JSON object."""
+    return raw(json.dumps(fields).encode())
+
+
+DEFAULT = "no reason given"
+HUGE = "x" * 100_000
+SHAPES: dict[str, tuple[list[RawValue], str]] = {
+    "good": ([said(reason="drawdown", triggered_by="desk")], "drawdown"),
+    "no payload": ([], DEFAULT),
+    "null": ([raw(b"", "binary/null")], DEFAULT),
+    "JSON null": ([raw(b"null")], "null"),
+    "empty text": ([raw(b'""')], DEFAULT),
+    "empty object": ([raw(b"{}")], "{}"),
+    "empty payload": ([raw(b"")], DEFAULT),
+    "blanks": ([raw(b"  \n ")], DEFAULT),
+    "bare text": ([raw(b'"stop now"')], "stop now"),
+    "half a JSON": ([raw(b'{"reason": "x"')], '{"reason": "x'),
+    "protobuf": ([raw(b"\x0a\x04stop\x12\x00", "binary/protobuf")], "stop"),
+    "bytes that are no text": ([raw(b"\xff\xfe\x00\x80", "binary/plain")], "\ufffd\ufffd \ufffd"),
+    "100 kB": ([raw(HUGE.encode())], HUGE[:REASON_MAX_CHARACTERS]),
+    "100 kB in a field": ([said(reason=HUGE)], HUGE[:REASON_MAX_CHARACTERS]),
+    "nested": ([said(reason={"why": ["deep", {"er": 1}]})], '{"reason": {"why": ["deep", {"er": 1}]}}'),
+    "nested too deep to read": ([raw(b"[" * 50_000)], "[" * REASON_MAX_CHARACTERS),
+    "a number too long to read": ([raw(b"9" * 50_000)], "9" * REASON_MAX_CHARACTERS),
+    "wrong types": ([said(reason=7, triggered_by=[], scope={})], '{"reason": 7, "triggered_by": [], "scope": {}}'),
+    "half a surrogate pair": ([raw(b'{"reason": "a\\ud800b"}')], "a b"),
+    "a character with code zero": ([raw(b'{"reason": "a\\u0000b"}')], "a b"),
+    "two arguments": ([said(reason="first"), said(reason="second")], "first"),
+}  # fmt: skip
+
+
+class TestEverySignalEngages:
+    @pytest.mark.parametrize("shape", ["good", "no payload", "null"])
+    async def test_on_an_untouched_switch(
+        self, time_skipping_env: "TimeSkipper", unique: Unique, shape: str
+    ) -> None:
+        script, (payloads, reason) = ScriptedSwitch(), SHAPES[shape]
+        async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
+            await switch.signal(wire.SIGNAL_KILL, args=payloads)
+            await until(script, lambda s: s.state.engaged and s.state.sweep_confirmed, switch)
+            assert script.state.reason == reason
+            assert await switch.query(KillSwitchWorkflow.status) == script.state
+
+    async def test_whatever_its_shape(self, time_skipping_env: "TimeSkipper", unique: Unique) -> None:
+        """One after the other on one switch: what any of them wedged would reach none of the rest."""
+        script = ScriptedSwitch()
+        async with running(time_skipping_env.client, script, unique("kill-switch"), cached=1) as switch:
+            for payloads, _ in SHAPES.values():
+                await switch.signal(wire.SIGNAL_KILL, args=payloads)
+            await until(script, lambda s: len(s.commands) == len(SHAPES), switch)
+            assert count(await events(switch), EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED) == 0
+        reasons = {shape: command.reason for shape, command in zip(SHAPES, script.commands, strict=True)}
+        assert reasons == {shape: reason for shape, (_, reason) in SHAPES.items()}
+        assert {(command.scope, command.misspelt_name) for command in script.commands} == {
+            (KillScope.ALL, None)
+        }
+
+    async def test_whatever_its_name(self, time_skipping_env: "TimeSkipper", unique: Unique) -> None:
+        script = ScriptedSwitch()
+        names = [
+            "actvate",
+            "__temporal_kill",
+            "kill",
+            "Activate",
+            "RELEASE",
+            "release ",
+            "stop 🛑",
+            "a" * 900,
+        ]
+        async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
+            for name in names:
+                await switch.signal(name, said(reason=name[:20]))
+            await until(script, lambda s: len(s.commands) == len(names), switch)
+        told = [name.strip()[:REASON_MAX_CHARACTERS] for name in names]
+        assert [command.misspelt_name for command in script.commands] == told
+        assert script.state.epoch == 1
+
+    async def test_before_its_first_workflow_task(
+        self, time_skipping_env: "TimeSkipper", unique: Unique
+    ) -> None:
+        """No worker was there when it came; the first one to come engages, whatever it read before."""
+        script, client = ScriptedSwitch(), time_skipping_env.client
+        switch = await start(client, unique("kill-switch"))
+        await switch.signal(wire.SIGNAL_KILL, said(reason="early"))
+        async with script.held(wire.ACTIVITY_KILL_READ) as read, worker(client, script):
+            await read.asked.wait()
+            await until(script, lambda s: bool(s.commands), switch)
+            read.opened.set()
+            await until(script, lambda s: s.state.engaged and s.state.sweep_confirmed, switch)
+            assert await switch.query(KillSwitchWorkflow.status) == script.state
+            await switch.terminate("end of test")
+
+    async def test_fifty_at_once(self, time_skipping_env: "TimeSkipper", unique: Unique) -> None:
+        """One epoch, one activation, forty-nine repeats, each audited under a name of its own.
+
+        The worker keeps the workflow here: replaying it for each of a hundred tasks takes half a minute.
+        """
+        script = ScriptedSwitch()
+        async with running(time_skipping_env.client, script, unique("kill-switch"), cached=1) as switch:
+            signals = (switch.signal(wire.SIGNAL_KILL, said(reason=f"no. {each}")) for each in range(50))
+            await asyncio.gather(*signals)
+            await until(script, lambda s: len(s.commands) == 50 and s.state.sweep_confirmed, switch)
+            assert {command.reason for command in script.commands} == {f"no. {each}" for each in range(50)}
+            assert len(set(script.request_ids)) == 50
+            assert script.state.epoch == 1
+            assert count(await events(switch), EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED) == 0
+
+    async def test_the_scope_can_be_narrowed(self, time_skipping_env: "TimeSkipper", unique: Unique) -> None:
+        script = ScriptedSwitch()
+        async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
+            await switch.signal(wire.SIGNAL_KILL, said(reason="x", scope="risk_adding"))
+            await until(script, lambda s: s.state.engaged, switch)
+            assert script.state.scope is KillScope.RISK_ADDING
+
+
+class TestSweeps:
+    async def test_an_activation_sweeps_at_once_and_each_minute_until_confirmed(
+        self, time_skipping_env: "TimeSkipper", unique: Unique
+    ) -> None:
+        env, script = time_skipping_env, ScriptedSwitch()
+        script.script(wire.ACTIVITY_KILL_SWEEP, "PENDING", "PENDING", "PENDING")
+        async with worker(env.client, script):
+            with env.with_time_skipping_disabled():
+                switch = await start(env.client, unique("kill-switch"))
+            await switch.signal(wire.SIGNAL_KILL)
+            await until(script, lambda s: s.sweeps == 1, switch)
+            assert await env.fast_forward(switch, 50)
+            assert script.sweeps == 1
+            assert await env.fast_forward(switch, 75)
+            await until(script, lambda s: s.sweeps == 3, switch)
+            assert await env.fast_forward(switch, 3600)
+            assert script.sweeps == 4
+            assert script.state.sweep_confirmed
+            await switch.terminate("end of test")
+
+    async def test_a_further_activation_sweeps_again(
+        self, time_skipping_env: "TimeSkipper", unique: Unique
+    ) -> None:
+        script = ScriptedSwitch()
+        async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
+            for each in (1, 2):
+                await switch.signal(wire.SIGNAL_KILL)
+                await until(script, lambda s, each=each: s.sweeps == each, switch)  # type: ignore[misc]
+
+    async def test_one_that_comes_during_a_sweep_is_swept_after_it(
+        self, time_skipping_env: "TimeSkipper", unique: Unique
+    ) -> None:
+        """An order may have left between the sweep's look and the second activation."""
+        script = ScriptedSwitch()
+        async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
+            async with script.held(wire.ACTIVITY_KILL_SWEEP) as sweep:
+                await switch.signal(wire.SIGNAL_KILL)
+                await sweep.asked.wait()
+                await switch.signal(wire.SIGNAL_KILL)
+                await until(script, lambda s: len(s.commands) == 2, switch)
+            await until(script, lambda s: s.sweeps == 2, switch)
+
+    async def test_a_switch_found_engaged_and_unconfirmed_is_swept(
+        self, time_skipping_env: "TimeSkipper", unique: Unique
+    ) -> None:
+        """The row was written beside the workflow: by the command line, or before a restart."""
+        script = ScriptedSwitch(engaged=True)
+        async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
+            await until(script, lambda s: s.state.sweep_confirmed, switch)
+
+
+def grant(epoch: int) -> ReleaseGrant:
+    """A grant for the activation of that epoch; the scripted row asks for no more."""
+    return ReleaseGrant(
+        account="PA-TEST",
+        epoch=epoch,
+        nonce="0" * 16,
+        expires_at=datetime(2030, 1, 1, tzinfo=UTC),
+        person="ana",
+        reason="all is well",
+        key_id="k",
+        signature="00",
+    )
+
+
+async def release(switch: Switch, epoch: int) -> ReleaseAnswer:
+    """Ask by update."""
+    answer: ReleaseAnswer = await switch.execute_update(
+        wire.UPDATE_RELEASE, grant(epoch), result_type=ReleaseAnswer
+    )
+    return answer
+
+
+async def engaged(script: ScriptedSwitch, switch: Switch) -> None:
+    """Engage and see it swept."""
+    await switch.signal(wire.SIGNAL_KILL, said(reason="test"))
+    await until(script, lambda s: s.state.engaged and s.state.sweep_confirmed, switch)
+
+
+class TestRelease:
+    async def test_a_signal_named_release_changes_nothing_and_is_noted(
+        self, time_skipping_env: "TimeSkipper", unique: Unique
+    ) -> None:
+        script = ScriptedSwitch()
+        async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
+            await switch.signal(wire.SIGNAL_RELEASE, said(reason="pretty please"))
+            await until(script, lambda s: len(s.notes) == 1, switch)
+            assert not script.state.engaged
+            await engaged(script, switch)
+            before = script.state
+            await switch.signal(wire.SIGNAL_RELEASE)
+            await until(script, lambda s: len(s.notes) == 2, switch)
+            assert script.state == before
+            assert "trading release" in script.notes[0].detail
+            assert wire.ACTIVITY_KILL_RELEASE not in script.calls
+
+    async def test_a_grant_releases(self, time_skipping_env: "TimeSkipper", unique: Unique) -> None:
+        script = ScriptedSwitch()
+        async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
+            await engaged(script, switch)
+            assert not (await release(switch, epoch=7)).released
+            assert (await release(switch, epoch=1)).released
+            assert await switch.query(KillSwitchWorkflow.status) == KillState(engaged=False, epoch=2)
+            await engaged(script, switch)
+            assert script.state.epoch == 3
+
+    async def test_it_waits_for_an_activation_that_is_being_written(
+        self, time_skipping_env: "TimeSkipper", unique: Unique
+    ) -> None:
+        """A release granted for the last activation does not release the one that overtook it."""
+        script = ScriptedSwitch()
+        async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
+            await engaged(script, switch)
+            async with script.held(wire.ACTIVITY_KILL_ENGAGE) as engage:
+                await switch.signal(wire.SIGNAL_KILL, said(reason="again"))
+                await engage.asked.wait()
+                answer = asyncio.create_task(release(switch, epoch=1))
+                await switch.query(KillSwitchWorkflow.status)
+                assert wire.ACTIVITY_KILL_RELEASE not in script.calls
+            await answer
+            assert script.calls.index(wire.ACTIVITY_KILL_RELEASE) > script.calls.index(
+                wire.ACTIVITY_KILL_ENGAGE
+            )
+
+    async def test_a_sweep_that_ends_after_it_does_not_show_the_switch_engaged(
+        self, time_skipping_env: "TimeSkipper", unique: Unique
+    ) -> None:
+        script = ScriptedSwitch()
+        async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
+            async with script.held("sweep answers") as answer:
+                await switch.signal(wire.SIGNAL_KILL)
+                await answer.asked.wait()
+                assert (await release(switch, epoch=1)).released
+            await until(script, lambda s: s.sweeps >= 1, switch)
+            async with asyncio.timeout(10):
+                while count(await events(switch), EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED) < 4:
+                    await asyncio.sleep(0.02)
+            assert await switch.query(KillSwitchWorkflow.status) == KillState(engaged=False, epoch=2)
+
+    @pytest.mark.parametrize(
+        "payload", [None, "release", {}, {"epoch": "one"}], ids=["null", "text", "empty", "wrong types"]
+    )
+    async def test_a_grant_that_cannot_be_read_releases_nothing(
+        self, time_skipping_env: "TimeSkipper", unique: Unique, payload: Any
+    ) -> None:
+        script = ScriptedSwitch()
+        async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
+            await engaged(script, switch)
+            with pytest.raises(WorkflowUpdateFailedError):
+                await switch.execute_update(wire.UPDATE_RELEASE, payload)
+            assert script.state.engaged
+            assert wire.ACTIVITY_KILL_RELEASE not in script.calls
