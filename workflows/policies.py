@@ -72,6 +72,8 @@ HOLD_TRADE_UPDATES: Final = Step(
     Queue.OPERATIONS, timedelta(days=3650), QUICKLY, heartbeat=timedelta(seconds=10)
 )
 """For ever: it ends only with its worker, and the next one takes over within the heartbeat timeout."""
+HOLD_AGAIN: Final = timedelta(seconds=5)
+"""Before the stream is taken again after a failure that forbids retries."""
 KILL_ENGAGE: Final = Step(Queue.KILL_SWITCH, timedelta(seconds=10), QUICKLY, priority=PRIORITY_STOPPING)
 KILL_SWEEP: Final = Step(
     Queue.KILL_SWITCH,
