@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from temporalio.exceptions import ApplicationError
+
 
 @dataclass
 class Gate:
@@ -50,5 +52,14 @@ class Gates:
             await gate.opened.wait()
 
     def word(self, step: str) -> str:
-        """What the script says of this call of ``step``; empty where it says nothing."""
-        return self._words[step].popleft() if self._words[step] else ""
+        """What the script says of this call of ``step``; empty where it says nothing.
+
+        Raises:
+            ApplicationError: the word begins with ``!``: a failure of that type, to be tried again, or with
+                ``!!``: a final one.
+        """
+        word = self._words[step].popleft() if self._words[step] else ""
+        if word.startswith("!"):
+            code = word.lstrip("!")
+            raise ApplicationError(f"scripted {code}", type=code, non_retryable=word.startswith("!!"))
+        return word
