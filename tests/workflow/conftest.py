@@ -38,6 +38,12 @@ def scripted(calendar: TradingCalendar, unique: Callable[[str], str]) -> Callabl
     return make
 
 
+@pytest.fixture
+def trading(unique: Callable[[str], str]) -> str:
+    """Give a queue of its own for every role, for what does not depend on where a step runs."""
+    return unique("trading")
+
+
 @pytest.fixture(params=["compact", "isolated"])
 def queue(request: pytest.FixtureRequest, unique: Callable[[str], str]) -> str:
     """Give the workflow's queue in each topology: one of its own for every role, or the role's name."""

@@ -182,10 +182,10 @@ class TestDuringAnUnknownOutcome:
 
 class TestWhileResting:
     async def test_an_update_reaches_the_broker_whose_word_ends_it(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         broker = scripted()
-        async with resting(time_skipping_env, broker, queue) as order:
+        async with resting(time_skipping_env, broker, trading) as order:
             reply = await ask(order)
             assert (reply.answer, reply.status) == (CancelAnswer.REQUESTED, OrderStatus.ACKNOWLEDGED)
             assert broker.cancels_sent == 1
@@ -195,10 +195,10 @@ class TestWhileResting:
         assert broker.cancels_sent == 1
 
     async def test_cancelling_the_workflow_reaches_the_broker(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         broker = scripted()
-        async with resting(time_skipping_env, broker, queue) as order:
+        async with resting(time_skipping_env, broker, trading) as order:
             await order.cancel()
             await decided(order, "CANCEL_REQUESTED")
             await tell(order, broker.fill("10"))
@@ -222,11 +222,11 @@ class TestWhileResting:
         assert result.status is expected
 
     async def test_two_at_once_are_both_answered(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         """A cancel asked twice is one cancel to the broker; who asked first is remembered."""
         broker = scripted()
-        async with resting(time_skipping_env, broker, queue) as order:
+        async with resting(time_skipping_env, broker, trading) as order:
             async with broker.held(wire.ACTIVITY_CANCEL_ORDER) as held:
                 both = [asyncio.create_task(ask(order, command)) for command in (ANA, BO)]
                 await held.asked.wait()
@@ -239,10 +239,10 @@ class TestWhileResting:
 
 class TestAfterTheEnd:
     async def test_before_settlement_it_is_too_late_with_the_final_state(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         broker = scripted()
-        async with resting(time_skipping_env, broker, queue) as order:
+        async with resting(time_skipping_env, broker, trading) as order:
             async with broker.held(wire.ACTIVITY_SETTLE_ORDER) as held:
                 await tell(order, broker.fill("10"))
                 await held.asked.wait()
@@ -252,11 +252,11 @@ class TestAfterTheEnd:
         assert broker.cancels_sent == 0
 
     async def test_a_closed_workflow_answers_that_it_is_closed(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         """The caller then reads the row: it has the outcome."""
         broker = scripted()
-        async with resting(time_skipping_env, broker, queue) as order:
+        async with resting(time_skipping_env, broker, trading) as order:
             await tell(order, broker.fill("10"))
             await outcome(order)
             with pytest.raises(RPCError) as refused:
@@ -264,11 +264,11 @@ class TestAfterTheEnd:
         assert refused.value.status is RPCStatusCode.NOT_FOUND
 
     async def test_the_workflow_waits_for_an_update_that_is_still_being_answered(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         """And cancelling the workflow meanwhile does not turn a filled order into a cancelled run."""
         broker = scripted()
-        async with resting(time_skipping_env, broker, queue) as order:
+        async with resting(time_skipping_env, broker, trading) as order:
             async with broker.held(wire.ACTIVITY_CANCEL_ORDER) as answer:
                 async with broker.held(wire.ACTIVITY_SETTLE_ORDER) as settlement:
                     await tell(order, broker.fill("10"))
@@ -283,10 +283,10 @@ class TestAfterTheEnd:
 
 
 async def test_a_cancel_that_names_nobody_is_refused(
-    time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+    time_skipping_env: "TimeSkipper", scripted: Make, trading: str
 ) -> None:
     broker = scripted()
-    async with resting(time_skipping_env, broker, queue) as order:
+    async with resting(time_skipping_env, broker, trading) as order:
         with pytest.raises(WorkflowUpdateFailedError) as refused:
             await ask(order, CancelCommand(actor=""))
         assert "say who cancels" in str(refused.value.cause)

@@ -47,10 +47,10 @@ async def known_version(order: Order) -> int:
 
 class TestVersions:
     async def test_an_older_and_a_repeated_state_change_nothing(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         broker = scripted()
-        async with resting(time_skipping_env, broker, queue) as order:
+        async with resting(time_skipping_env, broker, trading) as order:
             resting_view = broker.view
             first, second = broker.fill("3"), broker.fill("3")
             for view in (second, first, second, resting_view, first):
@@ -74,10 +74,10 @@ class TestVersions:
             assert (result.status, result.filled_quantity) == (OrderStatus.FILLED, "10"), arrival
 
     async def test_a_state_told_late_does_not_reopen_an_ended_order(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         broker = scripted()
-        async with resting(time_skipping_env, broker, queue) as order:
+        async with resting(time_skipping_env, broker, trading) as order:
             partial = broker.fill("3")
             async with broker.held(wire.ACTIVITY_SETTLE_ORDER) as settlement:
                 await tell(order, broker.says(TradeEvent.CANCELED))
@@ -101,11 +101,11 @@ class TestVersions:
 
 class TestEvidenceReopens:
     async def test_a_bust_before_settlement_puts_the_order_back_to_work(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         """Settlement reads the order back and finds it alive: the workflow watches it again."""
         broker = scripted()
-        async with resting(time_skipping_env, broker, queue) as order:
+        async with resting(time_skipping_env, broker, trading) as order:
             await tell(order, broker.fill("4"))
             await until(order, "fills")
             async with broker.held(wire.ACTIVITY_SETTLE_ORDER) as settlement:
@@ -123,14 +123,14 @@ class TestEvidenceReopens:
         assert (result.status, result.average_price) == (OrderStatus.FILLED, "180.428")
 
     async def test_an_order_given_up_for_lost_that_shows_up_is_watched(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         env, broker = time_skipping_env, scripted()
         broker.script(wire.ACTIVITY_PLACE_ORDER, "UNKNOWN")
         broker.script(wire.ACTIVITY_RESOLVE_ORDER, "ENDED")
-        async with workers(env.client, broker, queue):
+        async with workers(env.client, broker, trading):
             async with broker.held(wire.ACTIVITY_SETTLE_ORDER) as settlement:
-                order = await start_standing(env, broker, queue)
+                order = await start_standing(env, broker, trading)
                 await settlement.asked.wait()
                 assert broker.state.status is OrderStatus.FATAL_ERROR
                 await tell(order, broker.apply(broker.broker_order("new")))
@@ -140,14 +140,14 @@ class TestEvidenceReopens:
         assert (result.status, result.filled_quantity) == (OrderStatus.FILLED, "10")
 
     async def test_a_refusal_of_ours_yields_to_the_broker(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         """A refusal misread: the order does stand there, and is followed to its end."""
         env, broker = time_skipping_env, scripted()
         broker.script(wire.ACTIVITY_PLACE_ORDER, "REFUSE")
-        async with workers(env.client, broker, queue):
+        async with workers(env.client, broker, trading):
             async with broker.held(wire.ACTIVITY_SETTLE_ORDER) as settlement:
-                order = await start_standing(env, broker, queue)
+                order = await start_standing(env, broker, trading)
                 await settlement.asked.wait()
                 broker.apply(lifecycle.Adopted(broker.broker_order("new")))
             await until(order, RESTS)
@@ -171,11 +171,11 @@ class TestRubbish:
     """Signals are not trusted: anyone who can reach Temporal may send one."""
 
     async def test_no_signal_wedges_or_changes_the_workflow(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         """With a typed handler no payload, null and one argument too many wedged the order for ever."""
         broker = scripted()
-        async with resting(time_skipping_env, broker, queue) as order:
+        async with resting(time_skipping_env, broker, trading) as order:
             for payload in RUBBISH.values():
                 await order.signal(wire.SIGNAL_ORDER_UPDATED, payload)
             await order.signal(wire.SIGNAL_ORDER_UPDATED)
@@ -213,11 +213,11 @@ class TestRubbish:
             assert (await outcome(order)).filled_quantity == "10"
 
     async def test_an_end_that_no_row_knows_is_dropped_at_settlement(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         """A forged signal, or a database restored from yesterday: the row that settlement reads is older."""
         broker = scripted()
-        async with resting(time_skipping_env, broker, queue) as order:
+        async with resting(time_skipping_env, broker, trading) as order:
             forged = broker.view.model_copy(update={"status": OrderStatus.CANCELED, "row_version": 1_000})
             await tell(order, forged)
             await decided(order, "CANCELED")

@@ -43,10 +43,12 @@ async def again(env: "TimeSkipper", broker: ScriptedBroker, queue: str, order: O
 
 
 class TestTerminated:
-    async def test_while_resting(self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str) -> None:
+    async def test_while_resting(
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
+    ) -> None:
         broker = scripted()
-        async with resting(time_skipping_env, broker, queue) as first:
-            second = await again(time_skipping_env, broker, queue, first)
+        async with resting(time_skipping_env, broker, trading) as first:
+            second = await again(time_skipping_env, broker, trading, first)
             await until(second, RESTS)
             assert broker.post_count == 1
             await tell(second, broker.fill("10"))
@@ -68,17 +70,17 @@ class TestTerminated:
             assert (await outcome(second)).status is OrderStatus.FILLED
 
     async def test_a_cancel_asked_for_before_is_sent_by_the_next_run(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         broker = scripted()
-        async with resting(time_skipping_env, broker, queue) as first:
+        async with resting(time_skipping_env, broker, trading) as first:
             async with broker.held(wire.ACTIVITY_CANCEL_ORDER) as cancel:
                 await first.start_update(
                     wire.UPDATE_CANCEL_ORDER, CancelCommand(actor="ana"),
                     wait_for_stage=WorkflowUpdateStage.ACCEPTED,
                 )  # fmt: skip
                 await cancel.asked.wait()
-                second = await again(time_skipping_env, broker, queue, first)
+                second = await again(time_skipping_env, broker, trading, first)
                 await until(second, RESTS)
             assert broker.calls.count(wire.ACTIVITY_CANCEL_ORDER) == 2
             await tell(second, broker.says(TradeEvent.CANCELED))
@@ -86,56 +88,56 @@ class TestTerminated:
         assert broker.cancel_requested_by == "ana"
 
     async def test_with_its_rest_being_cancelled_at_the_bell(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         broker = scripted()
-        async with resting(time_skipping_env, broker, queue) as first:
+        async with resting(time_skipping_env, broker, trading) as first:
             await tell(first, broker.fill("4"))
             await until(first, "fills")
-            second = await again(time_skipping_env, broker, queue, first)
+            second = await again(time_skipping_env, broker, trading, first)
             await until(second, "fills, until 2 minutes before the bell")
             await tell(second, broker.says(TradeEvent.CANCELED))
             assert (await outcome(second)).filled_quantity == "4"
 
     async def test_between_its_end_and_its_settlement(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         broker = scripted()
         async with (
-            resting(time_skipping_env, broker, queue) as first,
+            resting(time_skipping_env, broker, trading) as first,
             broker.held(wire.ACTIVITY_SETTLE_ORDER) as settlement,
         ):
             await tell(first, broker.fill("10"))
             await settlement.asked.wait()
-            second = await again(time_skipping_env, broker, queue, first)
+            second = await again(time_skipping_env, broker, trading, first)
             result = await outcome(second)
         assert result.status is OrderStatus.FILLED
         assert broker.settled
 
 
 async def test_a_settled_order_is_not_started_again_and_changes_nothing_if_it_is(
-    time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+    time_skipping_env: "TimeSkipper", scripted: Make, trading: str
 ) -> None:
     broker = scripted()
-    async with resting(time_skipping_env, broker, queue) as order:
+    async with resting(time_skipping_env, broker, trading) as order:
         await tell(order, broker.fill("10"))
         first = await outcome(order)
         before, run_id = broker.view, (await order.describe()).run_id
-        await start(time_skipping_env.client, broker, queue)
+        await start(time_skipping_env.client, broker, trading)
         assert (await order.describe()).run_id == run_id, "the gateway's start: once ever"
-        assert await outcome(await start(time_skipping_env.client, broker, queue, again=True)) == first
+        assert await outcome(await start(time_skipping_env.client, broker, trading, again=True)) == first
     assert broker.view == before
     assert broker.post_count == 1
 
 
 class TestFailures:
     async def test_a_workflow_started_by_hand_without_a_row_fails_at_once(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         broker = scripted()
         broker.script(wire.ACTIVITY_ASSESS_RISK, "!OrderNotFound")
-        async with workers(time_skipping_env.client, broker, queue):
-            order = await start(time_skipping_env.client, broker, queue)
+        async with workers(time_skipping_env.client, broker, trading):
+            order = await start(time_skipping_env.client, broker, trading)
             with pytest.raises(WorkflowFailureError):
                 await asyncio.wait_for(order.result(), 20)
         assert broker.calls == [wire.ACTIVITY_ASSESS_RISK]
@@ -164,16 +166,16 @@ class TestFailures:
         assert broker.post_count == 1
 
     async def test_a_step_that_can_never_answer_fails_the_run_and_the_next_goes_on(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         """The account is blocked for a while: each start tries once more, and the row is as it was."""
         broker = scripted()
         broker.script(wire.ACTIVITY_SETTLE_ORDER, "!!ERR_FORBIDDEN")
-        async with resting(time_skipping_env, broker, queue) as order:
+        async with resting(time_skipping_env, broker, trading) as order:
             await tell(order, broker.fill("10"))
             with pytest.raises(WorkflowFailureError):
                 await asyncio.wait_for(order.result(), 20)
-            result = await outcome(await start(time_skipping_env.client, broker, queue, again=True))
+            result = await outcome(await start(time_skipping_env.client, broker, trading, again=True))
         assert (result.status, result.filled_quantity) == (OrderStatus.FILLED, "10")
 
 
@@ -196,11 +198,11 @@ class TestContinueAsNew:
         assert broker.post_count == 1
 
     async def test_a_cancelled_workflow_does_not_forget_it_there(
-        self, brief_env: "TimeSkipper", scripted: Make, queue: str
+        self, brief_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         """What was known already makes the history long without waking the workflow; the cancel does."""
         broker = scripted()
-        async with resting(brief_env, broker, queue) as order:
+        async with resting(brief_env, broker, trading) as order:
             await lengthen(order, broker)
             await order.cancel()
             async with asyncio.timeout(20):
@@ -211,10 +213,10 @@ class TestContinueAsNew:
         assert broker.cancel_requested_by == "workflow cancel"
 
     async def test_an_update_is_answered_before_it(
-        self, brief_env: "TimeSkipper", scripted: Make, queue: str
+        self, brief_env: "TimeSkipper", scripted: Make, trading: str
     ) -> None:
         broker = scripted()
-        async with resting(brief_env, broker, queue) as order:
+        async with resting(brief_env, broker, trading) as order:
             await lengthen(order, broker)
             async with broker.held(wire.ACTIVITY_CANCEL_ORDER) as cancel:
                 update = await order.start_update(
