@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from activities.identity import conflict_in, stop_everything
 from broker import lifecycle
 from schemas.broker import TradeUpdate
 from schemas.orders import BrokerOrder, Fill, OrderState
@@ -40,6 +41,11 @@ async def _take_in(connection: "Connection", evidence: Evidence, now: datetime, 
     locked = await lock_by_broker_id(connection, *_ids(evidence))
     if locked is None:
         return None
+    found = _order_in(evidence)
+    conflict = conflict_in(locked, found) if found is not None else None
+    if found is not None and conflict is not None:
+        await stop_everything(locked, found, conflict, now)
+        return Taken(locked.order, news=False)
     after = await bring(locked, evidence, now=now, source=source)
     return Taken(after, news=after.row_version != locked.order.row_version)
 
@@ -57,7 +63,7 @@ async def bring(locked: LockedOrder, evidence: Evidence, *, now: datetime, sourc
         answers_post=locked.order.post_open,
     )
     after = await advance(locked, new, step)
-    if locked.order.status.is_final and not after.status.is_final:
+    if locked.order.settled and not after.settled:
         await restore_reservation(locked, after.quantity - after.filled_quantity)
     return after
 
@@ -73,6 +79,14 @@ def _ids(evidence: Evidence) -> tuple[str, str]:
             return order.broker_order_id, order.client_order_id
         case Fill(broker_order_id=broker_order_id):
             return broker_order_id, ""
+
+
+def _order_in(evidence: Evidence) -> BrokerOrder | None:
+    match evidence:
+        case TradeUpdate(order=order) | (BrokerOrder() as order):
+            return order
+        case Fill():
+            return None
 
 
 def _decision(evidence: Evidence) -> str:

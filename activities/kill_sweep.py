@@ -58,7 +58,7 @@ class KillSweeper:
         beat("second cancel")
         seen |= await self._cancel_open(state.scope)
         fates = await self._confirm(seen, state.scope, beat)
-        confirmed = fence_free and all(fate in _ENDED for fate in fates.values())
+        confirmed = fence_free and all(fate in _ENDED for fate in {**state.fates, **fates}.values())
         return await self._store(state, fates, confirmed=confirmed)
 
     async def _read(self) -> KillState:
@@ -66,14 +66,17 @@ class KillSweeper:
             return await rows.read_state(connection)
 
     async def _cancel_open(self, scope: KillScope) -> dict[str, BrokerOrder]:
-        """Ask to cancel everything in scope; the orders by broker id."""
-        orders = await self._in_scope(await self._broker.get_open_orders(), scope)
-        if not orders:
-            return {}
+        """Ask to cancel everything in scope; the orders by broker id.
+
+        Scope ``all`` asks before it looks: a list that cannot be read must not keep a cancel from leaving.
+        """
         if scope is KillScope.ALL:
             await self._broker.cancel_all()
-        else:
-            await asyncio.gather(*(self._broker.cancel_order(each.broker_order_id) for each in orders))
+        orders = await self._in_scope(await self._broker.get_open_orders(), scope)
+        if scope is not KillScope.ALL:
+            # One order that takes no cancel now (pending_replace) must not shield the others.
+            asked = (self._broker.cancel_order(each.broker_order_id) for each in orders)
+            await asyncio.gather(*asked, return_exceptions=True)
         return {each.broker_order_id: each for each in orders}
 
     async def _in_scope(self, orders: Iterable[BrokerOrder], scope: KillScope) -> list[BrokerOrder]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from temporalio import activity
 
-from activities.failures import as_failure
+from activities.failures import try_again
 from activities.kill_sweep import KillSweeper
 from broker.errors import BrokerError
 from schemas import wire
@@ -54,7 +54,7 @@ class KillSwitchActivities:
 
         Idempotent: an engaged switch stays at its epoch; the repeat is one more audit row.
         """
-        now = max(self._now(), order.as_of)
+        now = self._now()
         command = order.command
         async with self._database.transaction() as connection:
             state = await rows.engage(
@@ -80,12 +80,13 @@ class KillSwitchActivities:
         try:
             return await self._sweeper.sweep(beat=activity.heartbeat)
         except BrokerError as error:
-            raise as_failure(error) from error
+            # Also a definite no is tried again: a kill switch that gives up would be none.
+            raise try_again(error.code, error.message) from error
 
     @activity.defn(name=wire.ACTIVITY_KILL_NOTE)
     async def note_attempt(self, note: KillNote) -> None:
         """Audit a try that changes nothing. Idempotent in effect: a repeat is one more audit row."""
-        now = max(self._now(), note.as_of)
+        now = self._now()
         async with self._database.transaction() as connection:
             await rows.note(connection, decision=note.decision, actor=note.actor, detail=note.detail, now=now)
 
@@ -95,7 +96,7 @@ class KillSwitchActivities:
 
         Idempotent: a grant's nonce and epoch are unique rows; the repeat of a done release is answered so.
         """
-        now = max(self._now(), order.as_of)
+        now = self._now()
         async with self._database.transaction() as connection:
             refusal = await self._refusal(connection, order, now)
             if refusal is None and not await rows.release(connection, order.grant, now=now):

@@ -1,5 +1,6 @@
 """Market and account as they are right now: fetched for risk, checked right before a POST."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -39,12 +40,15 @@ class MarketActivities:
         clock: "MarketClock",
         hours: "MarketHours",
         quotes: "QuoteSource",
+        *,
+        now: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._broker = broker
         self._clock = clock
         self._hours = hours
         self._quotes = quotes
+        self._now = now
 
     @activity.defn(name=wire.ACTIVITY_REFRESH_MARKET)
     async def refresh_market(self, question: OrderQuestion) -> None:
@@ -57,7 +61,8 @@ class MarketActivities:
         """
         async with self._database.connection() as connection:
             order = await read_order(connection, question.signal_id)
-        asked_at = self._clock.instant(question.as_of)
+        # Facts are stamped by our own clock alone: an argument from outside must not make them look young.
+        asked_at = self._now()
         try:
             account = await self._broker.get_account()
             quotes = await self._quotes.latest([order.ticker])

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 COMPONENT: Final = "ExecutionAgent"
 FILLS_OVERLAP: Final = timedelta(minutes=1)
-FILLS_RETRY: Final = timedelta(seconds=2)
 
 
 class OrderEndActivities:
@@ -160,7 +159,7 @@ class OrderEndActivities:
         except BrokerError as error:
             raise as_failure(error) from error
         if after is None:
-            raise try_again("FILLS_MISSING", "some executions have not arrived yet", FILLS_RETRY)
+            raise try_again("FILLS_MISSING", "some executions have not arrived yet")
         return after.view
 
     async def _settle(self, question: OrderQuestion, found: BrokerOrder | None) -> StoredOrder | None:

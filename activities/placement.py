@@ -9,6 +9,7 @@ from uuid import UUID
 from temporalio import activity
 
 from activities.failures import as_failure, try_again
+from activities.identity import difference
 from activities.tries import uncancelled
 from broker import lifecycle
 from broker.errors import BrokerError, NothingSent, RateLimited
@@ -184,6 +185,9 @@ class PlacementActivities:
         )
         async with connection.transaction():
             locked = await lock_order(connection, intent.order.signal_id)
+            if difference(intent.request, placed, None) is not None:
+                # Not the order that was sent: the look-up decides whether it is ours.
+                return await self._unknown(locked, now, "the broker answered with another order")
             after = await advance(locked, lifecycle.apply(locked.state, placed), step)
         self._metrics.order_submitted((now - intent.received_at).total_seconds() * 1000)
         return PlaceAnswer(kind=PlaceKind.PLACED, order=after.view)
@@ -193,6 +197,9 @@ class PlacementActivities:
         now = self._clock.instant(intent.received_at)
         async with connection.transaction():
             locked = await lock_order(connection, intent.order.signal_id)
+            if locked.order.post_count != intent.order.post_count:
+                # A later try has taken over: this late answer is about an older POST.
+                return PlaceAnswer(kind=PlaceKind.UNKNOWN, order=locked.order.view)
             if not error.refusal:
                 return await self._unknown(locked, now, f"{error.code}: {error.message}")
             step = Step(
@@ -205,7 +212,8 @@ class PlacementActivities:
                 answers_post=True,
             )
             after = await refuse(locked, lifecycle.apply(locked.state, lifecycle.Refused(error.code)), step)
-        return PlaceAnswer(kind=PlaceKind.ENDED, order=after.view)
+        kind = PlaceKind.ENDED if after.status.is_final else PlaceKind.PLACED
+        return PlaceAnswer(kind=kind, order=after.view)
 
     async def _unknown(self, locked: LockedOrder, now: datetime, detail: str) -> PlaceAnswer:
         step = Step(
@@ -227,7 +235,7 @@ class PlacementActivities:
         now = self._clock.instant(intent.received_at)
         async with connection.transaction():
             locked = await lock_order(connection, intent.order.signal_id)
-            after = await rows.write_not_sent(locked, now)
+            after = await rows.write_not_sent(locked, intent.order.post_count, now)
             step = Step(now=now, component=COMPONENT, decision="NOT_SENT", detail=f"{code}: {message}")
             await audit(locked, after, step)
 

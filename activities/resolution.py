@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Final
 from temporalio import activity
 
 from activities.failures import as_failure
+from activities.identity import conflict_in, stop_everything
 from broker import lifecycle
 from broker.errors import BrokerError, NotFound
 from schemas import wire
-from schemas.kill import KillCommand
-from schemas.orders import BrokerOrder, OrderFlag, OrderRequest
+from schemas.orders import BrokerOrder, OrderFlag
 from schemas.runs import OrderQuestion, ResolveAnswer, ResolveKind
 from storage import placement as rows
 from storage.orders import LockedOrder, StoredOrder, lock_order, read_order, restore_reservation
-from storage.switches import engage
-from storage.transitions import Step, advance, audit, refuse
+from storage.transitions import Step, advance, refuse
 
 if TYPE_CHECKING:
     from broker.port import BrokerReader
@@ -31,8 +30,8 @@ FATAL_AFTER: Final = timedelta(minutes=5)
 """After the last allowed POST the proof of absence must hold over this long."""
 LISTING_MARGIN: Final = timedelta(seconds=60)
 """How far around our first POST the broker's list of orders is searched."""
-ADOPTION_CLOCK_SLACK: Final = timedelta(seconds=5)
-"""An order older than our first POST by more than this is not ours, whatever its id."""
+CONFLICT_ASK_SECONDS: Final = 300.0
+"""A person must look into an order under our id that is not ours; asking often changes nothing."""
 FIRST_ASK_SECONDS: Final = 1.0
 ASK_SECONDS_MAX: Final = 10.0
 
@@ -72,45 +71,29 @@ class ResolutionActivities:
         return await self._adopt(order, found, question)
 
     async def _adopt(self, order: StoredOrder, found: BrokerOrder, question: OrderQuestion) -> ResolveAnswer:
-        assert order.request is not None, "an intent stores its request before the first POST"
-        conflict = difference(order.request, found, order.first_post_at)
-        if conflict is not None:
-            return await self._conflict(order, found, conflict, question)
-        step = Step(
-            now=self._clock.instant(question.as_of),
-            component=COMPONENT,
-            decision="ADOPTED",
-            detail=f"found at the broker as {found.broker_order_id}, {found.raw_status}",
-            evidence={"broker": found.model_dump(mode="json")},
-            answers_post=True,
-        )
+        now = self._clock.instant(question.as_of)
         async with self._database.transaction() as connection:
             locked = await lock_order(connection, order.signal_id)
-            was_ended = locked.order.status.is_final
+            conflict = conflict_in(locked, found)
+            if conflict is not None:
+                await stop_everything(locked, found, conflict, now)
+                return ResolveAnswer(
+                    kind=ResolveKind.UNKNOWN,
+                    order=locked.order.view,
+                    ask_again_seconds=CONFLICT_ASK_SECONDS,
+                )
+            step = Step(
+                now=now,
+                component=COMPONENT,
+                decision="ADOPTED",
+                detail=f"found at the broker as {found.broker_order_id}, {found.raw_status}",
+                evidence={"broker": found.model_dump(mode="json")},
+                answers_post=True,
+            )
             after = await advance(locked, lifecycle.apply(locked.state, lifecycle.Adopted(found)), step)
-            if was_ended and not after.status.is_final:
+            if locked.order.settled and not after.settled:
                 await restore_reservation(locked, after.quantity - after.filled_quantity)
         return ResolveAnswer(kind=ResolveKind.FOUND, order=after.view)
-
-    async def _conflict(
-        self, order: StoredOrder, found: BrokerOrder, conflict: str, question: OrderQuestion
-    ) -> ResolveAnswer:
-        """An order under our id that is not the one we sent: somebody else acts in our name. Stop everything."""
-        now = self._clock.instant(question.as_of)
-        command = KillCommand(
-            reason=f"IDENTITY_CONFLICT on {order.client_order_id}: {conflict}", triggered_by=COMPONENT
-        )
-        async with self._database.transaction() as connection:
-            locked = await lock_order(connection, order.signal_id)
-            step = Step(
-                now=now, component=COMPONENT, decision="IDENTITY_CONFLICT", detail=conflict,
-                evidence={"broker": found.model_dump(mode="json")},
-            )  # fmt: skip
-            await audit(locked, locked.order, step)
-        async with self._database.transaction() as connection:
-            request_id = f"identity-{order.client_order_id}"
-            await engage(connection, command, request_id=request_id, now=now, component=COMPONENT)
-        return ResolveAnswer(kind=ResolveKind.UNKNOWN, order=order.view, ask_again_seconds=ASK_SECONDS_MAX)
 
     async def _absent(self, order: StoredOrder, question: OrderQuestion) -> ResolveAnswer:
         """One 404. It counts only late enough, with a broker that answers, and never alone."""
@@ -196,28 +179,3 @@ class ResolutionActivities:
         known = locked.state.flags - {OrderFlag.OUTCOME_UNKNOWN}
         after = await advance(locked, locked.state.model_copy(update={"flags": known}), step)
         return ResolveAnswer(kind=ResolveKind.ABSENT, order=after.view)
-
-
-def difference(sent: OrderRequest, found: BrokerOrder, first_post_at: datetime | None) -> str | None:
-    """How the order at the broker differs from the one we sent; None when it is the same.
-
-    Decimals are compared as numbers: the broker writes ``180.5`` for ``180.50``.
-    """
-    pairs = (
-        ("client_order_id", sent.client_order_id, found.client_order_id),
-        ("ticker", sent.ticker, found.ticker),
-        ("side", sent.side, found.side),
-        ("type", "limit", found.raw_type),
-        ("time in force", sent.time_in_force.value.lower(), found.raw_time_in_force),
-        ("quantity", sent.quantity, found.quantity),
-        ("limit price", sent.limit_price, found.limit_price),
-        ("extended hours", sent.extended_hours, found.extended_hours),
-    )
-    told = [f"{name}: sent {ours}, found {theirs}" for name, ours, theirs in pairs if ours != theirs]
-    if found.order_class not in ("", "simple"):
-        told.append(f"class: sent simple, found {found.order_class}")
-    if first_post_at is not None and found.created_at < first_post_at - ADOPTION_CLOCK_SLACK:
-        told.append(
-            f"created {found.created_at.isoformat()}, before our first POST {first_post_at.isoformat()}"
-        )
-    return "; ".join(told) or None

@@ -1,5 +1,6 @@
 """The risk manager: one decision per signal, made under the account lock and kept for ever."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -9,6 +10,7 @@ from uuid import uuid4
 from temporalio import activity
 
 from observability.metrics import SignalOutcome
+from risk.clock import is_too_old
 from risk.constants import APPROVAL_AGE_MAX, QUOTE_AGE_MAX
 from risk.limits import assess
 from risk.messages import user_message
@@ -54,8 +56,16 @@ class _Basis:
 class RiskActivities:
     """Decides from rows only: no network call while the account is locked."""
 
-    def __init__(self, database: "Database", clock: "MarketClock", metrics: "Metrics") -> None:
+    def __init__(
+        self,
+        database: "Database",
+        clock: "MarketClock",
+        metrics: "Metrics",
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
         self._database = database
+        self._now = now
         self._clock = clock
         self._metrics = metrics
 
@@ -84,7 +94,7 @@ class RiskActivities:
 
     async def _decide(self, connection: "Connection", question: RiskQuestion) -> Assessment:
         now = self._clock.instant(question.as_of)
-        await rows.lock_account(connection, now)
+        await rows.lock_account(connection)
         locked = await lock_order(connection, question.signal_id)
         order = locked.order
         if order.status is not OrderStatus.CREATED or order.client_order_id is not None:
@@ -103,6 +113,7 @@ class RiskActivities:
     ) -> _Basis | AssessmentKind:
         """Everything read under the lock, or what is missing for it."""
         connection = locked.connection
+        await rows.lapse_reservations(connection, self._now())
         row = await rows.read_facts(connection, question.signal_id)
         if row.limits is None or row.limits_version is None:
             raise rows.LimitsMissing("no limits are set: `trading limits set`")
@@ -111,7 +122,9 @@ class RiskActivities:
         quote = await self._quote(connection, row, market_now)
         if not last_try and not _is_fresh(quote, market_now):
             return AssessmentKind.NEEDS_QUOTE
-        snapshot_is_fresh = row.snapshot_at is not None and now - row.snapshot_at <= SNAPSHOT_AGE_MAX
+        snapshot_is_fresh = row.snapshot_at is not None and not is_too_old(
+            row.snapshot_at, now, SNAPSHOT_AGE_MAX
+        )
         if not last_try and not snapshot_is_fresh:
             return AssessmentKind.NEEDS_SNAPSHOT
         facts = RiskFacts(

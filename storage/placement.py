@@ -83,10 +83,23 @@ async def write_intent(
     return stored_order(values)
 
 
-async def write_not_sent(locked: LockedOrder, now: datetime) -> StoredOrder:
-    """Take back an intent of which no byte was sent, or which the broker refused unread. A repeat is free."""
-    row = await locked.connection.fetchrow(_SQL["write_not_sent"], locked.order.internal_order_id, now)
+async def write_not_sent(locked: LockedOrder, post_count: int, now: datetime) -> StoredOrder:
+    """Take back the POST numbered ``post_count``: no byte was sent, or the broker refused it unread.
+
+    A repeat is free, and a late result of an older POST leaves a newer one alone.
+    """
+    row = await locked.connection.fetchrow(
+        _SQL["write_not_sent"], locked.order.internal_order_id, now, post_count
+    )
     return stored_order(row) if row else locked.order
+
+
+async def mark_conflict(locked: LockedOrder, conflict: str, now: datetime) -> StoredOrder | None:
+    """Note that the broker holds a different order under our id; None where that was noted before."""
+    row = await locked.connection.fetchrow(
+        _SQL["mark_conflict"], locked.order.internal_order_id, conflict, now
+    )
+    return stored_order(row) if row else None
 
 
 async def write_pre_trade(locked: LockedOrder, now: datetime) -> None:

@@ -79,12 +79,16 @@ class Approval(Wire):
     limit_price: DecimalText
 
 
-async def lock_account(connection: Connection, now: datetime) -> None:
-    """Take the account lock until the transaction ends; read what it guards in later statements.
-
-    Approvals that never became an intent give their room back here, so that every decision sees one truth.
-    """
+async def lock_account(connection: Connection) -> None:
+    """Take the account lock until the transaction ends; read what it guards in later statements."""
     await connection.execute(_SQL["lock_account"])
+
+
+async def lapse_reservations(connection: Connection, now: datetime) -> None:
+    """Give back the room of approvals that never became an intent, so that every decision sees one truth.
+
+    After account and order are locked. ``now`` is our own wall clock: no argument may lapse others' room.
+    """
     await connection.execute(_SQL["lapse_reservations"], now)
 
 

@@ -68,6 +68,9 @@ async def engage(
 
     While engaged, a further activation is recorded, may widen the scope, and leaves the epoch as it is.
     """
+    command = command.model_copy(
+        update={"reason": _storable(command.reason), "triggered_by": _storable(command.triggered_by)}
+    )
     await connection.fetchrow(_SQL["lock_switch"])
     before = await read_state(connection)
     if before.engaged:
@@ -87,6 +90,11 @@ async def engage(
     )  # fmt: skip
     await append(connection, entry, _activated(after, "NEW_ORDERS_BLOCKED_CANCELS_REQUESTED", now, "engaged"))
     return after
+
+
+def _storable(text: str) -> str:
+    """No text may keep the switch from engaging: what PostgreSQL cannot store is replaced."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", " ")
 
 
 def _activated(state: KillState, action_taken: str, now: datetime, part: str) -> Queued:
@@ -142,6 +150,9 @@ async def release(connection: Connection, grant: ReleaseGrant, *, now: datetime)
     """Release the switch by a grant already verified. False when the grant was used or is for another epoch."""
     await connection.fetchrow(_SQL["lock_switch"])
     state = await read_state(connection)
+    if await connection.fetchval(_SQL["released_by"], grant.nonce, grant.epoch) is not None:
+        # The repeat of a release whose answer was lost, unless the switch was engaged again since.
+        return not state.engaged and state.epoch == grant.epoch + 1
     if not state.engaged or state.epoch != grant.epoch:
         return False
     fresh = await connection.fetchval(
@@ -155,14 +166,12 @@ async def release(connection: Connection, grant: ReleaseGrant, *, now: datetime)
 
 
 async def try_fence_exclusive(connection: Connection) -> bool:
-    """Take the fence alone if no placement try shares it, and free it at once.
+    """Take the fence alone if no placement try shares it; the statement's own end frees it, whatever happens.
 
     Returns:
         True: since the switch was committed, every try that had read the old row has ended.
     """
-    taken: bool = await connection.fetchval(_SQL["take_fence_exclusive"], FENCE_KEY)
-    if taken:
-        await connection.fetchval(_SQL["free_fence_exclusive"], FENCE_KEY)
+    taken: bool = await connection.fetchval(_SQL["try_fence_exclusive"], FENCE_KEY)
     return taken
 
 

@@ -56,7 +56,12 @@ async def advance(locked: LockedOrder, new: OrderState, step: Step) -> StoredOrd
 
 
 async def refuse(locked: LockedOrder, new: OrderState, step: Step, *events: Queued) -> StoredOrder:
-    """End an order that never reached the broker: state, released reservation and settlement together."""
+    """End an order that never reached the broker: state, released reservation and settlement together.
+
+    Where the broker has shown the order meanwhile, evidence outranks our verdict: nothing ends.
+    """
+    if not new.status.is_final:
+        return await advance(locked, new, step)
     after = await orders.write_state(
         locked, new, step.now, user_message=step.user_message, answered=step.answers_post
     )

@@ -15,11 +15,13 @@ from broker.errors import BrokerError
 from market.errors import MarketDataError
 from observability.logging import get_logger
 from observability.tracing import span_from
+from schemas.wire import Queue
 from storage import market as market_rows
 from storage import orders as order_rows
 from storage import switches as switch_rows
 from storage.signals import read_signal
 from workers.parts import Parts, utc_now
+from workers.singletons import ensure_singletons
 
 SWEEP_SECONDS: Final = 10.0
 SWEEP_GRACE: Final = timedelta(seconds=10)
@@ -34,6 +36,8 @@ CATCH_UP_WITHOUT_STREAM_SECONDS: Final = 5.0
 OPEN_ORDERS_SECONDS: Final = 300.0
 STREAM_SEEN_MAX: Final = timedelta(seconds=10)
 WATCH_SIGNALS_FOR: Final = timedelta(minutes=10)
+KILL_SWEEP_REPEAT: Final = timedelta(seconds=90)
+"""An unconfirmed sweep is the workflow's to repeat each minute; past this a watcher does."""
 KILL_SWEEP_GRACE: Final = timedelta(seconds=5)
 """How long the workflow's own sweep is waited for before a watcher sweeps."""
 
@@ -43,8 +47,9 @@ _log = get_logger(__name__)
 class Housekeeping:
     """The loops of the operations role."""
 
-    def __init__(self, parts: Parts, starter: OrderStarter) -> None:
+    def __init__(self, parts: Parts, starter: OrderStarter, *, operations_queue: Queue) -> None:
         self._parts = parts
+        self._operations_queue = operations_queue
         self._starter = starter
         self._sweeper = KillSweeper(parts.database, parts.broker, now=utc_now)
         self._caught_up_at = float("-inf")
@@ -61,6 +66,7 @@ class Housekeeping:
                 (self.catch_up, TICK_SECONDS),
                 (self.keep_market_rows, TICK_SECONDS),
                 (self.watch_kill_switch, TICK_SECONDS),
+                (self.keep_singletons, SWEEP_SECONDS),
             ):
                 loops.create_task(_for_ever(job, seconds), name=job.__name__)
 
@@ -76,6 +82,10 @@ class Housekeeping:
             # The same trace as its signal's, however late.
             with span_from(row.traceparent, "restart order workflow", signal_id=signal_id):
                 await self._starter.restart(row.proposal)
+
+    async def keep_singletons(self) -> None:
+        """Kill switch and update stream run again after a Terminate or a failure."""
+        await ensure_singletons(self._parts.client, operations_queue=self._operations_queue)
 
     async def resend(self) -> None:
         """Signal again what a workflow may not have heard."""
@@ -127,9 +137,12 @@ class Housekeeping:
         """Sweep without Temporal when the switch is engaged and nobody has swept."""
         async with self._parts.database.connection() as connection:
             state = await switch_rows.read_state(connection)
-        if not state.engaged or state.swept_at is not None or state.changed_at is None:
+        if not state.engaged or state.sweep_confirmed or state.changed_at is None:
             return
-        if utc_now() - state.changed_at > KILL_SWEEP_GRACE:
+        last, grace = state.changed_at, KILL_SWEEP_GRACE
+        if state.swept_at is not None:
+            last, grace = state.swept_at, KILL_SWEEP_REPEAT
+        if utc_now() - last > grace:
             _log.warning("kill switch: sweeping without its workflow", epoch=state.epoch)
             await self._sweeper.sweep(beat=lambda _: None)
 

@@ -43,7 +43,7 @@ def activities_of(role: Queue, parts: Parts) -> list[Activity]:
     """The activities of one role."""
     match role:
         case Queue.RISK:
-            return [RiskActivities(parts.database, parts.clock, parts.metrics).assess_risk]
+            return [RiskActivities(parts.database, parts.clock, parts.metrics, now=utc_now).assess_risk]
         case Queue.EXECUTION:
             return _execution(parts)
         case Queue.OPERATIONS:
@@ -58,7 +58,9 @@ def activities_of(role: Queue, parts: Parts) -> list[Activity]:
 
 
 def _execution(parts: Parts) -> list[Activity]:
-    market = MarketActivities(parts.database, parts.broker, parts.clock, parts.hours, parts.quotes)
+    market = MarketActivities(
+        parts.database, parts.broker, parts.clock, parts.hours, parts.quotes, now=utc_now
+    )
     placement = PlacementActivities(
         parts.database, parts.broker, parts.clock, parts.installation, parts.metrics
     )

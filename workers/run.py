@@ -47,11 +47,11 @@ async def run_everything(parts: Parts, stop: asyncio.Event) -> None:
     """
     compact = parts.settings.topology == "compact"
     starter = OrderStarter(parts.client, (Queue.TRADING if compact else Queue.ORDERS).value)
-    housekeeping = Housekeeping(parts, starter)
+    operations = Queue.TRADING if compact else Queue.OPERATIONS
+    housekeeping = Housekeeping(parts, starter, operations_queue=operations)
     async with AsyncExitStack() as stack:
         for worker in compact_workers(parts) if compact else isolated_workers(parts):
             await stack.enter_async_context(worker)
-        operations = Queue.TRADING if compact else Queue.OPERATIONS
         await ensure_singletons(parts.client, operations_queue=operations)
         chores = asyncio.create_task(housekeeping.run(), name="housekeeping")
         stack.callback(chores.cancel)

@@ -7,6 +7,7 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue
+from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from activities.kill_switch import KillSwitchActivities
@@ -89,12 +90,15 @@ class KillSwitchWorkflow:
 
     async def _sweep(self) -> None:
         self._sweep_wanted = False
-        state = await run_step(
-            policies.KILL_SWEEP,
-            KillSwitchActivities.sweep_open_orders,
-            KillQuestion(as_of=workflow.now()),
-            summary="cancel every open order, wait for the fence, look again",
-        )
+        try:
+            state = await run_step(
+                policies.KILL_SWEEP,
+                KillSwitchActivities.sweep_open_orders,
+                KillQuestion(as_of=workflow.now()),
+                summary="cancel every open order, wait for the fence, look again",
+            )
+        except ActivityError:
+            return  # Swept again within the minute: nothing ends this workflow.
         self._learn(state)
 
     def _show(self) -> None:

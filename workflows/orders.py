@@ -8,6 +8,7 @@ from functools import partial
 from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RawValue
+from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from activities.market import MarketActivities
@@ -118,12 +119,16 @@ class OrderWorkflow:
                 self._blotter.note("RiskManager", answer.kind.value, ", ".join(answer.reasons))
                 return
             refreshes += 1
-            await run_step(
-                policies.REFRESH_MARKET,
-                MarketActivities.refresh_market,
-                self._question(),
-                summary=f"fetch quote and account ({answer.kind.value})",
-            )
+            try:
+                await run_step(
+                    policies.REFRESH_MARKET,
+                    MarketActivities.refresh_market,
+                    self._question(),
+                    summary=f"fetch quote and account ({answer.kind.value})",
+                )
+            except ActivityError:
+                # Nobody answers: risk decides with what there is, and that means no.
+                refreshes = policies.REFRESHES_MAX
 
     # --- placement -------------------------------------------------------------------------------
 

@@ -23,6 +23,23 @@ UNTIL_ANSWERED: Final = RetryPolicy(
 )
 """For what must be known and can wait: tried until it answers."""
 
+A_FEW_TIMES: Final = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=2),
+    maximum_attempts=3,
+    non_retryable_error_types=NO_ROW,
+)
+"""For what helps to decide but must not hold the decision up."""
+
+PATIENTLY: Final = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(minutes=1),
+    non_retryable_error_types=NO_ROW,
+)
+"""For the broker's word on what has ended: it may take long, and each try costs requests."""
+
 QUICKLY: Final = RetryPolicy(
     initial_interval=timedelta(milliseconds=100),
     backoff_coefficient=2.0,
@@ -58,16 +75,16 @@ class Step:
 
 
 ASSESS_RISK: Final = Step(Queue.RISK, timedelta(seconds=20), QUICKLY, reaches_broker=False)
-REFRESH_MARKET: Final = Step(Queue.EXECUTION, timedelta(seconds=15))
+REFRESH_MARKET: Final = Step(Queue.EXECUTION, timedelta(seconds=15), A_FEW_TIMES)
 CHECK_PRE_TRADE: Final = Step(Queue.EXECUTION, timedelta(seconds=20), QUICKLY, reaches_broker=False)
 PLACE_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=30), QUICKLY)
 """Start-to-close is twice the POST's total deadline of 15 s."""
 RESOLVE_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=30))
 REFUSE_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=10), QUICKLY, reaches_broker=False)
 READ_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=10), QUICKLY, reaches_broker=False)
-CANCEL_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=30), QUICKLY, priority=PRIORITY_STOPPING)
+CANCEL_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=30), PATIENTLY, priority=PRIORITY_STOPPING)
 READ_SESSION: Final = Step(Queue.EXECUTION, timedelta(seconds=20), reaches_broker=False)
-SETTLE_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=60))
+SETTLE_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=60), PATIENTLY)
 HOLD_TRADE_UPDATES: Final = Step(
     Queue.OPERATIONS, timedelta(days=3650), QUICKLY, heartbeat=timedelta(seconds=10)
 )

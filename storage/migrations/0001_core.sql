@@ -131,6 +131,7 @@ create table orders (
     absent_lookups integer not null default 0,
     absent_since timestamptz,
     absent_proved_posts integer not null default 0,
+    identity_conflict text,
     cancel_requested_by text,
     row_version bigint not null default 1,
     signalled_version bigint not null default 0,

@@ -11,7 +11,8 @@ select
     d.approval_id, d.approved, d.kill_epoch as approved_epoch, d.decided_at, d.expires_at,
     exists (
         select from orders u
-        where u.ticker = s.ticker and u.settled_at is null and 'outcome_unknown' = any (u.flags)
+        where u.ticker = s.ticker and u.settled_at is null and u.signal_id <> s.signal_id
+            and ('outcome_unknown' = any (u.flags) or (u.post_open and u.posting_deadline < clock_timestamp()))
     ) as ticker_unknown
 from signals s
 cross join kill_switch k
@@ -49,7 +50,12 @@ update orders set
     posting_deadline = case when post_count = 1 then null else posting_deadline end,
     first_post_at = case when post_count = 1 then null else first_post_at end,
     row_version = row_version + 1, updated_at = $2
-where internal_order_id = $1 and post_open
+where internal_order_id = $1 and post_open and post_count = $3
+returning *
+
+-- name: mark_conflict
+update orders set identity_conflict = $2, updated_at = $3
+where internal_order_id = $1 and identity_conflict is null
 returning *
 
 -- name: write_pre_trade

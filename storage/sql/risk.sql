@@ -14,7 +14,8 @@ select
     q.bid, q.ask, q.bid_size, q.ask_size, q.quoted_at, q.received_at,
     array(
         select o.client_order_id from orders o
-        where o.ticker = s.ticker and o.settled_at is null and 'outcome_unknown' = any (o.flags)
+        where o.ticker = s.ticker and o.settled_at is null
+            and ('outcome_unknown' = any (o.flags) or (o.post_open and o.posting_deadline < clock_timestamp()))
         order by o.client_order_id
     ) as unknown_outcomes,
     coalesce((

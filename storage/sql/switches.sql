@@ -11,7 +11,8 @@ update kill_switch set
     swept_at = null, sweep_confirmed = false, sweep = null
 
 -- name: widen
-update kill_switch set scope = 'all' where engaged and scope <> 'all' and $1 = 'all'
+update kill_switch set scope = 'all', swept_at = null, sweep_confirmed = false
+where engaged and scope <> 'all' and $1 = 'all'
 
 -- name: release
 update kill_switch set
@@ -21,16 +22,16 @@ update kill_switch set
 -- name: save_sweep
 update kill_switch set swept_at = $2, sweep_confirmed = $3, sweep = $4::jsonb where engaged and epoch = $1
 
+-- name: released_by
+select released_at from kill_releases where nonce = $1 and epoch = $2
+
 -- name: insert_release
 insert into kill_releases (nonce, epoch, person, reason, key_id, released_at) values ($1, $2, $3, $4, $5, $6)
 on conflict do nothing
 returning nonce
 
--- name: take_fence_exclusive
-select pg_try_advisory_lock($1)
-
--- name: free_fence_exclusive
-select pg_advisory_unlock($1)
+-- name: try_fence_exclusive
+select pg_try_advisory_xact_lock($1)
 
 -- name: all_unknown
 select client_order_id from orders

@@ -21,7 +21,7 @@ async def main(dsn: str) -> None:
     signal_ids = sys.stdin.readline().split()
     database = await Database.connect(dsn)
     async with market_clock() as clock:
-        risk = RiskActivities(database, clock, Metrics())
+        risk = RiskActivities(database, clock, Metrics(), now=lambda: datetime.now(UTC))
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         now = datetime.now(UTC)

@@ -8,7 +8,7 @@ import pytest
 
 from storage.database import Database
 from storage.risk import live_reservations
-from tests.postgres.books import prepare, propose
+from tests.postgres.books import prepare, propose, refresh
 
 PROCESSES = 4
 SIGNALS = 64
@@ -34,7 +34,7 @@ async def test_64_signals_from_4_processes_fill_exactly_the_room(
     signal_ids = [f"s{number}" for number in range(SIGNALS)]
     for signal_id in signal_ids:
         await propose(rows, signal_id)
-    approved = await _assess_in_processes(database, signal_ids)
+    approved = await _assess_in_processes(database, signal_ids, rows)
     async with rows.connection() as connection:
         count, notional = await live_reservations(connection)
     await rows.close()
@@ -42,7 +42,7 @@ async def test_64_signals_from_4_processes_fill_exactly_the_room(
     assert (count, notional) == (ROOM, 10_000)
 
 
-async def _assess_in_processes(dsn: str, signal_ids: list[str]) -> list[int]:
+async def _assess_in_processes(dsn: str, signal_ids: list[str], rows: Database) -> list[int]:
     processes = [
         await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.postgres.assess_script", dsn, cwd=REPOSITORY,
@@ -56,6 +56,8 @@ async def _assess_in_processes(dsn: str, signal_ids: list[str]) -> list[int]:
     for process in processes:
         assert process.stdout
         assert await process.stdout.readline() == b"ready\n"
+    async with rows.transaction() as connection:
+        await refresh(connection)  # Starting took its time; a quote is good for 15 s.
     for process in processes:
         assert process.stdin
         process.stdin.write(b"go\n")

@@ -28,7 +28,7 @@ async def rows(database: str) -> AsyncIterator[Database]:
 async def risk(rows: Database) -> AsyncIterator[RiskActivities]:
     await prepare(rows)
     async with market_clock() as clock:
-        yield RiskActivities(rows, clock, Metrics())
+        yield RiskActivities(rows, clock, Metrics(), now=lambda: datetime.now(UTC))
 
 
 def question(signal_id: str, **fields: object) -> RiskQuestion:
@@ -120,7 +120,9 @@ async def test_an_approval_without_an_intent_gives_its_room_back_after_60_second
         await connection.execute(
             'update limits set document = document || \'{"max_order_notional": "100000"}\''
         )
-    answer = await risk.assess_risk(question("s2", as_of=later))
+    async with market_clock() as clock:
+        then = RiskActivities(rows, clock, Metrics(), now=lambda: later)
+        answer = await then.assess_risk(question("s2", as_of=later))
     assert answer.kind is AssessmentKind.APPROVED
     async with rows.connection() as connection:
         states = dict(await connection.fetch("select signal_id, state from reservations"))
