@@ -31,7 +31,8 @@ RESEND_SECONDS: Final = 5.0
 RESEND_GRACE: Final = timedelta(seconds=5)
 RESEND_MAX: Final = 1000
 TICK_SECONDS: Final = 1.0
-CATCH_UP_SECONDS: Final = 60.0
+CATCH_UP_SECONDS: Final = 50.0
+"""Risk asks for a fresher account snapshot after 60 s: at that pace each minute's first signal would wait for one."""
 CATCH_UP_WITHOUT_STREAM_SECONDS: Final = 5.0
 OPEN_ORDERS_SECONDS: Final = 300.0
 STREAM_SEEN_MAX: Final = timedelta(seconds=10)
@@ -98,7 +99,7 @@ class Housekeeping:
             await self._parts.notifier.notify(order)
 
     async def catch_up(self) -> None:
-        """Each minute; every 5 s while nobody holds the update stream; open orders every 5 minutes."""
+        """Every 50 s; every 5 s while nobody holds the update stream; open orders every 5 minutes."""
         async with self._parts.database.connection() as connection:
             stream = await switch_rows.read_stream(connection)
         held = stream.last_seen_at is not None and utc_now() - stream.last_seen_at <= STREAM_SEEN_MAX
