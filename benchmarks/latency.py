@@ -27,8 +27,8 @@ import httpx2
 from temporalio.client import Client
 
 from benchmarks.breakdown import Part, read_parts
-from benchmarks.servers import Rig, rig
-from workers import temporal
+from benchmarks.servers import BARE, Rig, rig
+from workers import embedded, temporal
 
 ROUNDS: Final = 100
 WARM_UP_ROUNDS: Final = 10
@@ -56,11 +56,15 @@ class Sent:
     at_ns: int
     wall_ns: int
     answered_ms: float
+    process_cpu_ms: float
+    temporal_cpu_ms: float
 
 
 @dataclass(frozen=True)
 class Row:
-    """Milliseconds."""
+    """Milliseconds. Processor time is for a request's whole life, fills and settling included, and for the
+    looks at whether it is done; it moves less with the machine's load than the latencies do.
+    """
 
     kind: str
     count: int
@@ -68,6 +72,9 @@ class Row:
     p95: float
     p99: float
     http_p50: float
+    cpu_mean: float
+    """Of the process that took the request."""
+    temporal_cpu_mean: float
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,8 @@ class Benchmark:
         send, look = (
             (self._send_ours, self._ours_done) if kind == "ours" else (self._send_bare, self._bare_done)
         )
+        process = embedded.PRODUCT if kind == "ours" else BARE
+        used = self._rig.cpu_ms(process), self._rig.cpu_ms(temporal.NAME)
         wall_ns, began = time.time_ns(), time.monotonic_ns()
         answer = await send(name, kind)
         answered_ms = (time.monotonic_ns() - began) / 1e6
@@ -121,7 +130,9 @@ class Benchmark:
             raise RuntimeError(f"{name}: {answer.status_code} {answer.text}")
         await _until(look, name)
         await asyncio.sleep(PAUSE_SECONDS)
-        return Sent(kind, name, began, wall_ns, answered_ms)
+        process_cpu_ms = self._rig.cpu_ms(process) - used[0]
+        temporal_cpu_ms = self._rig.cpu_ms(temporal.NAME) - used[1]
+        return Sent(kind, name, began, wall_ns, answered_ms, process_cpu_ms, temporal_cpu_ms)
 
     async def _send_ours(self, name: str, _: str) -> httpx2.Response:
         signal = {
@@ -195,6 +206,8 @@ class Benchmark:
             p95=round(cuts[94], 1),
             p99=round(cuts[98], 1),
             http_p50=round(statistics.median(sent.answered_ms for sent in mine), 1),
+            cpu_mean=round(statistics.mean(sent.process_cpu_ms for sent in mine), 1),
+            temporal_cpu_mean=round(statistics.mean(sent.temporal_cpu_ms for sent in mine), 1),
         )
 
     async def _posted(self) -> dict[str, int]:
@@ -243,9 +256,12 @@ async def _until(look: Callable[[str], Awaitable[bool]], name: str) -> None:
 
 def _show(result: Result) -> None:
     print(f"{result.rounds} rounds, {result.commits} commits before the POST, milliseconds")
-    print(f"{'':8}{'n':>6}{'p50':>9}{'p95':>9}{'p99':>9}{'HTTP p50':>11}")
+    print(f"{'':8}{'n':>6}{'p50':>9}{'p95':>9}{'p99':>9}{'HTTP p50':>11}{'CPU':>8}{'Temporal CPU':>15}")
     for row in result.rows:
-        print(f"{row.kind:8}{row.count:6}{row.p50:9.1f}{row.p95:9.1f}{row.p99:9.1f}{row.http_p50:11.1f}")
+        print(
+            f"{row.kind:8}{row.count:6}{row.p50:9.1f}{row.p95:9.1f}{row.p99:9.1f}{row.http_p50:11.1f}"
+            f"{row.cpu_mean:8.1f}{row.temporal_cpu_mean:15.1f}"
+        )
     verdict = "met" if result.ours_to_bare <= AIM_RATIO else "MISSED"
     print(
         f"ours / bare {result.ours_to_bare} (aim ≤ {AIM_RATIO}: {verdict}; round by round {result.paired}) · "
