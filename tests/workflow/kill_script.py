@@ -1,13 +1,17 @@
 """The kill switch's steps under their wire names, on a row in memory."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from temporalio import activity
+from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowHandle
+from temporalio.common import RawValue
 from temporalio.worker import Worker
 
 from schemas import wire
@@ -19,6 +23,7 @@ from schemas.kill import (
     KillQuestion,
     KillState,
     ReleaseAnswer,
+    ReleaseGrant,
     ReleaseOrder,
 )
 from schemas.wire import Queue
@@ -157,3 +162,41 @@ async def until(script: ScriptedSwitch, wanted: Callable[[ScriptedSwitch], bool]
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
         pytest.fail(f"{script.state} after {script.calls}\n{await hang_report(switch)}")
+
+
+def raw(data: bytes, encoding: str = "json/plain") -> RawValue:
+    """A payload byte for byte."""
+    return RawValue(Payload(metadata={"encoding": encoding.encode()}, data=data))
+
+
+def said(**fields: object) -> RawValue:
+    """A JSON object."""
+    return raw(json.dumps(fields).encode())
+
+
+def grant(epoch: int) -> ReleaseGrant:
+    """A grant for the activation of that epoch; the scripted row asks for no more."""
+    return ReleaseGrant(
+        account="PA-TEST",
+        epoch=epoch,
+        nonce="0" * 16,
+        expires_at=datetime(2030, 1, 1, tzinfo=UTC),
+        person="ana",
+        reason="all is well",
+        key_id="k",
+        signature="00",
+    )
+
+
+async def release(switch: Switch, epoch: int) -> ReleaseAnswer:
+    """Ask by update."""
+    answer: ReleaseAnswer = await switch.execute_update(
+        wire.UPDATE_RELEASE, grant(epoch), result_type=ReleaseAnswer
+    )
+    return answer
+
+
+async def engage(script: ScriptedSwitch, switch: Switch) -> None:
+    """Engage and see it swept."""
+    await switch.signal(wire.SIGNAL_KILL, said(reason="test"))
+    await until(script, lambda s: s.state.engaged and s.state.sweep_confirmed, switch)

@@ -1,21 +1,28 @@
 """The kill switch's workflow: whatever arrives engages it, and nothing but a grant releases it."""
 
 import asyncio
-import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.common import RawValue
 
 from schemas import wire
-from schemas.kill import KillScope, KillState, ReleaseAnswer, ReleaseGrant
+from schemas.kill import KillScope, KillState
 from tests.workflow.conftest import SUGGESTED_AFTER_EVENTS
-from tests.workflow.kill_script import ScriptedSwitch, Switch, running, start, until, worker
+from tests.workflow.kill_script import (
+    ScriptedSwitch,
+    engage,
+    raw,
+    release,
+    running,
+    said,
+    start,
+    until,
+    worker,
+)
 from tests.workflow.running import POLL_SECONDS, WITHIN_SECONDS, count, events
 from workflows.kill_switch import REASON_MAX_CHARACTERS, KillSwitchWorkflow
 
@@ -23,16 +30,6 @@ if TYPE_CHECKING:
     from temporalio.testing import TimeSkipper
 
 Unique = Callable[[str], str]
-
-
-def raw(data: bytes, encoding: str = "json/plain") -> RawValue:
-    """A payload byte for byte."""
-    return RawValue(Payload(metadata={"encoding": encoding.encode()}, data=data))
-
-
-def said(**fields: object) -> RawValue:
-    """A JSON object."""
-    return raw(json.dumps(fields).encode())
 
 
 DEFAULT = "no reason given"
@@ -197,34 +194,6 @@ class TestSweeps:
             await until(script, lambda s: s.state.sweep_confirmed, switch)
 
 
-def grant(epoch: int) -> ReleaseGrant:
-    """A grant for the activation of that epoch; the scripted row asks for no more."""
-    return ReleaseGrant(
-        account="PA-TEST",
-        epoch=epoch,
-        nonce="0" * 16,
-        expires_at=datetime(2030, 1, 1, tzinfo=UTC),
-        person="ana",
-        reason="all is well",
-        key_id="k",
-        signature="00",
-    )
-
-
-async def release(switch: Switch, epoch: int) -> ReleaseAnswer:
-    """Ask by update."""
-    answer: ReleaseAnswer = await switch.execute_update(
-        wire.UPDATE_RELEASE, grant(epoch), result_type=ReleaseAnswer
-    )
-    return answer
-
-
-async def engaged(script: ScriptedSwitch, switch: Switch) -> None:
-    """Engage and see it swept."""
-    await switch.signal(wire.SIGNAL_KILL, said(reason="test"))
-    await until(script, lambda s: s.state.engaged and s.state.sweep_confirmed, switch)
-
-
 class TestRelease:
     async def test_a_signal_named_release_changes_nothing_and_is_noted(
         self, time_skipping_env: "TimeSkipper", unique: Unique
@@ -234,7 +203,7 @@ class TestRelease:
             await switch.signal(wire.SIGNAL_RELEASE, said(reason="pretty please"))
             await until(script, lambda s: len(s.notes) == 1, switch)
             assert not script.state.engaged
-            await engaged(script, switch)
+            await engage(script, switch)
             before = script.state
             await switch.signal(wire.SIGNAL_RELEASE)
             await until(script, lambda s: len(s.notes) == 2, switch)
@@ -245,11 +214,11 @@ class TestRelease:
     async def test_a_grant_releases(self, time_skipping_env: "TimeSkipper", unique: Unique) -> None:
         script = ScriptedSwitch()
         async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
-            await engaged(script, switch)
+            await engage(script, switch)
             assert not (await release(switch, epoch=7)).released
             assert (await release(switch, epoch=1)).released
             assert await switch.query(KillSwitchWorkflow.status) == KillState(engaged=False, epoch=2)
-            await engaged(script, switch)
+            await engage(script, switch)
             assert script.state.epoch == 3
 
     async def test_it_waits_for_an_activation_that_is_being_written(
@@ -258,10 +227,10 @@ class TestRelease:
         """A release granted for the last activation does not release the one that overtook it."""
         script = ScriptedSwitch()
         async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
-            await engaged(script, switch)
-            async with script.held(wire.ACTIVITY_KILL_ENGAGE) as engage:
+            await engage(script, switch)
+            async with script.held(wire.ACTIVITY_KILL_ENGAGE) as activation:
                 await switch.signal(wire.SIGNAL_KILL, said(reason="again"))
-                await engage.asked.wait()
+                await activation.asked.wait()
                 answer = asyncio.create_task(release(switch, epoch=1))
                 await switch.query(KillSwitchWorkflow.status)
                 assert wire.ACTIVITY_KILL_RELEASE not in script.calls
@@ -293,7 +262,7 @@ class TestRelease:
     ) -> None:
         script = ScriptedSwitch()
         async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
-            await engaged(script, switch)
+            await engage(script, switch)
             with pytest.raises(WorkflowUpdateFailedError):
                 await switch.execute_update(wire.UPDATE_RELEASE, payload)
             assert script.state.engaged

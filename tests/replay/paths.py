@@ -1,0 +1,197 @@
+"""The ways a workflow can go, each walked once per recording: on real time, with scripted steps."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from temporalio.client import Client, WorkflowHandle
+
+from market.calendar import TradingCalendar
+from schemas import wire
+from schemas.broker import TradeEvent
+from schemas.orders import TimeInForce
+from schemas.risk import AssessmentKind
+from schemas.runs import CancelCommand
+from schemas.wire import Queue
+from tests.workflow import kill_script, stream_script
+from tests.workflow.book import proposal
+from tests.workflow.kill_script import ScriptedSwitch
+from tests.workflow.running import POLL_SECONDS, RESTS, Order, outcome, start, tell, until, workers
+from tests.workflow.scripted import TUESDAY_NOON, ScriptedBroker
+from tests.workflow.stream_script import HOLD, ScriptedStream
+
+JUST_BEFORE_THE_ALARM: Final = datetime(2026, 11, 24, 20, 57, 58, tzinfo=UTC)
+"""Two seconds before the rest of a partial fill is cancelled."""
+
+COMPACT: Final = "compact"
+ISOLATED: Final = "isolated"
+
+AnyHandle = WorkflowHandle[Any, Any]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What a path is walked with."""
+
+    client: Client
+    calendar: TradingCalendar
+    path: str
+    topology: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.path}-{self.topology}"
+
+    def queue(self, role: Queue) -> str:
+        """Where a workflow of that role runs."""
+        return (Queue.TRADING if self.topology == COMPACT else role).value
+
+    def broker(self, market_start: datetime = TUESDAY_NOON) -> ScriptedBroker:
+        """The broker of this walk's one order."""
+        proposed = proposal(self.name, time_in_force=TimeInForce.GTC)
+        return ScriptedBroker(proposed, self.calendar, market_start=market_start)
+
+    @asynccontextmanager
+    async def order(self, broker: ScriptedBroker) -> AsyncIterator[Order]:
+        """Run the order, which has come to its end when the block has."""
+        queue = self.queue(Queue.ORDERS)
+        async with workers(self.client, broker, queue):
+            order = await start(self.client, broker, queue)
+            yield order
+            await outcome(order)
+
+
+async def filled(walk: Walk) -> AnyHandle:
+    """Two executions; the first sets the alarm for the bell."""
+    broker = walk.broker()
+    async with walk.order(broker) as order:
+        await until(order, RESTS)
+        await tell(order, broker.fill("4"))
+        await until(order, "fills")
+        await tell(order, broker.fill("6"))
+    return order
+
+
+async def end_of_day(walk: Walk) -> AnyHandle:
+    """The rest of a partial fill is cancelled two minutes before the bell."""
+    broker = walk.broker(JUST_BEFORE_THE_ALARM)
+    async with walk.order(broker) as order:
+        await until(order, RESTS)
+        await tell(order, broker.fill("4"))
+        await until(order, "the broker's confirmation")
+        await tell(order, broker.says(TradeEvent.CANCELED))
+    return order
+
+
+async def rejected_by_risk(walk: Walk) -> AnyHandle:
+    """After risk asked once for what it lacked."""
+    broker = walk.broker()
+    broker.script(wire.ACTIVITY_ASSESS_RISK, AssessmentKind.NEEDS_QUOTE, AssessmentKind.REJECTED)
+    async with walk.order(broker) as order:
+        return order
+
+
+async def refused_pre_trade(walk: Walk) -> AnyHandle:
+    """At the second look: the first was too old by the time of the POST."""
+    broker = walk.broker()
+    broker.script(wire.ACTIVITY_PLACE_ORDER, "RECHECK")
+    broker.script(wire.ACTIVITY_CHECK_PRE_TRADE, "", "REFUSE")
+    async with walk.order(broker) as order:
+        return order
+
+
+async def refused_by_broker(walk: Walk) -> AnyHandle:
+    """With the broker's own code."""
+    broker = walk.broker()
+    broker.script(wire.ACTIVITY_PLACE_ORDER, "REFUSE")
+    async with walk.order(broker) as order:
+        return order
+
+
+async def unknown_adopted(walk: Walk) -> AnyHandle:
+    """Looked up twice, with a pause between."""
+    broker = walk.broker()
+    broker.script(wire.ACTIVITY_PLACE_ORDER, "UNKNOWN")
+    broker.script(wire.ACTIVITY_RESOLVE_ORDER, "UNKNOWN")
+    async with walk.order(broker) as order:
+        await until(order, RESTS)
+        await tell(order, broker.fill("10"))
+    return order
+
+
+async def unknown_absent(walk: Walk) -> AnyHandle:
+    """Proved absent, checked again and sent a second time."""
+    broker = walk.broker()
+    broker.script(wire.ACTIVITY_PLACE_ORDER, "UNKNOWN")
+    broker.script(wire.ACTIVITY_RESOLVE_ORDER, "UNKNOWN", "ABSENT")
+    async with walk.order(broker) as order:
+        await until(order, RESTS)
+        await tell(order, broker.fill("10"))
+    return order
+
+
+async def cancelled_by_update(walk: Walk) -> AnyHandle:
+    """While it rests."""
+    broker = walk.broker()
+    async with walk.order(broker) as order:
+        await until(order, RESTS)
+        await order.execute_update(wire.UPDATE_CANCEL_ORDER, CancelCommand(actor="ana", reason="enough"))
+        await tell(order, broker.says(TradeEvent.CANCELED))
+    return order
+
+
+async def cancelled_workflow(walk: Walk) -> AnyHandle:
+    """By cancelling the workflow while the POST is out."""
+    broker = walk.broker()
+    async with broker.held(wire.ACTIVITY_PLACE_ORDER) as post, walk.order(broker) as order:
+        await post.asked.wait()
+        await order.cancel()
+        post.opened.set()
+        await until(order, RESTS)
+        await tell(order, broker.says(TradeEvent.CANCELED))
+    return order
+
+
+async def kill_switch(walk: Walk) -> AnyHandle:
+    """Engaged, swept, not released by a signal, released by a grant, engaged again; then terminated."""
+    script = ScriptedSwitch()
+    async with kill_script.running(walk.client, script, walk.name) as switch:
+        await kill_script.engage(script, switch)
+        await switch.signal(wire.SIGNAL_RELEASE)
+        await kill_script.until(script, lambda s: bool(s.notes), switch)
+        assert (await kill_script.release(switch, epoch=1)).released
+        await switch.signal("actvate")
+        await kill_script.until(script, lambda s: s.sweeps == 2, switch)
+    return switch
+
+
+async def trade_updates(walk: Walk) -> AnyHandle:
+    """The holder ends, fails for good, and holds on; then it is terminated."""
+    stream = ScriptedStream()
+    stream.script(HOLD, "END", "!!ERR_FORBIDDEN")
+    async with stream_script.running(walk.client, stream, walk.queue(Queue.OPERATIONS), walk.name) as holder:
+        while len(stream.calls) < 3:
+            await asyncio.sleep(POLL_SECONDS)
+    return holder
+
+
+Path = Callable[[Walk], Awaitable[AnyHandle]]
+
+BOTH: Final = (COMPACT, ISOLATED)
+PATHS: Final[dict[str, tuple[Path, tuple[str, ...]]]] = {
+    "filled": (filled, BOTH),
+    "end-of-day": (end_of_day, BOTH),
+    "rejected-by-risk": (rejected_by_risk, BOTH),
+    "refused-pre-trade": (refused_pre_trade, BOTH),
+    "refused-by-broker": (refused_by_broker, BOTH),
+    "unknown-adopted": (unknown_adopted, BOTH),
+    "unknown-absent": (unknown_absent, BOTH),
+    "cancelled-by-update": (cancelled_by_update, BOTH),
+    "cancelled-workflow": (cancelled_workflow, BOTH),
+    "kill-switch": (kill_switch, (ISOLATED,)),
+    "trade-updates": (trade_updates, BOTH),
+}
+"""Each path with the topologies it differs in: the kill switch has its own queue in both."""
