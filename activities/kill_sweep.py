@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from broker.errors import BrokerError
 from schemas.kill import KillScope, KillState, OrderFate
 from schemas.orders import BrokerOrder
 from schemas.wire import Leg
@@ -22,6 +23,8 @@ UNANSWERED_GRACE_SECONDS: Final = 5.0
 FENCE_POLL_SECONDS: Final = 0.1
 FENCE_WAIT_MAX_SECONDS: Final = 30.0
 """A POST's deadline (15 s), its grace (5 s) and room: past this the sweep goes on and stays unconfirmed."""
+LOOK_FIRST_SECONDS: Final = 1.0
+"""A list that takes longer must not keep the cancel from leaving."""
 CONFIRM_POLL_SECONDS: Final = 0.25
 CONFIRM_WAIT_MAX_SECONDS: Final = 20.0
 LISTING_MARGIN: Final = timedelta(seconds=60)
@@ -68,16 +71,32 @@ class KillSweeper:
     async def _cancel_open(self, scope: KillScope) -> dict[str, BrokerOrder]:
         """Ask to cancel everything in scope; the orders by broker id.
 
-        Scope ``all`` asks before it looks: a list that cannot be read must not keep a cancel from leaving.
+        Raises:
+            BrokerError: the broker did not take the cancels, or nobody can say what is open.
         """
         if scope is KillScope.ALL:
-            await self._broker.cancel_all()
+            return await self._cancel_all()
         orders = await self._in_scope(await self._broker.get_open_orders(), scope)
-        if scope is not KillScope.ALL:
-            # One order that takes no cancel now (pending_replace) must not shield the others.
-            asked = (self._broker.cancel_order(each.broker_order_id) for each in orders)
-            await asyncio.gather(*asked, return_exceptions=True)
-        return {each.broker_order_id: each for each in orders}
+        # One order that takes no cancel now (pending_replace) must not shield the others.
+        asked = (self._broker.cancel_order(each.broker_order_id) for each in orders)
+        await asyncio.gather(*asked, return_exceptions=True)
+        return _by_id(orders)
+
+    async def _cancel_all(self) -> dict[str, BrokerOrder]:
+        """Look for as long as it is quick, so that fates can be named; cancel whatever the look came to."""
+        look = asyncio.create_task(self._look())
+        await asyncio.wait((look,), timeout=LOOK_FIRST_SECONDS)
+        try:
+            await self._broker.cancel_all()
+        finally:
+            before = await look
+        return before | _by_id(await self._broker.get_open_orders())
+
+    async def _look(self) -> dict[str, BrokerOrder]:
+        try:
+            return _by_id(await self._broker.get_open_orders())
+        except BrokerError:
+            return {}
 
     async def _in_scope(self, orders: Iterable[BrokerOrder], scope: KillScope) -> list[BrokerOrder]:
         """``risk_adding`` keeps our protective stops."""
@@ -141,6 +160,10 @@ class KillSweeper:
         fates = {**state.fates, **fates}
         async with self._database.transaction() as connection:
             return await rows.save_sweep(connection, state.epoch, fates, confirmed=confirmed, now=self._now())
+
+
+def _by_id(orders: Iterable[BrokerOrder]) -> dict[str, BrokerOrder]:
+    return {order.broker_order_id: order for order in orders}
 
 
 _ENDED: Final = (OrderFate.CANCELED, OrderFate.FILLED)

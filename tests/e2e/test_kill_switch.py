@@ -158,12 +158,18 @@ async def test_a_release_needs_a_genuine_grant(stack: Stack, key_file: Path, tmp
     assert await cli(stack, "workflow", "signal", "--workflow-id", "kill-switch", "--name", "release") == 0
     assert (await switch(stack)).engaged
     assert (await release(stack, good)).released
-    assert not (await release(stack, good)).released
+    epoch = (await switch(stack)).epoch
+    again = await release(stack, good)
+    assert again.released, "the repeat of a release whose answer was lost is answered as done"
+    assert (await switch(stack)).epoch == epoch, "and changes nothing"
+    assert await cli(stack, "workflow", "signal", "--workflow-id", "kill-switch", "--name", "activate") == 0
+    await until_swept(stack)
+    assert not (await release(stack, good)).released, "a grant releases one activation"
     async with stack.parts.database.connection() as connection:
         refused = await connection.fetchval(
             "select count(*) from audit_log where decision = 'RELEASE_REFUSED'"
         )
-    assert refused == len(forged) + 1
+    assert refused == len(forged) + 1, "each refusal is in the audit log"
 
 
 async def test_without_its_workflow_the_watcher_sweeps(stack_factory: StackFactory, unique: Any) -> None:
