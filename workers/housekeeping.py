@@ -32,7 +32,7 @@ RESEND_GRACE: Final = timedelta(seconds=5)
 RESEND_MAX: Final = 1000
 TICK_SECONDS: Final = 1.0
 CATCH_UP_SECONDS: Final = 50.0
-"""Risk asks for a fresher account snapshot after 60 s: at that pace each minute's first signal would wait for one."""
+"""Risk wants an account snapshot of the last 60 s; a signal that finds an older one waits for a fresh one."""
 CATCH_UP_WITHOUT_STREAM_SECONDS: Final = 5.0
 OPEN_ORDERS_SECONDS: Final = 300.0
 STREAM_SEEN_MAX: Final = timedelta(seconds=10)
