@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.faults.installation import data_dir, interrupt, judge, running
+from tests.faults.installation import Doors, data_dir, interrupt, judge, run, running
 from tests.servers.processes import needs_proc, wait_gone
-from workers.datadir import DataDir
+from workers.datadir import DataDir, DataDirError
 
 __all__ = ["data_dir"]
 
@@ -18,7 +18,10 @@ pytestmark = [needs_proc, pytest.mark.timeout(400)]
 
 
 async def test_every_signal_ends_once_though_everything_was_killed(data_dir: DataDir) -> None:
-    """How: kill -9 as soon as the exchange has a few of the orders; the senders repeat after the restart."""
+    """How: kill -9 as soon as the exchange has a few of the orders; the senders repeat after the restart.
+
+    The second run also shows that a third is refused, and how Ctrl-C ends it all.
+    """
     names = [f"killed-{number}" for number in range(SIGNALS)]
     sent_at = datetime.now(UTC).isoformat()
     async with running(data_dir) as doors:
@@ -31,6 +34,7 @@ async def test_every_signal_ends_once_though_everything_was_killed(data_dir: Dat
         await wait_gone(members)
     assert set(first) <= {202, 0}
     async with running(data_dir) as doors:
+        await refuses_a_second_one(data_dir, doors)
         assert set(await doors.submit_until_answered(names, created_at=sent_at)) == {202}
         states = await judge(doors, SIGNALS)
         async with doors.database() as connection:
@@ -39,5 +43,28 @@ async def test_every_signal_ends_once_though_everything_was_killed(data_dir: Dat
             )
         assert left_open > 0, "the kill came too late to show anything"
         assert states["FILLED"] > 0
-        end = await interrupt(doors.up)
-    assert end.code == 0
+        await stops_in_order(data_dir, doors)
+
+
+async def refuses_a_second_one(data_dir: DataDir, doors: Doors) -> None:
+    refused = await run(data_dir)
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.errors == (
+        f"trading up: {data_dir.root} is in use by process {doors.up.process.pid}; "
+        "stop that one, or choose another --data-dir\n"
+    )
+
+
+async def stops_in_order(data_dir: DataDir, doors: Doors) -> None:
+    """Ctrl-C: gateway and workers, exchange, Temporal, PostgreSQL; nothing left, the folder free."""
+    members = doors.family()
+    assert {"postgres", "temporal"} <= {member.command for member in members}
+    end = await interrupt(doors.up)
+    assert (end.code, end.errors) == (0, "")
+    assert end.stopped == ["compact", "exchange", "temporal", "postgres"]
+    assert not [line for line in end.told if line.get("state") == "died"]
+    await wait_gone(members)
+    with pytest.raises(DataDirError, match="nothing runs"):
+        data_dir.read_addresses()
+    with data_dir.locked():
+        pass
