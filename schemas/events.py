@@ -79,6 +79,8 @@ class ExecutionFill(Event):
 
 
 class ExecutionStatus(Event):
+    """An order's state changed. Quantities in shares, price in US dollars; ``row_version`` orders them."""
+
     signal_id: str
     internal_order_id: str
     client_order_id: str | None
@@ -94,6 +96,8 @@ class ExecutionStatus(Event):
 
 
 class KillSwitchActivated(Event):
+    """The kill switch was engaged, and again once the sweep knows every order's fate."""
+
     event_id: str = ""
     reason: str
     triggered_by: str

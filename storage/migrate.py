@@ -13,16 +13,15 @@ from typing import Final
 
 import asyncpg
 
+from storage import statements
+
 LOCK_KEY: Final = 0x7469_6D69
 """Advisory lock of the one migrator."""
 
 LOCK_TIMEOUT_SECONDS: Final = 30
 """How long a migration waits for a table lock before it gives up and leaves the old schema."""
 
-_CREATE = """
-create table if not exists schema_migrations (
-    version text primary key, sha256 text not null, applied_at timestamptz not null default clock_timestamp()
-)"""
+_SQL: Final = statements.load("migrations")
 
 
 class MigrationError(Exception):
@@ -70,8 +69,8 @@ async def migrate(dsn: str) -> list[str]:
     """
     connection = await asyncpg.connect(dsn, timeout=10)
     try:
-        await connection.execute("select pg_advisory_lock($1)", LOCK_KEY)
-        await connection.execute(_CREATE)
+        await connection.execute(_SQL["take_lock"], LOCK_KEY)
+        await connection.execute(_SQL["create_record"])
         pending = _pending(load(), await _applied(connection))
         for migration in pending:
             await _apply(connection, migration)
@@ -84,7 +83,7 @@ async def check(dsn: str) -> None:
     """Raise MigrationError unless the database is exactly at this release's version."""
     connection = await asyncpg.connect(dsn, timeout=10)
     try:
-        if await connection.fetchval("select to_regclass('schema_migrations')") is None:
+        if await connection.fetchval(_SQL["has_record"]) is None:
             raise MigrationError("the database is empty: run `trading migrate`")
         missing = _pending(load(), await _applied(connection))
     finally:
@@ -94,7 +93,7 @@ async def check(dsn: str) -> None:
 
 
 async def _applied(connection: asyncpg.Connection) -> dict[str, str]:
-    rows = await connection.fetch("select version, sha256 from schema_migrations")
+    rows = await connection.fetch(_SQL["read_applied"])
     return {row["version"]: row["sha256"] for row in rows}
 
 
@@ -111,12 +110,11 @@ def _pending(known: list[Migration], applied: dict[str, str]) -> list[Migration]
 
 
 async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
-    record = "insert into schema_migrations (version, sha256) values ($1, $2)"
     await connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
     if not migration.in_transaction:
         await connection.execute(migration.up)
-        await connection.execute(record, migration.version, migration.sha256)
+        await connection.execute(_SQL["record_applied"], migration.version, migration.sha256)
         return
     async with connection.transaction():
         await connection.execute(migration.up)
-        await connection.execute(record, migration.version, migration.sha256)
+        await connection.execute(_SQL["record_applied"], migration.version, migration.sha256)

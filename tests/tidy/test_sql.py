@@ -25,6 +25,7 @@ MAY_READ_THE_DATABASE_CLOCK = {
     "placement.write_intent": "sets posting_deadline, the one time that all processes read off one clock",
     "placement.database_time": "tells how far posting_deadline is away",
     "placement.unanswered_posts": "compares posting_deadline",
+    "migrations.create_record": "notes when a migration was applied; no decision reads it",
     "placement.read_basis": "compares posting_deadline",
     "risk.read_facts": "compares posting_deadline",
     "switches.all_unknown": "compares posting_deadline",
