@@ -94,6 +94,15 @@ async def rejected_by_risk(walk: Walk) -> AnyHandle:
         return order
 
 
+async def nothing_fetched(walk: Walk) -> AnyHandle:
+    """What risk lacked could not be fetched: it decides with what there is."""
+    broker = walk.broker()
+    broker.script(wire.ACTIVITY_ASSESS_RISK, AssessmentKind.NEEDS_QUOTE, AssessmentKind.REJECTED)
+    broker.script(wire.ACTIVITY_REFRESH_MARKET, "!!ERR_FORBIDDEN")
+    async with walk.order(broker) as order:
+        return order
+
+
 async def refused_pre_trade(walk: Walk) -> AnyHandle:
     """At the second look: the first was too old by the time of the POST."""
     broker = walk.broker()
@@ -185,6 +194,7 @@ PATHS: Final[dict[str, tuple[Path, tuple[str, ...]]]] = {
     "filled": (filled, BOTH),
     "end-of-day": (end_of_day, BOTH),
     "rejected-by-risk": (rejected_by_risk, BOTH),
+    "nothing-fetched": (nothing_fetched, BOTH),
     "refused-pre-trade": (refused_pre_trade, BOTH),
     "refused-by-broker": (refused_by_broker, BOTH),
     "unknown-adopted": (unknown_adopted, BOTH),

@@ -63,6 +63,15 @@ async def tell(order: Order, view: OrderView) -> None:
     await order.signal(wire.SIGNAL_ORDER_UPDATED, view)
 
 
+async def cancelled(order: Order) -> None:
+    """Cancel the workflow and wait until it has been told."""
+    before = (await order.describe()).history_length
+    await order.cancel()
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while (await order.describe()).history_length < before + 4:
+            await asyncio.sleep(POLL_SECONDS)
+
+
 async def outcome(order: Order) -> OrderOutcome:
     """The workflow's result; a hang fails with what its workflow tasks failed of."""
     try:

@@ -17,6 +17,7 @@ from schemas.wire import Queue
 from tests.workflow.running import (
     RESTS,
     Order,
+    cancelled,
     decided,
     outcome,
     resting,
@@ -94,15 +95,6 @@ class TestBeforeThePost:
         assert result.status is OrderStatus.CANCELED
         assert (broker.post_count, broker.cancels_sent) == (0, 0)
         assert broker.cancel_requested_by == "workflow cancel"
-
-
-async def cancelled(order: Order) -> None:
-    """Cancel the workflow and wait until it has been told."""
-    before = (await order.describe()).history_length
-    await order.cancel()
-    async with asyncio.timeout(10):
-        while (await order.describe()).history_length < before + 4:
-            await asyncio.sleep(0.02)
 
 
 class TestWhileThePostIsOut:

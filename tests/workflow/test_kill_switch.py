@@ -11,7 +11,6 @@ from temporalio.common import RawValue
 
 from schemas import wire
 from schemas.kill import KillScope, KillState
-from tests.workflow.conftest import SUGGESTED_AFTER_EVENTS
 from tests.workflow.kill_script import (
     ScriptedSwitch,
     engage,
@@ -23,7 +22,7 @@ from tests.workflow.kill_script import (
     until,
     worker,
 )
-from tests.workflow.running import POLL_SECONDS, WITHIN_SECONDS, count, events
+from tests.workflow.running import count, events
 from workflows.kill_switch import REASON_MAX_CHARACTERS, KillSwitchWorkflow
 
 if TYPE_CHECKING:
@@ -185,6 +184,16 @@ class TestSweeps:
                 await until(script, lambda s: len(s.commands) == 2, switch)
             await until(script, lambda s: s.sweeps == 2, switch)
 
+    async def test_one_that_fails_for_good_is_made_again(
+        self, time_skipping_env: "TimeSkipper", unique: Unique
+    ) -> None:
+        script = ScriptedSwitch()
+        script.script(wire.ACTIVITY_KILL_SWEEP, "!!ERR_FORBIDDEN", "!!ERR_FORBIDDEN")
+        async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
+            await switch.signal(wire.SIGNAL_KILL)
+            await until(script, lambda s: s.state.engaged and s.state.sweep_confirmed, switch)
+            assert script.sweeps == 3
+
     async def test_a_switch_found_engaged_and_unconfirmed_is_swept(
         self, time_skipping_env: "TimeSkipper", unique: Unique
     ) -> None:
@@ -267,40 +276,3 @@ class TestRelease:
                 await switch.execute_update(wire.UPDATE_RELEASE, payload)
             assert script.state.engaged
             assert wire.ACTIVITY_KILL_RELEASE not in script.calls
-
-
-class TestContinueAsNew:
-    """The server asks for it after 40 events here."""
-
-    async def test_it_keeps_the_state_and_loses_no_signal(
-        self, brief_env: "TimeSkipper", unique: Unique
-    ) -> None:
-        script = ScriptedSwitch()
-        async with running(brief_env.client, script, unique("kill-switch"), cached=1) as switch:
-            first = (await switch.describe()).run_id
-            signals = (switch.signal(wire.SIGNAL_KILL, said(reason=f"no. {each}")) for each in range(30))
-            await asyncio.gather(*signals)
-            await until(script, lambda s: len(s.commands) == 30 and s.state.sweep_confirmed, switch)
-            assert {command.reason for command in script.commands} == {f"no. {each}" for each in range(30)}
-            assert len(set(script.request_ids)) == 30
-            async with asyncio.timeout(WITHIN_SECONDS):
-                while (await switch.describe()).run_id == first:
-                    await asyncio.sleep(POLL_SECONDS)
-            assert await switch.query(KillSwitchWorkflow.status) == script.state
-            await switch.signal(wire.SIGNAL_KILL)
-            await until(script, lambda s: len(s.commands) == 31, switch)
-
-    async def test_a_sweep_that_is_wanted_there_is_made(
-        self, brief_env: "TimeSkipper", unique: Unique
-    ) -> None:
-        """Signals that come during a sweep make the history long; the sweep they ask for still follows."""
-        script = ScriptedSwitch()
-        async with running(brief_env.client, script, unique("kill-switch"), cached=1) as switch:
-            async with script.held(wire.ACTIVITY_KILL_SWEEP) as sweep:
-                await switch.signal(wire.SIGNAL_KILL)
-                await sweep.asked.wait()
-                for number in range(2, 8):
-                    await switch.signal(wire.SIGNAL_KILL)
-                    await until(script, lambda s, number=number: len(s.commands) == number, switch)  # type: ignore[misc]
-                assert len(await events(switch)) > SUGGESTED_AFTER_EVENTS
-            await until(script, lambda s: s.sweeps == 2, switch)

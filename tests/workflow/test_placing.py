@@ -82,6 +82,19 @@ async def test_what_risk_lacks_is_fetched_twice_and_then_it_decides(
     assert broker.calls == [ASSESS, REFRESH, ASSESS, REFRESH, ASSESS, SETTLE]
 
 
+@pytest.mark.parametrize("fails", [("!!ERR_FORBIDDEN",), ("!ERR_NETWORK",) * 3], ids=["refused", "no answer"])
+async def test_where_nothing_can_be_fetched_risk_decides_with_what_there_is(
+    time_skipping_env: "TimeSkipper", scripted: Make, queue: str, fails: tuple[str, ...]
+) -> None:
+    broker = scripted()
+    broker.script(ASSESS, AssessmentKind.NEEDS_QUOTE, AssessmentKind.NEEDS_QUOTE)
+    broker.script(REFRESH, *fails)
+    async with workers(time_skipping_env.client, broker, queue):
+        result = await outcome(await start(time_skipping_env.client, broker, queue))
+    assert result.status is OrderStatus.REJECTED
+    assert broker.calls == [ASSESS, *[REFRESH] * len(fails), ASSESS, SETTLE]
+
+
 async def test_what_was_fetched_once_is_enough_where_risk_then_decides(
     time_skipping_env: "TimeSkipper", scripted: Make, queue: str
 ) -> None:

@@ -1,0 +1,47 @@
+"""The kill switch goes on as a fresh run when the server asks for it, here after 40 events."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from schemas import wire
+from tests.workflow.conftest import SUGGESTED_AFTER_EVENTS
+from tests.workflow.kill_script import ScriptedSwitch, running, said, until
+from tests.workflow.running import POLL_SECONDS, WITHIN_SECONDS, events
+from workflows.kill_switch import KillSwitchWorkflow
+
+if TYPE_CHECKING:
+    from temporalio.testing import TimeSkipper
+
+Unique = Callable[[str], str]
+
+
+async def test_it_keeps_the_state_and_loses_no_signal(brief_env: "TimeSkipper", unique: Unique) -> None:
+    script = ScriptedSwitch()
+    async with running(brief_env.client, script, unique("kill-switch"), cached=1) as switch:
+        first = (await switch.describe()).run_id
+        signals = (switch.signal(wire.SIGNAL_KILL, said(reason=f"no. {each}")) for each in range(30))
+        await asyncio.gather(*signals)
+        await until(script, lambda s: len(s.commands) == 30 and s.state.sweep_confirmed, switch)
+        assert {command.reason for command in script.commands} == {f"no. {each}" for each in range(30)}
+        assert len(set(script.request_ids)) == 30
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while (await switch.describe()).run_id == first:
+                await asyncio.sleep(POLL_SECONDS)
+        assert await switch.query(KillSwitchWorkflow.status) == script.state
+        await switch.signal(wire.SIGNAL_KILL)
+        await until(script, lambda s: len(s.commands) == 31, switch)
+
+
+async def test_a_sweep_that_is_wanted_there_is_made(brief_env: "TimeSkipper", unique: Unique) -> None:
+    """Signals that come during a sweep make the history long; the sweep they ask for still follows."""
+    script = ScriptedSwitch()
+    async with running(brief_env.client, script, unique("kill-switch"), cached=1) as switch:
+        async with script.held(wire.ACTIVITY_KILL_SWEEP) as sweep:
+            await switch.signal(wire.SIGNAL_KILL)
+            await sweep.asked.wait()
+            for number in range(2, 8):
+                await switch.signal(wire.SIGNAL_KILL)
+                await until(script, lambda s, number=number: len(s.commands) == number, switch)  # type: ignore[misc]
+            assert len(await events(switch)) > SUGGESTED_AFTER_EVENTS
+        await until(script, lambda s: s.sweeps == 2, switch)
