@@ -10,6 +10,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
+    import workflows.policies as policies  # noqa: PLR0402 - `from workflows import` is not passed through
     from activities.kill_switch import KillSwitchActivities
     from schemas import wire
     from schemas.kill import (
@@ -24,7 +25,6 @@ with workflow.unsafe.imports_passed_through():
         ReleaseGrant,
         ReleaseOrder,
     )
-    from workflows import policies
     from workflows.steps import run_step
 
 REASON_MAX_CHARACTERS = 500

@@ -11,6 +11,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
+    import workflows.policies as policies  # noqa: PLR0402 - `from workflows import` is not passed through
     from activities.market import MarketActivities
     from activities.order_end import OrderEndActivities
     from activities.placement import PlacementActivities
@@ -31,7 +32,6 @@ with workflow.unsafe.imports_passed_through():
         ResolveKind,
         RiskQuestion,
     )
-    from workflows import policies
     from workflows.blotter import Blotter
     from workflows.steps import run_step
 

@@ -4,10 +4,10 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
+    import workflows.policies as policies  # noqa: PLR0402 - `from workflows import` is not passed through
     from activities.trade_updates import TradeUpdateActivities
     from schemas import wire
     from schemas.runs import StreamInput
-    from workflows import policies
     from workflows.steps import run_step
 
 
