@@ -143,7 +143,8 @@ async def test_a_workflow_started_late_continues_its_signal_s_trace(
             connection, proposed, token, valid_until=stored_at + VALID_FOR, now=stored_at,
             traceparent=f"00-{TRACE}-{CALLER}-01",
         )  # fmt: skip
-    await Housekeeping(stack.parts, OrderStarter(stack.client, wire.Queue.TRADING.value)).start_missing()
+    starter = OrderStarter(stack.client, wire.Queue.TRADING.value)
+    await Housekeeping(stack.parts, starter, operations_queue=wire.Queue.TRADING).start_missing()
     await stack.settled(orphan)
     (post,) = spans.named(POST, TRACE)
     assert spans.ancestors(post)[-1] == "restart order workflow"

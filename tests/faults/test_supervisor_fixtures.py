@@ -5,8 +5,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
+import pytest
 from temporalio import workflow
 from temporalio.client import Client
+from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from tests.servers.exchange import ExchangeFactory
@@ -48,9 +50,15 @@ async def test_time_stands_until_it_is_forwarded(
         assert await nap.result() == "slept"
 
 
-async def test_search_attributes_can_be_asked_for(temporal_server: Client) -> None:
+async def test_search_attributes_can_be_asked_for(
+    temporal_server: Client, unique: Callable[[str], str]
+) -> None:
+    """How: the server refuses a query that names an attribute it does not know; other tests' runs are left out."""
+    mine = f"WorkflowId = '{unique('none')}'"
     for query in ("Ticker = 'AAPL'", "OrderStatus = 'FILLED'", "Flags = 'UNKNOWN'", "Side = 'BUY'"):
-        assert (await temporal_server.count_workflows(query)).count == 0
+        assert (await temporal_server.count_workflows(f"{query} AND {mine}")).count == 0
+    with pytest.raises(RPCError):
+        await temporal_server.count_workflows(f"Unregistered = 'x' AND {mine}")
 
 
 class TestEachTestHasAFreshDatabase:
