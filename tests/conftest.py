@@ -1,6 +1,7 @@
 """Fixtures for every test: real servers, started when a test first asks for one (`tests/servers/`)."""
 
 import os
+import signal
 
 from tests.servers.exchange import exchange, exchange_factory
 from tests.servers.postgres import _admin, _migrated_template, database, empty_database, postgres_server
@@ -34,3 +35,14 @@ def pytest_configure() -> None:
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
         leash.die_with_parent()
+    _hear_signals()
+
+
+def _hear_signals() -> None:
+    """Undo what nohup and a shell's background job hand down: programs that ignore Ctrl-C and a hangup.
+
+    Tests send both to programs that they start, and those inherit what is ignored here.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
