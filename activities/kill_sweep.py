@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from broker.errors import BrokerError
+from broker.errors import BrokerError, NotFound
 from schemas.kill import KillScope, KillState, OrderFate
-from schemas.orders import BrokerOrder
+from schemas.orders import BrokerOrder, OrderStatus
 from schemas.wire import Leg
 from storage import switches as rows
-from storage.orders import find_order
+from storage.orders import find_by_client_id, find_order
 from storage.placement import unanswered_posts
 
 if TYPE_CHECKING:
@@ -61,7 +61,13 @@ class KillSweeper:
         beat("second cancel")
         seen |= await self._cancel_open(state.scope)
         fates = await self._confirm(seen, state.scope, beat)
-        confirmed = fence_free and all(fate in _ENDED for fate in {**state.fates, **fates}.values())
+        earlier = {
+            order_id: await self._fate_since(order_id, fate)
+            for order_id, fate in state.fates.items()
+            if fate not in _ENDED and order_id not in fates
+        }
+        fates = {**state.fates, **earlier, **fates}
+        confirmed = fence_free and all(fate in _ENDED for fate in fates.values())
         return await self._store(state, fates, confirmed=confirmed)
 
     async def _read(self) -> KillState:
@@ -155,11 +161,23 @@ class KillSweeper:
                 fates.setdefault(client_id, OrderFate.UNKNOWN)
         return fates
 
+    async def _fate_since(self, order_id: str, fate: OrderFate) -> OrderFate:
+        """What became of an order that an earlier sweep could not see end and that is not open any more."""
+        async with self._database.connection() as connection:
+            row = await find_by_client_id(connection, order_id)
+        if row is not None and row.status.is_final:
+            # Ended by the broker's word, or by proof that it never stood there.
+            return OrderFate.FILLED if row.status is OrderStatus.FILLED else OrderFate.CANCELED
+        try:
+            found = await self._broker.get_order_by_client_id(order_id)
+        except NotFound:
+            return fate
+        return _FATE_OF_RAW.get(found.raw_status, fate)
+
     async def _store(self, state: KillState, fates: dict[str, OrderFate], *, confirmed: bool) -> KillState:
         """Row, event with the truth, audit row. An order once named stays named until the release."""
-        fates = {**state.fates, **fates}
         async with self._database.transaction() as connection:
-            return await rows.save_sweep(connection, state.epoch, fates, confirmed=confirmed, now=self._now())
+            return await rows.save_sweep(connection, state, fates, confirmed=confirmed, now=self._now())
 
 
 def _by_id(orders: Iterable[BrokerOrder]) -> dict[str, BrokerOrder]:

@@ -1,5 +1,6 @@
 """The kill switch's own steps: write the row, sweep, release by grant."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from storage.database import Connection, Database
 
 COMPONENT: Final = "KillSwitch"
+BEAT_SECONDS: Final = 5.0
+
+
+async def _beat() -> None:
+    """A slow broker is no dead worker: each of its answers may take as long as the heartbeat timeout."""
+    while True:
+        activity.heartbeat("waiting for the broker")
+        await asyncio.sleep(BEAT_SECONDS)
 
 
 class KillSwitchActivities:
@@ -77,11 +86,14 @@ class KillSwitchActivities:
         Raises:
             ApplicationError: the broker could not be asked (its code); sweep again.
         """
+        beating = asyncio.create_task(_beat())
         try:
             return await self._sweeper.sweep(beat=activity.heartbeat)
         except BrokerError as error:
             # Also a definite no is tried again: a kill switch that gives up would be none.
             raise try_again(error.code, error.message) from error
+        finally:
+            beating.cancel()
 
     @activity.defn(name=wire.ACTIVITY_KILL_NOTE)
     async def note_attempt(self, note: KillNote) -> None:

@@ -86,6 +86,8 @@ class OrderEndActivities:
                 return await self._requested(cancel)
             found = await self._broker.get_order_status(order.broker_order_id)
         except BrokerError as error:
+            if error.refusal:  # It lives and takes no cancel now (pending_replace): that passes.
+                raise try_again(error.code, error.message) from error
             raise as_failure(error) from error
         taken = await take_in(
             self._database, found, now=self._clock.instant(cancel.as_of), source="look-up after cancel"

@@ -12,7 +12,7 @@ from activities.failures import as_failure, try_again
 from activities.identity import difference
 from activities.tries import uncancelled
 from broker import lifecycle
-from broker.errors import BrokerError, NothingSent, RateLimited
+from broker.errors import BrokerError, DuplicateOrder, NothingSent, RateLimited
 from risk.messages import UserMessage
 from schemas import wire
 from schemas.orders import BrokerOrder, OrderRequest
@@ -80,9 +80,13 @@ class PlacementActivities:
         that finds an earlier POST without a proved fate sends nothing and answers UNKNOWN.
 
         Raises:
-            ApplicationError: type KILL_PENDING, FENCE_LOST, ERR_NETWORK or ERR_RATE_LIMIT; nothing was sent.
+            ApplicationError: type NO_SLOT, KILL_PENDING, FENCE_LOST, ERR_NETWORK or ERR_RATE_LIMIT; nothing
+                was sent.
         """
-        return await uncancelled(self._try(question))
+        try:
+            return await uncancelled(self._try(question))
+        except rows.NoFenceConnection as error:
+            raise try_again("NO_SLOT", "every placement slot is taken", FENCE_RETRY) from error
 
     async def _try(self, question: OrderQuestion) -> PlaceAnswer:
         async with self._database.fence_connection() as connection:
@@ -114,7 +118,8 @@ class PlacementActivities:
             return PlaceAnswer(kind=PlaceKind.PLACED, order=order.view)
         now = self._clock.instant(question.as_of)
         if order.may_stand:
-            return await self._unknown(locked, now, "an earlier try ended without an answer")
+            # That try may still be sending: its POST stays open until its own answer or its deadline.
+            return await self._unknown(locked, now, "an earlier try has no answer yet", answers_post=False)
         read_at = time.monotonic()
         basis = await rows.read_basis(locked)
         reason = _refusal(order, basis, now)
@@ -200,6 +205,8 @@ class PlacementActivities:
             if locked.order.post_count != intent.order.post_count:
                 # A later try has taken over: this late answer is about an older POST.
                 return PlaceAnswer(kind=PlaceKind.UNKNOWN, order=locked.order.view)
+            if isinstance(error, DuplicateOrder):
+                await rows.mark_taken(locked, now)
             if not error.refusal:
                 return await self._unknown(locked, now, f"{error.code}: {error.message}")
             step = Step(
@@ -215,14 +222,16 @@ class PlacementActivities:
         kind = PlaceKind.ENDED if after.status.is_final else PlaceKind.PLACED
         return PlaceAnswer(kind=kind, order=after.view)
 
-    async def _unknown(self, locked: LockedOrder, now: datetime, detail: str) -> PlaceAnswer:
+    async def _unknown(
+        self, locked: LockedOrder, now: datetime, detail: str, *, answers_post: bool = True
+    ) -> PlaceAnswer:
         step = Step(
             now=now,
             component=COMPONENT,
             decision="OUTCOME_UNKNOWN",
             detail=detail,
             user_message=UserMessage.NETWORK_TIMEOUTS,
-            answers_post=True,
+            answers_post=answers_post,
         )
         after = await advance(locked, lifecycle.apply(locked.state, lifecycle.OutcomeUnknown()), step)
         kind = PlaceKind.UNKNOWN

@@ -32,6 +32,8 @@ LISTING_MARGIN: Final = timedelta(seconds=60)
 """How far around our first POST the broker's list of orders is searched."""
 CONFLICT_ASK_SECONDS: Final = 300.0
 """A person must look into an order under our id that is not ours; asking often changes nothing."""
+TAKEN_ASK_SECONDS: Final = 10.0
+"""Until an order that the broker says it holds can be found there."""
 FIRST_ASK_SECONDS: Final = 1.0
 ASK_SECONDS_MAX: Final = 10.0
 
@@ -96,7 +98,15 @@ class ResolutionActivities:
         return ResolveAnswer(kind=ResolveKind.FOUND, order=after.view)
 
     async def _absent(self, order: StoredOrder, question: OrderQuestion) -> ResolveAnswer:
-        """One 404. It counts only late enough, with a broker that answers, and never alone."""
+        """One 404. It counts only late enough, with a broker that answers, and never alone.
+
+        Where the broker once said that it holds an order under our id, no 404 counts: look until it is found.
+        """
+        if order.id_taken or order.identity_conflict is not None:
+            await self._flag_unknown(order.signal_id, question)
+            return ResolveAnswer(
+                kind=ResolveKind.UNKNOWN, order=order.view, ask_again_seconds=TAKEN_ASK_SECONDS
+            )
         async with self._database.connection() as connection:
             database_now = await rows.database_time(connection)
         assert order.posting_deadline is not None, "a POST has a deadline"

@@ -9,12 +9,10 @@ shows FILLS_MISSING until the sum is the broker's.
 
 from datetime import timedelta
 
-from schemas.orders import Fill
+from schemas.orders import CORRECTED_SUFFIX, Fill
 
 JOIN_TOLERANCE = timedelta(milliseconds=1)
 """The list may round an execution's time to the millisecond."""
-
-_CORRECTED = "/corrected"
 
 Fills = tuple[Fill, ...]
 
@@ -70,7 +68,7 @@ def correct_fill(fills: Fills, fill: Fill) -> Fills:
 
 
 def _corrected_id(fill: Fill) -> str | None:
-    return None if fill.execution_id is None else f"{fill.execution_id}{_CORRECTED}"
+    return None if fill.execution_id is None else f"{fill.execution_id}{CORRECTED_SUFFIX}"
 
 
 def _take_back(fills: Fills, index: int) -> Fills:

@@ -18,6 +18,7 @@ from console.temporal import SIGNAL_RPC_TIMEOUT, UPDATE_RPC_TIMEOUT, connect
 from schemas.kill import KillCommand, KillScope, KillState, ReleaseAnswer, ReleaseGrant
 from schemas.wire import ID_KILL_SWITCH, SIGNAL_KILL, UPDATE_RELEASE
 from storage import switches
+from storage.placement import unanswered_posts
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -26,6 +27,11 @@ COMPONENT: Final = "Console"
 SWEEP_WAIT_SECONDS: Final = 30.0
 """The design allows a sweep 60 s; past this the person is told to look at `trading status`."""
 SWEEP_POLL_SECONDS: Final = 0.25
+FENCE_WAIT_SECONDS: Final = 30.0
+"""A POST's deadline (15 s), its grace and room."""
+FENCE_POLL_SECONDS: Final = 0.1
+UNANSWERED_GRACE_SECONDS: Final = 5.0
+NOT_FENCED: Final = "a POST that began before may still be leaving; look again with `trading status`"
 REASON_MAX_CHARACTERS: Final = 500
 
 
@@ -56,12 +62,15 @@ async def kill(
     except DependencyDown as down:
         return await _by_signal_alone(common, addresses, command, down)
     if not common.json:
-        print(f"ENGAGED · epoch {state.epoch} · no new order can leave", flush=True)
+        print(f"ENGAGED · epoch {state.epoch} · waiting for orders that are leaving right now", flush=True)
     signalled = await _signal(addresses, command)
     if not signalled and not common.json:
         print("Temporal does not answer: the workers' own watchers sweep instead", flush=True)
+    fenced = await _fenced(addresses)
+    if not common.json:
+        print("no new order can leave" if fenced else NOT_FENCED, flush=True)
     state = await _swept(addresses, state, wait_seconds)
-    data = state.model_dump(mode="json") | {"signalled": signalled, "confirmed": True}
+    data = state.model_dump(mode="json") | {"signalled": signalled, "confirmed": True, "fenced": fenced}
     emit(common, data, lambda: _draw_sweep(state))
     return EXIT_DONE
 
@@ -101,6 +110,21 @@ async def _by_signal_alone(
 
     emit(common, data, draw)
     return EXIT_DEPENDENCY
+
+
+async def _fenced(addresses: Addresses) -> bool:
+    """Wait until every placement that read the old row has ended and no POST can still leave."""
+    deadline = time.monotonic() + FENCE_WAIT_SECONDS
+    try:
+        async with rows(addresses) as connection:
+            while time.monotonic() < deadline:
+                free = await switches.try_fence_exclusive(connection)
+                if free and not await unanswered_posts(connection, grace_seconds=UNANSWERED_GRACE_SECONDS):
+                    return True
+                await asyncio.sleep(FENCE_POLL_SECONDS)
+    except DependencyDown:
+        return False
+    return False
 
 
 async def _swept(addresses: Addresses, state: KillState, seconds: float) -> KillState:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from starlette.requests import Request
@@ -109,7 +109,12 @@ def _refuse(field: str, message: str) -> ApiError:
 
 
 def _number(text: str) -> Decimal | LongNumber:
-    return Decimal(text) if len(text) <= NUMBER_CHARACTERS_MAX else LongNumber()
+    if len(text) > NUMBER_CHARACTERS_MAX:
+        return LongNumber()
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent beyond what Decimal itself can hold
+        return LongNumber()
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

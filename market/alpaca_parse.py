@@ -130,7 +130,10 @@ def _time(value: object) -> datetime:
         raise BadQuoteError(f"t is {type(value).__name__}, not a time")
     if at.tzinfo is None:
         raise BadQuoteError("t has no zone")
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:  # the first or last day of the calendar, in another zone
+        raise BadQuoteError(f"t is beyond the calendar: {at.isoformat()}") from error
 
 
 def _refuse_constant(name: str) -> None:

@@ -66,6 +66,8 @@ class ExecutionSubmitted(Event):
 
 
 class ExecutionFill(Event):
+    """One execution. Shares and US dollars a share."""
+
     internal_order_id: str
     broker_order_id: str
     ticker: str
@@ -75,6 +77,8 @@ class ExecutionFill(Event):
     status: str
     signal_id: str | None = None
     execution_id: str | None = None
+    replaces: str | None = None
+    """The execution that this one corrects: that one counts no more."""
     cumulative_quantity: DecimalText | None = None
 
 

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 from pydantic import Field
@@ -124,6 +124,10 @@ class BrokerOrder(Wire):
     """Broker ids of child orders."""
 
 
+CORRECTED_SUFFIX: Final = "/corrected"
+"""Makes a correction an execution of its own, beside the one it corrects."""
+
+
 class Fill(Wire):
     """One execution. At least one of the two ids is known.
 
@@ -143,6 +147,12 @@ class Fill(Wire):
     executed_at: UtcTime
     busted: bool = False
     """Taken back by the exchange; stays in the record and counts for nothing."""
+
+    @property
+    def replaces(self) -> str | None:
+        """The execution that this one corrects: it counts no more."""
+        corrected, suffix, _ = (self.execution_id or "").partition(CORRECTED_SUFFIX)
+        return corrected if suffix else None
 
 
 class OrderState(Wire):

@@ -7,12 +7,16 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import asyncpg
 
+from storage.placement import NoFenceConnection
+
 POOL_MIN: Final = 2
 POOL_MAX: Final = 12
 FENCE_CONNECTIONS_MAX: Final = 8
 """One per placement slot: a try keeps its connection from fence to answer."""
 CONNECT_TIMEOUT_SECONDS: Final = 10
 ACQUIRE_TIMEOUT_SECONDS: Final = 30
+FENCE_ACQUIRE_TIMEOUT_SECONDS: Final = 3
+"""With the lock timeout and the POST's total deadline (15 s) below a placement try's 30 s."""
 STATEMENT_TIMEOUT_SECONDS: Final = 15
 LOCK_TIMEOUT_SECONDS: Final = 10
 TRANSACTION_TRIES_MAX: Final = 5
@@ -69,11 +73,21 @@ class Database:
 
     @asynccontextmanager
     async def fence_connection(self) -> AsyncIterator[Connection]:
-        """The one connection of a placement try: lock, rows and answer all go through it."""
+        """The one connection of a placement try: lock, rows and answer all go through it.
+
+        Raises:
+            NoFenceConnection: every slot was taken for ``FENCE_ACQUIRE_TIMEOUT_SECONDS``; nothing was done.
+        """
         if self._fences is None:
             raise RuntimeError("this process was not given placement connections")
-        async with self._fences.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
+        try:
+            connection = await self._fences.acquire(timeout=FENCE_ACQUIRE_TIMEOUT_SECONDS)
+        except TimeoutError as error:
+            raise NoFenceConnection from error
+        try:
             yield connection
+        finally:
+            await self._fences.release(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _SQL: Final = load("orders")
 
 LIST_MAX: Final = 500
+FIRST_PAGE: Final = (datetime.min.replace(tzinfo=UTC), "")
 
 
 class OrderNotFound(Exception):
@@ -43,6 +44,10 @@ class StoredOrder(OrderView):
     """On the market's clock."""
     posting_deadline: UtcTime | None = None
     """On the database's clock: after it, the last POST can no longer leave."""
+    id_taken: bool = False
+    """The broker has said that it holds an order under our id."""
+    identity_conflict: str | None = None
+    """How the order that the broker holds under our id differs from the one we sent."""
     absent_lookups: int
     absent_since: UtcTime | None = None
     absent_proved_posts: int
@@ -142,6 +147,12 @@ async def find_order(
     return (row["signal_id"], Leg(row["leg"])) if row else None
 
 
+async def find_by_client_id(connection: Connection, client_order_id: str) -> StoredOrder | None:
+    """The order that was sent under this id; None for a foreign one."""
+    row = await connection.fetchrow(_SQL["find_by_client_id"], client_order_id)
+    return stored_order(row) if row else None
+
+
 async def find_by_any_id(connection: Connection, some_id: str) -> tuple[str, Leg] | None:
     """Find an order by signal id, client order id, broker order id or internal order id."""
     row = await connection.fetchrow(_SQL["find_by_any_id"], some_id)
@@ -164,10 +175,21 @@ async def list_orders(
     return [stored_order(row) for row in rows]
 
 
-async def unsettled(connection: Connection, *, created_before: datetime, limit: int) -> list[str]:
-    """Signals whose order has not reached its settled end: each must have a running workflow."""
-    rows = await connection.fetch(_SQL["unsettled"], created_before, limit)
-    return [row["signal_id"] for row in rows]
+async def unsettled(
+    connection: Connection, *, created_before: datetime, after: tuple[datetime, str], limit: int
+) -> list[tuple[datetime, str]]:
+    """(created at, signal id) of orders that have not reached their settled end, oldest first.
+
+    Each must have a running workflow. ``after`` is the last of the page before, ``FIRST_PAGE`` for the first.
+    """
+    rows = await connection.fetch(_SQL["unsettled"], created_before, *after, limit)
+    return [(row["created_at"], row["signal_id"]) for row in rows]
+
+
+async def count_unsettled(connection: Connection) -> int:
+    """How many orders have not reached their settled end."""
+    count: int = await connection.fetchval(_SQL["count_unsettled"])
+    return count
 
 
 async def unsignalled(connection: Connection, *, changed_before: datetime, limit: int) -> list[StoredOrder]:
@@ -194,7 +216,7 @@ async def write_executions(locked: LockedOrder, new: OrderState, now: datetime) 
         if old != fill:
             await locked.connection.execute(
                 _SQL["update_execution"], order.internal_order_id, fill.execution_id, fill.activity_id,
-                fill.quantity, fill.price, fill.cumulative_quantity, fill.busted,
+                fill.quantity, fill.price, fill.cumulative_quantity, fill.busted, fill.executed_at,
             )  # fmt: skip
     for fill in added:
         await locked.connection.execute(

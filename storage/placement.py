@@ -40,6 +40,10 @@ class PlacementBasis(Wire):
     """Some order on this ticker has an outcome that nobody knows."""
 
 
+class NoFenceConnection(Exception):
+    """Every placement slot is taken. Nothing was done; try again."""
+
+
 class IntentRefused(Exception):
     """The intent must not be stored; the message is the reason's code. Roll the transaction back."""
 
@@ -100,6 +104,11 @@ async def mark_conflict(locked: LockedOrder, conflict: str, now: datetime) -> St
         _SQL["mark_conflict"], locked.order.internal_order_id, conflict, now
     )
     return stored_order(row) if row else None
+
+
+async def mark_taken(locked: LockedOrder, now: datetime) -> None:
+    """Note that the broker refused our id as taken: an order stands under it, whatever look-ups say."""
+    await locked.connection.execute(_SQL["mark_taken"], locked.order.internal_order_id, now)
 
 
 async def write_pre_trade(locked: LockedOrder, now: datetime) -> None:

@@ -115,13 +115,18 @@ def _activated(state: KillState, action_taken: str, now: datetime, part: str) ->
 
 
 async def save_sweep(
-    connection: Connection, epoch: int, fates: dict[str, OrderFate], *, confirmed: bool, now: datetime
+    connection: Connection, swept: KillState, fates: dict[str, OrderFate], *, confirmed: bool, now: datetime
 ) -> KillState:
-    """Store what a sweep found, with its event and audit row, if its activation still stands."""
+    """Store what a sweep found, with its event and audit row, if what it was sent for still stands.
+
+    ``swept`` is the state it began with: a scope widened meanwhile needs a sweep of its own.
+    """
     text = json.dumps({key: fate.value for key, fate in fates.items()}, sort_keys=True)
-    await connection.execute(_SQL["save_sweep"], epoch, now, confirmed, text)
+    saved = await connection.fetchval(
+        _SQL["save_sweep"], swept.epoch, now, confirmed, text, swept.scope.value
+    )
     after = await read_state(connection)
-    if after.epoch == epoch:
+    if saved is not None:
         action = "ALL_OPEN_ORDERS_CANCELED" if confirmed else "CANCELS_NOT_ALL_CONFIRMED"
         counts = {fate.value: list(fates.values()).count(fate) for fate in OrderFate}
         detail = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing was open"

@@ -36,8 +36,8 @@ class Step:
 async def advance(locked: LockedOrder, new: OrderState, step: Step) -> StoredOrder:
     """Move a locked order to ``new``. What changes nothing writes nothing, so a repeat is free.
 
-    Events: one fill per new execution, ``submitted`` when the broker's id is first known, ``status`` for
-    every change of version. Call it inside the transaction that locked the order.
+    Events: one fill per new execution that counts, ``submitted`` when the broker's id is first known, ``status``
+    for every change of version. Call it inside the transaction that locked the order.
     """
     before = locked.order
     if new == locked.state and not (step.answers_post and before.post_open):
@@ -46,7 +46,7 @@ async def advance(locked: LockedOrder, new: OrderState, step: Step) -> StoredOrd
     after = await orders.write_state(
         locked, new, step.now, user_message=step.user_message, answered=step.answers_post
     )
-    events = [_filled(after, fill) for fill in added]
+    events = [_filled(after, fill) for fill in added if not fill.busted]
     if before.broker_order_id is None and after.broker_order_id is not None:
         events.insert(0, _submitted(after, step))
     if after.row_version != before.row_version:
@@ -145,6 +145,7 @@ def _filled(after: StoredOrder, fill: Fill) -> Queued:
         status=after.status.value,
         signal_id=after.signal_id,
         execution_id=name,
+        replaces=fill.replaces,
         cumulative_quantity=fill.cumulative_quantity,
     )
     return Queued(Topic.EXECUTION_FILL, str(after.internal_order_id), event)

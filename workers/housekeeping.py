@@ -13,6 +13,7 @@ from activities.kill_sweep import KillSweeper
 from activities.starter import OrderStarter, TemporalUnavailable
 from broker.errors import BrokerError
 from market.errors import MarketDataError
+from market.feed import RECONNECT_SECONDS
 from observability.logging import get_logger
 from observability.tracing import span_from
 from schemas.wire import Queue
@@ -26,7 +27,7 @@ from workers.singletons import ensure_singletons
 SWEEP_SECONDS: Final = 10.0
 SWEEP_GRACE: Final = timedelta(seconds=10)
 """An order younger than this has its workflow being started by the gateway."""
-SWEEP_MAX: Final = 5000
+SWEEP_PAGE: Final = 1000
 RESEND_SECONDS: Final = 5.0
 RESEND_GRACE: Final = timedelta(seconds=5)
 RESEND_MAX: Final = 1000
@@ -60,7 +61,9 @@ class Housekeeping:
         """Run every loop until cancelled."""
         async with asyncio.TaskGroup() as loops:
             for feed in self._parts.feeds:
-                loops.create_task(feed.run(), name=f"quote feed {feed.provider.value}")
+                loops.create_task(
+                    _for_ever(feed.run, RECONNECT_SECONDS), name=f"quote feed {feed.provider.value}"
+                )
             for job, seconds in (
                 (self.start_missing, SWEEP_SECONDS),
                 (self.resend, RESEND_SECONDS),
@@ -73,16 +76,24 @@ class Housekeeping:
 
     async def start_missing(self) -> None:
         """Every order that has not settled has a running workflow under its one id."""
-        async with self._parts.database.connection() as connection:
-            waiting = await order_rows.unsettled(
-                connection, created_before=utc_now() - SWEEP_GRACE, limit=SWEEP_MAX
-            )
-        for signal_id in waiting:
+        created_before, last = utc_now() - SWEEP_GRACE, order_rows.FIRST_PAGE
+        while True:
             async with self._parts.database.connection() as connection:
-                row = await read_signal(connection, signal_id)
-            # The same trace as its signal's, however late.
-            with span_from(row.traceparent, "restart order workflow", signal_id=signal_id):
-                await self._starter.restart(row.proposal)
+                page = await order_rows.unsettled(
+                    connection, created_before=created_before, after=last, limit=SWEEP_PAGE
+                )
+            for _, signal_id in page:
+                await self._start(signal_id)
+            if len(page) < SWEEP_PAGE:
+                return
+            last = page[-1]
+
+    async def _start(self, signal_id: str) -> None:
+        async with self._parts.database.connection() as connection:
+            row = await read_signal(connection, signal_id)
+        # The same trace as its signal's, however late.
+        with span_from(row.traceparent, "restart order workflow", signal_id=signal_id):
+            await self._starter.restart(row.proposal)
 
     async def keep_singletons(self) -> None:
         """Kill switch and update stream run again after a Terminate or a failure."""
@@ -123,12 +134,12 @@ class Housekeeping:
             quotes = [quote for feed in parts.feeds for quote in feed.take_changed()]
             if quotes:
                 await market_rows.save_quotes(connection, quotes)
-            open_orders = await order_rows.list_orders(connection, open_only=True)
+            open_orders = await order_rows.count_unsettled(connection)
             state = await switch_rows.read_state(connection)
             unknown = await switch_rows.unknown_orders(connection)
         for feed in parts.feeds:
             feed.watch(watched)
-        parts.metrics.set_open_orders(len(open_orders))
+        parts.metrics.set_open_orders(open_orders)
         parts.metrics.set_kill_switch(engaged=state.engaged)
         parts.metrics.set_unknown_outcomes(len(unknown))
         for provider, latency_ms in parts.quotes.latency_ms().items():

@@ -52,8 +52,11 @@ class KillSwitchWorkflow:
             await self._rest()
             if self._sweep_wanted or self._unconfirmed:
                 await self._sweep()
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        while self._sweep_wanted:
+        while True:
+            # A sweep takes long, and an activation that comes meanwhile must not be cut off in its write.
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            if not self._sweep_wanted:
+                break
             await self._sweep()
         workflow.continue_as_new(KillCarried(state=self._state))
 

@@ -94,7 +94,7 @@ HOLD_AGAIN: Final = timedelta(seconds=5)
 KILL_ENGAGE: Final = Step(Queue.KILL_SWITCH, timedelta(seconds=10), QUICKLY, priority=PRIORITY_STOPPING)
 KILL_SWEEP: Final = Step(
     Queue.KILL_SWITCH,
-    timedelta(seconds=90),
+    timedelta(seconds=180),
     QUICKLY,
     heartbeat=timedelta(seconds=15),
     priority=PRIORITY_STOPPING,

@@ -5,7 +5,7 @@ ignores fields it does not know.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -213,11 +213,11 @@ def _decimal(data: Json, name: str) -> Decimal:
 def _time(data: Json, name: str) -> datetime:
     try:
         value = datetime.fromisoformat(text(data, name))
-    except ValueError:
+        if value.tzinfo is None:
+            raise UnreadableError(f"{name} has no zone")
+        return value.astimezone(UTC)
+    except (ValueError, OverflowError):  # the calendar's first or last day, in another zone
         raise UnreadableError(f"{name} is not a time") from None
-    if value.tzinfo is None:
-        raise UnreadableError(f"{name} has no zone")
-    return value
 
 
 def _new_york(day: date, data: Json, name: str) -> datetime:

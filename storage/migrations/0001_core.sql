@@ -132,6 +132,7 @@ create table orders (
     absent_since timestamptz,
     absent_proved_posts integer not null default 0,
     identity_conflict text,
+    id_taken boolean not null default false, -- the broker said so: it holds an order under our id
     cancel_requested_by text,
     row_version bigint not null default 1,
     signalled_version bigint not null default 0,

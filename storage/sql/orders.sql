@@ -10,6 +10,9 @@ select signal_id, leg from orders where broker_order_id = $1 or client_order_id 
 -- name: lock_by_broker_id
 select * from orders where broker_order_id = $1 or client_order_id = $2 limit 1 for update
 
+-- name: find_by_client_id
+select * from orders where client_order_id = $1
+
 -- name: find_by_any_id
 select signal_id, leg from orders
 where signal_id = $1 or client_order_id = $1 or broker_order_id = $1 or internal_order_id::text = $1
@@ -29,7 +32,7 @@ insert into executions (
 -- name: update_execution
 update executions set
     execution_id = coalesce(execution_id, $2), activity_id = coalesce(activity_id, $3),
-    quantity = $4, price = $5, cumulative_quantity = $6, busted = $7
+    quantity = $4, price = $5, cumulative_quantity = $6, busted = $7, executed_at = $8
 where internal_order_id = $1
     and (execution_id = $2 or activity_id = $3)
 
@@ -95,7 +98,13 @@ order by created_at desc, signal_id
 limit $5
 
 -- name: unsettled
-select signal_id from orders where settled_at is null and created_at < $1 order by created_at limit $2
+select created_at, signal_id from orders
+where settled_at is null and created_at < $1 and (created_at, signal_id) > ($2, $3)
+order by created_at, signal_id
+limit $4
+
+-- name: count_unsettled
+select count(*) from orders where settled_at is null
 
 -- name: unsignalled
 select * from orders

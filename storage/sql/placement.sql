@@ -58,6 +58,9 @@ update orders set identity_conflict = $2, updated_at = $3
 where internal_order_id = $1 and identity_conflict is null
 returning *
 
+-- name: mark_taken
+update orders set id_taken = true, updated_at = $2 where internal_order_id = $1
+
 -- name: write_pre_trade
 update orders set pre_trade_at = $2, updated_at = $2 where internal_order_id = $1
 

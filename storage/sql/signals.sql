@@ -32,7 +32,9 @@ limit $3
 -- name: insert_token
 insert into api_tokens (token_id, name, strategy, token_hash, created_at, expires_at)
 values ($1, $2, $3, $4, $5, $6)
-on conflict (name) do update set token_hash = excluded.token_hash, revoked_at = null
+on conflict (name) do update set
+    strategy = excluded.strategy, token_hash = excluded.token_hash, expires_at = excluded.expires_at,
+    revoked_at = null
 returning token_id
 
 -- name: find_token

@@ -20,7 +20,9 @@ update kill_switch set
     sweep_confirmed = true
 
 -- name: save_sweep
-update kill_switch set swept_at = $2, sweep_confirmed = $3, sweep = $4::jsonb where engaged and epoch = $1
+update kill_switch set swept_at = $2, sweep_confirmed = $3, sweep = $4::jsonb
+where engaged and epoch = $1 and scope = $5
+returning epoch
 
 -- name: released_by
 select released_at from kill_releases where nonce = $1 and epoch = $2

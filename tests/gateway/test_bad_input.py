@@ -60,6 +60,8 @@ CASES: dict[str, tuple[bytes, str]] = {
     "9000 digits": (with_number("quantity", "9" * 9_000), "quantity"),
     "9000 decimals": (with_number("limit_price", "1." + "0" * 9_000), "limit_price"),
     "long number as text": (with_number("rationale", "9" * 9_000), "rationale"),
+    "exponent beyond any number": (with_number("quantity", "1e99999999999999999999"), "quantity"),
+    "exponent beyond any number as text": (text(limit_price="1e99999999999999999999"), "limit_price"),
     "fraction of a share": (text(quantity="1.5"), "quantity"),
     "sub-penny": (text(limit_price="180.505"), "limit_price"),
     "sub-penny below a dollar": (text(limit_price="0.12345"), "limit_price"),

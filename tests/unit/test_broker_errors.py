@@ -148,6 +148,7 @@ TEXTS: list[object] = [
 BODIES = [
     *(json.dumps({"code": code, "message": text}).encode() for code in CODES for text in TEXTS),
     b"", b"<html></html>", b"null", b"[]", b'"text"', b"{", b"\xff\xfe", b"NaN", b"[" * 100_000,
+    b'{"code": 1e99999999999999999999}',
 ]  # fmt: skip
 REFUSALS = {cls for cls in vars(errors).values() if isinstance(cls, type) and getattr(cls, "refusal", False)}
 

@@ -77,6 +77,7 @@ def test_any_offset_becomes_utc() -> None:
         {"t": None},
         {"t": "yesterday"},
         {"t": "2026-11-23T15:15:03"},
+        {"t": "0001-01-01T00:00:00+05:00"},
         {"t": 1764000000},
         {"ticker": 7},
     ],

@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import pytest
+from temporalio.client import WorkflowExecutionStatus
+
 from schemas import wire
 from tests.workflow.conftest import SUGGESTED_AFTER_EVENTS
 from tests.workflow.kill_script import ScriptedSwitch, running, said, until
@@ -45,3 +48,32 @@ async def test_a_sweep_that_is_wanted_there_is_made(brief_env: "TimeSkipper", un
                 await until(script, lambda s, number=number: len(s.commands) == number, switch)  # type: ignore[misc]
             assert len(await events(switch)) > SUGGESTED_AFTER_EVENTS
         await until(script, lambda s: s.sweeps == 2, switch)
+
+
+@pytest.mark.filterwarnings("default")
+async def test_a_signal_during_its_last_sweep_is_not_cut_off(
+    brief_env: "TimeSkipper", unique: Unique
+) -> None:
+    """How: the row's write is still on its way when that sweep ends; the run waits for it.
+
+    The SDK warns of a handler that a fresh run cuts off. As an error the warning would hide that it was.
+    """
+    script = ScriptedSwitch()
+    async with running(brief_env.client, script, unique("kill-switch"), cached=1) as switch:
+        first = (await switch.describe()).run_id
+        async with script.held(wire.ACTIVITY_KILL_SWEEP) as sweep:
+            await switch.signal(wire.SIGNAL_KILL)
+            await sweep.asked.wait()
+            for number in range(2, 8):
+                await switch.signal(wire.SIGNAL_KILL)
+                await until(script, lambda s, number=number: len(s.commands) == number, switch)  # type: ignore[misc]
+            last_sweep = await script.held(wire.ACTIVITY_KILL_SWEEP).__aenter__()
+        await asyncio.wait_for(last_sweep.asked.wait(), WITHIN_SECONDS)
+        async with script.held(wire.ACTIVITY_KILL_ENGAGE) as engaging:
+            await switch.signal(wire.SIGNAL_KILL, said(reason="late"))
+            await asyncio.wait_for(engaging.asked.wait(), WITHIN_SECONDS)
+            last_sweep.opened.set()
+            await until(script, lambda s: s.calls.count("sweep answers") == 2, switch)
+            old_run = brief_env.client.get_workflow_handle(switch.id, run_id=first)
+            assert (await old_run.describe()).status is WorkflowExecutionStatus.RUNNING
+        await until(script, lambda s: s.commands[-1].reason == "late" and s.sweeps == 3, switch)

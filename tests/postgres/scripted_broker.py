@@ -1,0 +1,69 @@
+"""A broker that says what a test tells it to, for steps whose rows are what is tested."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from broker.errors import BrokerError, NotFound
+from schemas.broker import Account
+from schemas.orders import BrokerOrder, OrderRequest, Side
+
+
+class ScriptedBroker:
+    """``answer`` is what a POST comes to; look-ups know ``orders``, and of them those that are open."""
+
+    def __init__(self, answer: BrokerError | None = None) -> None:
+        self.answer = answer
+        self.posts: list[str] = []
+        self.orders: dict[str, BrokerOrder] = {}
+        self.cancels = 0
+        self.sending = asyncio.Event()
+        self.sent = asyncio.Event()
+        self.sent.set()
+
+    async def place_order(self, order: OrderRequest, *, before_send: Callable[[], None]) -> BrokerOrder:
+        self.sending.set()
+        await self.sent.wait()
+        before_send()
+        self.posts.append(order.client_order_id)
+        if self.answer is not None:
+            raise self.answer
+        return told(order.client_order_id, "new", quantity=order.quantity, limit_price=order.limit_price)
+
+    async def get_order_by_client_id(self, client_order_id: str) -> BrokerOrder:
+        if client_order_id not in self.orders:
+            raise NotFound("order not found")
+        return self.orders[client_order_id]
+
+    async def get_orders(self, *, after: datetime, until: datetime) -> list[BrokerOrder]:
+        return list(self.orders.values())
+
+    async def get_open_orders(self) -> list[BrokerOrder]:
+        return [order for order in self.orders.values() if order.raw_status in ("new", "pending_cancel")]
+
+    async def cancel_all(self) -> None:
+        self.cancels += 1
+
+    async def get_account(self) -> Account:
+        money = Decimal(100_000)
+        return Account(
+            account_id="A1", account_number="1", status="ACTIVE", cash=money, equity=money, last_equity=money,
+            buying_power=money, tradable=True,
+        )  # fmt: skip
+
+
+def told(
+    client_order_id: str,
+    raw_status: str,
+    *,
+    quantity: Decimal | None = Decimal(10),
+    limit_price: Decimal | None = Decimal(100),
+    filled: int = 0,
+) -> BrokerOrder:
+    """One order as the broker tells it."""
+    return BrokerOrder(
+        broker_order_id=f"at-the-broker-{client_order_id}", client_order_id=client_order_id, ticker="AAPL",
+        side=Side.BUY, raw_type="limit", raw_time_in_force="day", raw_status=raw_status, quantity=quantity,
+        filled_quantity=Decimal(filled), limit_price=limit_price, created_at=datetime.now(UTC),
+    )  # fmt: skip

@@ -1,0 +1,165 @@
+"""What placement and look-ups leave in an order's row, whatever the broker answers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio.exceptions import ApplicationError
+
+from activities import resolution
+from activities.order_end import OrderEndActivities
+from activities.placement import PlacementActivities
+from activities.resolution import ResolutionActivities
+from activities.risk import RiskActivities
+from broker.errors import DuplicateOrder, NotCancelable, UnknownOutcome
+from observability.metrics import Metrics
+from schemas.orders import OrderStatus
+from schemas.runs import CancelStep, OrderQuestion, PlaceKind, ResolveKind, RiskQuestion
+from storage import placement as rows
+from storage.database import Database
+from storage.orders import lock_order, read_order
+from storage.risk import live_reservations
+from storage.switches import bind_installation
+from tests.postgres.books import market_clock, prepare, propose
+from tests.postgres.scripted_broker import ScriptedBroker, told
+
+SIGNAL = "s1"
+
+
+def question() -> OrderQuestion:
+    return OrderQuestion(signal_id=SIGNAL, as_of=datetime.now(UTC))
+
+
+@dataclass
+class Desk:
+    """An approved order that may be placed, and the steps that do it."""
+
+    database: Database
+    broker: ScriptedBroker
+    placement: PlacementActivities
+    resolution: ResolutionActivities
+    end: OrderEndActivities
+
+    async def place(self) -> Any:
+        """One try, right after the pre-trade checks."""
+        async with self.database.transaction() as connection:
+            await rows.write_pre_trade(await lock_order(connection, SIGNAL), datetime.now(UTC))
+        return await self.placement.place_order(question())
+
+    async def unanswered(self) -> tuple[str, ...]:
+        async with self.database.connection() as connection:
+            return await rows.unanswered_posts(connection, grace_seconds=5)
+
+
+@pytest.fixture
+async def desk(database: str) -> AsyncIterator[Desk]:
+    opened = await Database.connect(database, fences=True)
+    await prepare(opened)
+    async with opened.transaction() as connection:
+        installation = await bind_installation(connection, account="A1", mode="paper", now=datetime.now(UTC))
+    await propose(opened, SIGNAL)
+    broker: Any = ScriptedBroker()
+    async with market_clock() as clock:
+        risk = RiskActivities(opened, clock, Metrics(), now=lambda: datetime.now(UTC))
+        await risk.assess_risk(RiskQuestion(signal_id=SIGNAL, as_of=datetime.now(UTC)))
+        yield Desk(
+            opened,
+            broker,
+            PlacementActivities(opened, broker, clock, installation, Metrics()),
+            ResolutionActivities(opened, broker, clock),
+            OrderEndActivities(opened, broker, clock),
+        )
+    await opened.close()
+
+
+@pytest.fixture
+def absence_counts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the waits of the proof of absence were over."""
+    monkeypatch.setattr(resolution, "ABSENCE_WAIT", timedelta(seconds=-60))
+    monkeypatch.setattr(resolution, "FATAL_AFTER", timedelta(0))
+
+
+@pytest.mark.usefixtures("absence_counts_at_once")
+async def test_an_id_that_the_broker_calls_taken_is_never_proved_absent(desk: Desk) -> None:
+    """How: look-ups stay stale longer than the proof of absence takes; then the order shows."""
+    desk.broker.answer = DuplicateOrder("client_order_id must be unique")
+    assert (await desk.place()).kind is PlaceKind.UNKNOWN
+    for _ in range(2 * resolution.ABSENCE_LOOKUPS):
+        assert (await desk.resolution.resolve_order(question())).kind is ResolveKind.UNKNOWN
+    assert (await desk.place()).kind is PlaceKind.UNKNOWN
+    (posted,) = desk.broker.posts
+    async with desk.database.connection() as connection:
+        assert (await live_reservations(connection))[0] == 1
+    desk.broker.orders[posted] = told(posted, "new")
+    assert (await desk.resolution.resolve_order(question())).kind is ResolveKind.FOUND
+
+
+@pytest.mark.usefixtures("absence_counts_at_once")
+async def test_a_lost_post_is_proved_absent(desk: Desk) -> None:
+    """The same look-ups do prove it where the broker never said that the id is taken."""
+    desk.broker.answer = UnknownOutcome("timeout")
+    await desk.place()
+    answers = [
+        (await desk.resolution.resolve_order(question())).kind for _ in range(resolution.ABSENCE_LOOKUPS)
+    ]
+    assert answers[-1] is ResolveKind.ABSENT
+
+
+async def test_a_second_try_leaves_the_first_one_s_post_open(desk: Desk) -> None:
+    """How: the first is held in mid-POST; the kill switch must go on waiting for it."""
+    desk.broker.sent.clear()
+    first = asyncio.create_task(desk.place())
+    await desk.broker.sending.wait()
+    (open_post,) = await desk.unanswered()
+    assert (await desk.placement.place_order(question())).kind is PlaceKind.UNKNOWN
+    assert await desk.unanswered() == (open_post,)
+    desk.broker.sent.set()
+    assert (await first).kind is PlaceKind.PLACED
+    assert await desk.unanswered() == ()
+    assert desk.broker.posts == [open_post]
+
+
+async def test_a_try_without_a_slot_sends_nothing_and_comes_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.database.FENCE_ACQUIRE_TIMEOUT_SECONDS", 0.05)
+    desk.broker.sent.clear()
+    async with asyncio.TaskGroup() as holders:
+        taken, done = asyncio.Event(), asyncio.Event()
+
+        async def hold_every_slot() -> None:
+            held = [desk.database.fence_connection() for _ in range(8)]
+            for each in held:
+                await each.__aenter__()
+            taken.set()
+            await done.wait()
+            for each in held:
+                await each.__aexit__(None, None, None)
+
+        holders.create_task(hold_every_slot())
+        await taken.wait()
+        with pytest.raises(ApplicationError) as refused:
+            await desk.place()
+        done.set()
+    assert refused.value.type == "NO_SLOT"
+    assert not refused.value.non_retryable
+    assert desk.broker.posts == []
+
+
+async def test_a_cancel_that_the_broker_takes_later_is_asked_again(desk: Desk) -> None:
+    await desk.place()
+
+    async def not_now(_: str) -> None:
+        raise NotCancelable("order is pending_replace")
+
+    desk.broker.cancel_order = not_now  # type: ignore[attr-defined]
+    with pytest.raises(ApplicationError) as refused:
+        await desk.end.cancel_order(
+            CancelStep(signal_id=SIGNAL, as_of=datetime.now(UTC), actor="test", reason="")
+        )
+    assert (refused.value.type, refused.value.non_retryable) == ("ERR_NOT_CANCELABLE", False)
+    async with desk.database.connection() as connection:
+        assert (await read_order(connection, SIGNAL)).status is OrderStatus.ACKNOWLEDGED
