@@ -136,6 +136,8 @@ class RiskActivities:
             exposures=await rows.read_exposures(connection),
             kill_engaged=row.kill_engaged,
             kill_reason=row.kill_reason,
+            received_at=row.received_at,
+            kill_changed_at=row.kill_changed_at,
             unknown_outcomes=row.unknown_outcomes,
             limits=row.limits,
         )

@@ -7,9 +7,10 @@ from console.common import NO_OPTIONS, Common, ago, console, emit, table, utc_no
 from console.errors import EXIT_DONE
 from console.rows import rows
 from console.views import draw_pairs, money, shares
+from risk.entry_price import entry
 from schemas.base import DecimalText, Wire
 from schemas.market import Provider
-from storage.market import PositionRow, list_positions, read_account, read_quote
+from storage.market import PositionRow, list_positions, position_executions, read_account, read_quote
 from storage.risk import live_reservations
 from storage.switches import read_installation
 
@@ -23,19 +24,21 @@ class PositionView(Wire):
     ticker: str
     strategy: str
     quantity: DecimalText
-    average_cost: DecimalText
-    """What is still in it, a share: realised gains lower it."""
+    average_entry: DecimalText | None
+    """Average cost of the shares held; None where the executions do not add up to them."""
     mark: DecimalText | None
     value: DecimalText | None
-    profit: DecimalText | None
-    """Realised and not, since the position was last flat."""
+    unrealized: DecimalText | None
+    realized: DecimalText | None
+    """Of this strategy in this ticker, ever."""
 
 
 async def positions(*, common: Common = NO_OPTIONS) -> int:
     """List positions by ticker and strategy, valued at the middle of the last quote."""
     async with rows(common.addresses()) as connection:
         views = [
-            _valued(row, await _mark(connection, row.ticker)) for row in await list_positions(connection)
+            _valued(row, await _mark(connection, row.ticker), await _entered(connection, row))
+            for row in await list_positions(connection)
         ]
 
     def draw() -> None:
@@ -43,28 +46,44 @@ async def positions(*, common: Common = NO_OPTIONS) -> int:
             print("no positions")
             return
         lines = [
-            (view.ticker, view.strategy, shares(view.quantity), money(view.average_cost), money(view.mark),
-             money(view.value), money(view.profit))
+            (view.ticker, view.strategy, shares(view.quantity), money(view.average_entry), money(view.mark),
+             money(view.value), money(view.unrealized), money(view.realized))
             for view in views
         ]  # fmt: skip
-        columns = ("ticker", "strategy", "quantity", "average cost", "mark", "value", "profit")
+        columns = (
+            "ticker",
+            "strategy",
+            "quantity",
+            "average entry",
+            "mark",
+            "value",
+            "unrealized",
+            "realized",
+        )
         console().print(table(columns, lines, right=columns[2:]))
 
     emit(common, [view.model_dump(mode="json") for view in views], draw)
     return EXIT_DONE
 
 
-def _valued(row: PositionRow, mark: Decimal | None) -> PositionView:
+def _valued(row: PositionRow, mark: Decimal | None, entered: Decimal | None) -> PositionView:
     value = None if mark is None else row.quantity * mark
+    unrealized = None if value is None or entered is None else value - row.quantity * entered
     return PositionView(
         ticker=row.ticker,
         strategy=row.strategy,
         quantity=row.quantity,
-        average_cost=-row.cash / row.quantity,
+        average_entry=entered,
         mark=mark,
         value=value,
-        profit=None if value is None else value + row.cash,
+        unrealized=unrealized,
+        realized=None if entered is None else row.cash + row.quantity * entered,
     )
+
+
+async def _entered(connection: "asyncpg.Connection[Any]", row: PositionRow) -> Decimal | None:
+    found = entry(await position_executions(connection, row.ticker, row.strategy))
+    return found.price if found.quantity == row.quantity else None
 
 
 async def _mark(connection: "asyncpg.Connection[Any]", ticker: str) -> Decimal | None:

@@ -17,8 +17,15 @@ CONNECT_SECONDS: Final = 3.0
 ANSWER_SECONDS: Final = 15.0
 CONNECTIONS_MAX: Final = 32
 TRIES_MAX: Final = 4
+NO_ANSWER: Final = 0
+"""Stands for the status of an answer that never came."""
+CONFLICT: Final = 409
 PAUSE_SECONDS: Final = 0.25
 """Before the second try; doubled each time. The same id again is the same signal, so trying again is safe."""
+
+
+class _AnswerLost(DependencyDown):
+    """The request may have arrived."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,15 @@ class Answer:
         found = self.body.get("error")
         return found if isinstance(found, dict) else {"code": str(self.status), "message": "no reason given"}
 
+    @property
+    def lost(self) -> bool:
+        """Nobody knows whether the gateway took it."""
+        return self.status == NO_ANSWER
+
     def problem(self) -> str:
         """The refusal in one line."""
+        if self.status == CONFLICT:
+            return str(self.error.get("message"))
         fields = "; ".join(f"{each['field']}: {each['message']}" for each in self.error.get("fields", []))
         return fields or str(self.error.get("message"))
 
@@ -58,10 +72,26 @@ class Gateway:
     async def submit(self, signal: SignalText) -> Answer:
         """Send one signal; repeat it where the gateway is away or says so.
 
+        A signal sent again by its id, whose ``created_at`` was made here, is the same signal: it is compared
+        with what is stored under the stored time. An answer that is ``lost`` may belong to a signal taken.
+
         Raises:
-            DependencyDown: no answer, or still unavailable, after ``TRIES_MAX`` tries. It may be taken.
+            DependencyDown: nothing was sent: the gateway cannot be reached.
             Refused: the token is not valid.
         """
+        try:
+            answer = await self._submit(signal)
+            if answer.status == CONFLICT and signal.stamp is not None:
+                async with self._slots:
+                    stored = await self._send("GET", f"/v1/signals/{signal.signal_id}")
+                if stored.status_code == 200:
+                    answer = await self._submit(signal.stamped_again(str(_json(stored)["created_at"])))
+        except _AnswerLost as error:
+            told = {"error": {"code": "NO_ANSWER", "message": f"no answer: {error.what}; it may be taken"}}
+            return Answer(signal.signal_id, NO_ANSWER, told, repeated=False)
+        return answer
+
+    async def _submit(self, signal: SignalText) -> Answer:
         async with self._slots:
             response = await self._send(
                 "POST",
@@ -89,7 +119,7 @@ class Gateway:
     async def _send(self, method: str, path: str, **content: Any) -> "httpx2.Response":
         import httpx2
 
-        cause = ""
+        cause, sent = "", False
         for attempt in range(TRIES_MAX):
             if attempt:
                 await asyncio.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
@@ -97,14 +127,13 @@ class Gateway:
                 response = await self._http.request(method, path, **content)
             except httpx2.TransportError as error:
                 cause = str(error) or type(error).__name__
+                sent = sent or not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
                 continue
             if response.status_code < 500:
                 return response
-            cause = f"it answers {response.status_code}"
-        raise DependencyDown(
-            f"the gateway at {self._url} is away: {cause}",
-            do="is `trading up` running? sending the same signals again is safe",
-        )
+            cause, sent = f"it answers {response.status_code}", True
+        failure = _AnswerLost if sent else DependencyDown
+        raise failure(f"the gateway at {self._url} is away: {cause}", do="is `trading up` running?")
 
 
 @asynccontextmanager

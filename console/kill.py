@@ -42,9 +42,11 @@ def operator() -> str:
 
 async def kill(
     *,
-    reason: Annotated[str, Parameter(help="Why; shown to everyone until the release.")] = "no reason given",
+    reason: Annotated[
+        str, Parameter(help="Why. The first one is shown until the release; every one is audited.")
+    ] = "no reason given",
     scope: Annotated[
-        KillScope, Parameter(help="all: cancel every order; risk_adding: keep protective stops.")
+        KillScope, Parameter(help="all: cancel every order; risk-adding: keep protective stops.")
     ] = KillScope.ALL,
     wait_seconds: Annotated[
         float, Parameter(validator=Number(gte=0, lte=3600), help="How long to wait for the sweep's word.")
@@ -56,7 +58,12 @@ async def kill(
     Exit 0: engaged. Exit 3: the database did not confirm it; then only the signal was sent.
     """
     addresses = common.addresses()
-    command = KillCommand(reason=reason[:REASON_MAX_CHARACTERS], triggered_by=operator(), scope=scope)
+    if addresses.get("database_url") is None:
+        # Not the installation that was meant, most likely: nothing reassuring may be said of it.
+        addresses.need("database_url")
+    command = KillCommand(
+        reason=reason[:REASON_MAX_CHARACTERS], triggered_by=operator(), scope=scope, request_id=str(uuid4())
+    )
     try:
         state = await _engage(addresses, command)
     except DependencyDown as down:
@@ -78,8 +85,9 @@ async def kill(
 async def _engage(addresses: Addresses, command: KillCommand) -> KillState:
     async with rows(addresses) as connection, connection.transaction():
         return await switches.engage(
-            connection, command, request_id=str(uuid4()), now=utc_now(), component=COMPONENT
-        )
+            connection, command, request_id=command.request_id or str(uuid4()), now=utc_now(),
+            component=COMPONENT,
+        )  # fmt: skip
 
 
 async def _signal(addresses: Addresses, command: KillCommand) -> bool:
@@ -102,7 +110,10 @@ async def _by_signal_alone(
         text = "NOT CONFIRMED: the signal was sent, the database did not answer"
     else:
         text = "NOT ENGAGED: neither the database nor Temporal answers"
-    note = "without the database nothing can be placed; run `trading kill` again until it says ENGAGED"
+    note = (
+        "run `trading kill` again until it says ENGAGED. Without its database this installation places nothing;"
+        " orders that rest at the broker stay until they are cancelled there"
+    )
     data = {"confirmed": False, "signalled": signalled, "message": text, "cause": down.what, "do": note}
 
     def draw() -> None:

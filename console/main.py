@@ -135,7 +135,7 @@ def _tell(error: CommandFailed, *, as_json: bool) -> None:
             sys.stderr.write(f"trading: {error.what}\n")
             if error.do:
                 sys.stderr.write(f"  what to do: {error.do}\n")
-    except BrokenPipeError:
+    except OSError:  # nobody reads any more, or the disk is full
         _silence()
 
 
@@ -157,6 +157,9 @@ def main() -> None:
         sys.stderr.flush()
     except BrokenPipeError:
         code = code or EXIT_BROKEN_PIPE
+    except OSError as error:
+        sys.stderr.write(f"trading: the output cannot be written: {error}\n")
+        code = code or EXIT_REFUSED
     # The SDK's threads can abort an interpreter that is shutting down (temporalio sdk-python issue 300).
     os._exit(code)
 

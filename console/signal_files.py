@@ -31,12 +31,21 @@ class SignalText:
 
     signal_id: str
     text: str
+    stamp: str | None = None
+    """The ``created_at`` that was put in here, because the user gave none."""
+
+    def stamped_again(self, created_at: str) -> "SignalText":
+        """The same signal as it was first sent, at ``created_at``."""
+        assert self.stamp is not None, "only a stamp of our own may be changed"
+        text = self.text.replace(json.dumps(self.stamp), json.dumps(created_at), 1)
+        return SignalText(self.signal_id, text)
 
 
 def as_text(fields: dict[str, Any], now: datetime) -> SignalText:
     """A signal put together here; id and time are made where they are missing."""
     whole = {"signal_id": f"cli-{uuid4().hex}", "created_at": now.isoformat(), **fields}
-    return SignalText(str(whole["signal_id"]), json.dumps(whole))
+    stamp = None if "created_at" in fields else now.isoformat()
+    return SignalText(str(whole["signal_id"]), json.dumps(whole), stamp)
 
 
 def read_signals(source: str, now: datetime) -> list[SignalText]:
@@ -135,4 +144,4 @@ def _completed(piece: str, value: Any, now: datetime) -> SignalText:
         rest = piece.strip()[1:].strip()
         separator = "" if rest == "}" else ", "
         piece = json.dumps(missing)[:-1] + separator + rest
-    return SignalText(str(value.get("signal_id", missing.get("signal_id"))), piece)
+    return SignalText(str(value.get("signal_id", missing.get("signal_id"))), piece, missing.get("created_at"))

@@ -135,7 +135,7 @@ def _kill_lines(kill: dict[str, Any], now: datetime) -> list[tuple[str, str, boo
     lines = [
         (
             "kill switch",
-            f"ENGAGED {since} ago by {clean(kill['triggered_by'])}: {clean(kill['reason'])}",
+            f"ENGAGED ({kill['scope']}) {since} ago by {clean(kill['triggered_by'])}: {clean(kill['reason'])}",
             True,
         )
     ]

@@ -1,6 +1,7 @@
 """``trading signal submit``: one signal by options, or many from a file or standard input."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +11,12 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from console.common import NO_OPTIONS, Common, console, print_json, table, utc_now
-from console.errors import EXIT_DONE, EXIT_REFUSED, BadUsage
+from console.errors import EXIT_DONE, EXIT_REFUSED, BadUsage, DependencyDown
 from console.gateway import Answer, Gateway, gateway
 from console.signal_files import SignalText, as_text, read_signals
 
 WAIT_SECONDS: Final = 60.0
+SHOWN_MAX: Final = 10
 POLL_SECONDS: Final = 0.2
 POLL_SECONDS_MAX: Final = 2.0
 COLUMNS: Final = ("signal", "gateway", "order", "filled", "average", "what")
@@ -34,7 +36,9 @@ class OneSignal:
         str | None, Parameter(help="BUY_TO_OPEN, SELL_TO_CLOSE, SELL_TO_OPEN or BUY_TO_CLOSE.")
     ] = None
     quantity: Annotated[str | None, Parameter(help="Whole shares.")] = None
-    order_type: Annotated[str | None, Parameter(name="--type", help="LIMIT (default) or MARKET.")] = None
+    order_type: Annotated[
+        str | None, Parameter(name="--type", help="LIMIT where --limit-price is given, else MARKET.")
+    ] = None
     limit_price: str | None = None
     time_in_force: Annotated[str | None, Parameter(help="DAY (default), GTC, IOC or FOK.")] = None
     hard_stop_loss: str | None = None
@@ -66,7 +70,7 @@ class Sent:
 
     @property
     def settled(self) -> bool:
-        """Nothing more will happen to it."""
+        """Nothing more will happen to it, as far as can be asked."""
         return not self.answer.accepted or bool(self.order.get("settled"))
 
     @property
@@ -76,7 +80,8 @@ class Sent:
 
     def as_json(self) -> dict[str, Any]:
         """One JSON line."""
-        found: dict[str, Any] = {"signal_id": self.signal_id, "accepted": self.answer.accepted}
+        accepted = None if self.answer.lost else self.answer.accepted
+        found: dict[str, Any] = {"signal_id": self.signal_id, "accepted": accepted}
         if self.answer.accepted:
             found["repeated"] = self.answer.repeated
             found["workflow_id"] = self.answer.body.get("workflow_id")
@@ -90,7 +95,8 @@ class Sent:
         """One line of the table."""
         order = self.order
         if not self.answer.accepted:
-            return (self.signal_id, "refused", "", "", "", self.answer.problem())
+            state = "unknown" if self.answer.lost else "refused"
+            return (self.signal_id, state, "", "", "", self.answer.problem())
         state = "accepted again" if self.answer.repeated else "accepted"
         what = order.get("user_message") or order.get("reason") or ""
         return (
@@ -115,7 +121,8 @@ def submit(
 ) -> int:
     """Send signals to the gateway. Exit 1 if any was refused, or with --wait has not ended in time.
 
-    Sending the same file again is safe as long as its signals carry their ids.
+    Sending the same file again is safe as long as its signals carry their ids, and one signal by options if
+    --signal-id is given: what was taken before is answered "accepted again" and trades nothing more.
     """
     # Read outside any event loop: there, Ctrl-C could not interrupt it.
     signals = _signals(source, signal)
@@ -126,15 +133,32 @@ async def _submit(common: Common, signals: Sequence[SignalText], wait_seconds: f
     async with gateway(common.addresses()) as door:
         answers = await asyncio.gather(*(door.submit(each) for each in signals))
         sent = [Sent(each.signal_id, answer) for each, answer in zip(signals, answers, strict=True)]
-        if wait_seconds is not None:
-            await _follow(door, sent, wait_seconds)
+        try:
+            if wait_seconds is not None:
+                await _follow(door, sent, wait_seconds)
+        except asyncio.CancelledError:
+            _show(common, sent, "interrupted")
+            raise
+    still_open = wait_seconds is not None and any(not each.settled for each in sent)
+    _show(common, sent, f"not ended within {wait_seconds:g} s" if still_open else "")
+    lost = [each.signal_id for each in sent if each.answer.lost]
+    if lost:
+        raise DependencyDown(
+            f"{len(lost)} of {len(sent)} signals have no answer and may be taken: {', '.join(lost[:SHOWN_MAX])}",
+            do="look with `trading signal show ID`; to send one again, give the same id (--signal-id ID)",
+        )
+    return EXIT_REFUSED if still_open or any(each.refused for each in sent) else EXIT_DONE
+
+
+def _show(common: Common, sent: Sequence[Sent], why_open: str) -> None:
+    """What is known of each; ``why_open`` says why the waiting is over before all have ended."""
     if common.json:
         for each in sent:
             print_json(each.as_json())
-    else:
-        console().print(table(COLUMNS, [each.row() for each in sent], right=("filled", "average")))
-    failed = any(each.refused or (wait_seconds is not None and not each.settled) for each in sent)
-    return EXIT_REFUSED if failed else EXIT_DONE
+        return
+    console().print(table(COLUMNS, [each.row() for each in sent], right=("filled", "average")))
+    if why_open and any(not each.settled for each in sent):
+        sys.stderr.write(f"{why_open}: what was accepted goes on; look with `trading signal show ID`\n")
 
 
 def _signals(source: str | None, signal: OneSignal) -> list[SignalText]:

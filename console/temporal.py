@@ -9,12 +9,16 @@ from console.errors import DependencyDown
 
 if TYPE_CHECKING:
     from temporalio.client import Client
+    from temporalio.runtime import Runtime
 
 CONNECT_SECONDS: Final = 3.0
 SIGNAL_RPC_TIMEOUT: Final = timedelta(seconds=5)
 UPDATE_RPC_TIMEOUT: Final = timedelta(seconds=15)
 """Cancel: one broker call of at most 10 s; release: one transaction."""
 QUERY_RPC_TIMEOUT: Final = timedelta(seconds=3)
+
+_runtimes: "Final[list[Runtime]]" = []
+"""Kept for the process's life: one that is dropped with a connect that was given up panics in its own thread."""
 
 
 async def connect(addresses: Addresses) -> "Client":
@@ -29,11 +33,13 @@ async def connect(addresses: Addresses) -> "Client":
     from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
     quiet = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
+    runtime = Runtime(telemetry=TelemetryConfig(logging=quiet))
+    _runtimes.append(runtime)
     connecting = Client.connect(
         address,
         namespace=addresses.namespace,
         data_converter=pydantic_data_converter,
-        runtime=Runtime(telemetry=TelemetryConfig(logging=quiet)),
+        runtime=runtime,
     )
     try:
         return await asyncio.wait_for(connecting, CONNECT_SECONDS)

@@ -132,6 +132,7 @@ async def _view(connection: Connection, row: SignalRow) -> SignalView:
     return SignalView(
         signal_id=signal_id,
         strategy=row.proposal.strategy,
+        created_at=row.proposal.created_at,
         received_at=row.received_at,
         valid_until=row.proposal.valid_until,
         order=(await read_order(connection, signal_id)).view,

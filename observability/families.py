@@ -43,8 +43,8 @@ class Families:
         ).set_function(error_share)
         self._gauge(
             "signal_rejection_percentage",
-            f"Per cent (0 to 100) of this process' signal decisions of the last {window_minutes} minutes "
-            "that were rejections. 0 while none was decided.",
+            f"Per cent (0 to 100) of this process' risk decisions of the last {window_minutes} minutes "
+            "that were rejections. 0 while none was decided. Refusals right before the broker are not in it.",
         ).set_function(lambda: 100 * rejected_share())
         self._make_counters()
         self._make_histograms()

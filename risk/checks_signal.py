@@ -5,13 +5,25 @@ from risk.clock import age_text, is_too_old
 from risk.constants import QUOTE_AGE_MAX
 from risk.prices import quote_defect
 from schemas.orders import Action, OrderType, TimeInForce
-from schemas.risk import CheckName, CheckResult
+from schemas.risk import CheckName, CheckResult, RiskFacts
 
 
 def kill_switch(order: Candidate) -> CheckResult:
-    """Blocks every new order, closes too."""
-    engaged = order.facts.kill_engaged
-    reason = order.facts.kill_reason or "no reason given"
+    """Blocks every new order, closes too, and for good what was waiting when it was released.
+
+    Such a signal was proposed for a market before the halt: whoever still wants the trade proposes it anew.
+    """
+    facts = order.facts
+    engaged = facts.kill_engaged
+    reason = facts.kill_reason or "no reason given"
+    if not engaged and _before_release(facts):
+        return result(
+            CheckName.KILL_SWITCH,
+            False,
+            f"received {facts.received_at}",
+            f"after the release at {facts.kill_changed_at}",
+            f"received at {facts.received_at}, before the kill switch was released at {facts.kill_changed_at}",
+        )
     return result(
         CheckName.KILL_SWITCH,
         not engaged,
@@ -19,6 +31,12 @@ def kill_switch(order: Candidate) -> CheckResult:
         "released",
         f"kill switch is engaged: {reason}" if engaged else "kill switch is released",
     )
+
+
+def _before_release(facts: RiskFacts) -> bool:
+    if facts.received_at is None or facts.kill_changed_at is None:
+        return False
+    return facts.received_at < facts.kill_changed_at
 
 
 def signal_expired(order: Candidate) -> CheckResult:

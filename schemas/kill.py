@@ -31,6 +31,8 @@ class KillCommand(Wire):
     scope: KillScope = KillScope.ALL
     misspelt_name: str | None = None
     """The signal's name where it was not ``activate``."""
+    request_id: str | None = None
+    """Who writes the row first and signals second gives both the same, so that they are one activation."""
 
 
 class KillState(Wire):
@@ -43,6 +45,8 @@ class KillState(Wire):
     reason: str | None = None
     triggered_by: str | None = None
     changed_at: UtcTime | None = None
+    request_id: str | None = None
+    """Of the newest activation."""
     swept_at: UtcTime | None = None
     sweep_confirmed: bool = True
     """The broker has confirmed the end of every order the sweep had to cancel."""

@@ -131,6 +131,10 @@ class RiskFacts(Wire):
     exposures: tuple[Exposure, ...]
     kill_engaged: bool
     kill_reason: str | None = None
+    received_at: UtcTime | None = None
+    """When the gateway took the signal."""
+    kill_changed_at: UtcTime | None = None
+    """When the kill switch was last engaged or released; None if never."""
     unknown_outcomes: tuple[str, ...] = ()
     """client_order_ids on this ticker whose fate the broker has not told."""
     limits: Limits

@@ -98,6 +98,7 @@ class SignalView(Wire):
 
     signal_id: str
     strategy: str
+    created_at: UtcTime
     received_at: UtcTime
     valid_until: UtcTime
     order: OrderView

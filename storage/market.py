@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from schemas.base import DecimalText, UtcTime, Wire
 from schemas.broker import Account
 from schemas.market import Provider, Quote
+from schemas.orders import Side
 from storage.statements import load
 
 if TYPE_CHECKING:
@@ -103,6 +105,14 @@ async def read_clock(connection: Connection) -> ClockRow | None:
     """The newest reading of the broker's clock."""
     row = await connection.fetchrow(_SQL["read_clock"])
     return ClockRow.model_validate(dict(row)) if row else None
+
+
+async def position_executions(
+    connection: Connection, ticker: str, strategy: str
+) -> list[tuple[Side, Decimal, Decimal]]:
+    """(side, shares, US dollars a share) of every execution that counts, in order."""
+    rows = await connection.fetch(_SQL["position_executions"], ticker, strategy)
+    return [(Side(row["side"]), row["quantity"], row["price"]) for row in rows]
 
 
 async def list_positions(connection: Connection) -> list[PositionRow]:

@@ -49,6 +49,9 @@ class FactsRow:
     kill_engaged: bool
     kill_epoch: int
     kill_reason: str | None
+    kill_changed_at: datetime | None
+    received_at: datetime
+    """When the gateway took the signal."""
     limits_version: int | None
     limits: Limits | None
     quote: Quote | None
@@ -110,6 +113,8 @@ async def read_facts(connection: Connection, signal_id: str) -> FactsRow:
         kill_engaged=row["engaged"],
         kill_epoch=row["epoch"],
         kill_reason=row["kill_reason"],
+        kill_changed_at=row["kill_changed_at"],
+        received_at=row["taken_in_at"],
         limits_version=row["limits_version"],
         limits=Limits.model_validate_json(row["limits"]) if row["limits"] else None,
         quote=Quote.model_validate(dict(row)) if row["quoted_at"] is not None else None,

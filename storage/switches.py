@@ -66,18 +66,21 @@ async def engage(
 ) -> KillState:
     """Engage the switch: row, event and audit row. Call it in a transaction of its own.
 
-    While engaged, a further activation is recorded, may widen the scope, and leaves the epoch as it is.
+    While engaged, a further activation is recorded, may widen the scope, wants a sweep of its own and leaves
+    the epoch as it is. The same ``request_id`` again is the same activation and changes nothing.
     """
     command = command.model_copy(
         update={"reason": _storable(command.reason), "triggered_by": _storable(command.triggered_by)}
     )
     await connection.fetchrow(_SQL["lock_switch"])
     before = await read_state(connection)
+    if before.engaged and before.request_id == request_id:
+        return before
     if before.engaged:
-        await connection.execute(_SQL["widen"], command.scope.value)
+        await connection.execute(_SQL["engage_again"], command.scope.value, request_id)
     else:
         await connection.execute(
-            _SQL["engage"], command.scope.value, command.reason, command.triggered_by, now
+            _SQL["engage"], command.scope.value, command.reason, command.triggered_by, now, request_id
         )
     after = await read_state(connection)
     entry = AuditEntry(

@@ -106,17 +106,20 @@ class Installation:
 
     def _announce(self, addresses: dict[str, Any]) -> None:
         if self._as_json:
-            told = {key: addresses[key] for key in ("gateway_url", "temporal_ui", "ready_seconds", "pid")}
+            names = ("gateway_url", "temporal_ui", "temporal_address", "ready_seconds", "pid")
+            told = {key: addresses[key] for key in names}
             print(json.dumps({"ready": told}), flush=True)
             return
         self._say(f"ready after {addresses['ready_seconds']} s · PAPER · data in {self._data_dir.root}")
         for name, key in (
             ("gateway", "gateway_url"),
             ("Temporal Web UI", "temporal_ui"),
+            ("Temporal", "temporal_address"),
             ("paper exchange", "exchange_url"),
             ("metrics", "metrics_url"),
         ):
             self._say(f"  {name:<16} {addresses[key]}")
+        self._say(f"  {'a token':<16} {self._data_dir.keys / 'demo_token'}")
         self._say("Ctrl-C stops everything in order")
 
     def _on_event(self, event: ChildEvent) -> None:

@@ -132,10 +132,11 @@ class KillSwitchWorkflow:
             )
             return
         self._signals += 1
+        command = parse_command(name, [_text(arg) for arg in args])
         order = KillOrder(
-            command=parse_command(name, [_text(arg) for arg in args]),
+            command=command,
             as_of=workflow.now(),
-            request_id=f"{workflow.info().run_id}/{self._signals}",
+            request_id=command.request_id or f"{workflow.info().run_id}/{self._signals}",
         )
         async with self._writing:
             state = await run_step(
@@ -184,6 +185,7 @@ def parse_command(name: str, texts: Sequence[str]) -> KillCommand:
         triggered_by=_short(fields.get("triggered_by")) or "raw signal",
         scope=scope,
         misspelt_name=None if name == wire.SIGNAL_KILL else _short(name),
+        request_id=_short(fields.get("request_id")) or None,
     )
 
 

@@ -246,6 +246,7 @@ create table kill_switch (
     reason text,
     triggered_by text,
     changed_at timestamptz,
+    request_id text, -- of the newest activation: its repeat is no second one
     swept_at timestamptz,
     sweep_confirmed boolean not null default true,
     sweep jsonb

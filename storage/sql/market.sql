@@ -31,6 +31,11 @@ select read_at, broker_at, speed, is_open, next_open, next_close from market_clo
 -- name: list_positions
 select ticker, strategy, quantity, cash, updated_at from positions where quantity <> 0 order by ticker, strategy
 
+-- name: position_executions
+select side, quantity, price from executions
+where ticker = $1 and strategy = $2 and not busted
+order by executed_at, id
+
 -- name: watched_tickers
 select ticker from orders where settled_at is null
 union

@@ -9,7 +9,7 @@ select
     s.ticker, s.strategy, s.action, s.order_type, s.time_in_force, s.quantity, s.limit_price, s.hard_stop_loss,
     s.extended_hours, s.created_at, s.valid_until, s.signal_id,
     a.equity, a.buying_power, a.taken_at,
-    k.engaged, k.epoch, k.reason as kill_reason,
+    k.engaged, k.epoch, k.reason as kill_reason, k.changed_at as kill_changed_at, s.received_at as taken_in_at,
     l.version as limits_version, l.document as limits,
     q.bid, q.ask, q.bid_size, q.ask_size, q.quoted_at, q.received_at,
     array(

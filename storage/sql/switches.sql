@@ -2,17 +2,19 @@
 select epoch from kill_switch for update
 
 -- name: read_state
-select engaged, epoch, scope, reason, triggered_by, changed_at, swept_at, sweep_confirmed, sweep
+select engaged, epoch, scope, reason, triggered_by, changed_at, request_id, swept_at, sweep_confirmed, sweep
 from kill_switch
 
 -- name: engage
 update kill_switch set
     engaged = true, epoch = epoch + 1, scope = $1, reason = $2, triggered_by = $3, changed_at = $4,
-    swept_at = null, sweep_confirmed = false, sweep = null
+    request_id = $5, swept_at = null, sweep_confirmed = false, sweep = null
 
--- name: widen
-update kill_switch set scope = 'all', swept_at = null, sweep_confirmed = false
-where engaged and scope <> 'all' and $1 = 'all'
+-- name: engage_again
+update kill_switch set
+    scope = case when $1 = 'all' then 'all' else scope end, request_id = $2, swept_at = null,
+    sweep_confirmed = false
+where engaged
 
 -- name: release
 update kill_switch set

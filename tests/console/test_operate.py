@@ -49,7 +49,8 @@ async def test_kill_cancels_blocks_and_is_released_by_the_key(
 
     killed = await trading("kill", "--reason", "drill", "--json")
     assert killed.code == 0, killed
-    assert (killed.json["confirmed"], killed.json["signalled"], killed.json["sweep_confirmed"]) == (True,) * 3
+    told = ("confirmed", "signalled", "sweep_confirmed", "fenced")
+    assert [killed.json[each] for each in told] == [True] * len(told)
     assert killed.json["fates"] == {order["client_order_id"]: "cancelled"}
     posts = (await stack.ledger())["posts_total"]
 
@@ -72,6 +73,13 @@ async def test_kill_cancels_blocks_and_is_released_by_the_key(
     released = await trading("release", "--reason", "all checked", "--key-file", str(key), "--json")
     assert (released.code, released.json["released"]) == (0, True), released
     assert "released" in (await trading("status")).out
+
+
+async def test_kill_does_not_reassure_about_an_installation_it_does_not_know() -> None:
+    done = await Trading(environment())("kill", "--reason", "stop")
+    assert done.code == 3
+    assert "--data-dir" in done.err
+    assert "ENGAGED" not in done.out
 
 
 async def test_doctor_names_what_is_down(database: str) -> None:

@@ -1,7 +1,9 @@
 """Trading from the command line on the whole product: submit, follow, look, cancel."""
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -63,7 +65,7 @@ async def test_many_from_standard_input_each_get_their_answer(
     assert wrong.code == 1
     dead = await trading("signal", "submit", "-", stdin=body, TRADING_GATEWAY_URL="http://127.0.0.1:1")
     assert dead.code == 3
-    assert "sending the same signals again is safe" in dead.err
+    assert "trading up" in dead.err
     again = await trading("signal", "submit", "-", "--json", stdin=body)
     assert (again.code, again.json["repeated"]) == (0, True)
 
@@ -80,6 +82,53 @@ async def test_many_from_standard_input_each_get_their_answer(
     assert (await stack.settled(resting))["status"] == "CANCELED"
     late = await trading("order", "cancel", resting, "--json")
     assert (late.code, late.json["answer"], late.json["status"]) == (1, "TOO_LATE", "CANCELED")
+
+
+async def test_a_signal_whose_answer_was_lost_is_sent_again_under_its_id(
+    stack: Stack, unique: Callable[[str], str]
+) -> None:
+    """How: a door in between passes the request on and drops the answer; the same command is then repeated."""
+    trading, lost = of_stack(stack), unique("cli")
+    command = (
+        "signal", "submit", "--signal-id", lost, "--strategy", "momentum", "--ticker", "AAPL",
+        "--action", "BUY_TO_OPEN", "--quantity", "3",
+    )  # fmt: skip
+    async with answers_dropped(stack.settings.gateway_port) as url:
+        first = await trading(*command, TRADING_GATEWAY_URL=url)
+    assert first.code == 3
+    assert lost in first.out
+    assert f"may be taken: {lost}" in first.err
+    again = await trading(*command, "--wait", "--json")
+    assert again.code == 0, again
+    assert (again.json["accepted"], again.json["repeated"]) == (True, True)
+    other = await trading(*command[:-1], "4")
+    assert other.code == 1
+    assert "other content" in other.out
+    assert len((await trading("orders", "--json")).json) == 1
+    assert (await stack.ledger())["posts_total"] == 1
+
+
+@asynccontextmanager
+async def answers_dropped(port: int) -> AsyncIterator[str]:
+    """An address that passes requests on to the gateway and hangs up where its answer comes."""
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        gateway_reader, gateway = await asyncio.open_connection("127.0.0.1", port)
+
+        async def forward() -> None:
+            while data := await reader.read(65_536):
+                gateway.write(data)
+                await gateway.drain()
+
+        forwarding = asyncio.create_task(forward())
+        await gateway_reader.read(1)
+        forwarding.cancel()
+        gateway.close()
+        writer.close()
+
+    server = await asyncio.start_server(pass_on, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 @pytest.mark.parametrize("command", ["signal show none", "order show none", "order cancel none"])

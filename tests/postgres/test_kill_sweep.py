@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -37,7 +38,11 @@ async def rows(database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 async def engage(rows: Database, scope: KillScope = KillScope.ALL) -> KillState:
     async with rows.transaction() as connection:
         return await switches.engage(
-            connection, KillCommand(reason="test", scope=scope), request_id="1", now=now(), component="test"
+            connection,
+            KillCommand(reason="test", scope=scope),
+            request_id=str(uuid4()),
+            now=now(),
+            component="test",
         )
 
 
@@ -94,3 +99,25 @@ async def test_a_scope_widened_during_a_sweep_wants_its_own(rows: Database) -> N
         assert (stored.scope, stored.sweep_confirmed) == (KillScope.ALL, False)
         events = await connection.fetch("select payload->>'action_taken' as action from events")
     assert "ALL_OPEN_ORDERS_CANCELED" not in [row["action"] for row in events]
+
+
+async def test_row_and_signal_of_one_command_are_one_activation(rows: Database) -> None:
+    """How: the row is written, swept, and the signal with the same request id comes after; then a new one."""
+
+    async def engage_as(request_id: str) -> KillState:
+        async with rows.transaction() as connection:
+            return await switches.engage(
+                connection, KillCommand(reason="test"), request_id=request_id, now=now(), component="test"
+            )
+
+    broker: Any = ScriptedBroker()
+    await engage_as("one")
+    swept = await KillSweeper(rows, broker, now=now).sweep(beat=quietly)
+    assert await engage_as("one") == swept
+    again = await engage_as("two")
+    assert (again.epoch, again.swept_at, again.sweep_confirmed) == (swept.epoch, None, False)
+    async with rows.connection() as connection:
+        audited = await connection.fetch(
+            "select decision from audit_log where decision like 'KILL%' order by id"
+        )
+    assert [row["decision"] for row in audited] == ["KILL_ENGAGED", "KILL_REPEATED"]

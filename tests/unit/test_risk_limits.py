@@ -46,6 +46,12 @@ AHEAD = quote(quoted_at=MARKET_NOW + timedelta(seconds=2) + MICROSECOND)
 NIGHT = {"extended_hours": True, "strategy": "night"}
 REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], CheckName]] = [
     ("kill switch", {}, {"kill_engaged": True, "kill_reason": "drift"}, CheckName.KILL_SWITCH),
+    (
+        "waited for the release",
+        {},
+        {"received_at": NOW - MICROSECOND, "kill_changed_at": NOW},
+        CheckName.KILL_SWITCH,
+    ),
     ("late", {"valid_until": NOW - MICROSECOND}, {}, CheckName.SIGNAL_EXPIRED),
     ("unknown order", {}, {"unknown_outcomes": ("ti-1",)}, CheckName.UNKNOWN_OUTCOME),
     ("stop asked for", {"hard_stop_loss": D(90)}, {}, CheckName.PROTECTION_UNAVAILABLE),
