@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +20,7 @@ from observability.metrics import Metrics
 from schemas.orders import OrderStatus
 from schemas.runs import CancelStep, OrderQuestion, PlaceKind, ResolveKind, RiskQuestion
 from storage import placement as rows
-from storage.database import Database
+from storage.database import FENCE_CONNECTIONS_MAX, Database
 from storage.orders import lock_order, read_order
 from storage.risk import live_reservations
 from storage.switches import bind_installation
@@ -125,25 +126,12 @@ async def test_a_second_try_leaves_the_first_one_s_post_open(desk: Desk) -> None
 async def test_a_try_without_a_slot_sends_nothing_and_comes_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.database.FENCE_ACQUIRE_TIMEOUT_SECONDS", 0.05)
-    desk.broker.sent.clear()
-    async with asyncio.TaskGroup() as holders:
-        taken, done = asyncio.Event(), asyncio.Event()
-
-        async def hold_every_slot() -> None:
-            held = [desk.database.fence_connection() for _ in range(8)]
-            for each in held:
-                await each.__aenter__()
-            taken.set()
-            await done.wait()
-            for each in held:
-                await each.__aexit__(None, None, None)
-
-        holders.create_task(hold_every_slot())
-        await taken.wait()
+    async with AsyncExitStack() as every_slot:
+        for _ in range(FENCE_CONNECTIONS_MAX):
+            await every_slot.enter_async_context(desk.database.fence_connection())
+        monkeypatch.setattr("storage.database.FENCE_ACQUIRE_TIMEOUT_SECONDS", 0.05)
         with pytest.raises(ApplicationError) as refused:
             await desk.place()
-        done.set()
     assert refused.value.type == "NO_SLOT"
     assert not refused.value.non_retryable
     assert desk.broker.posts == []
