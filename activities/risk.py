@@ -134,6 +134,7 @@ class RiskActivities:
             buying_power=(row.buying_power or Decimal(0)) - row.spent,
             quote=quote,
             exposures=await rows.read_exposures(connection),
+            working=await rows.read_working(connection, row.proposal.ticker),
             kill_engaged=row.kill_engaged,
             kill_reason=row.kill_reason,
             received_at=row.received_at,
