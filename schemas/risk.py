@@ -157,7 +157,7 @@ class RiskFacts(Wire):
     """client_order_ids on this ticker whose fate the broker has not told."""
     limits: Limits
     working: tuple[WorkingOrder, ...] = ()
-    """Our orders on this ticker that have not ended, oldest first."""
+    """Our orders on this ticker that may still execute, or have and their fills are not known, oldest first."""
 
 
 class RiskVerdict(Wire):

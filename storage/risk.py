@@ -128,7 +128,7 @@ async def read_exposures(connection: Connection) -> tuple[Exposure, ...]:
 
 
 async def read_working(connection: Connection, ticker: str) -> tuple[WorkingOrder, ...]:
-    """Our orders on the ticker that hold a reservation and have not ended, oldest first."""
+    """Our orders on the ticker with room reserved, oldest first: what may still execute, or has and is not told."""
     rows = await connection.fetch(_SQL["read_working"], ticker)
     return tuple(WorkingOrder.model_validate(dict(row)) for row in rows)
 

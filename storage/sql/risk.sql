@@ -64,8 +64,7 @@ order by ticker, strategy
 -- name: read_working
 select o.signal_id, o.action, o.order_type, o.limit_price, o.stop_price
 from orders o join reservations r using (signal_id, leg, generation)
-where o.ticker = $1 and r.state in ('held', 'working')
-    and o.status not in ('FILLED', 'REJECTED', 'CANCELED', 'FATAL_ERROR')
+where r.ticker = $1 and r.state in ('held', 'working') and r.quantity > 0
 order by o.created_at, o.signal_id
 
 -- name: insert_rejection

@@ -10,10 +10,11 @@ import pytest
 
 from activities.risk import RiskActivities
 from observability.metrics import Metrics
+from schemas.orders import OrderStatus
 from schemas.risk import Assessment, AssessmentKind
 from schemas.runs import RiskQuestion
 from storage.database import Database
-from storage.orders import read_order
+from storage.orders import lock_order, write_state
 from storage.risk import live_reservations, read_decision
 from tests.postgres.books import market_clock, prepare, propose
 
@@ -101,11 +102,24 @@ async def test_a_resting_stop_blocks_the_other_side_until_it_has_ended(
     assert (await asked(rows, risk, "stop", **SELL_STOP)).kind is AssessmentKind.APPROVED
     assert (await asked(rows, risk, "more")).reasons == ("OPPOSITE_ORDER",)
     async with rows.transaction() as connection:
-        order = await read_order(connection, "stop")
-        await connection.execute(
-            "update orders set status = 'CANCELED' where internal_order_id = $1", order.internal_order_id
-        )
+        locked = await lock_order(connection, "stop")
+        ended = locked.state.model_copy(update={"status": OrderStatus.CANCELED})
+        await write_state(locked, ended, datetime.now(UTC), user_message=None, answered=True)
     assert (await asked(rows, risk, "now")).kind is AssessmentKind.APPROVED
+
+
+async def test_a_short_whose_fills_are_on_their_way_still_keeps_buys_away(
+    rows: Database, risk: RiskActivities
+) -> None:
+    """The broker says filled, the executions have not arrived: the account is short, and no row says so yet."""
+    await asked(rows, risk, "short", action="SELL_TO_OPEN", limit_price=D("101.00"))
+    async with rows.transaction() as connection:
+        locked = await lock_order(connection, "short")
+        told = {"status": OrderStatus.FILLED, "broker_filled_quantity": D(10)}
+        await write_state(
+            locked, locked.state.model_copy(update=told), datetime.now(UTC), user_message=None, answered=True
+        )
+    assert (await asked(rows, risk, "buy", limit_price=D("99.00"))).reasons == ("OPPOSITE_POSITION",)
 
 
 async def test_covers_that_arrive_together_never_buy_more_than_is_short(
