@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from schemas import wire
 from schemas.orders import Action, OrderType, TimeInForce
 from storage.market import list_positions
+from tests.e2e.test_kill_switch import until_swept
 from tests.servers.stack import WIDE_LIMITS, Stack, StackFactory, signal
 
 LIMITS = {**WIDE_LIMITS, "short_selling_strategies": ["pairs"], "extended_hours_strategies": ["night"]}
@@ -215,6 +217,28 @@ async def test_the_account_is_never_long_and_short_and_never_meets_itself(
         order = await stack.settled(signal_id)
         assert (order["status"], order["reason"]) == ("REJECTED", reason)
     assert (await stack.ledger())["posts_total"] == 2
+
+
+async def test_a_kill_of_what_adds_risk_leaves_the_stop_that_closes(
+    stack_factory: StackFactory, unique: Any
+) -> None:
+    stack = await stack_factory(limits=LIMITS, tickers=2)
+    await at_market(stack, ["T0001", "T0002"], "99.98", "100.02")
+    long, closing, opening = unique("long"), unique("closing"), unique("opening")
+    await stack.submit(signal(long, ticker="T0001"))
+    assert (await stack.settled(long))["status"] == "FILLED"
+    stops = {"order_type": "STOP", "time_in_force": "GTC"}
+    await stack.submit(signal(closing, ticker="T0001", action="SELL_TO_CLOSE", stop_price="95", **stops))
+    await stack.submit(signal(opening, ticker="T0002", stop_price="105", **stops))
+    for signal_id in (closing, opening):
+        await stack.until(signal_id, lambda order: order["raw_status"] == "new")
+    switch = stack.client.get_workflow_handle(wire.ID_KILL_SWITCH)
+    await switch.signal(wire.SIGNAL_KILL, {"reason": "a test", "scope": "risk_adding"})
+    await until_swept(stack)
+    assert (await stack.settled(opening))["status"] == "CANCELED"
+    (resting,) = (await stack.exchange_http.get("/v2/orders")).json()
+    assert (resting["symbol"], resting["type"], resting["status"]) == ("T0001", "stop", "new")
+    assert (await stack.signal(closing))["order"]["status"] == "ACKNOWLEDGED"
 
 
 NIGHT = {"strategy": "night", "order_type": "LIMIT", "limit_price": "181.00", "extended_hours": True}
