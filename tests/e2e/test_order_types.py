@@ -120,9 +120,9 @@ async def test_every_combination_is_placed_as_asked_and_filled(
     await at_market(stack, [case.ticker for case in stops if case.is_buy], "101.06", "101.10")
     await at_market(stack, [case.ticker for case in stops if not case.is_buy], "98.90", "98.94")
 
+    ours = {case: await stack.settled(case.signal_id) for case in cases}
     told = {order["client_order_id"]: order for order in await _orders(stack)}
-    for case in cases:
-        order = await stack.settled(case.signal_id)
+    for case, order in ours.items():
         assert (order["status"], order["filled_quantity"]) == ("FILLED", "10"), (case, order)
         assert Decimal(order["average_price"]) == Decimal(case.touch), case
         _is_as_asked(case, told[order["client_order_id"]])
