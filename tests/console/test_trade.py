@@ -76,7 +76,7 @@ async def test_many_from_standard_input_each_get_their_answer(
     good, short, broken, resting = (unique("cli") for _ in range(4))
     lines = [
         json.dumps(signal(good)),
-        json.dumps(signal(short, action="SELL_TO_OPEN")),
+        json.dumps(signal(short, ticker="QQQ", action="SELL_TO_OPEN")),
         json.dumps(signal(broken)).replace('"10"', "1e308"),
         json.dumps(signal(resting, order_type="LIMIT", limit_price=RESTING_PRICE, time_in_force="GTC")),
     ]
