@@ -91,16 +91,14 @@ def stop_side(order: Candidate) -> CheckResult:
     if stop is None:
         return result(CheckName.STOP_SIDE, True, "no stop", "none", "not applied to an order without a stop")
     is_buy = order.proposal.action.side is Side.BUY
-    limit = "> ask" if is_buy else "< bid"
     if market is None:
+        limit = "> ask" if is_buy else "< bid"
         return result(CheckName.STOP_SIDE, False, text(stop), limit, "no usable quote to place the stop by")
-    touch = market.ask if is_buy else market.bid
-    passed = stop > touch if is_buy else stop < touch
-    relation = (">" if passed else "≤") if is_buy else ("<" if passed else "≥")
-    return result(
-        CheckName.STOP_SIDE,
-        passed,
-        text(stop),
-        f"{limit} {text(touch)}",
-        f"{order.proposal.action.side.value} stop {text(stop)} {relation} {limit[2:]} {text(touch)}",
-    )
+    if is_buy:
+        passed, touch = stop > market.ask, f"ask {text(market.ask)}"
+        relation, limit = ">" if passed else "≤", f"> {touch}"
+    else:
+        passed, touch = stop < market.bid, f"bid {text(market.bid)}"
+        relation, limit = "<" if passed else "≥", f"< {touch}"
+    told = f"{order.proposal.action.side.value} stop {text(stop)} {relation} {touch}"
+    return result(CheckName.STOP_SIDE, passed, text(stop), limit, told)
