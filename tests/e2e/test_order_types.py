@@ -90,9 +90,10 @@ def allowed(prefix: str, lifetimes: Iterable[TimeInForce]) -> list[Case]:
     ]
 
 
-async def at_market(stack: Stack, tickers: Iterable[str], bid: str, ask: str) -> None:
+async def at_market(stack: Stack, tickers: Iterable[str], bid: str, ask: str, size: int = 1000) -> None:
+    """Fix the quote of these tickers, so that what rests and what fills is this test's choice."""
     for ticker in tickers:
-        quote = {"symbol": ticker, "bid": bid, "ask": ask, "bid_size": 1000, "ask_size": 1000}
+        quote = {"symbol": ticker, "bid": bid, "ask": ask, "bid_size": size, "ask_size": size}
         await stack.control("quotes", quote)
 
 
@@ -217,6 +218,24 @@ async def test_the_account_is_never_long_and_short_and_never_meets_itself(
         order = await stack.settled(signal_id)
         assert (order["status"], order["reason"]) == ("REJECTED", reason)
     assert (await stack.ledger())["posts_total"] == 2
+
+
+async def test_a_triggered_stop_limit_keeps_its_partial_fill(stack: Stack, unique: Any) -> None:
+    """Touched with four shares on offer, then the market runs past its limit: the rest waits for its cancel."""
+    signal_id = unique("partly")
+    await at_market(stack, ["AAPL"], "99.98", "100.02")
+    prices = {"order_type": "STOP_LIMIT", "stop_price": "101.00", "limit_price": "101.50"}
+    await stack.submit(signal(signal_id, time_in_force="GTC", **prices))
+    await stack.until(signal_id, lambda order: order["raw_status"] == "new")
+    await at_market(stack, ["AAPL"], "101.06", "101.10", size=4)
+    await stack.until(signal_id, lambda order: order["filled_quantity"] == "4")
+    await at_market(stack, ["AAPL"], "102.98", "103.02")
+    await stack.workflow(signal_id).cancel()
+    order = await stack.settled(signal_id)
+    assert (order["status"], order["filled_quantity"]) == ("CANCELED", "4")
+    assert Decimal(order["average_price"]) == Decimal("101.10")
+    (position,) = (await stack.exchange_http.get("/v2/positions")).json()
+    assert (position["symbol"], position["qty"]) == ("AAPL", "4")
 
 
 async def test_a_kill_of_what_adds_risk_leaves_the_stop_that_closes(
