@@ -289,11 +289,9 @@ async def test_extended_hours(stack_factory: StackFactory, unique: Any) -> None:
 @pytest.mark.parametrize(
     ("start", "status", "reason"),
     [
-        ("2026-11-24T03:58:00-05:00", "REJECTED", "MARKET_CLOSED"),
         ("2026-11-24T19:43:00-05:00", "FILLED", None),
         ("2026-11-24T19:45:00-05:00", "REJECTED", "NEAR_CLOSE"),
         ("2026-11-27T16:45:00-05:00", "REJECTED", "NEAR_CLOSE"),
-        ("2026-11-27T17:00:00-05:00", "REJECTED", "MARKET_CLOSED"),
     ],
 )
 async def test_the_bell_of_extended_hours_is_at_20_and_on_early_closes_at_17(
