@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Final
 
+from risk.prices import buy_stop_limit, tick
 from schemas.kill import KillCommand
-from schemas.orders import BrokerOrder, OrderRequest
+from schemas.orders import BrokerOrder, OrderRequest, OrderType, Side
 from storage.orders import LockedOrder
 from storage.placement import mark_conflict
 from storage.switches import engage
@@ -19,16 +21,18 @@ ADOPTION_CLOCK_SLACK: Final = timedelta(seconds=5)
 def difference(sent: OrderRequest, found: BrokerOrder, first_post_at: datetime | None) -> str | None:
     """How the order at the broker differs from the one we sent; None when it is the same.
 
-    Decimals are compared as numbers: the broker writes ``180.5`` for ``180.50``.
+    Decimals are compared as numbers: the broker writes ``180.5`` for ``180.50``. A buy STOP may be found as
+    the stop-limit that the broker makes of it.
     """
     pairs = (
         ("client_order_id", sent.client_order_id, found.client_order_id),
         ("ticker", sent.ticker, found.ticker),
         ("side", sent.side, found.side),
-        ("type", "limit", found.raw_type),
+        ("type", _expected_type(sent, found), found.raw_type),
         ("time in force", sent.time_in_force.value.lower(), found.raw_time_in_force),
         ("quantity", sent.quantity, found.quantity),
-        ("limit price", sent.limit_price, found.limit_price),
+        ("limit price", _expected_limit(sent, found), found.limit_price),
+        ("stop price", sent.stop_price, found.stop_price),
         ("extended hours", sent.extended_hours, found.extended_hours),
     )
     told = [f"{name}: sent {ours}, found {theirs}" for name, ours, theirs in pairs if ours != theirs]
@@ -38,6 +42,25 @@ def difference(sent: OrderRequest, found: BrokerOrder, first_post_at: datetime |
         created, posted = found.created_at.isoformat(), first_post_at.isoformat()
         told.append(f"created {created}, before our first POST {posted}")
     return "; ".join(told) or None
+
+
+def _is_rewritten(sent: OrderRequest, found: BrokerOrder) -> bool:
+    """Whether the broker has turned our buy STOP into its stop-limit. How it rounds that limit is documented
+    nowhere, so one tick either way is the same limit."""
+    if sent.order_type is not OrderType.STOP or sent.side is not Side.BUY or sent.stop_price is None:
+        return False
+    if found.raw_type != "stop_limit" or found.limit_price is None:
+        return False
+    limit = buy_stop_limit(sent.stop_price)
+    return abs(found.limit_price - limit) <= tick(limit)
+
+
+def _expected_type(sent: OrderRequest, found: BrokerOrder) -> str:
+    return "stop_limit" if _is_rewritten(sent, found) else sent.sent_type
+
+
+def _expected_limit(sent: OrderRequest, found: BrokerOrder) -> Decimal | None:
+    return found.limit_price if _is_rewritten(sent, found) else sent.limit_price
 
 
 def conflict_in(locked: LockedOrder, found: BrokerOrder) -> str | None:

@@ -11,7 +11,7 @@ from schemas.kill import KillScope, KillState, OrderFate
 from schemas.orders import BrokerOrder, OrderStatus
 from schemas.wire import Leg
 from storage import switches as rows
-from storage.orders import find_by_client_id, find_order
+from storage.orders import StoredOrder, find_by_client_id, find_order, read_order
 from storage.placement import unanswered_posts
 
 if TYPE_CHECKING:
@@ -105,14 +105,14 @@ class KillSweeper:
             return {}
 
     async def _in_scope(self, orders: Iterable[BrokerOrder], scope: KillScope) -> list[BrokerOrder]:
-        """``risk_adding`` keeps our protective stops."""
+        """``risk_adding`` keeps our protective stops: stop legs, and stops by which a signal closes a position."""
         if scope is KillScope.ALL:
             return list(orders)
         kept = []
         async with self._database.connection() as connection:
             for order in orders:
                 owner = await find_order(connection, order.broker_order_id, order.client_order_id)
-                if owner is None or owner[1] is not Leg.STOP:
+                if owner is None or not _protects(await read_order(connection, *owner)):
                     kept.append(order)
         return kept
 
@@ -178,6 +178,10 @@ class KillSweeper:
         """Row, event with the truth, audit row. An order once named stays named until the release."""
         async with self._database.transaction() as connection:
             return await rows.save_sweep(connection, state, fates, confirmed=confirmed, now=self._now())
+
+
+def _protects(order: StoredOrder) -> bool:
+    return order.leg is Leg.STOP or (order.order_type.has_stop and not order.action.opens)
 
 
 def _by_id(orders: Iterable[BrokerOrder]) -> dict[str, BrokerOrder]:

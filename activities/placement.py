@@ -15,7 +15,7 @@ from broker import lifecycle
 from broker.errors import BrokerError, DuplicateOrder, NothingSent, RateLimited
 from risk.messages import UserMessage
 from schemas import wire
-from schemas.orders import BrokerOrder, OrderRequest
+from schemas.orders import BrokerOrder, OrderRequest, OrderType
 from schemas.risk import CheckName
 from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind
 from schemas.wire import client_order_id
@@ -270,7 +270,9 @@ def _refusal(order: StoredOrder, basis: rows.PlacementBasis, now: datetime) -> s
 
 def canonical_request(order: StoredOrder, order_id: str) -> OrderRequest:
     """The order exactly as it goes out. A MARKET signal leaves as a limit at the approved worst price."""
-    assert order.limit_price is not None, "an approved order has its worst price"
+    kind = order.order_type
+    assert (order.limit_price is None) is (kind is OrderType.STOP), "an approved order has its worst price"
+    assert (order.stop_price is not None) is kind.has_stop, "the gateway asks for it"
     return OrderRequest(
         internal_order_id=str(order.internal_order_id),
         client_order_id=order_id,
@@ -280,5 +282,6 @@ def canonical_request(order: StoredOrder, order_id: str) -> OrderRequest:
         time_in_force=order.time_in_force,
         quantity=order.quantity,
         limit_price=order.limit_price,
+        stop_price=order.stop_price,
         extended_hours=order.extended_hours,
     )

@@ -127,6 +127,8 @@ class RiskActivities:
         )
         if not last_try and not snapshot_is_fresh:
             return AssessmentKind.NEEDS_SNAPSHOT
+        # Before the positions: an order that fills between the two readings is then seen twice, never not at all.
+        working = await rows.read_working(connection, row.proposal.ticker)
         facts = RiskFacts(
             now=now,
             market_now=market_now,
@@ -134,6 +136,7 @@ class RiskActivities:
             buying_power=(row.buying_power or Decimal(0)) - row.spent,
             quote=quote,
             exposures=await rows.read_exposures(connection),
+            working=working,
             kill_engaged=row.kill_engaged,
             kill_reason=row.kill_reason,
             received_at=row.received_at,

@@ -1,7 +1,6 @@
 """Starting an order's workflow: the gateway does it once, the sweeper again whenever none runs."""
 
 from datetime import timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from temporalio.common import (
@@ -15,7 +14,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from schemas.base import decimal_text
-from schemas.orders import Side
+from schemas.orders import OrderType, price_line
 from schemas.risk import Proposal
 from schemas.runs import OrderInput
 from schemas.wire import WORKFLOW_ORDER, order_workflow_id
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 START_RPC_TIMEOUT: Final = timedelta(seconds=3)
 HEALTH_RPC_TIMEOUT: Final = timedelta(seconds=2)
-CENTS: Final = 2
 
 TICKER: Final = SearchAttributeKey.for_keyword("Ticker")
 STRATEGY: Final = SearchAttributeKey.for_keyword("Strategy")
@@ -37,20 +35,12 @@ class TemporalUnavailable(Exception):
 
 
 def display_line(proposal: Proposal) -> str:
-    """One line for people: ``buy 10 AAPL ≤ 180.50 · momentum``."""
-    side = proposal.action.side
-    if proposal.limit_price is None:
-        price = "at market"
-    else:
-        price = f"{'≤' if side is Side.BUY else '≥'} {_dollars(proposal.limit_price)}"
-    quantity = decimal_text(proposal.quantity)
-    return f"{side.value} {quantity} {proposal.ticker} {price} · {proposal.strategy}"
-
-
-def _dollars(price: Decimal) -> str:
-    """At least two decimals, more only where the price has them."""
-    whole, _, decimals = decimal_text(price).partition(".")
-    return f"{whole}.{decimals.ljust(CENTS, '0')}"
+    """One line for people: ``buy 10 AAPL ≤ 180.50 · momentum``, ``buy 10 AAPL stop 181.00 limit 181.50 · …``."""
+    action, quantity = proposal.action, decimal_text(proposal.quantity)
+    price = price_line(action.side, proposal.limit_price, proposal.stop_price)
+    if proposal.order_type is OrderType.MARKET:
+        price = f"at {price}"
+    return f"{action.words} {quantity} {proposal.ticker} {price} · {proposal.strategy}"
 
 
 class OrderStarter:

@@ -152,18 +152,19 @@ class Demonstration:
         self._screen.door(again, broken)
 
     async def _first_half(self, examples: Examples) -> None:
-        """Until all have ended but the one that rests, which is then cancelled as an operator would."""
-        resting = examples.id_of(RESTING)
+        """Until all have ended but those that rest, which are then cancelled as an operator would."""
+        resting = {examples.id_of(name) for name in RESTING}
 
-        def only_it_rests(lines: list[Line]) -> bool:
-            acknowledged = any(
-                line.signal_id == resting and line.order.status is OrderStatus.ACKNOWLEDGED for line in lines
+        def only_they_rest(lines: list[Line]) -> bool:
+            return all(
+                line.order.status is OrderStatus.ACKNOWLEDGED if line.signal_id in resting else line.ended
+                for line in lines
             )
-            return acknowledged and all(line.ended for line in lines if line.signal_id != resting)
 
-        await self._follower.until(only_it_rests, seconds_max=FIRST_SECONDS, show=self._screen.show)
-        order = await read_order(self._connection, resting)
-        await ask_cancel(self._addresses, self._connection, order, "the demonstration's operator")
+        await self._follower.until(only_they_rest, seconds_max=FIRST_SECONDS, show=self._screen.show)
+        for signal_id in sorted(resting):
+            order = await read_order(self._connection, signal_id)
+            await ask_cancel(self._addresses, self._connection, order, "the demonstration's operator")
 
     async def _judge(self, lines: list[Line], before: Ledger) -> dict[str, Any]:
         """Compare what we say with what the exchange wrote down."""

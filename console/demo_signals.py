@@ -13,9 +13,10 @@ from console.common import utc_now
 from console.errors import Refused
 from console.signal_files import SignalText, as_text
 
-LATER: Final = ("too-much-of-one", "take-profit", "stale-quote")
+LATER: Final = ("too-much-of-one", "take-profit", "cover", "stale-quote")
 """Sent once the first ones have ended: something must be held, and a quote must have grown old."""
-RESTING: Final = "resting-buy"
+RESTING: Final = ("resting-buy", "stop-buy")
+"""They wait at the exchange until an operator cancels them."""
 STORY: Final = "thin-book"
 """Whose timeline is told at the end."""
 THIN: Final = {

@@ -105,7 +105,7 @@ def _table(lines: "list[Line]") -> "Table":
     for line in lines:
         order = line.order
         drawn.append((
-            line.signal_id, f"{order.action.side.value} {shares(order.quantity)}", order.ticker, line.risk,
+            line.signal_id, f"{order.action.words} {shares(order.quantity)}", order.ticker, line.risk,
             line.pre_trade, order.status.value, shares(order.filled_quantity), money(order.average_price),
             f"{line.elapsed_seconds(now):.2f} s", _first(order.reason or ""),
         ))  # fmt: skip

@@ -8,7 +8,7 @@ from console.common import NO_OPTIONS, Common, console, emit, table
 from console.errors import EXIT_DONE, Refused
 from console.orders import LIST_DEFAULT, Limit
 from console.rows import rows
-from console.views import clock, draw_decision, draw_pairs, draw_timeline, money, order_pairs, shares
+from console.views import clock, draw_decision, draw_pairs, draw_timeline, money, order_pairs, prices, shares
 from schemas.signals import SignalView
 from storage.events import timeline
 from storage.orders import read_order
@@ -88,8 +88,7 @@ async def list_signals(
 def signal_row(view: SignalView) -> tuple[str, ...]:
     """One signal as a row of ``COLUMNS``."""
     order = view.order
-    price = money(order.limit_price) or "market"
-    asked = f"{order.action.side.value} {shares(order.quantity)} {order.ticker} {price}"
+    asked = f"{order.action.words} {shares(order.quantity)} {order.ticker} {prices(order)}"
     risk = "" if view.decision is None else "approved" if view.decision.approved else "rejected"
     return (
         clock(view.received_at), view.signal_id, view.strategy, asked, risk, order.status.value,

@@ -22,6 +22,13 @@ POLL_SECONDS_MAX: Final = 2.0
 COLUMNS: Final = ("signal", "gateway", "order", "filled", "average", "what")
 
 _SIGNAL: Final = Group("One signal")
+_TYPES: Final = {
+    (False, False): "MARKET",
+    (False, True): "LIMIT",
+    (True, False): "STOP",
+    (True, True): "STOP_LIMIT",
+}
+"""By whether a stop price and a limit price were given."""
 
 
 @Parameter(name="*", group=_SIGNAL)
@@ -37,9 +44,11 @@ class OneSignal:
     ] = None
     quantity: Annotated[str | None, Parameter(help="Whole shares.")] = None
     order_type: Annotated[
-        str | None, Parameter(name="--type", help="LIMIT where --limit-price is given, else MARKET.")
+        str | None,
+        Parameter(name="--type", help="MARKET, LIMIT, STOP or STOP_LIMIT; default by the prices given."),
     ] = None
     limit_price: str | None = None
+    stop_price: Annotated[str | None, Parameter(help="Where a STOP or STOP_LIMIT begins to work.")] = None
     time_in_force: Annotated[str | None, Parameter(help="DAY (default), GTC, IOC or FOK.")] = None
     hard_stop_loss: str | None = None
     extended_hours: Annotated[bool, Parameter(negative="")] = False
@@ -49,8 +58,8 @@ class OneSignal:
     def fields(self) -> dict[str, Any]:
         """What was given."""
         given = {name: value for name, value in vars(self).items() if value not in (None, False)}
-        if given and "limit_price" not in given:
-            given.setdefault("order_type", "MARKET")
+        if given:
+            given.setdefault("order_type", _TYPES["stop_price" in given, "limit_price" in given])
         return given
 
 

@@ -31,21 +31,30 @@ def clock(value: datetime | None) -> str:
     return "" if value is None else value.strftime("%H:%M:%S.%f")[:-3]
 
 
+def prices(order: OrderView) -> str:
+    """``market``, ``180.50``, ``stop 181.00`` or ``stop 181.00 limit 181.50``."""
+    limit = money(order.limit_price)
+    if order.stop_price is None:
+        return limit or "market"
+    stop = f"stop {money(order.stop_price)}"
+    return f"{stop} limit {limit}" if limit else stop
+
+
 def order_row(order: OrderView) -> tuple[str, ...]:
     """One order as a row of ``ORDER_COLUMNS``."""
     state = " ".join((order.status.value, *(flag.value for flag in order.flags)))
     return (
-        order.signal_id, order.strategy, order.action.side.value, shares(order.quantity), order.ticker,
-        money(order.limit_price) or "market", state, shares(order.filled_quantity),
+        order.signal_id, order.strategy, order.action.words, shares(order.quantity), order.ticker,
+        prices(order), state, shares(order.filled_quantity),
         money(order.average_price), clean(order.reason), clock(order.updated_at),
     )  # fmt: skip
 
 
 ORDER_COLUMNS = (
-    "signal", "strategy", "side", "quantity", "ticker", "limit", "state", "filled", "average", "reason",
+    "signal", "strategy", "side", "quantity", "ticker", "price", "state", "filled", "average", "reason",
     "updated",
 )  # fmt: skip
-_NUMBERS = ("quantity", "limit", "filled", "average")
+_NUMBERS = ("quantity", "price", "filled", "average")
 
 
 def draw_orders(orders: Iterable[OrderView]) -> None:
@@ -71,7 +80,7 @@ def order_pairs(order: OrderView) -> list[tuple[str, object]]:
     return [
         ("signal", order.signal_id),
         ("order", f"{order.action.value} {shares(order.quantity)} {order.ticker} {order.order_type.value} "
-         f"{money(order.limit_price)} {order.time_in_force.value}"),
+         f"{prices(order)} {order.time_in_force.value}"),
         ("strategy", order.strategy),
         ("state", " ".join((order.status.value, *(flag.value for flag in order.flags)))),
         ("filled", filled + average),

@@ -42,12 +42,39 @@ _MARKET_SELL: Final = {
     "created_at": "2026-11-23T15:20:00Z",
     "valid_until": "2026-11-23T15:21:00Z",
 }
+_STOP_LIMIT_BUY: Final = {
+    "signal_id": "mom-2026-11-23-0003",
+    "strategy": "momentum",
+    "ticker": "AAPL",
+    "action": "BUY_TO_OPEN",
+    "order_type": "STOP_LIMIT",
+    "time_in_force": "GTC",
+    "quantity": "10",
+    "stop_price": "181.00",
+    "limit_price": "181.50",
+    "created_at": "2026-11-23T15:25:00Z",
+}
+_SHORT: Final = {
+    "signal_id": "pairs-2026-11-23-0001",
+    "strategy": "pairs",
+    "ticker": "MSFT",
+    "action": "SELL_TO_OPEN",
+    "order_type": "LIMIT",
+    "quantity": "10",
+    "limit_price": "415.00",
+    "created_at": "2026-11-23T15:30:00Z",
+}
 SIGNAL_EXAMPLES: Final = {
     "limit buy": {"summary": "Buy at a limit", "value": _LIMIT_BUY},
     "market sell": {
         "summary": "Sell at market: goes out as a limit at the worst price that the collar allows",
         "value": _MARKET_SELL,
     },
+    "stop-limit buy": {
+        "summary": "Buy once the market has risen to the stop, at the limit or better",
+        "value": _STOP_LIMIT_BUY,
+    },
+    "short sale": {"summary": "Sell short, for a strategy that may; BUY_TO_CLOSE covers", "value": _SHORT},
 }
 ACCEPTED_EXAMPLE: Final = {
     "signal_id": "mom-2026-11-23-0001",

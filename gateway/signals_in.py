@@ -17,7 +17,7 @@ from schemas.signals import VALIDITY_MAX, SignalIn
 FUTURE_MAX: Final = timedelta(seconds=5)
 """How far a strategy's clock may run ahead of ours."""
 
-_NUMBERS: Final = ("quantity", "limit_price", "hard_stop_loss")
+_NUMBERS: Final = ("quantity", "limit_price", "stop_price", "hard_stop_loss")
 _TIMES: Final = ("created_at", "valid_until")
 _TEXTS: Final = ("rationale", "references")
 

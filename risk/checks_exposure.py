@@ -4,8 +4,8 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from risk.arithmetic import HUNDREDTH, text
-from risk.candidate import Candidate, result
-from risk.checks_size import NO_PRICE, NOT_FOR_CLOSES
+from risk.candidate import NO_PRICE, Candidate, result
+from risk.checks_size import NOT_FOR_CLOSES
 from risk.exposure import ZERO
 from schemas.risk import CheckName, CheckResult
 

@@ -4,7 +4,7 @@ from risk.candidate import Candidate, result
 from risk.clock import age_text, is_too_old
 from risk.constants import QUOTE_AGE_MAX
 from risk.prices import quote_defect
-from schemas.orders import Action, OrderType, TimeInForce
+from schemas.orders import OrderType, TimeInForce
 from schemas.risk import CheckName, CheckResult, RiskFacts
 
 
@@ -54,7 +54,8 @@ def signal_expired(order: Candidate) -> CheckResult:
 def unknown_outcome(order: Candidate) -> CheckResult:
     """No new risk on a ticker while an order on it may or may not stand at the broker.
 
-    A close passes: shares that an unknown sell may take are already counted by SELL_MORE_THAN_HELD.
+    A close passes: shares that an unknown order may take are already counted by SELL_MORE_THAN_HELD and
+    COVER_MORE_THAN_SHORT.
     """
     pending = order.facts.unknown_outcomes
     count = str(len(pending))
@@ -83,18 +84,6 @@ def protection_unavailable(order: Candidate) -> CheckResult:
         "no hard stop loss asked for"
         if stop is None
         else f"hard stop loss at {stop} asked for, and no protective stop can be placed yet",
-    )
-
-
-def short_selling(order: Candidate) -> CheckResult:
-    """Long only."""
-    action = order.proposal.action
-    return result(
-        CheckName.SHORT_SELLING,
-        action not in (Action.SELL_TO_OPEN, Action.BUY_TO_CLOSE),
-        action.value,
-        f"{Action.BUY_TO_OPEN.value} or {Action.SELL_TO_CLOSE.value}",
-        f"action {action.value}; short positions are neither opened nor closed here",
     )
 
 

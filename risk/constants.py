@@ -29,5 +29,14 @@ TICK_THRESHOLD: Final = Decimal("1")
 TICK_AT_OR_ABOVE: Final = Decimal("0.01")
 TICK_BELOW: Final = Decimal("0.0001")
 
+SHORT_RESERVE: Final = Decimal("1.03")
+"""Alpaca reserves buying power for a short sale at this much of the ask, or at its price if that is higher."""
+
+BUY_STOP_THRESHOLD: Final = Decimal("50")
+"""US dollars. Alpaca turns a buy stop into a stop-limit this far above its stop: below the threshold, and at or
+above it (protocol page, section 4)."""
+BUY_STOP_BELOW: Final = Decimal("1.04")
+BUY_STOP_AT_OR_ABOVE: Final = Decimal("1.025")
+
 EXPOSURE_PCT_DISPLAY_MAX: Final = Decimal("1000000")
 """What an exposure in % of equity is shown as when equity is zero or less, or the number is larger."""

@@ -43,6 +43,8 @@ class Book:
     strategys_other_tickers: Decimal
     closable: Decimal
     """Shares of the ticker that may still be sold: held over the whole account less its working sells."""
+    coverable: Decimal
+    """Shares of the ticker that may still be bought back: short over the whole account less its working buys."""
 
     def gross(self, buys: Decimal = ZERO, sells: Decimal = ZERO) -> Decimal:
         """US dollars at risk in the whole account, with an order on the ticker added."""
@@ -56,7 +58,7 @@ class Book:
 def book(exposures: Iterable[Exposure], ticker: str, strategy: str) -> Book:
     """Sum up the account's rows for an order of ``strategy`` on ``ticker``."""
     here = own_here = Totals()
-    elsewhere = own_elsewhere = closable = ZERO
+    elsewhere = own_elsewhere = closable = coverable = ZERO
     by_ticker = attrgetter("ticker")
     for name, group in groupby(sorted(exposures, key=by_ticker), by_ticker):
         rows = list(group)
@@ -64,11 +66,12 @@ def book(exposures: Iterable[Exposure], ticker: str, strategy: str) -> Book:
         if name == ticker:
             here, own_here = _totals(rows), _totals(own)
             closable = sum((row.held - row.reserved_sell for row in rows), ZERO)
+            coverable = sum((-row.held - row.reserved_buy for row in rows), ZERO)
         else:
             elsewhere += _totals(rows).at_risk()
             if own:
                 own_elsewhere += _totals(own).at_risk()
-    return Book(here, own_here, elsewhere, own_elsewhere, closable)
+    return Book(here, own_here, elsewhere, own_elsewhere, closable, coverable)
 
 
 def _totals(rows: Iterable[Exposure]) -> Totals:

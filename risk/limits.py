@@ -4,7 +4,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
 
-from risk import checks_exposure, checks_signal, checks_size
+from risk import checks_exposure, checks_position, checks_price, checks_signal, checks_size
 from risk.arithmetic import HUNDREDTH, exact, percent_of
 from risk.candidate import Candidate, candidate
 from risk.constants import EXPOSURE_PCT_DISPLAY_MAX
@@ -15,18 +15,22 @@ CHECKS: Final[tuple[Callable[[Candidate], CheckResult], ...]] = (
     checks_signal.signal_expired,
     checks_signal.unknown_outcome,
     checks_signal.protection_unavailable,
-    checks_signal.short_selling,
+    checks_position.short_selling,
     checks_signal.extended_hours,
     checks_signal.market_data,
     checks_signal.stale_market_data,
     checks_size.order_notional,
     checks_size.order_quantity,
-    checks_size.price_collar,
+    checks_price.price_collar,
+    checks_price.stop_side,
     checks_exposure.ticker,
     checks_exposure.strategy,
     checks_exposure.gross,
     checks_size.buying_power,
-    checks_size.sell_more_than_held,
+    checks_position.sell_more_than_held,
+    checks_position.cover_more_than_short,
+    checks_position.opposite_position,
+    checks_position.opposite_order,
 )
 """In the order in which reasons are told. All of them run, always."""
 
@@ -34,8 +38,8 @@ CHECKS: Final[tuple[Callable[[Candidate], CheckResult], ...]] = (
 def assess(proposal: Proposal, facts: RiskFacts) -> RiskVerdict:
     """Decide on a proposal. Pure: the same facts give the same verdict.
 
-    A number exactly at its limit passes. A close (SELL_TO_CLOSE) is not refused by limits it can only
-    improve: order notional, exposures, buying power, unknown outcomes.
+    A number exactly at its limit passes. A close (SELL_TO_CLOSE, BUY_TO_CLOSE) is not refused by limits
+    it can only improve: order notional, exposures, buying power, unknown outcomes.
 
     Raises:
         InexactNumberError: a stored number is too long to compute with exactly.
@@ -48,6 +52,8 @@ def assess(proposal: Proposal, facts: RiskFacts) -> RiskVerdict:
             checks=checks,
             quantity=proposal.quantity,
             worst_price=order.worst_price or Decimal(0),
+            limit_price=order.limit_price,
+            reserve_price=order.reserve_price or Decimal(0),
             side=proposal.action.side,
             account_exposure_pct=_exposure_pct(order),
         )

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from risk.arithmetic import HALF, HUNDREDTH, rounded, text
-from risk.constants import TICK_AT_OR_ABOVE, TICK_BELOW, TICK_THRESHOLD
+from risk.constants import (
+    BUY_STOP_AT_OR_ABOVE,
+    BUY_STOP_BELOW,
+    BUY_STOP_THRESHOLD,
+    TICK_AT_OR_ABOVE,
+    TICK_BELOW,
+    TICK_THRESHOLD,
+)
 from schemas.market import Quote
 from schemas.orders import Side
 
@@ -58,6 +65,19 @@ def collar_edge(market: Market, collar_pct: Decimal, side: Side) -> Decimal:
     """The worst price a side may reach: ask + collar % of mid for a buy, bid − collar % of mid for a sell."""
     reach = collar_pct * HUNDREDTH * market.mid
     return market.ask + reach if side is Side.BUY else market.bid - reach
+
+
+def stop_edge(stop: Decimal, collar_pct: Decimal, side: Side) -> Decimal:
+    """The worst price of an order that began to work at its stop: the stop ± collar % of it."""
+    reach = collar_pct * HUNDREDTH * stop
+    return stop + reach if side is Side.BUY else stop - reach
+
+
+def buy_stop_limit(stop: Decimal) -> Decimal:
+    """The limit that the broker gives a buy STOP, rounded up: how it rounds is documented nowhere."""
+    factor = BUY_STOP_BELOW if stop < BUY_STOP_THRESHOLD else BUY_STOP_AT_OR_ABOVE
+    limit = stop * factor
+    return rounded(limit, tick(limit), decimal.ROUND_CEILING)
 
 
 def worst_tick(edge: Decimal, side: Side) -> Decimal:

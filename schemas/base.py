@@ -12,6 +12,9 @@ PRICE_MAX = Decimal("1000000")
 QUANTITY_MAX = Decimal("1000000")
 """Shares in one order."""
 
+CENTS = 2
+"""Decimals of a price in dollars."""
+
 DECIMAL_PATTERN = r"^-?\d{1,15}(\.\d{1,9})?$"
 
 
@@ -26,6 +29,12 @@ def decimal_text(value: Decimal) -> str:
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in {"-0", ""} else text
+
+
+def dollars_text(price: Decimal) -> str:
+    """A price for people: at least two decimals, more only where it has them."""
+    whole, _, decimals = decimal_text(price).partition(".")
+    return f"{whole}.{decimals.ljust(CENTS, '0')}"
 
 
 def _aware_utc(value: datetime) -> datetime:

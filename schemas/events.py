@@ -23,6 +23,7 @@ class SignalCreated(Event):
     limit_price: DecimalText | None
     hard_stop_loss: DecimalText | None
     valid_until: UtcTime
+    stop_price: DecimalText | None = None
 
 
 class RiskMetrics(Wire):
@@ -31,6 +32,9 @@ class RiskMetrics(Wire):
 
 
 class RiskApproved(Event):
+    """What may go out. ``approved_limit_price`` is the worst price risk counted on: it goes out as the limit,
+    save for a STOP, which has none. Prices in US dollars."""
+
     signal_id: str
     ticker: str
     action: str
@@ -42,6 +46,7 @@ class RiskApproved(Event):
     expires_at: UtcTime | None = None
     kill_epoch: int | None = None
     limits_version: int | None = None
+    stop_price: DecimalText | None = None
 
 
 class RiskRejected(Event):
@@ -61,8 +66,9 @@ class ExecutionSubmitted(Event):
     ticker: str
     action: str
     quantity: DecimalText
-    limit_price: DecimalText
+    limit_price: DecimalText | None
     status: str
+    stop_price: DecimalText | None = None
 
 
 class ExecutionFill(Event):

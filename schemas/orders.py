@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from schemas.base import DecimalText, UtcTime, Wire
+from schemas.base import DecimalText, UtcTime, Wire, dollars_text
 from schemas.wire import Leg
 
 
@@ -28,6 +28,19 @@ class Action(StrEnum):
         """Whether it adds risk; the others only reduce a position."""
         return self in (Action.BUY_TO_OPEN, Action.SELL_TO_OPEN)
 
+    @property
+    def words(self) -> str:
+        """As traders say it."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    Action.BUY_TO_OPEN: "buy",
+    Action.SELL_TO_CLOSE: "sell",
+    Action.SELL_TO_OPEN: "sell short",
+    Action.BUY_TO_CLOSE: "buy to cover",
+}
+
 
 class Side(StrEnum):
     BUY = "buy"
@@ -35,8 +48,36 @@ class Side(StrEnum):
 
 
 class OrderType(StrEnum):
+    """What a signal may ask for. A stop rests until the market touches its stop price.
+
+    STOP then executes at market; the broker turns a buy STOP into a stop-limit a few per cent above the stop.
+    STOP_LIMIT then works as a limit order.
+    """
+
     MARKET = "MARKET"
     LIMIT = "LIMIT"
+    STOP = "STOP"
+    STOP_LIMIT = "STOP_LIMIT"
+
+    @property
+    def has_limit(self) -> bool:
+        """Whether its signal names a limit price."""
+        return self in (OrderType.LIMIT, OrderType.STOP_LIMIT)
+
+    @property
+    def has_stop(self) -> bool:
+        """Whether its signal names a stop price."""
+        return self in (OrderType.STOP, OrderType.STOP_LIMIT)
+
+
+def price_line(side: Side, limit_price: Decimal | None, stop_price: Decimal | None) -> str:
+    """An order's prices for people: ``market``, ``≤ 180.50``, ``stop 181.00``, ``stop 181.00 limit 181.50``."""
+    if stop_price is not None:
+        stop = f"stop {dollars_text(stop_price)}"
+        return stop if limit_price is None else f"{stop} limit {dollars_text(limit_price)}"
+    if limit_price is None:
+        return "market"
+    return f"{'≤' if side is Side.BUY else '≥'} {dollars_text(limit_price)}"
 
 
 class TimeInForce(StrEnum):
@@ -88,13 +129,21 @@ class OrderRequest(Wire):
     order_type: OrderType
     time_in_force: TimeInForce
     quantity: DecimalText
-    limit_price: DecimalText
-    """US dollars. A MARKET signal goes out as a limit at the approved worst price, so this is always set."""
+    limit_price: DecimalText | None
+    """US dollars. A MARKET signal goes out as a limit at the approved worst price; only a STOP has none."""
+    stop_price: DecimalText | None = None
+    """US dollars. Set for STOP and STOP_LIMIT."""
     extended_hours: bool = False
 
     @property
     def side(self) -> Side:
         return self.action.side
+
+    @property
+    def sent_type(self) -> str:
+        """The type as the broker is told it. A MARKET signal goes out as a limit order."""
+        sent = OrderType.LIMIT if self.order_type is OrderType.MARKET else self.order_type
+        return sent.value.lower()
 
 
 class BrokerOrder(Wire):
@@ -213,6 +262,7 @@ class OrderView(Wire):
     time_in_force: TimeInForce = TimeInForce.DAY
     quantity: DecimalText
     limit_price: DecimalText | None = None
+    stop_price: DecimalText | None = None
     status: OrderStatus
     flags: tuple[OrderFlag, ...] = ()
     raw_status: str | None = None

@@ -30,6 +30,8 @@ class Limits(Edge):
     max_strategy_exposure_pct: Percent
     extended_hours_strategies: tuple[str, ...] = ()
     """Strategies that may trade outside the regular session."""
+    short_selling_strategies: tuple[str, ...] = ()
+    """Strategies that may open short positions. Closing one is open to all."""
 
 
 class LimitsVersion(Wire):
@@ -60,6 +62,10 @@ class CheckName(StrEnum):
     GROSS_EXPOSURE = "GROSS_EXPOSURE"
     BUYING_POWER = "BUYING_POWER"
     SELL_MORE_THAN_HELD = "SELL_MORE_THAN_HELD"
+    COVER_MORE_THAN_SHORT = "COVER_MORE_THAN_SHORT"
+    OPPOSITE_POSITION = "OPPOSITE_POSITION"
+    OPPOSITE_ORDER = "OPPOSITE_ORDER"
+    STOP_SIDE = "STOP_ON_WRONG_SIDE"
     ACCOUNT_SNAPSHOT = "STALE_ACCOUNT"
     # Pre-trade.
     STALENESS = "STALE_APPROVAL"
@@ -97,6 +103,18 @@ class Proposal(Wire):
     extended_hours: bool = False
     created_at: UtcTime
     valid_until: UtcTime
+    stop_price: DecimalText | None = None
+
+
+class WorkingOrder(Wire):
+    """One of our orders on the signal's ticker that stands at the broker, or may come to stand there."""
+
+    signal_id: str
+    action: Action
+    order_type: OrderType
+    limit_price: DecimalText | None = None
+    """US dollars; of a MARKET signal the worst price that it goes out with."""
+    stop_price: DecimalText | None = None
 
 
 class Exposure(Wire):
@@ -138,6 +156,8 @@ class RiskFacts(Wire):
     unknown_outcomes: tuple[str, ...] = ()
     """client_order_ids on this ticker whose fate the broker has not told."""
     limits: Limits
+    working: tuple[WorkingOrder, ...] = ()
+    """Our orders on this ticker that may still execute, or have and their fills are not known, oldest first."""
 
 
 class RiskVerdict(Wire):
@@ -147,7 +167,12 @@ class RiskVerdict(Wire):
     checks: tuple[CheckResult, ...]
     quantity: DecimalText
     worst_price: DecimalText
-    """The limit price to send: the signal's own, or for MARKET the collar's edge."""
+    """What an execution may cost at worst: the signal's own limit, for MARKET the collar's edge; for STOP see
+    ``risk.candidate``."""
+    limit_price: DecimalText | None
+    """The limit price to send: the worst price, and none for a STOP."""
+    reserve_price: DecimalText
+    """US dollars a share that exposure and buying power count: the worst price, for short sales more."""
     side: Side
     account_exposure_pct: DecimalText
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, StrictBool, field_validator, model_validator
 
@@ -22,6 +22,12 @@ RATIONALE_MAX_CHARACTERS: Final = 4000
 REFERENCES_MAX: Final = 20
 REFERENCE_MAX_CHARACTERS: Final = 200
 DOLLAR: Final = Decimal(1)
+
+STOP_LIFETIMES: Final = (TimeInForce.DAY, TimeInForce.GTC)
+"""IOC and FOK ask for an execution at once, which a resting stop cannot give (Alpaca refuses them)."""
+
+FIELDS_SINCE: Final = frozenset({"stop_price"})
+"""Fields that came after the first release."""
 
 Price = Annotated[DecimalText, Field(gt=0, le=PRICE_MAX)]
 
@@ -49,6 +55,8 @@ class SignalIn(Edge):
     time_in_force: TimeInForce = TimeInForce.DAY
     quantity: Annotated[DecimalText, Field(gt=0, le=QUANTITY_MAX)]
     limit_price: Price | None = None
+    stop_price: Price | None = None
+    """At which a STOP or STOP_LIMIT order begins to work."""
     hard_stop_loss: Price | None = None
     extended_hours: StrictBool = False
     created_at: UtcTime
@@ -67,20 +75,36 @@ class SignalIn(Edge):
             raise ValueError("whole shares only")
         return value
 
-    @field_validator("limit_price", "hard_stop_loss")
+    @field_validator("limit_price", "stop_price", "hard_stop_loss")
     @classmethod
     def _on_tick(cls, value: Decimal | None) -> Decimal | None:
         return None if value is None else check_tick(value)
 
     @model_validator(mode="after")
-    def _prices_fit_type(self) -> Self:
-        if self.order_type is OrderType.LIMIT and self.limit_price is None:
-            raise ValueError("limit_price: a LIMIT order needs one")
-        if self.order_type is OrderType.MARKET and self.limit_price is not None:
-            raise ValueError("limit_price: a MARKET order takes none; its worst price comes from the collar")
+    def _fields_fit_type(self) -> Self:
+        kind = self.order_type
+        if kind.has_limit and self.limit_price is None:
+            raise ValueError(f"limit_price: a {kind.value} order needs one")
+        if not kind.has_limit and self.limit_price is not None:
+            raise ValueError(f"limit_price: a {kind.value} order takes none; risk bounds its worst price")
+        if kind.has_stop and self.stop_price is None:
+            raise ValueError(f"stop_price: a {kind.value} order needs one")
+        if not kind.has_stop and self.stop_price is not None:
+            raise ValueError(f"stop_price: a {kind.value} order takes none")
+        if kind.has_stop and self.time_in_force not in STOP_LIFETIMES:
+            raise ValueError(f"time_in_force: a {kind.value} order is DAY or GTC")
         if self.valid_until is not None and self.valid_until <= self.created_at:
             raise ValueError("valid_until: must be later than created_at")
         return self
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What two requests must share to be the same signal.
+
+        Fields of ``FIELDS_SINCE`` count only where set, so that the hash of an older signal stays what it was.
+        """
+        told = self.model_dump(mode="json")
+        return {name: value for name, value in told.items() if name not in FIELDS_SINCE or value is not None}
 
 
 class SignalRow(Wire):

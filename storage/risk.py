@@ -14,7 +14,7 @@ from schemas.base import DecimalText, UtcTime, Wire
 from schemas.events import RiskApproved, RiskMetrics, RiskRejected
 from schemas.market import Quote
 from schemas.orders import OrderStatus, Side
-from schemas.risk import Exposure, Limits, LimitsVersion, Proposal, RiskVerdict
+from schemas.risk import Exposure, Limits, LimitsVersion, Proposal, RiskVerdict, WorkingOrder
 from schemas.signals import DecisionView
 from schemas.wire import Leg, Topic, event_id
 from storage.events import Queued, append
@@ -44,7 +44,7 @@ class FactsRow:
     buying_power: Decimal | None
     """As the snapshot tells it."""
     spent: Decimal
-    """US dollars of buys at worst price that the snapshot does not know of yet."""
+    """US dollars of opening orders at reserve price that the snapshot does not know of yet."""
     snapshot_at: datetime | None
     kill_engaged: bool
     kill_epoch: int
@@ -127,6 +127,12 @@ async def read_exposures(connection: Connection) -> tuple[Exposure, ...]:
     return tuple(Exposure.model_validate(dict(row)) for row in await connection.fetch(_SQL["read_exposures"]))
 
 
+async def read_working(connection: Connection, ticker: str) -> tuple[WorkingOrder, ...]:
+    """Our orders on the ticker with room reserved, oldest first: what may still execute, or has and is not told."""
+    rows = await connection.fetch(_SQL["read_working"], ticker)
+    return tuple(WorkingOrder.model_validate(dict(row)) for row in rows)
+
+
 async def read_decision(
     connection: Connection, signal_id: str, leg: Leg = Leg.ENTRY
 ) -> StoredDecision | None:
@@ -149,7 +155,7 @@ async def write_approval(
         _SQL["approve_order"], *locked.key, approval.approval_id, canonical_json(verdict.checks),
         verdict.quantity, verdict.worst_price, verdict.account_exposure_pct, approval.limits_version,
         approval.kill_epoch, approval.approved_at, approval.expires_at, verdict.side.value,
-        approval.reservation_lapses_at,
+        approval.reservation_lapses_at, verdict.reserve_price, verdict.limit_price,
     )  # fmt: skip
     assert row is not None, "the row is locked by this transaction"
     order = stored_order(row)
@@ -167,6 +173,7 @@ async def write_approval(
         expires_at=approval.expires_at,
         kill_epoch=approval.kill_epoch,
         limits_version=approval.limits_version,
+        stop_price=order.stop_price,
     )
     side = "up to" if verdict.side is Side.BUY else "down to"
     step = Step(

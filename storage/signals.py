@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 from schemas.audit import AuditEntry, canonical_json, sha256_hex
 from schemas.events import SignalCreated
+from schemas.orders import price_line
 from schemas.risk import Proposal
 from schemas.signals import SignalIn, SignalRow
 from schemas.wire import Topic, event_id
@@ -77,12 +78,13 @@ async def accept_signal(
     Raises:
         SignalConflict: the id belongs to another token or other content.
     """
-    content_hash = bytes.fromhex(sha256_hex(signal))
+    content_hash = bytes.fromhex(sha256_hex(signal.content))
     new = await connection.fetchval(
         _SQL["insert_signal"], signal.signal_id, token.token_id, content_hash, canonical_json(signal),
         signal.strategy, signal.ticker, signal.action.value, signal.order_type.value,
         signal.time_in_force.value, signal.quantity, signal.limit_price, signal.hard_stop_loss,
         signal.extended_hours, signal.created_at, valid_until, now, traceparent, uuid4(),
+        signal.stop_price,
     )  # fmt: skip
     if new is None:
         row = await connection.fetchrow(_SQL["read_signal"], signal.signal_id)
@@ -108,8 +110,9 @@ async def _record(
         limit_price=signal.limit_price,
         hard_stop_loss=signal.hard_stop_loss,
         valid_until=valid_until,
+        stop_price=signal.stop_price,
     )
-    price = "market" if signal.limit_price is None else f"≤ {signal.limit_price}"
+    price = price_line(signal.action.side, signal.limit_price, signal.stop_price)
     entry = AuditEntry(
         occurred_at=now,
         correlation_id=signal.signal_id,

@@ -115,7 +115,6 @@ def entry_of(after: StoredOrder, step: Step, added: Sequence[Fill] = ()) -> Audi
 def _submitted(after: StoredOrder, step: Step) -> Queued:
     assert after.client_order_id is not None, "an order at the broker has its id"
     assert after.broker_order_id is not None, "asked by the caller"
-    assert after.limit_price is not None, "an approved order has its worst price"
     event = ExecutionSubmitted(
         event_id=event_id(Topic.EXECUTION_SUBMITTED, after.internal_order_id),
         timestamp=step.now,
@@ -127,6 +126,7 @@ def _submitted(after: StoredOrder, step: Step) -> Queued:
         action=after.action.value,
         quantity=after.quantity,
         limit_price=after.limit_price,
+        stop_price=after.stop_price,
         status=after.status.value,
     )
     return Queued(Topic.EXECUTION_SUBMITTED, str(after.internal_order_id), event)

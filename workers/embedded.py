@@ -30,13 +30,14 @@ DEMO_TOKEN: Final = "demo"  # noqa: S105 - its name, not its secret
 OPERATOR: Final = "operator"
 ADDING_OPTIONS: Final = ("--symbol", "--market")
 
-FIRST_LIMITS: Final = {
+FIRST_LIMITS: Final[Mapping[str, str | list[str]]] = {
     "max_order_notional": "25000",
     "max_order_quantity": "1000",
     "price_collar_pct": "2",
     "max_ticker_exposure_pct": "25",
     "max_strategy_exposure_pct": "80",
     "max_gross_exposure_pct": "100",
+    "short_selling_strategies": ["pairs"],
 }
 """For a fresh paper account of $100,000; set your own with the next version of the limits."""
 

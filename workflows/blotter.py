@@ -7,7 +7,7 @@ from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 
 with workflow.unsafe.imports_passed_through():
     from schemas.base import decimal_text
-    from schemas.orders import OrderView
+    from schemas.orders import OrderView, price_line
     from schemas.signals import TimelineEntry
     from workflows.policies import TIMELINE_MAX
 
@@ -56,6 +56,11 @@ class Blotter:
             workflow.upsert_search_attributes(updates)
         self._status, self._flags = order.status.value, flags
 
+    def _prices(self, order: OrderView) -> str:
+        if order.limit_price is None and order.stop_price is None:
+            return "at the collar"
+        return price_line(order.action.side, order.limit_price, order.stop_price)
+
     def _markdown(self, order: OrderView | None) -> str:
         lines = [f"### {self._display}" if self._display else "### order"]
         if order is None:
@@ -66,7 +71,7 @@ class Blotter:
         rows = [
             ("state", f"**{order.status.value}**" + "".join(f" · {flag.value}" for flag in order.flags)),
             ("filled", filled),
-            ("limit", decimal_text(order.limit_price) if order.limit_price is not None else "at the collar"),
+            ("price", self._prices(order)),
             ("client order id", f"`{order.client_order_id}`" if order.client_order_id else "not sent"),
             ("broker order id", f"`{order.broker_order_id}`" if order.broker_order_id else "unknown"),
             ("reason", order.reason or ""),

@@ -15,7 +15,7 @@ from schemas.orders import BrokerOrder, OrderRequest
 
 if TYPE_CHECKING:
     from alpaca.trading.client import TradingClient
-    from alpaca.trading.requests import LimitOrderRequest
+    from alpaca.trading.requests import OrderRequest as OrderRequestOfLibrary
 
 _PLACE = Operation("place_order", "POST", "/v2/orders", Kind.PLACE)
 
@@ -38,34 +38,27 @@ class AlpacaTrader(AlpacaReader):
 
 
 def _fields(order: OrderRequest) -> dict[str, object]:
-    """What must leave, field by field."""
-    return {
+    """What must leave, field by field; what is None is left out."""
+    fields: dict[str, object] = {
         "symbol": order.ticker,
         "qty": order.quantity,
         "side": order.side.value,
-        "type": "limit",
+        "type": order.sent_type,
         "time_in_force": order.time_in_force.value.lower(),
         "limit_price": order.limit_price,
+        "stop_price": order.stop_price,
         "extended_hours": order.extended_hours,
         "client_order_id": order.client_order_id,
         "position_intent": order.action.value.lower(),
     }
+    return {name: value for name, value in fields.items() if value is not None}
 
 
-def _request(order: OrderRequest) -> "LimitOrderRequest":
-    from alpaca.trading.enums import OrderSide, PositionIntent, TimeInForce
-    from alpaca.trading.requests import LimitOrderRequest
+def _request(order: OrderRequest) -> "OrderRequestOfLibrary":
+    from alpaca.trading.requests import LimitOrderRequest, StopLimitOrderRequest, StopOrderRequest
 
-    return LimitOrderRequest(
-        symbol=order.ticker,
-        qty=order.quantity,
-        side=OrderSide(order.side.value),
-        time_in_force=TimeInForce(order.time_in_force.value.lower()),
-        limit_price=order.limit_price,
-        extended_hours=order.extended_hours,
-        client_order_id=order.client_order_id,
-        position_intent=PositionIntent(order.action.value.lower()),
-    )
+    classes = {"limit": LimitOrderRequest, "stop": StopOrderRequest, "stop_limit": StopLimitOrderRequest}
+    return classes[order.sent_type].model_validate(_fields(order))
 
 
 def _check_body(wanted: Mapping[str, object], body: bytes) -> None:

@@ -6,8 +6,8 @@ update reservations set state = 'lapsed', ended_at = $1 where state = 'held' and
 
 -- name: read_facts
 select
-    s.ticker, s.strategy, s.action, s.order_type, s.time_in_force, s.quantity, s.limit_price, s.hard_stop_loss,
-    s.extended_hours, s.created_at, s.valid_until, s.signal_id,
+    s.ticker, s.strategy, s.action, s.order_type, s.time_in_force, s.quantity, s.limit_price, s.stop_price,
+    s.hard_stop_loss, s.extended_hours, s.created_at, s.valid_until, s.signal_id,
     a.equity, a.buying_power, a.taken_at,
     k.engaged, k.epoch, k.reason as kill_reason, k.changed_at as kill_changed_at, s.received_at as taken_in_at,
     l.version as limits_version, l.document as limits,
@@ -21,13 +21,13 @@ select
     coalesce((
         select sum(r.quantity * r.price)
         from reservations r join orders o using (signal_id, leg, generation)
-        where r.state in ('held', 'working') and r.side = 'buy'
+        where r.state in ('held', 'working') and o.action in ('BUY_TO_OPEN', 'SELL_TO_OPEN')
             and (o.acknowledged_at is null or o.acknowledged_at >= a.taken_at)
     ), 0)
     + coalesce((
         select sum(e.quantity * e.price)
         from executions e join orders o using (internal_order_id)
-        where e.side = 'buy' and not e.busted and e.recorded_at >= a.taken_at
+        where o.action in ('BUY_TO_OPEN', 'SELL_TO_OPEN') and not e.busted and e.recorded_at >= a.taken_at
             and (o.acknowledged_at is null or o.acknowledged_at >= a.taken_at)
     ), 0) as spent
 from signals s
@@ -61,6 +61,12 @@ full join reserved r using (ticker, strategy)
 left join (select * from latest_quotes where provider = 'primary') q using (ticker)
 order by ticker, strategy
 
+-- name: read_working
+select o.signal_id, o.action, o.order_type, o.limit_price, o.stop_price
+from orders o join reservations r using (signal_id, leg, generation)
+where r.ticker = $1 and r.state in ('held', 'working') and r.quantity > 0
+order by o.created_at, o.signal_id
+
 -- name: insert_rejection
 insert into decisions (
     signal_id, leg, generation, approved, reasons, checks, quantity, limit_price, account_exposure_pct,
@@ -77,10 +83,10 @@ with decided as (
     insert into reservations (
         signal_id, leg, generation, strategy, ticker, side, quantity, price, state, created_at, lapses_at
     )
-    select signal_id, leg, generation, strategy, ticker, $13, $6, $7, 'held', $11, $14
+    select signal_id, leg, generation, strategy, ticker, $13, $6, $15, 'held', $11, $14
     from orders where signal_id = $1 and leg = $2 and generation = $3
 )
-update orders set quantity = $6, limit_price = $7, row_version = row_version + 1, updated_at = $11
+update orders set quantity = $6, limit_price = $16, row_version = row_version + 1, updated_at = $11
 where signal_id = $1 and leg = $2 and generation = $3
 returning *
 

@@ -2,23 +2,24 @@
 with new_signal as (
     insert into signals (
         signal_id, token_id, content_hash, document, strategy, ticker, action, order_type, time_in_force,
-        quantity, limit_price, hard_stop_loss, extended_hours, created_at, valid_until, received_at, traceparent
-    ) values ($1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+        quantity, limit_price, hard_stop_loss, extended_hours, created_at, valid_until, received_at,
+        traceparent, stop_price
+    ) values ($1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $19)
     on conflict (signal_id) do nothing
     returning *
 )
 insert into orders (
     internal_order_id, signal_id, leg, generation, strategy, ticker, action, order_type, time_in_force,
-    extended_hours, quantity, limit_price, status, created_at, updated_at
+    extended_hours, quantity, limit_price, stop_price, status, created_at, updated_at
 )
 select $18, signal_id, 'entry', 0, strategy, ticker, action, order_type, time_in_force,
-    extended_hours, quantity, limit_price, 'CREATED', received_at, received_at
+    extended_hours, quantity, limit_price, stop_price, 'CREATED', received_at, received_at
 from new_signal
 returning signal_id
 
 -- name: read_signal
 select signal_id, token_id, content_hash, strategy, ticker, action, order_type, time_in_force, quantity,
-    limit_price, hard_stop_loss, extended_hours, created_at, valid_until, received_at, traceparent
+    limit_price, stop_price, hard_stop_loss, extended_hours, created_at, valid_until, received_at, traceparent
 from signals where signal_id = $1
 
 -- name: list_signals

@@ -43,6 +43,32 @@ async def test_one_signal_by_options_is_traded(stack: Stack, unique: Callable[[s
     assert (account.code, account.json["mode"]) == (0, "paper")
 
 
+async def test_a_stop_limit_by_options_rests_and_shows_its_prices(
+    stack: Stack, unique: Callable[[str], str]
+) -> None:
+    trading = of_stack(stack)
+    signal_id = unique("cli")
+    options = ["--strategy", "momentum", "--ticker", "AAPL", "--action", "BUY_TO_OPEN", "--quantity", "10"]
+    prices = ["--stop-price", "250", "--limit-price", "250.50", "--time-in-force", "GTC"]
+    sent = await trading("signal", "submit", "--signal-id", signal_id, *options, *prices, "--json")
+    assert sent.code == 0, sent
+    await stack.until(signal_id, lambda order: order["raw_status"] == "new")
+    line = "stop 250.00 limit 250.50"
+    for command in (
+        ["order", "show", signal_id],
+        ["orders"],
+        ["signal", "show", signal_id],
+        ["signal", "list"],
+    ):
+        told = await trading(*command, COLUMNS="300")
+        assert line in told.out, (command, told)
+    shown = await trading("order", "show", signal_id, "--json")
+    assert (shown.json["order_type"], shown.json["stop_price"]) == ("STOP_LIMIT", "250")
+    both = await trading("signal", "submit", *options, "--type", "STOP", *prices)
+    assert both.code == 1
+    assert "limit_price: a STOP order takes none" in both.out
+
+
 async def test_many_from_standard_input_each_get_their_answer(
     stack: Stack, unique: Callable[[str], str]
 ) -> None:
@@ -50,7 +76,7 @@ async def test_many_from_standard_input_each_get_their_answer(
     good, short, broken, resting = (unique("cli") for _ in range(4))
     lines = [
         json.dumps(signal(good)),
-        json.dumps(signal(short, action="SELL_TO_OPEN")),
+        json.dumps(signal(short, ticker="QQQ", action="SELL_TO_OPEN")),
         json.dumps(signal(broken)).replace('"10"', "1e308"),
         json.dumps(signal(resting, order_type="LIMIT", limit_price=RESTING_PRICE, time_in_force="GTC")),
     ]

@@ -16,7 +16,10 @@ ROOMY = {
     "requests_per_minute": 1_000_000,
     "cash": "10000000",
     "symbol": ['{"symbol": "HALT", "tradable": false}', '{"symbol": "WHOLE", "fractionable": false}',
-               '{"symbol": "LONG", "shortable": false}'],
+               '{"symbol": "LONG", "shortable": false}',
+               *(f'{{"symbol": "{name}"}}' for name in (
+                   "C601DAY", "C601GTC", "C602LOW", "C602EDGE", "C602HIGH", "C603", "C604", "C605", "C606",
+                   "C607"))],
 }  # fmt: skip
 """Enough of everything that no case meets a limit it does not ask for."""
 

@@ -153,9 +153,12 @@ def nothing() -> None:
     """The last check before sending, when it has no objection."""
 
 
+PRICED = ("quantity", "limit_price", "stop_price")
+
+
 def request(client_order_id: str, ticker: str = "AAPL", **fields: Any) -> OrderRequest:
     """A buy of 1 share at $180.50 for the day, unless told otherwise; numbers as texts."""
-    numbers = {name: Decimal(fields.pop(name)) for name in ("quantity", "limit_price") if name in fields}
+    numbers = {name: Decimal(fields.pop(name)) for name in PRICED if fields.get(name)}
     base = OrderRequest(
         internal_order_id="7d1f0c3e",
         client_order_id=client_order_id,

@@ -6,6 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from storage.switches import read_state
 from tests.servers.stack import Stack, signal
 
 ON_POST = {"method": "POST", "path": "/v2/orders"}
@@ -28,6 +29,19 @@ async def test_an_answer_lost_after_landing_is_found_and_adopted(
     ledger = await stack.ledger()
     assert ledger["posts"] == {order["client_order_id"]: 1}
     assert ledger["duplicate_orders"] == 0
+
+
+async def test_a_lost_buy_stop_is_adopted_though_the_broker_has_rewritten_it(
+    stack: Stack, unique: Any
+) -> None:
+    """The look-up finds a stop-limit where a stop was sent: still ours, no conflict, no kill."""
+    signal_id = unique("rewritten")
+    await order_fault(stack, "drop_after_landing")
+    await stack.submit(signal(signal_id, order_type="STOP", stop_price="250", time_in_force="GTC"))
+    order = await stack.until(signal_id, lambda order: order["raw_status"] == "new")
+    assert (order["limit_price"], order["stop_price"], order["post_count"]) == (None, "250", 1)
+    async with stack.parts.database.connection() as connection:
+        assert not (await read_state(connection)).engaged
 
 
 @pytest.mark.parametrize("action", ["status_504_before_landing", "drop_before_landing", "status_500"])
@@ -64,25 +78,19 @@ async def test_new_risk_on_that_ticker_is_refused_meanwhile(stack: Stack, unique
 
 
 async def test_a_refusal_by_the_broker_ends_the_order_with_its_code(stack: Stack, unique: Any) -> None:
-    """The wash-trade rule lives at the broker; its no is a proof that nothing stands there."""
-    resting, opposite = unique("rest"), unique("wash")
+    """Risk mirrors the wash-trade rule for orders of ours; one placed past us only the broker knows. Its no is
+    a proof that nothing stands there."""
+    hold, opposite = unique("hold"), unique("wash")
     await stack.control(
         "quotes", {"symbol": "MSFT", "bid": "400", "ask": "400.10", "bid_size": 500, "ask_size": 500}
     )
-    await stack.submit(signal(unique("hold"), ticker="MSFT"))
-    await asyncio.sleep(0)
-    await stack.submit(signal(resting, ticker="MSFT", order_type="LIMIT", limit_price="399"))
-    await stack.until(resting, lambda order: order["status"] == "ACKNOWLEDGED")
-    await stack.submit(
-        signal(
-            opposite,
-            ticker="MSFT",
-            action="SELL_TO_CLOSE",
-            order_type="LIMIT",
-            limit_price="398.50",
-            quantity="5",
-        )
-    )
+    await stack.submit(signal(hold, ticker="MSFT"))
+    assert (await stack.settled(hold))["status"] == "FILLED"
+    foreign = {"symbol": "MSFT", "qty": "1", "side": "buy", "type": "limit", "time_in_force": "day"}
+    answer = await stack.exchange_http.post("/v2/orders", json={**foreign, "limit_price": "399"})
+    assert answer.is_success, answer.text
+    exit_fields = {"action": "SELL_TO_CLOSE", "order_type": "LIMIT", "limit_price": "398.50", "quantity": "5"}
+    await stack.submit(signal(opposite, ticker="MSFT", **exit_fields))
     order = await stack.settled(opposite)
     assert (order["status"], order["reason"]) == ("REJECTED", "ERR_WASH_TRADE")
 

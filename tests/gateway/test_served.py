@@ -187,6 +187,15 @@ def proposed(signal_id: str, **changes: object) -> Proposal:
         ({"limit_price": "200"}, "buy 10 AAPL ≤ 200.00 · momentum"),
         ({"action": "SELL_TO_CLOSE"}, "sell 10 AAPL ≥ 180.50 · momentum"),
         ({"order_type": "MARKET", "limit_price": None}, "buy 10 AAPL at market · momentum"),
+        (
+            {"order_type": "STOP_LIMIT", "stop_price": "181", "limit_price": "181.50"},
+            "buy 10 AAPL stop 181.00 limit 181.50 · momentum",
+        ),
+        (
+            {"order_type": "STOP", "stop_price": "0.1234", "limit_price": None, "action": "BUY_TO_CLOSE"},
+            "buy to cover 10 AAPL stop 0.1234 · momentum",
+        ),
+        ({"action": "SELL_TO_OPEN"}, "sell short 10 AAPL ≥ 180.50 · momentum"),
     ],
 )
 def test_the_display_line(changes: dict[str, object], line: str) -> None:

@@ -44,7 +44,7 @@ def market_clock() -> MarketClock:
     return MarketClock(RealTimeMarket())
 
 
-async def prepare(database: Database, **limits: str) -> None:
+async def prepare(database: Database, **limits: Any) -> None:
     """Token, limits, $100,000 of equity and a fresh quote of 99.99 × 100.01 for AAPL."""
     now = datetime.now(UTC)
     async with database.transaction() as connection:

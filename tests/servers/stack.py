@@ -126,7 +126,7 @@ async def stack_factory(
     async with AsyncExitStack() as running:
 
         async def start(
-            *, limits: dict[str, str] | None = None, topology: str = "compact", **options: Any
+            *, limits: dict[str, Any] | None = None, topology: str = "compact", **options: Any
         ) -> Stack:
             exchange = await exchange_factory(**{"requests_per_minute": 100_000, **options})
             settings = settings_for(database, temporal_addresses, exchange, topology)
@@ -165,7 +165,7 @@ def settings_for(
     )
 
 
-async def seed(dsn: str, token: str, limits: dict[str, str]) -> None:
+async def seed(dsn: str, token: str, limits: dict[str, Any]) -> None:
     """A token and limits, as `trading up` gives a fresh installation."""
     rows = await Database.connect(dsn)
     now = datetime.now(UTC)

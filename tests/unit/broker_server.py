@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -129,7 +130,7 @@ async def serving() -> AsyncIterator[Server]:
         await server.close()
 
 
-def order_request(quantity: str = "10", price: str = "180.5", **fields: object) -> OrderRequest:
+def order_request(quantity: str = "10", price: str = "180.5", **fields: Any) -> OrderRequest:
     """A buy of 10 AAPL at $180.50 for the day, unless told otherwise."""
     base = OrderRequest(
         internal_order_id="7d1f0c3e",

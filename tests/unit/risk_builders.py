@@ -18,6 +18,7 @@ from schemas.risk import (
     Proposal,
     RiskFacts,
     RiskVerdict,
+    WorkingOrder,
 )
 
 any_speed = settings(deadline=None)
@@ -37,6 +38,7 @@ LIMITS = Limits(
     max_gross_exposure_pct=D(100),
     max_strategy_exposure_pct=D(50),
     extended_hours_strategies=("night",),
+    short_selling_strategies=("pairs",),
 )
 
 
@@ -77,6 +79,40 @@ def close(**changes: Any) -> Proposal:
 
 def market_order(**changes: Any) -> Proposal:
     return proposal(**{"order_type": OrderType.MARKET, "limit_price": None, **changes})
+
+
+def short(**changes: Any) -> Proposal:
+    return proposal(**{"action": Action.SELL_TO_OPEN, "strategy": "pairs", **changes})
+
+
+def cover(**changes: Any) -> Proposal:
+    return proposal(**{"action": Action.BUY_TO_CLOSE, "strategy": "pairs", **changes})
+
+
+def stop(action: Action, stop_price: object, limit_price: object = None, **changes: Any) -> Proposal:
+    """A STOP, or with a limit a STOP_LIMIT."""
+    return proposal(
+        **{
+            "action": action,
+            "strategy": "pairs",
+            "order_type": OrderType.STOP if limit_price is None else OrderType.STOP_LIMIT,
+            "stop_price": D(str(stop_price)),
+            "limit_price": None if limit_price is None else D(str(limit_price)),
+            **changes,
+        }
+    )
+
+
+def working(action: Action, limit_price: object = None, stop_price: object = None) -> WorkingOrder:
+    """One of our orders on the ticker, as ``RiskFacts.working`` has it."""
+    kinds = {(False, False): OrderType.STOP_LIMIT, (True, False): OrderType.STOP}
+    return WorkingOrder(
+        signal_id="resting",
+        action=action,
+        order_type=kinds.get((limit_price is None, stop_price is None), OrderType.LIMIT),
+        limit_price=None if limit_price is None else D(str(limit_price)),
+        stop_price=None if stop_price is None else D(str(stop_price)),
+    )
 
 
 def limits(**changes: Any) -> Limits:

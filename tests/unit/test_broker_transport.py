@@ -1,11 +1,13 @@
 """What leaves this machine, when, how often, and how its fate is named, by a server that misbehaves."""
 
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -21,7 +23,7 @@ from broker.errors import (
     UnknownOutcome,
     ValidationRefused,
 )
-from schemas.orders import CancelAnswer
+from schemas.orders import CancelAnswer, OrderType
 from tests.unit.broker_server import ORDER, SECRET, Request, Server, http, nothing, order_request, serving
 
 ORDER_ID = str(ORDER["id"])
@@ -72,6 +74,38 @@ async def test_body_and_headers(server: Server, trader: AlpacaTrader) -> None:
         b'"extended_hours": false, "client_order_id": "ti-1", "position_intent": "buy_to_open", '
         b'"limit_price": 180.5}'
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (
+            {"order_type": OrderType.STOP, "limit_price": None, "stop_price": Decimal("181.1")},
+            {"type": "stop", "stop_price": 181.1},
+        ),
+        (
+            {"order_type": OrderType.STOP_LIMIT, "stop_price": Decimal("181.1")},
+            {"type": "stop_limit", "stop_price": 181.1, "limit_price": 180.5},
+        ),
+        ({"order_type": OrderType.MARKET}, {"type": "limit", "limit_price": 180.5}),
+    ],
+)
+async def test_prices_of_each_type(
+    server: Server, trader: AlpacaTrader, fields: dict[str, Any], told: dict[str, object]
+) -> None:
+    server.always(http(ORDER))
+    await trader.place_order(order_request(**fields), before_send=nothing)
+    sent = json.loads(server.requests[0].body)
+    assert {name: sent[name] for name in sent if "price" in name or name == "type"} == told
+
+
+async def test_stop_price_that_a_float_cannot_hold_is_refused_unsent(
+    server: Server, trader: AlpacaTrader
+) -> None:
+    stop: dict[str, Any] = {"order_type": OrderType.STOP_LIMIT, "stop_price": Decimal("123456.7890123456789")}
+    with pytest.raises(ValidationRefused, match="stop_price would not have arrived as asked"):
+        await trader.place_order(order_request(**stop), before_send=nothing)
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(

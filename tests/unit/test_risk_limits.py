@@ -56,7 +56,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], CheckName]] = [
     ("unknown order", {}, {"unknown_outcomes": ("ti-1",)}, CheckName.UNKNOWN_OUTCOME),
     ("stop asked for", {"hard_stop_loss": D(90)}, {}, CheckName.PROTECTION_UNAVAILABLE),
     ("short", {"action": Action.SELL_TO_OPEN}, {}, CheckName.SHORT_SELLING),
-    ("cover", {"action": Action.BUY_TO_CLOSE}, {}, CheckName.SHORT_SELLING),
+    ("cover of nothing", {"action": Action.BUY_TO_CLOSE}, {}, CheckName.COVER_MORE_THAN_SHORT),
     ("night, not listed", {"extended_hours": True}, {}, CheckName.EXTENDED_HOURS),
     ("night, gtc", {**NIGHT, "time_in_force": TimeInForce.GTC}, {}, CheckName.EXTENDED_HOURS),
     ("night, parts of a share", {**NIGHT, "quantity": D("1.5")}, {}, CheckName.EXTENDED_HOURS),

@@ -10,11 +10,12 @@ from risk.arithmetic import exact
 from risk.limits import CHECKS, assess
 from risk.prices import Market, collar_edge, is_on_tick, tick, usable, worst_tick
 from schemas.orders import Action, OrderType, Side, TimeInForce
-from schemas.risk import CheckName, Exposure, RiskFacts
+from schemas.risk import CheckName, Exposure, RiskFacts, WorkingOrder
 from tests.unit.risk_builders import (
     D,
     any_speed,
     close,
+    cover,
     facts,
     held,
     limits,
@@ -51,6 +52,17 @@ def exposures(draw: st.DrawFn) -> Exposure:
     )
 
 
+def working_orders() -> st.SearchStrategy[WorkingOrder]:
+    return st.builds(
+        WorkingOrder,
+        signal_id=st.just("resting"),
+        action=st.sampled_from(Action),
+        order_type=st.sampled_from(OrderType),
+        limit_price=st.none() | prices,
+        stop_price=st.none() | prices,
+    )
+
+
 @st.composite
 def any_facts(draw: st.DrawFn) -> RiskFacts:
     return facts(
@@ -59,6 +71,7 @@ def any_facts(draw: st.DrawFn) -> RiskFacts:
         quote=draw(st.none() | st.builds(quote, maybe_prices, maybe_prices)),
         exposures=draw(st.lists(exposures(), max_size=4).map(tuple)),
         kill_engaged=draw(st.booleans()),
+        working=draw(st.lists(working_orders(), max_size=3).map(tuple)),
         limits=limits(
             max_order_notional=draw(numbers.filter(lambda n: n > 0)),
             max_order_quantity=draw(numbers.filter(lambda n: n > 0)),
@@ -75,6 +88,7 @@ def any_facts(draw: st.DrawFn) -> RiskFacts:
     time_in_force=st.sampled_from(TimeInForce),
     quantity=numbers,
     limit_price=st.none() | numbers,
+    stop_price=st.none() | numbers,
     hard_stop_loss=st.none() | prices,
     extended_hours=st.booleans(),
 )
@@ -86,6 +100,8 @@ def test_total_for_any_numbers(known: RiskFacts, **asked: object) -> None:
     if verdict.approved:
         assert usable(known.quote) is not None
         assert verdict.worst_price > 0
+        assert verdict.reserve_price >= verdict.worst_price
+        assert (verdict.limit_price is None) is (asked["order_type"] is OrderType.STOP)
         assert not known.kill_engaged
 
 
@@ -225,4 +241,5 @@ def test_a_close_is_never_refused_by_what_it_can_only_improve(known: RiskFacts, 
         CheckName.BUYING_POWER,
         CheckName.UNKNOWN_OUTCOME,
     }
-    assert not spared & set(assess(close(quantity=quantity), known).reasons)
+    for asked in (close, cover):
+        assert not spared & set(assess(asked(quantity=quantity), known).reasons)

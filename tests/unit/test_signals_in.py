@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gateway.body import BODY_BYTES_MAX
 from gateway.problems import FIELDS_MAX, ApiError, Code
 from gateway.signals_in import FUTURE_MAX, check_times, parse_signal
+from schemas.audit import sha256_hex
 from schemas.signals import VALIDITY_MAX, SignalIn
 
 NOW = datetime(2026, 11, 23, 15, 15, tzinfo=UTC)
@@ -128,3 +129,12 @@ def test_no_signal_is_valid_for_longer_than_its_five_minutes(asked: timedelta | 
 
 def test_an_offset_is_the_same_instant_in_utc() -> None:
     assert parsed(created_at="2026-11-23T10:15:00-05:00").created_at == NOW
+
+
+def test_the_content_hash_of_an_older_signal_stays_what_it_was() -> None:
+    """Recorded with the first release, which knew no stop price: a repeat must still be the same signal."""
+    recorded = "f167a3352d201f51df3dc5fb16afb445d2a3deb30e5b3be474ef4d3da1e23559"
+    assert sha256_hex(parsed().content) == recorded
+    stop = parsed(order_type="STOP_LIMIT", stop_price="180.00")
+    other = parsed(order_type="STOP_LIMIT", stop_price="180.01")
+    assert len({sha256_hex(each.content) for each in (parsed(), stop, other)}) == 3
