@@ -1,0 +1,110 @@
+"""The outbox read and numbered: what the relay writes, and what everyone who follows ``position`` reads.
+
+A position is given once and never changes: contiguous from 1, in the order of the numbering transactions, and
+for one key in the order in which its events were inserted. Who has read up to a position has missed nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from schemas.wire import Topic
+from storage.statements import load
+
+if TYPE_CHECKING:
+    from storage.database import Connection
+
+_SQL: Final = load("events")
+
+RELAY_KEY: Final = 0x7469_7265
+"""Advisory lock of the one relay that numbers."""
+WRITTEN: Final = "events_written"
+"""Channel on which writers wake a relay that sleeps."""
+NUMBERED: Final = "events_numbered"
+"""Channel on which the relay wakes those who follow positions. Only a wake-up: what is new stands in the rows."""
+COUNT_MAX: Final = 10_000
+"""Counting goes no further: a backlog of that size is an alarm, however large it is."""
+
+
+@dataclass(frozen=True)
+class StreamEvent:
+    """One numbered event."""
+
+    position: int
+    event_id: str
+    topic: str
+    key: str
+    occurred_at: datetime
+    payload: str
+    """The topic's JSON object."""
+    strategy: str | None
+    """Whose signal it is about; None for what belongs to no strategy."""
+
+
+async def try_lead(connection: Connection) -> bool:
+    """Take the relay's lock for as long as this session lives, unless another has it."""
+    led: bool = await connection.fetchval(_SQL["try_lead"], RELAY_KEY)
+    return led
+
+
+async def count_waiting(connection: Connection) -> int:
+    """Committed events without a position, at most ``COUNT_MAX``."""
+    count: int = await connection.fetchval(_SQL["count_waiting"], COUNT_MAX)
+    return count
+
+
+async def number_events(connection: Connection, *, limit: int) -> int:
+    """Give the next positions to at most ``limit`` committed events, and wake who follows them.
+
+    One transaction under the counter's row lock: however many try it, and wherever one dies, the positions
+    stay contiguous and each event gets one.
+
+    Returns:
+        How many were numbered.
+    """
+    async with connection.transaction():
+        await connection.fetchval(_SQL["lock_relay"])
+        count: int = await connection.fetchval(_SQL["number_events"], limit)
+        if count:
+            await connection.execute(_SQL["notify"], NUMBERED)
+    return count
+
+
+async def set_asleep(connection: Connection, *, asleep: bool) -> None:
+    """Say whether writers must notify. After True look once more: a writer may have read False before it."""
+    await connection.execute(_SQL["set_asleep"], asleep)
+
+
+async def newest_position(connection: Connection) -> int:
+    """The last position given, 0 before the first."""
+    position: int = await connection.fetchval(_SQL["newest_position"])
+    return position
+
+
+async def position_before_time(connection: Connection, since: datetime) -> int:
+    """The position after which every event that occurred at ``since`` or later stands, and maybe others."""
+    position: int | None = await connection.fetchval(_SQL["position_before_time"], since)
+    return await newest_position(connection) if position is None else position
+
+
+async def position_before_newest(
+    connection: Connection, *, topics: Sequence[Topic] | None, count: int
+) -> int:
+    """The position after which the newest ``count`` events of these topics stand."""
+    position: int | None = await connection.fetchval(_SQL["position_before_newest"], _names(topics), count)
+    return position or 0
+
+
+async def events_after(
+    connection: Connection, position: int, *, limit: int, topics: Sequence[Topic] | None = None
+) -> list[StreamEvent]:
+    """The next events after ``position`` in their order, of these topics only where any are named."""
+    rows = await connection.fetch(_SQL["events_after"], position, _names(topics), limit)
+    return [StreamEvent(**dict(row)) for row in rows]
+
+
+def _names(topics: Sequence[Topic] | None) -> list[str] | None:
+    return [topic.value for topic in topics] if topics else None
