@@ -4,9 +4,11 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
 
 from gateway.body import BODY_BYTES_MAX, BODY_SECONDS_MAX
 from gateway.problems import Problem
+from schemas.events import PAYLOADS
 from schemas.signals import SignalIn
 
 DESCRIPTION: Final = """\
@@ -69,6 +71,7 @@ _ERRORS: Final = {
     413: ("TOO_LARGE", f"The body has more than {BODY_BYTES_MAX} bytes."),
     415: ("UNSUPPORTED_MEDIA_TYPE", "The body is not sent as plain application/json."),
     422: ("INVALID_SIGNAL", "Not accepted; `fields` names what to correct."),
+    429: ("TOO_MANY_STREAMS", "This token, or everyone together, follows as many streams as there may be."),
     500: ("INTERNAL", "A fault of ours. Sending the same request again is safe."),
     503: ("UNAVAILABLE", "The database does not answer. Send the same request again."),
 }
@@ -86,7 +89,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         found[status] = {"model": Problem, "description": description, "content": content}
         if status == 401:
             found[status]["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
-        if status == 503:
+        if status in (429, 503):
             found[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
     return found
 
@@ -101,9 +104,29 @@ def describe(app: FastAPI) -> dict[str, Any]:
         own = SignalIn.model_json_schema(mode="validation", ref_template="#/components/schemas/{model}")
         schemas.update(own.pop("$defs", {}))
         schemas["SignalIn"] = own
+        _add_payloads(document)
         _drop_generated_422(document)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _add_payloads(document: dict[str, Any]) -> None:
+    """The schema of each topic's payload, and which topic of the stream carries it."""
+    _, models = models_json_schema(
+        [(payload, "serialization") for payload in PAYLOADS.values()],
+        ref_template="#/components/schemas/{model}",
+    )
+    document["components"]["schemas"].update(models["$defs"])
+    content = document["paths"]["/v1/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]
+    content["itemSchema"]["oneOf"] = [
+        {"properties": {"event": {"const": topic.value}, "data": _json_text(payload.__name__)}}
+        for topic, payload in PAYLOADS.items()
+    ]
+
+
+def _json_text(model: str) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{model}"}
+    return {"contentMediaType": "application/json", "contentSchema": schema}
 
 
 def _drop_generated_422(document: dict[str, Any]) -> None:

@@ -59,7 +59,9 @@ class Families:
             self.registry, "outbox_events_waiting", "Committed events that the relay has not numbered yet."
         )
         self.outbox_lag = State(
-            self.registry, "outbox_lag_seconds", "For how long some event has always been waiting for its number."
+            self.registry,
+            "outbox_lag_seconds",
+            "For how long some event has always been waiting for its number.",
         )
 
     def _make_counters(self) -> None:

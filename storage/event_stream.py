@@ -29,6 +29,13 @@ COUNT_MAX: Final = 10_000
 """Counting goes no further: a backlog of that size is an alarm, however large it is."""
 
 
+class AheadOfStream(Exception):
+    """A reader claims to have read what was never there: it read another database, or this one was restored."""
+
+    def __init__(self, position: int, newest: int) -> None:
+        super().__init__(f"position {position} is ahead of the newest event, which has {newest}")
+
+
 @dataclass(frozen=True)
 class StreamEvent:
     """One numbered event."""
@@ -78,16 +85,21 @@ async def set_asleep(connection: Connection, *, asleep: bool) -> None:
     await connection.execute(_SQL["set_asleep"], asleep)
 
 
-async def newest_position(connection: Connection) -> int:
-    """The last position given, 0 before the first."""
-    position: int = await connection.fetchval(_SQL["newest_position"])
-    return position
+async def start_position(connection: Connection, since: int | datetime | None) -> int:
+    """The position after which a reader begins: as named, before the first event of a time, or the newest.
 
+    Every event that occurred at the time or later comes after it, and maybe some that occurred earlier.
 
-async def position_before_time(connection: Connection, since: datetime) -> int:
-    """The position after which every event that occurred at ``since`` or later stands, and maybe others."""
-    position: int | None = await connection.fetchval(_SQL["position_before_time"], since)
-    return await newest_position(connection) if position is None else position
+    Raises:
+        AheadOfStream: no event has that position yet.
+    """
+    newest: int = await connection.fetchval(_SQL["newest_position"])
+    if isinstance(since, datetime):
+        position: int | None = await connection.fetchval(_SQL["position_before_time"], since)
+        return newest if position is None else position
+    if since is not None and since > newest:
+        raise AheadOfStream(since, newest)
+    return newest if since is None else since
 
 
 async def position_before_newest(
