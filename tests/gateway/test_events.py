@@ -1,7 +1,10 @@
 """The live stream: everything once and in order, to whom it may be shown, and promptly over when it must be."""
 
+import array
 import asyncio
+import fcntl
 import json
+import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -191,6 +194,7 @@ async def test_leaving_ends_streams_even_of_who_does_not_read(
             entering = reading(http, ANY_TOKEN)
             stream = await entering.__aenter__()
             assert await stream.next() is not None
+            await _until_full(deaf)
         assert await stream.ending() == "end: shutdown"
         await entering.__aexit__(None, None, None)
         deaf.close()
@@ -203,6 +207,20 @@ async def _deaf_reader(port: int) -> asyncio.StreamWriter:
     writer.write(head.encode())
     await writer.drain()
     return writer
+
+
+async def _until_full(deaf: asyncio.StreamWriter) -> None:
+    """Return once nothing more fits on the way to who does not read."""
+    before, arrived = -1, 0
+    while arrived != before or not arrived:
+        await asyncio.sleep(0.2)
+        before, arrived = arrived, _unread_bytes(deaf)
+
+
+def _unread_bytes(deaf: asyncio.StreamWriter) -> int:
+    counted = array.array("i", [0])
+    fcntl.ioctl(deaf.get_extra_info("socket").fileno(), termios.FIONREAD, counted)
+    return counted[0]
 
 
 async def test_who_reads_nothing_is_cut_off(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
