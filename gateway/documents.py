@@ -62,6 +62,8 @@ ACCEPTED_EXAMPLE: Final = {
     },
 }
 
+STREAM: Final = "text/event-stream"
+
 _ERRORS: Final = {
     401: ("UNAUTHORIZED", "The token is missing, unknown, expired or revoked."),
     403: ("STRATEGY_FORBIDDEN", "The token belongs to another strategy."),
@@ -104,24 +106,27 @@ def describe(app: FastAPI) -> dict[str, Any]:
         own = SignalIn.model_json_schema(mode="validation", ref_template="#/components/schemas/{model}")
         schemas.update(own.pop("$defs", {}))
         schemas["SignalIn"] = own
-        _add_payloads(document)
+        _describe_stream(document)
         _drop_generated_422(document)
         app.openapi_schema = document
     return app.openapi_schema
 
 
-def _add_payloads(document: dict[str, Any]) -> None:
-    """The schema of each topic's payload, and which topic of the stream carries it."""
+def _describe_stream(document: dict[str, Any]) -> None:
+    """Which payload each topic of the stream carries; its refusals are JSON all the same."""
     _, models = models_json_schema(
         [(payload, "serialization") for payload in PAYLOADS.values()],
         ref_template="#/components/schemas/{model}",
     )
     document["components"]["schemas"].update(models["$defs"])
-    content = document["paths"]["/v1/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]
-    content["itemSchema"]["oneOf"] = [
+    answers = document["paths"]["/v1/events"]["get"]["responses"]
+    answers["200"]["content"][STREAM]["itemSchema"]["oneOf"] = [
         {"properties": {"event": {"const": topic.value}, "data": _json_text(payload.__name__)}}
         for topic, payload in PAYLOADS.items()
     ]
+    for status, answer in answers.items():
+        if status != "200":
+            answer["content"]["application/json"] |= answer["content"].pop(STREAM)
 
 
 def _json_text(model: str) -> dict[str, Any]:
