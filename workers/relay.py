@@ -64,14 +64,14 @@ class Relay:
 
     async def _number_while_they_come(self, bell: Bell) -> None:
         """Return when none has come for ``AWAKE_SECONDS``, at once if none waits now."""
-        if not await self._number(bell):
+        if not await self._look(bell):
             return
         await event_stream.set_asleep(bell.connection, asleep=False)
         last = time.monotonic()
         while time.monotonic() - last < AWAKE_SECONDS:
-            await asyncio.sleep(PAUSE_SECONDS)
             if await self._number(bell):
                 last = time.monotonic()
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _number(self, bell: Bell) -> bool:
         """Number what waits, batch after batch. Says whether there was any."""
