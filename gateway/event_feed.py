@@ -109,6 +109,9 @@ class EventFeed:
                     await self._read_on(bell)
             except DATABASE_ERRORS as error:
                 _log.warning("event feed: connection lost, starting again", reason=type(error).__name__)
+            except Exception:  # noqa: BLE001
+                # A feed that ended would leave its streams open and mute; the error is in the log each time.
+                _log.exception("event feed failed, starting again")
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _read_on(self, bell: Bell) -> None:

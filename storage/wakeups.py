@@ -9,6 +9,9 @@ import asyncpg
 
 from storage.database import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS
 
+IDLE_SECONDS_MAX: Final = 20
+"""Longer than any tick here: a session that says nothing for so long belongs to a process that hangs."""
+
 _SETTINGS: Final = {
     "timezone": "UTC",
     # A session whose machine is gone must not keep its locks for the system's two hours.
@@ -56,6 +59,8 @@ class Bell:
 async def bell_of(dsn: str, channel: str, *, name: str) -> AsyncIterator[Bell]:
     """A direct connection that listens, for the length of the block.
 
+    PostgreSQL ends it, and what it holds, when nothing is asked of it for ``IDLE_SECONDS_MAX``.
+
     Raises:
         OSError, TimeoutError, asyncpg.PostgresError: it cannot be had.
     """
@@ -63,7 +68,12 @@ async def bell_of(dsn: str, channel: str, *, name: str) -> AsyncIterator[Bell]:
         dsn,
         timeout=CONNECT_TIMEOUT_SECONDS,
         command_timeout=STATEMENT_TIMEOUT_SECONDS,
-        server_settings={"application_name": name, **_SETTINGS},
+        server_settings={
+            "application_name": name,
+            "idle_session_timeout": f"{IDLE_SECONDS_MAX}s",
+            "idle_in_transaction_session_timeout": f"{IDLE_SECONDS_MAX}s",
+            **_SETTINGS,
+        },
     )
     try:
         yield await Bell.on(connection, channel)

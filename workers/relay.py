@@ -23,6 +23,11 @@ STANDBY_SECONDS: Final = 1.0
 """Between two tries to take over."""
 RECONNECT_SECONDS: Final = 1.0
 
+_LOST: Final = (
+    OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
+)  # fmt: skip
+"""The last is what asyncpg says when the server ended the session while this process was frozen."""
+
 _log = get_logger(__name__)
 
 
@@ -46,7 +51,7 @@ class Relay:
                     await self._stand_by(bell)
                     _log.info("relay: numbering events")
                     await self._lead(bell)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except _LOST as error:
                 _log.warning("relay: connection lost, starting again", reason=type(error).__name__)
             await asyncio.sleep(RECONNECT_SECONDS)
 

@@ -1,9 +1,14 @@
-"""A relay's process for the tests that kill it: ``relay_script.py DSN``; prints ``leads`` once it numbers."""
+"""A relay's process for the tests that kill and freeze it: ``relay_script.py DSN [IDLE_SECONDS_MAX]``.
+
+Prints how many events it numbered, each time.
+"""
 
 import asyncio
 import sys
 
 from observability.metrics import Metrics
+from storage import wakeups
+from workers import relay
 from workers.relay import Relay
 
 
@@ -16,4 +21,7 @@ class ToldMetrics(Metrics):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        wakeups.IDLE_SECONDS_MAX = int(sys.argv[2])  # type: ignore[misc]
+        relay.TICK_SECONDS = wakeups.IDLE_SECONDS_MAX / 4  # type: ignore[misc]
     asyncio.run(Relay(sys.argv[1], ToldMetrics()).run())

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -56,10 +57,10 @@ class RelayProcess:
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, dsn: str) -> "RelayProcess":
+    async def start(cls, dsn: str, *options: str) -> "RelayProcess":
         return cls(
             await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.postgres.relay_script", dsn, cwd=REPOSITORY,
+                sys.executable, "-m", "tests.postgres.relay_script", dsn, *options, cwd=REPOSITORY,
                 stdout=asyncio.subprocess.PIPE,
             )
         )  # fmt: skip
@@ -69,6 +70,13 @@ class RelayProcess:
         self._process.kill()
         await self._process.wait()
         await self._reading
+
+    def freeze(self) -> None:
+        """As on a machine that hangs: its connections stay."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     async def _read(self) -> None:
         assert self._process.stdout
@@ -118,6 +126,24 @@ async def until_one_leads(relays: list[RelayProcess]) -> RelayProcess:
                         return process
                 await asyncio.sleep(0.02)
     pytest.fail(f"nobody took over within {DONE_WITHIN_SECONDS} s")
+
+
+async def test_a_leader_that_hangs_is_replaced_and_comes_back_harmless(
+    database: str, judge: asyncpg.Connection
+) -> None:
+    """How: the leader is stopped, not killed, so that only PostgreSQL can tell; then it goes on."""
+    relays = [await RelayProcess.start(database, "1") for _ in range(2)]
+    await write_committed(database, "a", 1)
+    leader = await until_one_leads(relays)
+    leader.freeze()
+    relays.remove(leader)
+    await write_committed(database, "a", 2)
+    await until_one_leads(relays)
+    leader.thaw()
+    await write_committed(database, "a", 3, 4, 5)
+    check_order(await until_numbered(judge, 5), 5)
+    for process in (leader, *relays):
+        await process.kill()
 
 
 async def test_an_order_of_one_key_is_kept_though_a_later_transaction_could_commit_first(
