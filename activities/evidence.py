@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from activities.identity import conflict_in, stop_everything
 from broker import lifecycle
+from risk.messages import UserMessage
 from schemas.broker import TradeUpdate
-from schemas.orders import BrokerOrder, Fill, OrderState
+from schemas.orders import BrokerOrder, Fill, OrderState, OrderStatus
 from schemas.wire import CLIENT_ORDER_ID_PREFIX
 from storage.orders import LockedOrder, StoredOrder, lock_by_broker_id, restore_reservation
 from storage.transitions import Step, advance
@@ -60,6 +61,7 @@ async def bring(locked: LockedOrder, evidence: Evidence, *, now: datetime, sourc
         decision=_decision(evidence),
         detail=describe(evidence, locked.state, new),
         evidence={"source": source, "told": evidence.model_dump(mode="json")},
+        user_message=UserMessage.PARTIAL_FILLS if new.status is OrderStatus.PARTIALLY_FILLED else None,
         answers_post=locked.order.post_open,
     )
     after = await advance(locked, new, step)

@@ -53,6 +53,9 @@ _GROUPS: Final = (
         ("show", "console.orders:show", "Show one order by its signal, internal, client or broker id."),
         ("cancel", "console.orders:cancel", "Ask for an order's cancel."),
     )),
+    ("events", "Follow what happens.", (
+        ("tail", "console.events:tail", "Print events as they come; --json prints one object a line."),
+    )),
 )  # fmt: skip
 _PASSED_ON: Final = ("up", "worker", "exchange")
 """Their options, ``--help`` too, belong to the process they become."""

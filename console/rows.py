@@ -37,6 +37,8 @@ async def rows(addresses: Addresses) -> AsyncIterator["asyncpg.Connection[Any]"]
         yield connection
     except asyncpg.UndefinedTableError as error:
         raise DependencyDown("the database has no tables of ours yet", do="run `trading migrate`") from error
+    except BrokenPipeError:
+        raise  # Whoever read our own output went away.
     except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, TimeoutError) as error:
         raise _down(addresses, error) from error
     finally:

@@ -20,6 +20,9 @@ ORDERS_MAX: Final = 500
 STREAM_SEEN_MAX: Final = timedelta(seconds=15)
 CLOCK_READ_MAX: Final = timedelta(seconds=60)
 """Older than that, placement trusts no trading hours."""
+WAITING_MAX: Final = 10_000
+WAITING_FEW: Final = 500
+"""One batch of the relay; more are not on their way but held up."""
 
 _BADGES: Final = {"paper": "\x1b[30;42m PAPER \x1b[0m", "live": "\x1b[97;41m LIVE \x1b[0m"}
 _RED: Final = "\x1b[1;31m{}\x1b[0m"
@@ -34,7 +37,7 @@ async def status(*, common: Common = NO_OPTIONS) -> int:
 
 
 async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
-    switches, market = load("switches"), load("market")
+    switches, market, events = load("switches"), load("market"), load("events")
     installation = await connection.fetchrow(switches["read_installation"])
     kill = await connection.fetchrow(switches["read_state"])
     stream = await connection.fetchrow(switches["read_stream"])
@@ -43,6 +46,8 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
     account = await connection.fetchrow(market["read_account"])
     limits = await connection.fetchrow(load("risk")["current_limits"])
     orders = await connection.fetch(load("orders")["list_orders"], None, None, None, True, ORDERS_MAX)
+    newest = await connection.fetchval(events["newest_position"])
+    waiting = await connection.fetchval(events["count_waiting"], WAITING_MAX)
     assert installation and kill and stream and account, "each always has its one row"  # noqa: PT018
     return {
         "mode": installation["mode"],
@@ -55,6 +60,7 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
             "read_at": _time(clock["read_at"]), "market_at": _time(clock["broker_at"]),
             "speed": clock["speed"], "is_open": clock["is_open"],
         },
+        "events": {"position": newest, "waiting": waiting},
         "account_snapshot_at": _time(account["taken_at"]),
         "equity": None if account["equity"] is None else format(account["equity"], "f"),
         "limits": None if limits is None else {
@@ -111,6 +117,7 @@ def _lines(found: dict[str, Any], now: datetime) -> list[tuple[str, str, bool]]:
         ("unknown outcomes", ", ".join(unknown) or "none", bool(unknown)),
         _stream_line(found["stream"], now),
         _clock_line(found["clock"], now),
+        _events_line(found["events"]),
         ("account", _account(found, now), found["equity"] is None),
         ("limits", f"version {limits['version']} by {clean(limits['author'])}: {clean(limits['reason'])}"
          if limits else "none are set: nothing may trade", limits is None),
@@ -172,6 +179,13 @@ def _clock_line(clock: dict[str, Any] | None, now: datetime) -> tuple[str, str, 
     speed = "" if clock["speed"] == 1 else f", {clock['speed']:g} x real time"
     at = datetime.fromisoformat(clock["market_at"]).strftime("%Y-%m-%d %H:%M:%S UTC")
     return ("market clock", f"{state}, {at}{speed}; read {ago(read, now)} ago", old)
+
+
+def _events_line(events: dict[str, int]) -> tuple[str, str, bool]:
+    waiting = events["waiting"]
+    more = "+" if waiting == WAITING_MAX else ""
+    late = waiting > WAITING_FEW
+    return ("events", f"{events['position']} told, {waiting}{more} waiting for the relay", late)
 
 
 def _parsed(value: str | None) -> datetime | None:

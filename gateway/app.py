@@ -11,8 +11,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway import documents, health, orders, problems, signals
+from gateway import documents, events, health, orders, problems, signals
 from gateway.deps import DATABASE_ERRORS, GatewayDeps
+from gateway.event_feed import EventFeed
 from gateway.problems import ApiError, Code, FieldProblem
 from observability.logging import get_logger
 
@@ -27,7 +28,7 @@ _HEADERS: Final = {
 
 
 def build_app(deps: GatewayDeps) -> FastAPI:
-    """The application. Serve it with ``gateway.server``; it owns nothing that needs closing."""
+    """The application. Serve it with ``gateway.server``, which ends its open streams before it leaves."""
     app = FastAPI(
         title="trading-interface",
         version=version("trading-interface"),
@@ -40,7 +41,8 @@ def build_app(deps: GatewayDeps) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.deps = deps
-    for router in (signals.router, orders.router, health.router):
+    app.state.feed = EventFeed(deps.database, deps.dsn)
+    for router in (signals.router, orders.router, events.router, health.router):
         app.include_router(router)
     app.openapi = lambda: documents.describe(app)  # type: ignore[method-assign]
     _add_handlers(app)
@@ -65,10 +67,15 @@ async def _api_error(_: Request, error: Exception) -> Response:
 
 async def _bad_parameter(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    fields = [FieldProblem(field=str(item["loc"][-1]), message=item["msg"]) for item in error.errors()]
+    fields = [FieldProblem(field=_name(item["loc"]), message=item["msg"]) for item in error.errors()]
     return problems.response(
         ApiError(422, Code.INVALID_REQUEST, "a parameter is wrong; see fields", fields=fields)
     )
+
+
+def _name(place: tuple[int | str, ...]) -> str:
+    """The parameter's name; of a repeated one's second value too."""
+    return next(str(part) for part in reversed(place) if isinstance(part, str))
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

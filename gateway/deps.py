@@ -53,10 +53,11 @@ async def deps_of(request: Request) -> GatewayDeps:
 _bearer: Final = HTTPBearer(auto_error=False, description="A strategy's token; only its sha256 is stored.")
 
 
-async def caller(
-    deps: Annotated[GatewayDeps, Depends(deps_of)],
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> Token:
+Deps = Annotated[GatewayDeps, Depends(deps_of)]
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+async def caller(deps: Deps, credentials: Credentials) -> Token:
     """The token this request speaks for.
 
     Raises:
@@ -71,5 +72,4 @@ async def caller(
     return token
 
 
-Deps = Annotated[GatewayDeps, Depends(deps_of)]
 Caller = Annotated[Token, Depends(caller)]

@@ -4,9 +4,11 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
 
 from gateway.body import BODY_BYTES_MAX, BODY_SECONDS_MAX
 from gateway.problems import Problem
+from schemas.events import PAYLOADS
 from schemas.signals import SignalIn
 
 DESCRIPTION: Final = """\
@@ -87,6 +89,8 @@ ACCEPTED_EXAMPLE: Final = {
     },
 }
 
+STREAM: Final = "text/event-stream"
+
 _ERRORS: Final = {
     401: ("UNAUTHORIZED", "The token is missing, unknown, expired or revoked."),
     403: ("STRATEGY_FORBIDDEN", "The token belongs to another strategy."),
@@ -96,6 +100,7 @@ _ERRORS: Final = {
     413: ("TOO_LARGE", f"The body has more than {BODY_BYTES_MAX} bytes."),
     415: ("UNSUPPORTED_MEDIA_TYPE", "The body is not sent as plain application/json."),
     422: ("INVALID_SIGNAL", "Not accepted; `fields` names what to correct."),
+    429: ("TOO_MANY_STREAMS", "This token, or everyone together, follows as many streams as there may be."),
     500: ("INTERNAL", "A fault of ours. Sending the same request again is safe."),
     503: ("UNAVAILABLE", "The database does not answer. Send the same request again."),
 }
@@ -113,7 +118,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         found[status] = {"model": Problem, "description": description, "content": content}
         if status == 401:
             found[status]["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
-        if status == 503:
+        if status in (429, 503):
             found[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
     return found
 
@@ -128,9 +133,32 @@ def describe(app: FastAPI) -> dict[str, Any]:
         own = SignalIn.model_json_schema(mode="validation", ref_template="#/components/schemas/{model}")
         schemas.update(own.pop("$defs", {}))
         schemas["SignalIn"] = own
+        _describe_stream(document)
         _drop_generated_422(document)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _describe_stream(document: dict[str, Any]) -> None:
+    """Which payload each topic of the stream carries; its refusals are JSON all the same."""
+    _, models = models_json_schema(
+        [(payload, "serialization") for payload in PAYLOADS.values()],
+        ref_template="#/components/schemas/{model}",
+    )
+    document["components"]["schemas"].update(models["$defs"])
+    answers = document["paths"]["/v1/events"]["get"]["responses"]
+    answers["200"]["content"][STREAM]["itemSchema"]["oneOf"] = [
+        {"properties": {"event": {"const": topic.value}, "data": _json_text(payload.__name__)}}
+        for topic, payload in PAYLOADS.items()
+    ]
+    for status, answer in answers.items():
+        if status != "200":
+            answer["content"]["application/json"] |= answer["content"].pop(STREAM)
+
+
+def _json_text(model: str) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{model}"}
+    return {"contentMediaType": "application/json", "contentSchema": schema}
 
 
 def _drop_generated_422(document: dict[str, Any]) -> None:

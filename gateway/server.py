@@ -7,13 +7,17 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 import uvicorn
-from starlette.types import ASGIApp
+from fastapi import FastAPI
+
+from gateway.event_feed import EventFeed
 
 LOOPBACK: Final = "127.0.0.1"
 BACKLOG: Final = 1024
 CONNECTIONS_MAX: Final = 1000
 """Beyond it uvicorn answers 503 at once."""
 KEEP_ALIVE_SECONDS: Final = 30
+UNREAD_SECONDS_MAX: Final = 30
+"""A connection whose other end takes nothing for so long is cut, by the kernel (Linux)."""
 SHUTDOWN_SECONDS: Final = 10
 """For requests in flight. A signal cut off here is committed and started by the sweeper, or never taken."""
 
@@ -29,16 +33,25 @@ class _Server(uvicorn.Server):
         await super().startup(sockets=sockets)
         self.up.set()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for connection in list(self.server_state.connections):
+            flow = getattr(connection, "flow", None)
+            if flow is not None and flow.write_paused:
+                # It would not read the end of its answer either, and hold up everyone's.
+                connection.transport.abort()
+        await super().shutdown(sockets=sockets)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, *, host: str = LOOPBACK, port: int = 0) -> AsyncIterator[int]:
+async def serving(app: FastAPI, *, host: str = LOOPBACK, port: int = 0) -> AsyncIterator[int]:
     """Serve until the block ends; yields the port, a free one where 0 was asked for.
 
-    Leaving takes no new connection, lets requests in flight end for ``SHUTDOWN_SECONDS`` and frees the port.
+    Leaving ends the event streams, takes no new connection, lets requests in flight end for
+    ``SHUTDOWN_SECONDS`` and frees the port.
 
     Raises:
         OSError: the port is taken.
@@ -64,11 +77,13 @@ async def serving(app: ASGIApp, *, host: str = LOOPBACK, port: int = 0) -> Async
             task.result()
         yield int(listener.getsockname()[1])
     finally:
+        feed: EventFeed = app.state.feed
+        feed.close()
         server.should_exit = True
         await asyncio.shield(task)
 
 
-async def serve(app: ASGIApp, host: str = LOOPBACK, port: int = 0) -> None:
+async def serve(app: FastAPI, host: str = LOOPBACK, port: int = 0) -> None:
     """Serve until cancelled."""
     async with serving(app, host=host, port=port):
         await asyncio.Event().wait()
@@ -78,5 +93,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener = socket.create_server((host, port), backlog=BACKLOG)
     # asyncio sets this itself only on sockets made with a protocol number; without it answers wait 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * UNREAD_SECONDS_MAX)
     listener.setblocking(False)
     return listener

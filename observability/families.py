@@ -55,6 +55,14 @@ class Families:
         self.kill_switch = State(
             self.registry, "kill_switch_engaged", "1 while the kill switch blocks new orders, else 0."
         )
+        self.outbox_events = State(
+            self.registry, "outbox_events_waiting", "Committed events that the relay has not numbered yet."
+        )
+        self.outbox_lag = State(
+            self.registry,
+            "outbox_lag_seconds",
+            "For how long some event has always been waiting for its number.",
+        )
 
     def _make_counters(self) -> None:
         self.signals = self._counter("signals", "Signals decided, by outcome.", ["outcome"])
@@ -69,6 +77,7 @@ class Families:
             "Order requests written to the broker, by outcome; more than orders if one was repeated.",
             ["outcome"],
         )
+        self.events_numbered = self._counter("events_numbered", "Events numbered by this process' relay.", [])
 
     def _make_histograms(self) -> None:
         self.broker_latency = self._histogram(

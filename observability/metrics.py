@@ -122,6 +122,15 @@ class Metrics:
         """The kill switch's row as last read."""
         self._families.kill_switch.set(1 if engaged else 0)
 
+    def set_outbox_lag(self, *, events: int, seconds: float) -> None:
+        """Committed events without a position, and for how long there have always been some."""
+        self._families.outbox_events.set(events)
+        self._families.outbox_lag.set(seconds)
+
+    def events_numbered(self, count: int) -> None:
+        """This process' relay gave positions to ``count`` events."""
+        self._families.events_numbered.inc(count)
+
     def quote_checked(self, provider: str, age_seconds: float) -> None:
         """A check used a quote of this age in market seconds."""
         self._families.quote_age.labels(provider).observe(max(0.0, age_seconds))

@@ -1,9 +1,15 @@
 """Event payloads, one class per topic. The first six carry the specification's fields."""
 
-from typing import Literal
+from datetime import datetime
+from typing import Final, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from schemas.base import DecimalText, UtcTime, Wire
 from schemas.wire import Topic
+
+POSITION_MAX: Final = 2**63 - 1
+_TIME: Final[TypeAdapter[datetime]] = TypeAdapter(UtcTime)
 
 
 class Event(Wire):
@@ -131,3 +137,19 @@ PAYLOADS: dict[Topic, type[Event]] = {
     Topic.EXECUTION_STATUS: ExecutionStatus,
     Topic.KILLSWITCH_ACTIVATED: KillSwitchActivated,
 }
+
+
+def parse_since(text: str) -> int | datetime:
+    """Where to begin in the stream of events: a position, or a time with its zone.
+
+    Raises:
+        ValueError: neither; the message says what is wrong.
+    """
+    if text.isascii() and text.isdigit() and int(text) <= POSITION_MAX:
+        return int(text)
+    if "T" not in text.upper():
+        raise ValueError("neither a position nor a time like 2026-11-23T15:15:00Z")
+    try:
+        return _TIME.validate_python(text)
+    except ValidationError as error:
+        raise ValueError(f"no position, and as a time: {error.errors()[0]['msg']}") from error

@@ -19,11 +19,16 @@ if TYPE_CHECKING:
 _SQL: Final = load("events")
 
 TIMELINE_ENTRIES_MAX: Final = 1000
+KEY_LOCKS: Final = 0x7469_6B65
+"""First half of the advisory locks that keep the writers of one key in line; the second is the key's hash."""
 
 
 @dataclass(frozen=True)
 class Queued:
-    """One event for the outbox. ``key`` is what its order is kept by: the order's or signal's id."""
+    """One event for the outbox. ``key`` is what its order is kept by: the order's or signal's id.
+
+    Events of one key get their positions in the order in which they were inserted.
+    """
 
     topic: Topic
     key: str
@@ -52,6 +57,7 @@ async def append(connection: Connection, entry: AuditEntry, *events: Queued) -> 
         canonical_json(entry.checks),
         canonical_json(entry.references),
         canonical_json(entry.input),
+        KEY_LOCKS,
     )
 
 

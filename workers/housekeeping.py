@@ -22,6 +22,7 @@ from storage import orders as order_rows
 from storage import switches as switch_rows
 from storage.signals import read_signal
 from workers.parts import Parts, utc_now
+from workers.relay import Relay
 from workers.singletons import ensure_singletons
 
 SWEEP_SECONDS: Final = 10.0
@@ -53,6 +54,7 @@ class Housekeeping:
         self._parts = parts
         self._operations_queue = operations_queue
         self._starter = starter
+        self._relay = Relay(parts.settings.database_url.get_secret_value(), parts.metrics)
         self._sweeper = KillSweeper(parts.database, parts.broker, now=utc_now)
         self._caught_up_at = float("-inf")
         self._orders_read_at = float("-inf")
@@ -65,6 +67,7 @@ class Housekeeping:
                     _for_ever(feed.run, RECONNECT_SECONDS), name=f"quote feed {feed.provider.value}"
                 )
             for job, seconds in (
+                (self.number_events, TICK_SECONDS),
                 (self.start_missing, SWEEP_SECONDS),
                 (self.resend, RESEND_SECONDS),
                 (self.catch_up, TICK_SECONDS),
@@ -73,6 +76,10 @@ class Housekeeping:
                 (self.keep_singletons, SWEEP_SECONDS),
             ):
                 loops.create_task(_for_ever(job, seconds), name=job.__name__)
+
+    async def number_events(self) -> None:
+        """Give committed events their positions, or wait to take over from the relay that does."""
+        await self._relay.run()
 
     async def start_missing(self) -> None:
         """Every order that has not settled has a running workflow under its one id."""

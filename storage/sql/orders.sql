@@ -53,7 +53,8 @@ with shrunk as (
 update orders set
     status = $2, flags = $3, raw_status = $4, broker_order_id = coalesce($5, broker_order_id),
     filled_quantity = $6, average_price = $7, broker_filled_quantity = $8, reason = $9,
-    user_message = coalesce($10, user_message), replaced_by = $11,
+    -- What was said of an order at work is over with its end.
+    user_message = case when $13 and status <> $2 then $10 else coalesce($10, user_message) end, replaced_by = $11,
     acknowledged_at = case when $2 in ('ACKNOWLEDGED', 'PARTIALLY_FILLED', 'FILLED', 'CANCELED')
         and $5::text is not null then coalesce(acknowledged_at, $12) else acknowledged_at end,
     final_at = case when $13 then coalesce(final_at, $12) end,

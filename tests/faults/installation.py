@@ -274,7 +274,7 @@ async def judge(doors: Doors, count: int | None = None) -> Counter[str]:
     """Hold the database against the exchange's ledger; returns the orders counted by final status.
 
     Every signal (``count`` of them) has ended, nothing was placed twice, what was placed is what we say was
-    placed, and each execution and position is the exchange's.
+    placed, each execution and position is the exchange's, and every event has its place in the stream.
     """
     orders = await doors.until_settled(count)
     await _until_equal(lambda: _ours(doors), lambda: _theirs(doors))
@@ -282,7 +282,24 @@ async def judge(doors: Doors, count: int | None = None) -> Counter[str]:
     assert summary["duplicate_orders"] == 0, summary
     placed = {row["client_order_id"] for row in orders if row["broker_order_id"]}
     assert set(summary["accepted_orders"]) == placed
+    await _until_equal(lambda: _positions(doors), lambda: _numbers(doors))
+    async with doors.database() as connection:
+        versions = await connection.fetch(
+            "select key, (payload ->> 'row_version')::int as version from events"
+            " where topic = 'trading.execution.status' order by key, position"
+        )
+    told = [(row["key"], row["version"]) for row in versions]
+    assert told == sorted(told), "each order's changes are told in the order in which they were made"
     return Counter(row["status"] for row in orders)
+
+
+async def _positions(doors: Doors) -> list[int | None]:
+    async with doors.database() as connection:
+        return [row["position"] for row in await connection.fetch("select position from events order by 1")]
+
+
+async def _numbers(doors: Doors) -> list[int]:
+    return list(range(1, len(await _positions(doors)) + 1))
 
 
 async def _until_equal(ours: Callable[[], Awaitable[Any]], theirs: Callable[[], Awaitable[Any]]) -> None:

@@ -16,7 +16,9 @@ PROGRAM = Path(sys.executable).with_name("trading")
 ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "TRADING_DATA_DIR": "/nonexistent/data"}
 HEAVY = {"temporalio", "pydantic", "asyncpg", "alpaca", "fastapi", "httpx2", "rich", "cryptography", "pandas"}
 RUN_SECONDS = 60
-ANSWERS_OF_DATABASE_DOWN = ("status", "orders", "positions", "account", "signal list", "kill", "migrate")
+ANSWERS_OF_DATABASE_DOWN = (
+    "status", "orders", "positions", "account", "signal list", "kill", "migrate", "events tail",
+)  # fmt: skip
 
 
 def trading(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -65,7 +67,8 @@ def test_status_needs_rows_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     "arguments",
     ["nonsense", "status --nope", "order show", "orders --limit 0", "kill --scope most", "signal submit",
-     "signal submit /nonexistent.json", "worker nonsense", "exchange --nope", "up --nope"],
+     "signal submit /nonexistent.json", "worker nonsense", "exchange --nope", "up --nope",
+     "events tail --topic nonsense", "events tail --since yesterday", "events tail --limit 0"],
 )  # fmt: skip
 def test_bad_usage_is_exit_2(arguments: str) -> None:
     done = trading(*arguments.split())

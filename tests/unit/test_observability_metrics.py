@@ -121,7 +121,12 @@ def test_every_error_code_has_an_outcome(
 def test_state_is_absent_until_it_was_read() -> None:
     metrics = Metrics()
     before = samples(metrics)
-    assert not {"open_orders", "unknown_outcomes", "kill_switch_engaged"} & before.keys()
+    assert not {
+        "open_orders", "unknown_outcomes", "kill_switch_engaged", "outbox_events_waiting", "outbox_lag_seconds",
+    } & before.keys()  # fmt: skip
+    metrics.set_outbox_lag(events=3, seconds=1.5)
+    lag = samples(metrics)
+    assert (lag["outbox_events_waiting"], lag["outbox_lag_seconds"]) == (3, 1.5)
     for engaged in (True, False):
         metrics.set_kill_switch(engaged=engaged)
         metrics.set_open_orders(7)

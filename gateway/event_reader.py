@@ -1,0 +1,100 @@
+"""One reader of the event stream: what it may see, how far it has read, and why it is sent away."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from fastapi.sse import ServerSentEvent
+
+from gateway.deps import DATABASE_ERRORS
+from gateway.event_feed import PAGE, EventFeed, FeedClosed
+from schemas.wire import Topic
+from storage.event_stream import StreamEvent
+
+SLOW_SECONDS: Final = 20.0
+"""Who takes no event for so long is sent away; coming back with Last-Event-ID, it goes on where it was."""
+CHECK_SECONDS: Final = 10.0
+"""How often a reader's token is looked at again, and how far it has read is told where it was shown nothing."""
+RECONNECT_MS: Final = 1000
+SYSTEM: Final = "system."
+"""How the topics begin that belong to no strategy."""
+
+
+class End(StrEnum):
+    """Why a stream ends, as its last comment says."""
+
+    SHUTDOWN = "shutdown"
+    SLOW_READER = "slow-reader"
+    REVOKED = "token-ended"
+    DATABASE_AWAY = "database-away"
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+@dataclass
+class Reader:
+    """Reads on from ``position``. It holds one page at most, however slowly its events are taken."""
+
+    feed: EventFeed
+    strategy: str | None
+    topics: frozenset[Topic]
+    position: int
+    still_allowed: Callable[[], Awaitable[bool]]
+    _checked_at: float = field(default_factory=_now)
+
+    def shows(self, event: StreamEvent) -> bool:
+        """Whether this reader sees the event. One without a known strategy is for unbound tokens only."""
+        if self.topics and event.topic not in self.topics:
+            return False
+        return self.strategy in (None, event.strategy) or event.topic.startswith(SYSTEM)
+
+    async def items(self) -> AsyncIterator[ServerSentEvent]:
+        """What is sent, until the stream must end; the last item says why."""
+        yield ServerSentEvent(comment="following", id=str(self.position), retry=RECONNECT_MS)
+        told, end = self.position, End.REVOKED
+        try:
+            while await self._allowed():
+                page = await self._page()
+                for event in filter(self.shows, page):
+                    handed_at = _now()
+                    yield _item(event)
+                    told = event.position
+                    if _now() - handed_at > SLOW_SECONDS:
+                        yield _ended(End.SLOW_READER)
+                        return
+                self.position = page[-1].position if page else self.position
+                if told < self.position and (not page or len(page) == PAGE):
+                    # So that coming back does not read again what others were shown.
+                    yield ServerSentEvent(id=str(self.position))
+                    told = self.position
+        except FeedClosed:
+            end = End.SHUTDOWN
+        except DATABASE_ERRORS:
+            end = End.DATABASE_AWAY
+        yield _ended(end)
+
+    async def _page(self) -> list[StreamEvent]:
+        """The next events, none where nothing has come for ``CHECK_SECONDS``."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CHECK_SECONDS):
+                return await self.feed.after(self.position)
+        return []
+
+    async def _allowed(self) -> bool:
+        if _now() - self._checked_at < CHECK_SECONDS:
+            return True
+        self._checked_at = _now()
+        return await self.still_allowed()
+
+
+def _item(event: StreamEvent) -> ServerSentEvent:
+    return ServerSentEvent(id=str(event.position), event=event.topic, raw_data=event.payload)
+
+
+def _ended(end: End) -> ServerSentEvent:
+    return ServerSentEvent(comment=f"end: {end.value}")

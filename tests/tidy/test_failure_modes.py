@@ -1,0 +1,108 @@
+"""docs/FAILURE-MODES.md says what the code says: messages, tests, files, commands, metrics."""
+
+import ast
+import re
+from functools import cache
+
+import pytest
+
+from console.main import _COMMANDS, _GROUPS
+from observability.families import Families
+from risk.messages import UserMessage
+from tests.tidy.tree import ROOT, dotted, functions, parse, sources
+
+PAGE = ROOT / "docs" / "FAILURE-MODES.md"
+LABELS = ["Built", "Detected by", "Happens by itself", "Trading", "Message", "Look", "Do", "Shown by"]
+BUILT = ("yes", "partly", "not yet")
+NOT_STORED = "not stored yet"
+
+
+@cache
+def rows() -> dict[str, dict[str, str]]:
+    """Heading → label → text, in one line each."""
+    found = {}
+    for section in PAGE.read_text().split("\n## ")[1:]:
+        heading, _, body = section.partition("\n")
+        points = re.findall(r"^- \*\*(.+?):\*\* (.+?)(?=^- \*\*|\Z)", body, re.MULTILINE | re.DOTALL)
+        found[heading] = {label: " ".join(text.split()) for label, text in points}
+    return found
+
+
+def messages() -> dict[str, str]:
+    """Constant's name → what its row says of it."""
+    told = [row["Message"] for row in rows().values()]
+    named = [(found.group(1), text) for text in told if (found := re.match(r"`(\w+)`", text))]
+    assert len(named) == len(dict(named)), "one row for each message"
+    return dict(named)
+
+
+def stored() -> set[str]:
+    """Messages that some code uses."""
+    return {
+        name.removeprefix("UserMessage.")
+        for file in sources()
+        for node in ast.walk(parse(file.read_text()))
+        if isinstance(node, ast.Attribute) and (name := dotted(node)).startswith("UserMessage.")
+    }
+
+
+@pytest.mark.parametrize("heading", list(rows()))
+def test_a_row_says_everything_and_how_much_of_it_is_built(heading: str) -> None:
+    row = rows()[heading]
+    assert list(row) == LABELS
+    assert row["Built"].startswith(BUILT)
+    anchor = heading.lower().replace(" ", "-")
+    summary = re.search(rf"^\| \[{heading}\]\(#{anchor}\) \|.*\| (.+?) \|$", PAGE.read_text(), re.MULTILINE)
+    assert summary, f"{heading} is not in the summary"
+    assert row["Built"].startswith(summary.group(1))
+
+
+def test_every_message_is_the_codes_own_text() -> None:
+    expected = {
+        message.name: f'`{message.name}`{"" if message.name in stored() else ", " + NOT_STORED}: "{message.value}"'
+        for message in UserMessage
+    }
+    assert messages() == expected
+
+
+def test_every_test_it_names_exists() -> None:
+    named = re.findall(r"`(tests/\S+?\.py)::(\w+)`", PAGE.read_text())
+    assert len(named) >= len(rows())
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if not (ROOT / path).is_file()
+        or name not in {function.name for function in functions(parse((ROOT / path).read_text()))}
+    ]
+    assert not missing, f"named in {PAGE.name} and not there: {missing}"
+    for heading, row in rows().items():
+        assert "::" in row["Shown by"], heading
+
+
+def test_every_file_command_and_metric_it_names_exists() -> None:
+    text = PAGE.read_text()
+    files = re.findall(r"`([a-z_]+/[a-z_/]+\.py)`", text)
+    assert files
+    assert not [name for name in files if not (ROOT / name).is_file()]
+    known = {name for _, name, _, _ in _COMMANDS} | {
+        f"{group} {name}" for group, _, commands in _GROUPS for name, _, _ in commands
+    }
+    commands = {" ".join(words.split()) for words in re.findall(r"`trading ((?:[a-z]+ ?){1,2})", text)}
+    assert commands
+    assert commands <= known, commands - known
+    exported = metric_names()
+    for heading, row in rows().items():
+        told = row["Look"].partition("metric")[2]
+        unknown = set(re.findall(r"`(\w+)`", told)) - exported - {"rate_limited"}
+        assert not unknown, (heading, unknown)
+
+
+def metric_names() -> set[str]:
+    """Every name that /metrics may show."""
+    families = Families(error_share=float, rejected_share=float, window_minutes=5)
+    for state in ("open_orders", "unknown_outcomes", "kill_switch", "outbox_events", "outbox_lag"):
+        getattr(families, state).set(0)
+    found = set()
+    for family in families.registry.collect():
+        found |= {family.name, f"{family.name}_total"} if family.type == "counter" else {family.name}
+    return found
