@@ -12,7 +12,7 @@ from market.feed import QuoteFeed
 from market.port import MarketData
 from observability.logging import get_logger
 from risk.clock import is_too_old
-from risk.constants import QUOTE_AGE_MAX
+from risk.constants import CLOCK_SKEW_MAX, QUOTE_AGE_MAX
 from schemas.market import Provider, Quote
 
 SECONDARY_GRACE_SECONDS: Final = 0.25
@@ -55,6 +55,8 @@ class QuoteSource:
     async def pair(self, ticker: str, as_of: datetime) -> QuotePair:
         """Ask both at once. A provider that fails has no quote; that both failed shows as no quotes.
 
+        A quote from the future has the broker's clock read anew before anybody judges by it.
+
         Raises:
             ClockUnavailableError: nobody can say how old a quote is.
         """
@@ -72,6 +74,9 @@ class QuoteSource:
         finally:
             for task in asked.values():
                 task.cancel()
+        if self._is_ahead(primary, as_of) or self._is_ahead(secondary, as_of):
+            # A market is never ahead of its own clock: the clock was set, or our reading of it is off.
+            await self._clock.refresh()
         late = tuple(provider for provider, feed in self._feeds.items() if feed.latency.is_late)
         return QuotePair(primary, secondary, late, self._market_now(as_of))
 
@@ -126,6 +131,9 @@ class QuoteSource:
 
     def _is_fresh(self, quote: Quote | None, as_of: datetime) -> bool:
         return quote is not None and not is_too_old(quote.quoted_at, self._market_now(as_of), QUOTE_AGE_MAX)
+
+    def _is_ahead(self, quote: Quote | None, as_of: datetime) -> bool:
+        return quote is not None and quote.quoted_at - self._market_now(as_of) > CLOCK_SKEW_MAX
 
     def _market_now(self, as_of: datetime) -> datetime:
         return self._clock.at(self._clock.instant(as_of))
