@@ -2,17 +2,18 @@
 
 import asyncio
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from market.clock import MarketClock
-from market.errors import MarketDataError
+from market.errors import ClockUnavailableError, MarketDataError
 from market.feed import QuoteFeed
 from market.port import MarketData
 from observability.logging import get_logger
 from risk.clock import is_too_old
-from risk.constants import CLOCK_SKEW_MAX, QUOTE_AGE_MAX
+from risk.constants import QUOTE_AGE_MAX
 from schemas.market import Provider, Quote
 
 SECONDARY_GRACE_SECONDS: Final = 0.25
@@ -55,7 +56,7 @@ class QuoteSource:
     async def pair(self, ticker: str, as_of: datetime) -> QuotePair:
         """Ask both at once. A provider that fails has no quote; that both failed shows as no quotes.
 
-        A quote from the future has the broker's clock read anew before anybody judges by it.
+        A quote from the future has the broker's clock read anew before anybody judges by that.
 
         Raises:
             ClockUnavailableError: nobody can say how old a quote is.
@@ -74,9 +75,7 @@ class QuoteSource:
         finally:
             for task in asked.values():
                 task.cancel()
-        if self._is_ahead(primary, as_of) or self._is_ahead(secondary, as_of):
-            # A market is never ahead of its own clock: the clock was set, or our reading of it is off.
-            await self._clock.refresh()
+        await self._keep_up([quote for quote in (primary, secondary) if quote is not None])
         late = tuple(provider for provider, feed in self._feeds.items() if feed.latency.is_late)
         return QuotePair(primary, secondary, late, self._market_now(as_of))
 
@@ -102,6 +101,9 @@ class QuoteSource:
                 quotes.extend(answer.values())
         if len(failures) == len(answers):
             raise failures[0]
+        with suppress(ClockUnavailableError):
+            # Who judges the quotes asks the clock, and is told.
+            await self._keep_up(quotes)
         return quotes
 
     def latency_ms(self) -> Mapping[Provider, float]:
@@ -132,8 +134,11 @@ class QuoteSource:
     def _is_fresh(self, quote: Quote | None, as_of: datetime) -> bool:
         return quote is not None and not is_too_old(quote.quoted_at, self._market_now(as_of), QUOTE_AGE_MAX)
 
-    def _is_ahead(self, quote: Quote | None, as_of: datetime) -> bool:
-        return quote is not None and quote.quoted_at - self._market_now(as_of) > CLOCK_SKEW_MAX
+    async def _keep_up(self, quotes: Collection[Quote]) -> None:
+        """Let market time be no earlier than what the market has just shown."""
+        newest = max((quote.quoted_at for quote in quotes), default=None)
+        if newest is not None:
+            await self._clock.ensure_not_behind(newest)
 
     def _market_now(self, as_of: datetime) -> datetime:
         return self._clock.at(self._clock.instant(as_of))

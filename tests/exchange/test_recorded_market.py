@@ -12,16 +12,9 @@ from simulation.recorded import RecordingUnreadable, load_recordings
 from simulation.server import start_in_thread
 from simulation.wire import parse_moment, to_ns
 from tests.exchange.conftest import connect, settings
+from tests.servers.recordings import recording
 
-RECORDINGS = Path(__file__).parents[3] / "shared" / "market-data"
 HEADER = "time,bid,bid_size,ask,ask_size\n"
-
-
-def recording(name: str) -> Path:
-    path = RECORDINGS / name
-    if not path.exists():
-        pytest.skip(f"recorded quotes are not here: {path}")
-    return path
 
 
 def write(folder: Path, name: str, *rows: str) -> Path:
@@ -60,12 +53,10 @@ def test_fills_stay_inside_the_recorded_quotes(tmp_path: Path) -> None:
     executions = [record for record in map(json.loads, lines) if record["kind"] == "order_executed"]
     assert len(executions) >= 11
     for execution in executions:
-        at_ns = to_ns(parse_moment(execution["at"]))
-        # The beat that matched looked at the quotes of the moment before it.
-        around = [quotes.at(at_ns, "iex"), *quotes.between(at_ns - 2_000_000_000, at_ns, "iex")]
-        assert Decimal(execution["price"]) in {
-            price for quote in around if quote for price in (quote.bid, quote.ask)
-        }
+        met = quotes.at(to_ns(parse_moment(execution["quote_at"])), "iex")
+        assert met is not None
+        assert met.t_ns == to_ns(parse_moment(execution["quote_at"])) <= to_ns(parse_moment(execution["at"]))
+        assert Decimal(execution["price"]) in (met.bid, met.ask)
 
 
 def test_every_recorded_quote_is_matched_even_between_two_beats(tmp_path: Path) -> None:
