@@ -75,6 +75,15 @@ class PaperExchange:
         if at > await self.clock():
             await self._ask("POST", "/_exchange/clock", {"at": at.isoformat()})
 
+    async def positions(self) -> dict[str, Decimal]:
+        """Shares by ticker, short ones negative."""
+        found = json.loads(await self._ask("GET", "/v2/positions"))
+        return {row["symbol"]: Decimal(row["qty"]) for row in found}
+
+    async def cash(self) -> Decimal:
+        """US dollars of the account."""
+        return Decimal((await self._get("/v2/account"))["cash"])
+
     async def ledger_seq(self) -> int:
         """The number of the last record on disk."""
         return int((await self._get("/_exchange/health"))["ledger_seq"])
