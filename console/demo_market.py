@@ -15,7 +15,7 @@ from console.demo_exchange import Ledger
 from console.demo_follow import Line
 from console.demo_scenes import EARLY, Example, Scene, examples_at, plan, selling
 from console.demo_signals import SUFFIX_BYTES
-from console.errors import BadUsage
+from console.errors import BadUsage, Refused
 from console.orders import ask_cancel
 from console.recordings import Recording, judge_fills, read_recordings
 from console.signal_files import as_text
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 SCENE_SECONDS: Final = 25.0
 BEFORE_THE_FIRST: Final = timedelta(hours=1)
 """Market time in which everything may start, at any speed, before the first scene is gone to."""
+START_LATE_MAX: Final = timedelta(minutes=2)
+"""Real time for everything to start in while a named start's clock already runs."""
 CLOCK_SECONDS: Final = 2.5
 """After a jump: the product reads the exchange's clock anew at most every 2 s."""
 PLANNED_SPEED_MAX: Final = Decimal(2)
@@ -97,7 +99,12 @@ class MarketDemonstration(Demonstration):
         self._story: str | None = None
 
     async def run(self) -> dict[str, Any]:
-        """Go from scene to scene, then judge signals by their rows and fills by the files."""
+        """Go from scene to scene, then judge signals by their rows and fills by the files.
+
+        Raises:
+            Refused: the folder's market has gone past the first scene, and its clock never goes back.
+        """
+        await self._check_clock()
         before = await self._exchange.ledger()
         self._after = await self._exchange.ledger_seq()
         await allow_early(self._connection)
@@ -108,6 +115,16 @@ class MarketDemonstration(Demonstration):
         if self._story is not None:
             self._screen.story(self._story, await timeline(self._connection, self._story))
         return await self._judge(lines, before)
+
+    async def _check_clock(self) -> None:
+        first, now = self._replay.scenes[0].at or self._replay.start, await self._exchange.clock()
+        assert first is not None, "a scene without a moment is the named start"
+        late = now - first
+        if late > (timedelta() if self._replay.start is None else START_LATE_MAX * float(self._replay.speed)):
+            raise Refused(
+                f"this folder's market already stands at {now.isoformat()}, past {first.isoformat()}",
+                do="choose another --data-dir, or none",
+            )
 
     async def _play(self, scene: Scene, number: int) -> list[Line]:
         if scene.at is not None:

@@ -95,6 +95,17 @@ def test_a_recorded_clock_stands_still_while_the_exchange_is_down(tmp_path: Path
         assert timedelta() <= connect(running).client.get_clock().timestamp - stopped < timedelta(minutes=2)
 
 
+@pytest.mark.parametrize(("named", "starts_at"), [(30, 30), (-30, 0)])
+def test_a_restart_goes_to_a_named_start_that_lies_ahead(tmp_path: Path, named: int, starts_at: int) -> None:
+    path = write(tmp_path, "XYZ-20261123-second.csv.gz", "2026-11-23T14:59:00Z,100.00,5,100.02,5")
+    with start_in_thread(settings(tmp_path / "data", market=(path,))) as running:
+        stood = connect(running).client.get_clock().timestamp
+    again = settings(tmp_path / "data", market=(path,), start=stood + timedelta(minutes=named))
+    with start_in_thread(again) as running:
+        moved = connect(running).client.get_clock().timestamp - stood
+    assert timedelta() <= moved - timedelta(minutes=starts_at) < timedelta(minutes=2)
+
+
 @pytest.mark.parametrize(
     ("name", "rows", "message"),
     [
