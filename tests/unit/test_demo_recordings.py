@@ -105,11 +105,9 @@ def test_a_fill_of_a_symbol_nobody_recorded_is_outside(tmp_path: Path) -> None:
     assert judge_fills({}, [CREATED, fill], speed=Decimal(1), after=0).outside
 
 
-@pytest.mark.parametrize(
-    "content", [b"plain", gzip.compress(b"time,bid\nnoon,1\n"), gzip.compress(b"a\nb\n")]
-)
-def test_a_file_that_is_none_is_bad_usage(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("text", [None, "time,bid\nnoon,1\n", "a\nb\n"])
+def test_a_file_that_is_none_is_bad_usage(tmp_path: Path, text: str | None) -> None:
     file = tmp_path / "XYZ-20131008-second.csv.gz"
-    file.write_bytes(content)
+    file.write_bytes(b"no gzip" if text is None else gzip.compress(text.encode()))
     with pytest.raises(BadUsage, match="XYZ-20131008"):
         read_recordings([file])
