@@ -1,6 +1,6 @@
 """Which moments of recorded quotes the demonstration goes to, and what it proposes there."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import ROUND_UP, Decimal
@@ -54,7 +54,7 @@ class Example:
 
 def plan(recordings: Mapping[str, Recording]) -> list[Scene]:
     """Per recorded day: a wide pre-market if there is one, then the morning."""
-    days = sorted({_day(quote.at) for recording in recordings.values() for quote in _ends(recording)})
+    days = sorted({_day(quote.at) for recording in recordings.values() for quote in recording.quotes})
     scenes: list[Scene] = []
     for day in days:
         begin, end = _at(day, PRE_MARKET), _at(day, CLOSE)
@@ -66,15 +66,6 @@ def plan(recordings: Mapping[str, Recording]) -> list[Scene]:
         if lively is not None:
             scenes.append(Scene(lively, f"morning of {day}"))
     return scenes
-
-
-def _ends(recording: Recording) -> Iterable[Recorded]:
-    """A file is one day's, so that looking at each minute's last quote would be in vain."""
-    previous: date | None = None
-    for quote in recording.quotes:
-        if quote.at.date() != previous:
-            previous = quote.at.date()
-            yield quote
 
 
 def _day(moment: datetime) -> date:

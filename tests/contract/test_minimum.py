@@ -156,12 +156,12 @@ def test_c612_unknown_and_untradable_assets_are_refused(tmp_path: Path) -> None:
 
 
 def test_c613_auction_orders_have_their_windows(tmp_path: Path) -> None:
-    """How: opg from 19:00 to 09:28, cls from 19:00 to 15:50, New York."""
+    """How: opg from 19:00 to 09:28, cls from 19:00 to ten minutes before the close, early ones too, New York."""
     with start_in_thread(settings(tmp_path, start=MONDAY_TEN - timedelta(hours=1))) as running:
         venue = connect(running)
 
-        def taken(tif: str, hour: int, minute: int) -> bool:
-            midnight = datetime(2026, 11, 23, 5, tzinfo=UTC)
+        def taken(tif: str, hour: int, minute: int, *, day: int = 23) -> bool:
+            midnight = datetime(2026, 11, day, 5, tzinfo=UTC)
             set_clock(venue, midnight + timedelta(hours=hour, minutes=minute, seconds=1))
             answer = venue.order("BAC", time_in_force=tif)
             assert answer.status_code == 200 or code_and_text(answer)[:2] == (403, FORBIDDEN)
@@ -170,6 +170,8 @@ def test_c613_auction_orders_have_their_windows(tmp_path: Path) -> None:
         found = [taken("opg", 9, 27), taken("opg", 9, 28), taken("cls", 15, 49), taken("cls", 15, 50)]
         assert found == [True, False, True, False]
         assert [taken("cls", 18, 58), taken("opg", 18, 59), taken("opg", 19, 0)] == [False, False, True]
+        early = [taken("cls", 12, 49, day=27), taken("cls", 12, 50, day=27), taken("cls", 10, 0, day=28)]
+        assert early == [True, False, True]
 
 
 def test_c614_a_closed_market_queues_and_its_open_sends_out(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from simulation.recorded import RecordingUnreadable, load_recordings
 from simulation.server import start_in_thread
 from simulation.wire import parse_moment, to_ns
 from tests.exchange.conftest import connect, settings
+from tests.exchange.test_streams import AUTH, ask, dial
 from tests.servers.recordings import recording
 
 HEADER = "time,bid,bid_size,ask,ask_size\n"
@@ -71,6 +72,23 @@ def test_every_recorded_quote_is_matched_even_between_two_beats(tmp_path: Path) 
         venue.reaches(order["id"], "new")
         venue.call("POST", "/_exchange/clock", json={"at": "2026-11-23T10:01:00-05:00"})
         assert venue.reaches(order["id"], "filled")["filled_avg_price"] == "99.01"
+
+
+def test_a_jump_of_the_clock_streams_where_the_market_is_not_where_it_was(tmp_path: Path) -> None:
+    rows = [f"2026-11-23T15:{at // 60:02d}:{at % 60:02d}Z,100.00,{at + 1},100.02,100" for at in range(600)]
+    path = write(tmp_path, "XYZ-20261123-second.csv.gz", *rows)
+    with start_in_thread(settings(tmp_path / "data", market=(path,))) as running:
+        venue = connect(running)
+        with dial(venue, "/v2/iex") as socket:
+            socket.recv(timeout=10)
+            ask(socket, AUTH)
+            ask(socket, {"action": "subscribe", "quotes": ["XYZ"]})
+            venue.call("POST", "/_exchange/clock", json={"at": "2026-11-23T10:09:59.5-05:00"})
+            sizes: list[int] = []
+            while not sizes or sizes[-1] < 600:
+                sizes += [quote["bs"] for quote in json.loads(socket.recv(timeout=10))]
+    assert len(sizes) < 110
+    assert sizes == sorted(sizes)
 
 
 def test_an_empty_side_is_nobody_and_old_quotes_are_stale(tmp_path: Path) -> None:

@@ -39,6 +39,15 @@ def test_a_wide_pre_market_that_lasts_is_gone_to_before_a_lively_morning(tmp_pat
     assert [scene.at for scene in plan(read_recordings([file]))] == [lasting, TEN]
 
 
+def test_each_day_of_joined_files_is_gone_to(tmp_path: Path) -> None:
+    """How: the first day's last quote falls on the second's date in UTC."""
+    next_day = TEN + timedelta(days=1)
+    late = TEN + timedelta(hours=10, seconds=1)
+    rows = [*seconds(TEN, 60, "100", "100.02"), (late, "100", "100.02")]
+    file = write(tmp_path, *rows, *seconds(next_day, 60, "100", "100.02"))
+    assert [scene.at for scene in plan(read_recordings([file]))] == [TEN, next_day]
+
+
 def test_a_wide_quote_that_nothing_follows_is_better_than_none(tmp_path: Path) -> None:
     early = TEN - timedelta(hours=5)
     file = write(tmp_path, (early, "90", "110"), (TEN, "100", "100.02"))
