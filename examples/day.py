@@ -1,8 +1,8 @@
 """A recorded day, traded by the moving-average strategy through the gateway, and judged: ``make day``.
 
 Starts everything in a temporary folder, runs ``moving_average.py`` as a process of its own, and compares in the
-end: every order explained by ``trading signal show``; our orders, positions and cash those of the exchange; every
-fill inside the recorded quotes. Exit 1: something was not so.
+end: every order explained by ``trading signal show``; our orders, positions and cash those of the exchange, and no
+drift reported; every fill inside the recorded quotes. Exit 1: something was not so.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from console.addresses import Addresses
 from console.demo_exchange import PaperExchange
 from console.demo_stack import stack
 from console.recordings import judge_fills, read_recordings
+from console.rows import rows
 
 HERE = Path(__file__).parent
 DEFAULT_FILE = HERE.parents[1] / "shared" / "market-data" / "SPY-20131008-second.csv.gz"
@@ -33,6 +34,7 @@ ORDERS_MAX = "500"
 SETTLED_SECONDS = 30.0
 NOTHING = (Decimal(0), Decimal(0))
 AVERAGE_ERROR = Decimal("1e-9")
+DRIFT_EVENTS = "select count(*) from events where topic = 'system.state_drift'"
 PROGRAM = (sys.executable, "-m", "console.main")
 
 
@@ -161,6 +163,9 @@ async def judge(data_dir: Path, addresses: Addresses, options: argparse.Namespac
     ours = our_books(orders, await trading(data_dir, "positions"))
     theirs = their_books(ledger, await exchange.positions(), await exchange.cash())
     problems += differences(ours, theirs)
+    async with rows(addresses) as connection:
+        drift = await connection.fetchval(DRIFT_EVENTS)
+    problems += [f"drift was reported {drift} times"] if drift else []
     return {
         "ok": not problems,
         "market_time": (await exchange.clock()).astimezone(NEW_YORK).isoformat(),
@@ -170,6 +175,7 @@ async def judge(data_dir: Path, addresses: Addresses, options: argparse.Namespac
         "explained": sum(what is None for what in owed.values()),
         "fills": fills.count,
         "fills_outside_quotes": len(fills.outside),
+        "drift_events": drift,
         "earned": str(ours.cash),
         "positions": {name: str(shares) for name, shares in ours.positions.items()},
         "problems": problems,
