@@ -20,7 +20,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo up test load check lock clean
+.PHONY: help install install-dev demo up day test load check lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -38,6 +38,9 @@ demo: install ## the whole system on this machine with example signals, about a 
 up: install ## the whole system on this machine until Ctrl-C
 	@$(BIN)/trading up $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
+day: install ## a recorded day at speed 20 with the example strategy, 20 minutes (make day UNTIL=09:45: two)
+	@$(BIN)/python examples/day.py $(if $(UNTIL),--until $(UNTIL)) $(if $(MARKET),--market "$(MARKET)")
+
 test: install-dev ## every test, on real servers
 	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
@@ -48,6 +51,7 @@ check: install-dev check-locks ## style, types, import rules and the lock files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy $(wildcard examples/*.py)
 	$(BIN)/lint-imports
 
 .PHONY: check-locks

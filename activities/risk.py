@@ -211,7 +211,7 @@ def _stored_answer(stored: rows.StoredDecision, order: StoredOrder) -> Assessmen
 
 
 def _is_fresh(quote: Quote | None, market_now: datetime) -> bool:
-    return quote is not None and market_now - quote.quoted_at <= QUOTE_AGE_MAX
+    return quote is not None and not is_too_old(quote.quoted_at, market_now, QUOTE_AGE_MAX)
 
 
 def _stale_snapshot(now: datetime) -> CheckResult:

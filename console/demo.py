@@ -10,10 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from console.addresses import Addresses
 from console.common import print_json
@@ -22,7 +23,7 @@ from console.demo_follow import Follower, Line
 from console.demo_signals import LIMIT_TICKER, RESTING, STORY, THIN, Examples, fresh, load_examples
 from console.demo_stack import stack
 from console.demo_view import Screen
-from console.errors import EXIT_DONE, EXIT_REFUSED
+from console.errors import EXIT_DONE, EXIT_REFUSED, BadUsage
 from console.gateway import Answer, Gateway, gateway
 from console.orders import ask_cancel
 from console.rows import rows
@@ -34,11 +35,15 @@ from storage.orders import find_order, read_order
 if TYPE_CHECKING:
     import asyncpg
 
+    from console.demo_market import Replay
+
 FIRST_SECONDS: Final = 25.0
 LATER_SECONDS: Final = 20.0
 STALE_AFTER_SECONDS: Final = 16.5
 """The specification's 15 s and a little: so old must a quote be before it is refused."""
 TEMPORARY_PREFIX: Final = "trading-demo-"
+SPEED_MAX: Final = 20
+RecordingFile = Annotated[Path, Parameter(validator=validators.Path(exists=True, dir_okay=False))]
 
 
 async def demo(
@@ -50,19 +55,36 @@ async def demo(
     data_dir: Annotated[
         Path | None, Parameter(help="A folder that stays (default: a temporary one).")
     ] = None,
+    market: Annotated[
+        tuple[RecordingFile, ...],
+        Parameter(help="Recorded quotes, SYMBOL-YYYYMMDD-RESOLUTION.csv.gz, as often as wanted."),
+    ] = (),
+    start: Annotated[
+        str | None, Parameter(help="A moment of the recording, 2013-10-08T10:00:00-04:00 (default: chosen).")
+    ] = None,
+    speed: Annotated[
+        Decimal | None,
+        Parameter(
+            validator=validators.Number(gt=0, lte=SPEED_MAX),
+            help="Recorded seconds in a real one, at most 20 (default: 1).",
+        ),
+    ] = None,
 ) -> int:
     """Start everything, trade the examples, show what became of each, stop. Exit 1: something was wrong."""
     began = time.monotonic()
+    replay = _replay(market, start, speed)
     screen = Screen(quiet=as_json)
     _stop_on_sigterm()
     with _folder(data_dir) as folder:
         screen.say(f"starting PostgreSQL, Temporal, the paper exchange, gateway and workers in {folder}")
-        options = (f"--exchange-option=--symbol={_compact(THIN)}",)
+        thin = (f"--exchange-option=--symbol={_compact(THIN)}",)
+        options = thin if replay is None else replay.options
         async with stack(folder, options, screen.child) as addresses:
             ready = time.monotonic() - began
             screen.say(f"ready after {ready:.1f} s · Temporal Web UI {addresses.get('temporal_ui')}")
             async with rows(addresses) as connection, gateway(addresses) as door:
-                report = await Demonstration(addresses, connection, door, screen).run()
+                kind = Demonstration if replay is None else replay.demonstration
+                report = await kind(addresses, connection, door, screen).run()
             report |= {"ready_seconds": round(ready, 2), "temporal_ui": addresses.get("temporal_ui")}
             if keep:
                 _conclude(report, began, screen, as_json=as_json)
@@ -71,6 +93,21 @@ async def demo(
             screen.say("stopping everything in order")
     _conclude(report, began, screen, as_json=as_json)
     return EXIT_DONE if report["ok"] else EXIT_REFUSED
+
+
+def _replay(files: tuple[Path, ...], start: str | None, speed: Decimal | None) -> "Replay | None":
+    """What is played instead of a generated market.
+
+    Raises:
+        BadUsage: a file, or the start, cannot be used.
+    """
+    if not files:
+        if start is None and speed is None:
+            return None
+        raise BadUsage("--start and --speed are for recorded quotes", do="name a file with --market")
+    from console.demo_market import Replay
+
+    return Replay.load(tuple(file.absolute() for file in files), start, speed or Decimal(1))
 
 
 def _conclude(report: dict[str, Any], began: float, screen: Screen, *, as_json: bool) -> None:

@@ -84,6 +84,13 @@ class Screen:
             f"the exchange's ledger: {report['broker_orders']} orders, {report['duplicates']} duplicates"
             f" · {report['seconds']} s in all"
         )
+        if "market" in report:
+            for scene in report["market"]["scenes"]:
+                self.say(f"played: {scene['scene']}, {scene['at']}")
+            self.say(
+                f"recorded quotes: {report['fills']} fills, {report['fills_outside_quotes']} outside of them"
+                f" · {len(report['spread_refusals'])} signals refused for their spread"
+            )
         for problem in report["problems"]:
             self.say(f"WRONG: {problem}")
         self.say("all is as it must be" if report["ok"] else "something was NOT as it must be")

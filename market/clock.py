@@ -16,6 +16,7 @@ from market.errors import ClockUnavailableError
 from market.port import ClockReader
 from observability.logging import get_logger
 from risk.clock import is_too_old, market_time
+from risk.constants import CLOCK_SKEW_MAX
 from schemas.broker import BrokerClock
 
 REFRESH_SECONDS: Final = 20.0
@@ -159,6 +160,23 @@ class MarketClock:
             async with self._reading_lock:
                 if self._reading is seen:
                     await self._read()
+
+    async def ensure_not_behind(self, stamp: datetime) -> None:
+        """Read now if the market has stamped something with a time that is still ahead of ours.
+
+        A market is never ahead of its own clock: that was set, or our reading of it is off. A reading younger
+        than ``RETRY_SECONDS`` stands, and the stamp is what is wrong.
+
+        Raises:
+            ClockUnavailableError: no reading, or the broker does not answer.
+        """
+        reading = self.reading()
+        is_young = self._monotonic() - reading.monotonic < RETRY_SECONDS
+        if is_young or stamp - self.at(self._wall()) <= CLOCK_SKEW_MAX:
+            return
+        async with self._reading_lock:
+            if self._reading is reading:
+                await self._read()
 
     async def refresh(self) -> None:
         """Read the broker's clock now.

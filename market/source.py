@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from market.clock import MarketClock
-from market.errors import MarketDataError
+from market.errors import ClockUnavailableError, MarketDataError
 from market.feed import QuoteFeed
 from market.port import MarketData
 from observability.logging import get_logger
@@ -55,6 +56,8 @@ class QuoteSource:
     async def pair(self, ticker: str, as_of: datetime) -> QuotePair:
         """Ask both at once. A provider that fails has no quote; that both failed shows as no quotes.
 
+        A quote from the future has the broker's clock read anew before anybody judges by that.
+
         Raises:
             ClockUnavailableError: nobody can say how old a quote is.
         """
@@ -72,6 +75,7 @@ class QuoteSource:
         finally:
             for task in asked.values():
                 task.cancel()
+        await self._keep_up([quote for quote in (primary, secondary) if quote is not None])
         late = tuple(provider for provider, feed in self._feeds.items() if feed.latency.is_late)
         return QuotePair(primary, secondary, late, self._market_now(as_of))
 
@@ -97,6 +101,9 @@ class QuoteSource:
                 quotes.extend(answer.values())
         if len(failures) == len(answers):
             raise failures[0]
+        with suppress(ClockUnavailableError):
+            # Who judges the quotes asks the clock, and is told.
+            await self._keep_up(quotes)
         return quotes
 
     def latency_ms(self) -> Mapping[Provider, float]:
@@ -126,6 +133,12 @@ class QuoteSource:
 
     def _is_fresh(self, quote: Quote | None, as_of: datetime) -> bool:
         return quote is not None and not is_too_old(quote.quoted_at, self._market_now(as_of), QUOTE_AGE_MAX)
+
+    async def _keep_up(self, quotes: Collection[Quote]) -> None:
+        """Let market time be no earlier than what the market has just shown."""
+        newest = max((quote.quoted_at for quote in quotes), default=None)
+        if newest is not None:
+            await self._clock.ensure_not_behind(newest)
 
     def _market_now(self, as_of: datetime) -> datetime:
         return self._clock.at(self._clock.instant(as_of))

@@ -38,6 +38,8 @@ ALREADY_AUTHENTICATED = (403, "already authenticated")
 AUTH_TIMEOUT = (404, "auth timeout")
 CONNECTION_LIMIT = (406, "connection limit exceeded")
 
+# When the clock is set forward, nobody wants the hours in between, in a frame too large to take.
+QUOTES_PER_BEAT_MAX = 100
 REPEATED_EVERY_NS = NANOSECONDS
 MINUTE = timedelta(minutes=1)
 MINUTE_BAR, DAILY_BAR = Timeframe(1, MINUTE, None), Timeframe(1, None, "Day")
@@ -90,7 +92,8 @@ class DataStream:
             if not sessions:
                 continue
             for symbol in self._wanted(sessions, "quotes", "trades"):
-                for quote in self.exchange.market.new_quotes(symbol, self._beaten_ns, now_ns, feed):
+                news = self.exchange.market.new_quotes(symbol, self._beaten_ns, now_ns, feed)
+                for quote in news[-QUOTES_PER_BEAT_MAX:]:
                     self._offer_quote(sessions, quote)
             if minute > self._minute:
                 for symbol in self._wanted(sessions, "bars", "dailyBars"):

@@ -9,7 +9,7 @@ import hmac
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from starlette.responses import Response, StreamingResponse
 from simulation import errors
 from simulation.exchange import MILLISECOND, Exchange
 from simulation.faults import HANG_SECONDS_MAX, Fault, RequestFacts
+from simulation.misleading import EarlierAnswers, skewed
 from simulation.rate_limit import RateLimit
 from simulation.transport import drop_connection
 from simulation.wire import json_bytes
@@ -94,6 +95,7 @@ class Door:
             "trading": exchange.trading_limit,
             "data": exchange.data_limit,
         }
+        self._earlier = EarlierAnswers()
 
     def endpoint(self, handler: Handler, route: str, surface: Surface) -> Callable[[Request], Any]:
         """A Starlette endpoint that runs ``handler`` behind this door."""
@@ -138,7 +140,7 @@ class Door:
             fault = self._exchange.faults.for_request(facts)
             reply = await self._before_landing(call, fault)
             if reply is None and not (fault and fault.action == "drop_before_landing"):
-                reply = self._act(call, handler)
+                reply = self._misled(call, fault, self._act(call, handler))
         except errors.Refusal as refusal:
             reply = _refused(refusal)
         answered = _after_landing(fault, reply)
@@ -154,6 +156,22 @@ class Door:
         if fault is not None and fault.action == "slow_body":
             return self._slowly(answered, headers, (fault.latency_ms or 0) * MILLISECOND)
         return _response(answered, headers)
+
+    def _misled(self, call: Call, fault: Fault | None, reply: Reply) -> Reply:
+        """The answer, or what a fault makes of it. A stale read of what was never read has not seen it yet."""
+        if call.method not in READS or call.surface != "trading":
+            return reply
+        match fault.action if fault else None:
+            case "stale_read":
+                earlier = self._earlier.of(call.path, call.query)
+                if earlier is None and not isinstance(reply.body, list):
+                    raise errors.order_not_found(call.client_order_id or call.path.rpartition("/")[2])
+                return replace(reply, body=earlier or [])
+            case "skewed_clock":
+                assert fault is not None
+                return replace(reply, body=skewed(reply.body, fault.skew_ms or 0))
+        self._earlier.remember(call.path, call.query, reply.body)
+        return reply
 
     def _slowly(self, reply: Reply, headers: Mapping[str, str], seconds: float) -> Response:
         """The same answer, its second half that much later."""

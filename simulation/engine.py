@@ -40,7 +40,7 @@ class Engine(Core):
             raise errors.duplicate_client_order_id()
         asset = self._listed(request.symbol)
         check_asset(request, asset.settings)
-        check_window(request, now)
+        check_window(request, now, self.sessions.current_or_last(now).close)
         price = self.market_price(asset.symbol, request.side, now)
         check_stop_side(request, price)
         check_group_prices(request, price)

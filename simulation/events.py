@@ -88,7 +88,10 @@ class OrderChanged:
 
 @dataclass(frozen=True, slots=True)
 class OrderExecuted:
-    """``qty`` shares at ``price``; ``status`` is the order's afterwards."""
+    """``qty`` shares at ``price``; ``status`` is the order's afterwards.
+
+    ``quote_at``: the moment of the quote it met, so that a judge can look that up; ledgers of old lack it.
+    """
 
     at: datetime
     event_id: str
@@ -98,6 +101,7 @@ class OrderExecuted:
     qty: Decimal
     price: Decimal
     status: Status
+    quote_at: datetime | None = None
     kind: Literal["order_executed"] = "order_executed"
 
 

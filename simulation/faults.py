@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 HANG_SECONDS_MAX = 60
 LATENCY_MS_MAX = 60_000
+SKEW_MS_MAX = 3_600_000
 
 # Before the exchange acts on a request: it never has any effect (after the latency it has) …
 BeforeLanding = Literal[
@@ -26,14 +27,16 @@ BeforeLanding = Literal[
 ]
 # … after it: the effect stands and only the answer is at stake …
 AfterLanding = Literal["status_504_after_landing", "drop_after_landing", "hang_after_landing", "slow_body"]
+# … in what a read is answered: well formed, and wrong …
+InAnswer = Literal["stale_read", "skewed_clock"]
 # … when the venue answers about an order …
 AtVenue = Literal["reject_order", "delay_venue"]
 # … when a frame goes out on a stream, and when a client wants a socket.
 OnFrame = Literal["drop_frame", "duplicate_frame", "swap_frames", "corrupt_frame", "cut_socket"]
 OnSocket = Literal["refuse_socket"]
-Action = Literal[BeforeLanding, AfterLanding, AtVenue, OnFrame, OnSocket]
+Action = Literal[BeforeLanding, AfterLanding, InAnswer, AtVenue, OnFrame, OnSocket]
 
-_REQUEST: frozenset[str] = frozenset((*get_args(BeforeLanding), *get_args(AfterLanding)))
+_REQUEST: frozenset[str] = frozenset((*get_args(BeforeLanding), *get_args(AfterLanding), *get_args(InAnswer)))
 _VENUE: frozenset[str] = frozenset(get_args(AtVenue))
 _FRAME: frozenset[str] = frozenset(get_args(OnFrame))
 _SOCKET: frozenset[str] = frozenset(get_args(OnSocket))
@@ -63,6 +66,7 @@ class Fault(BaseModel):
     """One ordered fault: after ``skip`` fitting occasions, the next ``times`` get ``action``.
 
     ``latency_ms`` goes with latency_ms, slow_body and delay_venue; a delay_venue without it lasts for ever.
+    ``skew_ms`` goes with skewed_clock: how far the clock's answer is ahead, or behind if negative.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,6 +76,7 @@ class Fault(BaseModel):
     times: int = Field(1, ge=1)
     skip: int = Field(0, ge=0)
     latency_ms: int | None = Field(None, ge=0, le=LATENCY_MS_MAX)
+    skew_ms: int | None = Field(None, ge=-SKEW_MS_MAX, le=SKEW_MS_MAX)
 
     @model_validator(mode="after")
     def _latency_fits(self) -> "Fault":
@@ -79,6 +84,8 @@ class Fault(BaseModel):
             raise ValueError(f"latency_ms goes with {', '.join(_TIMED)} only")
         if self.latency_ms is None and self.action in ("latency_ms", "slow_body"):
             raise ValueError(f"{self.action} needs latency_ms (milliseconds)")
+        if (self.skew_ms is None) == (self.action == "skewed_clock"):
+            raise ValueError("skew_ms (milliseconds) goes with skewed_clock, which needs it")
         return self
 
 

@@ -1,15 +1,16 @@
 """Rules between the fields of one order request; nothing here looks at the account or the market."""
 
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 
 from simulation import errors
 from simulation.order_request import OrderRequest
+from simulation.sessions import at_new_york
 from simulation.settings import SymbolSettings
 from simulation.wire import NEW_YORK, plain
 
 _OPG_OPEN, _OPG_CLOSE = time(19, 0), time(9, 28)
-_CLS_REOPEN, _CLS_CLOSE = time(19, 0), time(15, 50)
+_CLS_REOPEN, _CLS_BEFORE_CLOSE = time(19, 0), timedelta(minutes=10)
 CENT = Decimal("0.01")
 _STOPS = ("stop", "stop_limit", "trailing_stop")
 
@@ -38,12 +39,13 @@ def check_asset(request: OrderRequest, listed: SymbolSettings) -> None:
         raise errors.forbidden(f'asset "{listed.symbol}" is not fractionable')
 
 
-def check_window(request: OrderRequest, now: datetime) -> None:
-    """Auction orders are taken only in their hours, New York time."""
+def check_window(request: OrderRequest, now: datetime, close: datetime) -> None:
+    """Auction orders are taken only in their hours, New York time; ``close`` is the last begun session's."""
     local = now.astimezone(NEW_YORK).time()
     if request.time_in_force == "opg" and _OPG_CLOSE <= local < _OPG_OPEN:
         raise errors.forbidden("opg orders must be submitted after 7:00pm and before 9:28am")
-    if request.time_in_force == "cls" and _CLS_CLOSE <= local < _CLS_REOPEN:
+    reopens = at_new_york(close.astimezone(NEW_YORK).date(), _CLS_REOPEN)
+    if request.time_in_force == "cls" and close - _CLS_BEFORE_CLOSE <= now < reopens:
         raise errors.forbidden("cls orders must be submitted after 7:00pm and before 3:50pm")
 
 

@@ -86,12 +86,14 @@ def next_moment(
     """Where the clock goes on after a restart: it ran on while the exchange was down, and never goes back.
 
     With ``auto``, a long gap that ended outside regular hours jumps ahead to the next 10:00. With recorded
-    quotes the clock stood still while the exchange was down: they would be over otherwise.
+    quotes the clock stood still while the exchange was down, for they would be over otherwise; a named start
+    that lies ahead moves it there.
     """
     if restored.clock is None or restored.last_at is None:
         return first_moment(settings, sessions, wall, recordings)
     if recordings:
-        return restored.last_at
+        named = settings.start if isinstance(settings.start, datetime) else restored.last_at
+        return max(restored.last_at, named)
     down = max(timedelta(), wall - parse_moment(restored.clock["wall"]))
     speed = float(restored.clock["speed"])  # tidy: float because a ratio of durations
     moment = max(parse_moment(restored.clock["at"]) + down * speed, restored.last_at)

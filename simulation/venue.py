@@ -13,7 +13,7 @@ from simulation.quotes import Quote
 from simulation.replacing import as_request
 from simulation.sessions import Phase
 from simulation.stops import is_triggered, trail
-from simulation.wire import to_ns
+from simulation.wire import from_ns, to_ns
 
 # What is not filled when the venue has looked once does not wait.
 _IMMEDIATE = ("ioc", "fok", "opg")
@@ -123,9 +123,9 @@ class Venue:
         if displayed is None or displayed.version != quote.version:
             displayed = self._displayed[quote.symbol] = Displayed.of(quote, limited=self._limited)
         for fill in match(orders, quote, displayed):
-            self._execute(fill, now)
+            self._execute(fill, quote, now)
 
-    def _execute(self, fill: Fill, now: datetime) -> None:
+    def _execute(self, fill: Fill, quote: Quote, now: datetime) -> None:
         order = self._core.book.orders[fill.order.id]
         execution_id = self._core.ids.uuid()
         if fill.complete:
@@ -144,5 +144,6 @@ class Venue:
                 qty=fill.qty,
                 price=fill.price,
                 status=status,
+                quote_at=from_ns(quote.t_ns),
             )
         )

@@ -1,4 +1,4 @@
-"""The paper exchange as a process: ``python -m workers.exchange --data-dir DIR``.
+"""The paper exchange as a process: ``trading exchange``, or ``python -m workers.exchange``.
 
 Prints one JSON line, ``{"ready": ...}``, when it listens; SIGTERM and SIGINT stop it.
 """
@@ -11,7 +11,8 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -24,6 +25,7 @@ from simulation.recorded import RecordingUnreadable
 from simulation.server import ExchangeFailed, RunningExchange, run_until_stopped
 from simulation.sessions import OutsideCalendar
 from simulation.settings import DEFAULT_SYMBOLS, ExchangeSettings, SymbolSettings
+from workers.datadir import temporary_data_dir
 
 REFUSALS = (LedgerInUse, LedgerCorrupt, RecordingUnreadable, OutsideCalendar, ExchangeFailed, OSError)
 EXIT_DONE, EXIT_REFUSED, EXIT_USAGE = 0, 1, 2
@@ -33,7 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="exchange", description="A paper exchange on this machine that speaks the Alpaca protocol."
     )
-    parser.add_argument("--data-dir", type=Path, required=True, help="folder of the ledger")
+    parser.add_argument(
+        "--data-dir", type=Path, help="folder of the ledger; default a temporary one, gone at the end"
+    )
     parser.add_argument("--port", type=int, default=0, help="0 (default) picks a free port")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--key", help="API key; default EXCHANGE_KEY, else a random one is printed")
@@ -73,6 +77,8 @@ class Launch:
     settings: ExchangeSettings
     leash: bool
     tells_keys: bool
+    is_temporary: bool
+    """Nobody named a folder: the settings' own is to be replaced by one that goes with the process."""
 
 
 def launch_from(arguments: Sequence[str], environment: Mapping[str, str]) -> Launch:
@@ -88,13 +94,15 @@ def launch_from(arguments: Sequence[str], environment: Mapping[str, str]) -> Lau
     if overrides:
         added = tuple(SymbolSettings.model_validate_json(text) for text in overrides)
         chosen["symbols"] = added if market else (*DEFAULT_SYMBOLS, *added)
+    is_temporary = "data_dir" not in chosen
     settings = ExchangeSettings(
+        data_dir=chosen.pop("data_dir", Path()),
         key=SecretStr(key or "PK" + secrets.token_hex(9).upper()),
         secret=SecretStr(secret or secrets.token_hex(20)),
         market=market,
         **chosen,
     )
-    return Launch(settings, leash, tells_keys=not (key and secret))
+    return Launch(settings, leash, tells_keys=not (key and secret), is_temporary=is_temporary)
 
 
 def _hold_leash() -> None:
@@ -122,6 +130,16 @@ def _announce(running: RunningExchange, *, tells_keys: bool) -> None:
     sys.stdout.flush()
 
 
+@contextmanager
+def _folder(launch: Launch) -> Iterator[ExchangeSettings]:
+    if not launch.is_temporary:
+        yield launch.settings
+        return
+    with temporary_data_dir() as folder:
+        sys.stderr.write("exchange: no --data-dir, so the account ends with this process\n")
+        yield launch.settings.model_copy(update={"data_dir": folder.exchange_ledger.parent})
+
+
 async def _run(settings: ExchangeSettings, *, tells_keys: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -142,7 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if launch.leash:
         _hold_leash()
     try:
-        asyncio.run(_run(launch.settings, tells_keys=launch.tells_keys))
+        with _folder(launch) as settings:
+            asyncio.run(_run(settings, tells_keys=launch.tells_keys))
     except REFUSALS as error:
         sys.stderr.write(f"exchange: {error}\n")
         return EXIT_REFUSED

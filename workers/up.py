@@ -12,15 +12,18 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from workers import embedded, postgres, temporal
 from workers.children import ChildEvent, ChildState, StartFailedError, SupervisorError
 from workers.datadir import DataDir, DataDirError
+from workers.market_options import add_market_options, chosen_options, market_speed, wrong_options
 from workers.supervisor import Supervisor
 
 EXIT_DONE: Final = 0
 EXIT_REFUSED: Final = 1
+EXIT_USAGE: Final = 2
 EXIT_DEPENDENCY: Final = 3
 DATABASE_URL_FILE: Final = "trading_database_url"
 
@@ -81,7 +84,9 @@ class Installation:
         )
         embedded.keep_exchange_options(data_dir, options)
         embedded.write_private(data_dir.keys / DATABASE_URL_FILE, dsn)
-        await supervisor.start(embedded.product_spec(data_dir, ports, temporal_address=engine.address))
+        speed = {"TRADING_MARKET_SPEED": market_speed(options)}
+        product = embedded.product_spec(data_dir, ports, temporal_address=engine.address, extra=speed)
+        await supervisor.start(product)
         addresses = {
             "gateway_url": ports.gateway_url,
             "temporal_address": engine.address,
@@ -144,6 +149,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
         "--exchange-option", action="append", default=[], metavar="OPTION",
         help="for the paper exchange, now and at later starts, e.g. --exchange-option=--requests-per-minute=6000",
     )  # fmt: skip
+    add_market_options(parser)
     return parser.parse_args(arguments)
 
 
@@ -157,11 +163,13 @@ async def _run(installation: Installation) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run until stopped; 0 stopped, 1 the folder is in use or refused, 2 usage, 3 something did not come up."""
-    from pathlib import Path
-
     options = _arguments(arguments)
+    chosen = (*options.exchange_option, *chosen_options(options))
+    if wrong := wrong_options(chosen):
+        sys.stderr.write("".join(f"trading up: {each}\n" for each in wrong))
+        return EXIT_USAGE
     data_dir = DataDir(Path(options.data_dir).absolute()) if options.data_dir else DataDir.default()
-    installation = Installation(data_dir, exchange_options=options.exchange_option, as_json=options.json)
+    installation = Installation(data_dir, exchange_options=chosen, as_json=options.json)
     try:
         data_dir.prepare()
         with data_dir.locked():

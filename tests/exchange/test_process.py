@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from simulation.settings import DEFAULT_SYMBOLS
-from workers.exchange import EXIT_REFUSED, EXIT_USAGE, launch_from, main
+from simulation.settings import DEFAULT_SYMBOLS, ExchangeSettings
+from workers import exchange
+from workers.exchange import EXIT_DONE, EXIT_REFUSED, EXIT_USAGE, launch_from, main
 
 KEYS = {"EXCHANGE_KEY": "K", "EXCHANGE_SECRET": "topsecret"}
 
@@ -35,6 +36,25 @@ def test_keys_nobody_gave_are_made_up_and_told() -> None:
     first, second = launch_from(["--data-dir", "d"], {}), launch_from(["--data-dir", "d"], {})
     assert first.tells_keys
     assert first.settings.key.get_secret_value() != second.settings.key.get_secret_value()
+
+
+def test_without_a_folder_the_account_ends_with_the_process(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: the server is taken for one that was stopped at once; what it was given is looked at."""
+    used: list[Path] = []
+
+    async def run(settings: ExchangeSettings, *, tells_keys: bool) -> None:
+        used.append(settings.data_dir)
+        assert tells_keys
+        assert settings.data_dir.is_dir()
+
+    monkeypatch.setattr(exchange, "_run", run)
+    assert main([]) == EXIT_DONE
+    assert main([]) == EXIT_DONE
+    assert "no --data-dir" in capsys.readouterr().err
+    assert used[0] != used[1]
+    assert not any(folder.exists() for folder in used)
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,10 @@ from simulation.recorded import RecordingUnreadable, load_recordings
 from simulation.server import start_in_thread
 from simulation.wire import parse_moment, to_ns
 from tests.exchange.conftest import connect, settings
+from tests.exchange.test_streams import AUTH, ask, dial
+from tests.servers.recordings import recording
 
-RECORDINGS = Path(__file__).parents[3] / "shared" / "market-data"
 HEADER = "time,bid,bid_size,ask,ask_size\n"
-
-
-def recording(name: str) -> Path:
-    path = RECORDINGS / name
-    if not path.exists():
-        pytest.skip(f"recorded quotes are not here: {path}")
-    return path
 
 
 def write(folder: Path, name: str, *rows: str) -> Path:
@@ -60,12 +54,10 @@ def test_fills_stay_inside_the_recorded_quotes(tmp_path: Path) -> None:
     executions = [record for record in map(json.loads, lines) if record["kind"] == "order_executed"]
     assert len(executions) >= 11
     for execution in executions:
-        at_ns = to_ns(parse_moment(execution["at"]))
-        # The beat that matched looked at the quotes of the moment before it.
-        around = [quotes.at(at_ns, "iex"), *quotes.between(at_ns - 2_000_000_000, at_ns, "iex")]
-        assert Decimal(execution["price"]) in {
-            price for quote in around if quote for price in (quote.bid, quote.ask)
-        }
+        met = quotes.at(to_ns(parse_moment(execution["quote_at"])), "iex")
+        assert met is not None
+        assert met.t_ns == to_ns(parse_moment(execution["quote_at"])) <= to_ns(parse_moment(execution["at"]))
+        assert Decimal(execution["price"]) in (met.bid, met.ask)
 
 
 def test_every_recorded_quote_is_matched_even_between_two_beats(tmp_path: Path) -> None:
@@ -80,6 +72,23 @@ def test_every_recorded_quote_is_matched_even_between_two_beats(tmp_path: Path) 
         venue.reaches(order["id"], "new")
         venue.call("POST", "/_exchange/clock", json={"at": "2026-11-23T10:01:00-05:00"})
         assert venue.reaches(order["id"], "filled")["filled_avg_price"] == "99.01"
+
+
+def test_a_jump_of_the_clock_streams_where_the_market_is_not_where_it_was(tmp_path: Path) -> None:
+    rows = [f"2026-11-23T15:{at // 60:02d}:{at % 60:02d}Z,100.00,{at + 1},100.02,100" for at in range(600)]
+    path = write(tmp_path, "XYZ-20261123-second.csv.gz", *rows)
+    with start_in_thread(settings(tmp_path / "data", market=(path,))) as running:
+        venue = connect(running)
+        with dial(venue, "/v2/iex") as socket:
+            socket.recv(timeout=10)
+            ask(socket, AUTH)
+            ask(socket, {"action": "subscribe", "quotes": ["XYZ"]})
+            venue.call("POST", "/_exchange/clock", json={"at": "2026-11-23T10:09:59.5-05:00"})
+            sizes: list[int] = []
+            while not sizes or sizes[-1] < 600:
+                sizes += [quote["bs"] for quote in json.loads(socket.recv(timeout=10))]
+    assert len(sizes) < 110
+    assert sizes == sorted(sizes)
 
 
 def test_an_empty_side_is_nobody_and_old_quotes_are_stale(tmp_path: Path) -> None:
@@ -102,6 +111,17 @@ def test_a_recorded_clock_stands_still_while_the_exchange_is_down(tmp_path: Path
         stopped = connect(running).client.get_clock().timestamp
     with start_in_thread(chosen) as running:
         assert timedelta() <= connect(running).client.get_clock().timestamp - stopped < timedelta(minutes=2)
+
+
+@pytest.mark.parametrize(("named", "starts_at"), [(30, 30), (-30, 0)])
+def test_a_restart_goes_to_a_named_start_that_lies_ahead(tmp_path: Path, named: int, starts_at: int) -> None:
+    path = write(tmp_path, "XYZ-20261123-second.csv.gz", "2026-11-23T14:59:00Z,100.00,5,100.02,5")
+    with start_in_thread(settings(tmp_path / "data", market=(path,))) as running:
+        stood = connect(running).client.get_clock().timestamp
+    again = settings(tmp_path / "data", market=(path,), start=stood + timedelta(minutes=named))
+    with start_in_thread(again) as running:
+        moved = connect(running).client.get_clock().timestamp - stood
+    assert timedelta() <= moved - timedelta(minutes=starts_at) < timedelta(minutes=2)
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,28 @@ async def test_without_a_clock_no_quote_has_an_age(clock: MarketClock) -> None:
         await QuoteSource(market_clock(broker), Shelf(FRESH)).pair("AAPL", NOW)
 
 
+@pytest.mark.parametrize(
+    ("ahead_seconds", "reading_age_seconds", "readings"), [(2, 5, 1), (2.001, 5, 2), (2.001, 1.9, 1)]
+)
+async def test_a_quote_from_the_future_has_the_clock_read_anew(
+    ahead_seconds: float, reading_age_seconds: float, readings: int
+) -> None:
+    """How: the exchange's clock is set forward; a reading younger than 2 s is not doubted."""
+    hands = Hands()
+    broker = Broker(hands)
+    clock = market_clock(broker)
+    await clock.refresh()
+    hands.pass_seconds(reading_age_seconds)
+    shown = quote(age=-reading_age_seconds - ahead_seconds)
+    set_to = broker.clock.timestamp + timedelta(hours=3)
+    broker.clock = broker.clock.model_copy(update={"timestamp": set_to})
+    pair = await QuoteSource(clock, Shelf(shown)).pair("AAPL", NOW)
+    assert broker.clock_calls == readings
+    assert (pair.market_now == set_to) == (readings == 2)
+    await QuoteSource(clock, Shelf(shown)).latest(["AAPL"])
+    assert broker.clock_calls == readings
+
+
 class TestLatest:
     """Many tickers from all providers, to be stored."""
 
