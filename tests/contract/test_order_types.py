@@ -28,8 +28,8 @@ async def holding(venue: Venue, new_id: str, ticker: str, bid: str, ask: str, *,
 
 
 @pytest.mark.parametrize("time_in_force", [TimeInForce.DAY, TimeInForce.GTC])
-async def test_c601_stops_come_back_as_asked(venue: Venue, new_id: str, time_in_force: TimeInForce) -> None:
-    ticker = f"C601{time_in_force.value}"
+async def test_c701_stops_come_back_as_asked(venue: Venue, new_id: str, time_in_force: TimeInForce) -> None:
+    ticker = f"C701{time_in_force.value}"
     await holding(venue, new_id, ticker, "99.98", "100.02")
     for index, prices in enumerate(
         ({**STOP, "stop_price": "95.01"}, {**STOP_LIMIT, "stop_price": "95.02", "limit_price": "94.5"})
@@ -45,12 +45,12 @@ async def test_c601_stops_come_back_as_asked(venue: Venue, new_id: str, time_in_
 @pytest.mark.parametrize(
     ("ticker", "market", "stop", "limit"),
     [
-        ("C602LOW", ("9.98", "10.02"), "11.11", "11.56"),
-        ("C602EDGE", ("49.00", "49.02"), "50.00", "51.25"),
-        ("C602HIGH", ("99.98", "100.02"), "110.01", "112.77"),
+        ("C702LOW", ("9.98", "10.02"), "11.11", "11.56"),
+        ("C702EDGE", ("49.00", "49.02"), "50.00", "51.25"),
+        ("C702HIGH", ("99.98", "100.02"), "110.01", "112.77"),
     ],
 )
-async def test_c602_a_buy_stop_gets_the_brokers_limit_and_is_still_ours(
+async def test_c702_a_buy_stop_gets_the_brokers_limit_and_is_still_ours(
     venue: Venue, new_id: str, ticker: str, market: tuple[str, str], stop: str, limit: str
 ) -> None:
     await venue.quote(ticker, *market)
@@ -62,29 +62,29 @@ async def test_c602_a_buy_stop_gets_the_brokers_limit_and_is_still_ours(
     assert difference(order, placed, placed.created_at) is None
 
 
-async def test_c603_a_stop_rests_until_it_is_touched_and_then_takes_the_market(
+async def test_c703_a_stop_rests_until_it_is_touched_and_then_takes_the_market(
     venue: Venue, new_id: str
 ) -> None:
-    await holding(venue, new_id, "C603", "99.98", "100.02")
-    order = request(new_id, "C603", **STOP, action=Action.SELL_TO_CLOSE, quantity="10", stop_price="99.00")
+    await holding(venue, new_id, "C703", "99.98", "100.02")
+    order = request(new_id, "C703", **STOP, action=Action.SELL_TO_CLOSE, quantity="10", stop_price="99.00")
     await reaches(venue, await send(venue, order), "new")
-    await venue.quote("C603", "98.50", "98.54")
+    await venue.quote("C703", "98.50", "98.54")
     placed = await venue.reader.get_order_by_client_id(new_id)
     filled = await reaches(venue, placed, "filled")
     assert (filled.filled_quantity, filled.filled_average_price) == (10, Decimal("98.5"))
 
 
-async def test_c604_a_triggered_stop_limit_waits_at_its_limit(venue: Venue, new_id: str) -> None:
-    await holding(venue, new_id, "C604", "99.98", "100.02", short=True)
+async def test_c704_a_triggered_stop_limit_waits_at_its_limit(venue: Venue, new_id: str) -> None:
+    await holding(venue, new_id, "C704", "99.98", "100.02", short=True)
     prices = {"stop_price": "101.00", "limit_price": "101.20"}
-    order = request(new_id, "C604", **STOP_LIMIT, action=Action.BUY_TO_CLOSE, quantity="10", **prices)
+    order = request(new_id, "C704", **STOP_LIMIT, action=Action.BUY_TO_CLOSE, quantity="10", **prices)
     placed = await reaches(venue, await send(venue, order), "new")
-    await venue.quote("C604", "101.46", "101.50")
+    await venue.quote("C704", "101.46", "101.50")
     assert (await venue.reader.get_order_status(placed.broker_order_id)).filled_quantity == 0
-    await venue.quote("C604", "101.06", "101.10")
+    await venue.quote("C704", "101.06", "101.10")
     filled = await reaches(venue, placed, "filled")
     assert filled.filled_average_price == Decimal("101.1")
-    assert all(position.ticker != "C604" for position in await venue.reader.get_positions())
+    assert all(position.ticker != "C704" for position in await venue.reader.get_positions())
 
 
 WRONG: list[tuple[str, dict[str, Any]]] = [
@@ -99,30 +99,30 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("fields", [case[1] for case in WRONG], ids=[case[0] for case in WRONG])
-async def test_c605_stops_that_cannot_be_are_refused(
+async def test_c705_stops_that_cannot_be_are_refused(
     venue: Venue, new_id: str, fields: dict[str, Any]
 ) -> None:
-    await venue.quote("C605", "99.98", "100.02")
+    await venue.quote("C705", "99.98", "100.02")
     with pytest.raises(ValidationRefused) as caught:
-        await place(venue, new_id, "C605", **fields)
+        await place(venue, new_id, "C705", **fields)
     assert caught.value.refusal
 
 
-async def test_c606_anything_opposite_a_stop_is_a_wash_trade(venue: Venue, new_id: str) -> None:
-    await holding(venue, new_id, "C606", "99.98", "100.02")
-    await place(venue, f"{new_id}-stop", "C606", **STOP, action=Action.SELL_TO_CLOSE, stop_price="90")
+async def test_c706_anything_opposite_a_stop_is_a_wash_trade(venue: Venue, new_id: str) -> None:
+    await holding(venue, new_id, "C706", "99.98", "100.02")
+    await place(venue, f"{new_id}-stop", "C706", **STOP, action=Action.SELL_TO_CLOSE, stop_price="90")
     with pytest.raises(WashTrade):
-        await place(venue, new_id, "C606", limit_price="1")
+        await place(venue, new_id, "C706", limit_price="1")
 
 
-async def test_c607_stop_prices_arrive_exactly(venue: Venue) -> None:
-    await venue.quote("C607", "199.98", "200.02")
+async def test_c707_stop_prices_arrive_exactly(venue: Venue) -> None:
+    await venue.quote("C707", "199.98", "200.02")
     draw = random.Random(20261126)
     cents = [Decimal(draw.randrange(100, 17_500)).scaleb(-2) for _ in range(20)]
     small = [Decimal(draw.randrange(2, 10_000)).scaleb(-4) for _ in range(20)]
     for index, price in enumerate([*cents, *small, Decimal("1.1"), Decimal("0.3")]):
         name = f"ti-exact-stop-{index}"
         prices = {"stop_price": str(price), "limit_price": str(price)}
-        await place(venue, name, "C607", **STOP_LIMIT, action=Action.SELL_TO_OPEN, **prices)
+        await place(venue, name, "C707", **STOP_LIMIT, action=Action.SELL_TO_OPEN, **prices)
         stored = await venue.reader.get_order_by_client_id(name)
         assert (stored.stop_price, stored.limit_price) == (price, price)
