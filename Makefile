@@ -42,7 +42,7 @@ day: install ## a recorded day at speed 20 with the example strategy, 20 minutes
 	@$(BIN)/python examples/day.py $(if $(UNTIL),--until $(UNTIL)) $(if $(MARKET),--market "$(MARKET)")
 
 test: install-dev ## every test, on real servers
-	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --dist loadfile -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
 
 load: install-dev ## a thousand signals in one run, judged by the exchange's ledger
 	$(BIN)/python -m pytest -m slow -s tests/load $(PYTEST_ARGS)

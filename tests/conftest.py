@@ -3,6 +3,8 @@
 import os
 import signal
 
+import pytest
+
 from tests.servers.exchange import exchange, exchange_factory
 from tests.servers.postgres import _admin, _migrated_template, database, empty_database, postgres_server
 from tests.servers.session import servers, unique
@@ -27,6 +29,16 @@ __all__ = [
     "unique",
 ]
 
+LONG = (
+    "faults/test_installation_killed.py",
+    "faults/test_installation_crashes.py",
+    "faults/",
+    "console/test_demo",
+    "e2e/",
+    "console/",
+)
+"""Parts of names of the files that take longest, the longest first."""
+
 
 def pytest_configure() -> None:
     """Let a parallel test process end at once when the pytest that started it is killed.
@@ -36,6 +48,11 @@ def pytest_configure() -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         leash.die_with_parent()
     _hear_signals()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first: the parallel processes take whole files, and one long one begun last keeps all waiting."""
+    items.sort(key=lambda item: next((at for at, name in enumerate(LONG) if name in item.nodeid), len(LONG)))
 
 
 def _hear_signals() -> None:
