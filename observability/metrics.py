@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
@@ -121,6 +122,14 @@ class Metrics:
     def set_kill_switch(self, *, engaged: bool) -> None:
         """The kill switch's row as last read."""
         self._families.kill_switch.set(1 if engaged else 0)
+
+    def set_drift(self, percent: Decimal) -> None:
+        """Drift of the last good reconciliation, in % of equity."""
+        self._families.drift.set(float(percent))
+
+    def set_reconciliation_age(self, age_seconds: float) -> None:
+        """Since the last good reconciliation."""
+        self._families.reconciliation_age.set(max(0.0, age_seconds))
 
     def quote_checked(self, provider: str, age_seconds: float) -> None:
         """A check used a quote of this age in market seconds."""

@@ -41,6 +41,8 @@ select ticker from orders where settled_at is null
 union
 select ticker from positions where quantity <> 0
 union
+select ticker from external_orders where ended_at is null
+union
 select ticker from signals where received_at > $1
 order by ticker
 limit $2
