@@ -1,14 +1,26 @@
 """Whether the books are known well enough to place a new order."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
-
-from schemas.reconciliation import Readiness
 
 RECONCILED_AGE_MAX: Final = timedelta(minutes=15)
 """Three passes of the schedule. Exactly this still passes."""
 STREAM_GAP_MAX: Final = timedelta(seconds=60)
 """The update stream may be silent this long before the books must be compared anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What decides whether a new order may be placed: our wall clock throughout. No model, for ``status``."""
+
+    read_at: datetime | None = None
+    """As the deciding reading of the last good reconciliation began."""
+    finished_at: datetime | None = None
+    last_seen_at: datetime | None = None
+    """When the update stream last gave a sign of life."""
+    gap_ended_at: datetime | None = None
+    """When it came back from its last silence of more than a minute."""
 
 
 def waits_for(books: Readiness, now: datetime) -> str | None:

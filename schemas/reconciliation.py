@@ -200,18 +200,6 @@ class Outcome(StrEnum):
     """The broker could not be read. Nothing was changed."""
 
 
-class Readiness(Wire):
-    """What decides whether a new order may be placed: our wall clock throughout."""
-
-    read_at: UtcTime | None = None
-    """As the deciding reading of the last good reconciliation began."""
-    finished_at: UtcTime | None = None
-    last_seen_at: UtcTime | None = None
-    """When the update stream last gave a sign of life."""
-    gap_ended_at: UtcTime | None = None
-    """When it came back from its last silence of more than a minute."""
-
-
 class ReconcileInput(Wire):
     """Input of the reconciliation workflow."""
 

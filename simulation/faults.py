@@ -25,7 +25,9 @@ BeforeLanding = Literal[
     "latency_ms",
 ]
 # … after it: the effect stands and only the answer is at stake …
-AfterLanding = Literal["status_504_after_landing", "drop_after_landing", "hang_after_landing", "slow_body"]
+AfterLanding = Literal[
+    "status_504_after_landing", "drop_after_landing", "hang_after_landing", "slow_body", "short_list"
+]
 # … when the venue answers about an order …
 AtVenue = Literal["reject_order", "delay_venue"]
 # … when a frame goes out on a stream, and when a client wants a socket.

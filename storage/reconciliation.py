@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from risk.readiness import Readiness
 from schemas.audit import AuditEntry, canonical_json
 from schemas.base import UtcTime, Wire, decimal_text
 from schemas.events import StateDrift
@@ -18,7 +19,6 @@ from schemas.reconciliation import (
     Comparison,
     Finding,
     Outcome,
-    Readiness,
     Report,
 )
 from schemas.wire import Leg, Topic, event_id
@@ -109,7 +109,7 @@ async def last_market_at(connection: Connection) -> datetime | None:
 async def read_readiness(connection: Connection) -> Readiness:
     row = await connection.fetchrow(_SQL["readiness"])
     assert row is not None, "trade_stream always has its one row"
-    return Readiness.model_validate(dict(row))
+    return Readiness(**dict(row))
 
 
 async def carry(connection: Connection, run_id: str, findings: Sequence[Finding], drift: Decimal) -> None:
