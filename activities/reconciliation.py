@@ -1,5 +1,6 @@
 """The steps of a reconciliation: read the broker, overwrite our books where two readings agree, or give up."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 COMPONENT: Final = "DriftMonitor"
 MOVED_PAUSE: Final = timedelta(milliseconds=500)
 """Before a reading is tried again during which something was executed or booked."""
+READ_TRIES: Final = 5
+READ_PAUSE_SECONDS: Final = 0.05
 OPENING_PAUSE_SECONDS: Final = 0.5
 """Between the first two readings ever: nothing of ours can be on its way yet, and orders wait for them."""
 READING_AGE_MAX: Final = timedelta(seconds=60)
@@ -95,7 +98,7 @@ class ReconciliationActivities:
             if order.number == 1:
                 await self._mend(connection, started)
         try:
-            state, books = await self._reader.read(started)
+            started, state, books = await self._read_quietly(started)
         except BrokerError as error:
             raise as_failure(error) from error
         except ClockUnavailableError as error:
@@ -111,6 +114,16 @@ class ReconciliationActivities:
             return StepAnswer(
                 report=await self._finish(connection, order, run, state, comparison, read_at=started)
             )
+
+    async def _read_quietly(self, started: datetime) -> tuple[datetime, BrokerState, Books]:
+        """Read until nothing moves meanwhile, a few times over: executions come in bursts."""
+        for _ in range(READ_TRIES - 1):
+            try:
+                return started, *await self._reader.read(started)
+            except SnapshotMoved:
+                await asyncio.sleep(READ_PAUSE_SECONDS)
+                started = self._now()
+        return started, *await self._reader.read(started)
 
     async def _mend(self, connection: "Connection", now: datetime) -> None:
         wrong = await journal.mend(connection, now)

@@ -55,7 +55,7 @@ def activities_of(role: Queue, parts: Parts) -> list[Activity]:
             stream = TradeUpdateActivities(
                 parts.database, parts.broker, parts.catch_up, parts.notifier, now=utc_now
             )
-            return [stream.hold_trade_updates, *_reconciliation(parts)]
+            return [stream.hold_trade_updates, *reconciliation_of(parts)]
         case Queue.KILL_SWITCH:
             return _kill_switch(parts)
         case _:
@@ -84,7 +84,8 @@ def _execution(parts: Parts) -> list[Activity]:
     ]
 
 
-def _reconciliation(parts: Parts) -> list[Activity]:
+def reconciliation_of(parts: Parts) -> list[Activity]:
+    """The steps of a reconciliation: read, overwrite, give up."""
     settings = parts.settings
     graces = Graces(
         fill_seconds=settings.reconcile_fill_grace_seconds,

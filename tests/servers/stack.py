@@ -120,16 +120,20 @@ async def stack_factory(
 ) -> AsyncIterator[StackFactory]:
     """Give a function that starts the product.
 
-    ``await stack_factory(topology="isolated", limits={...}, tickers=10)``: what is no setting of ours goes
-    to the exchange. Everything ends with the test.
+    ``await stack_factory(topology="isolated", limits={...}, ours={"reconcile_pause_seconds": 0.1}, tickers=10)``:
+    what is no setting of ours goes to the exchange. Everything ends with the test.
     """
     async with AsyncExitStack() as running:
 
         async def start(
-            *, limits: dict[str, str] | None = None, topology: str = "compact", **options: Any
+            *,
+            limits: dict[str, str] | None = None,
+            topology: str = "compact",
+            ours: dict[str, Any] | None = None,
+            **options: Any,
         ) -> Stack:
             exchange = await exchange_factory(**{"requests_per_minute": 100_000, **options})
-            settings = settings_for(database, temporal_addresses, exchange, topology)
+            settings = settings_for(database, temporal_addresses, exchange, topology, **(ours or {}))
             token = secrets.token_hex(16)
             await seed(database, token, limits or WIDE_LIMITS)
             return await running.enter_async_context(
@@ -146,7 +150,7 @@ async def stack(stack_factory: StackFactory) -> Stack:
 
 
 def settings_for(
-    dsn: str, engine: temporal.Server, exchange: Exchange, topology: str = "compact"
+    dsn: str, engine: temporal.Server, exchange: Exchange, topology: str = "compact", **ours: Any
 ) -> WorkerSettings:
     """What a worker is told at its start, for these servers."""
     return WorkerSettings(
@@ -162,6 +166,7 @@ def settings_for(
         secondary_data_url=exchange.url,
         secondary_data_stream_url=f"{exchange.ws_url}/v2/sip",
         gateway_port=free_port(),
+        **ours,
     )
 
 
@@ -211,7 +216,11 @@ async def _until_ready(gateway: httpx2.AsyncClient, running: "asyncio.Task[None]
 
 
 async def _end_workflows(client: Client) -> None:
-    """The next test's singletons are its own."""
+    """The next test's singletons and Schedule are its own."""
+    with suppress(RPCError):
+        await client.get_schedule_handle(wire.SCHEDULE_RECONCILIATION).delete(
+            rpc_timeout=timedelta(seconds=5)
+        )
     async for workflow in client.list_workflows("ExecutionStatus = 'Running'"):
         with suppress(RPCError):
             await client.get_workflow_handle(workflow.id).terminate(
