@@ -175,8 +175,11 @@ def check_whole(account: Account, positions: Sequence[Position]) -> None:
 
 
 def _counts(fill: Fill, last: datetime | None, *, ours: bool) -> bool:
-    """Foreign executions up to the last good reading are in the books already, as part of what it found."""
-    return ours or last is None or fill.executed_at > last
+    """Foreign executions up to the last good reading are in the books already, as part of what it found.
+
+    Before the first one every foreign execution is part of what the books open with.
+    """
+    return ours or (last is not None and fill.executed_at > last)
 
 
 async def _read_ours(connection: "Connection", since: datetime) -> _Ours:

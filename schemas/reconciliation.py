@@ -173,8 +173,12 @@ class Finding(Wire):
 
     @property
     def identity(self) -> tuple[str, str, Decimal | None]:
-        """What must be the same in two readings for the difference to stand."""
-        return (self.kind.value, self.subject, self.difference)
+        """What must be the same in two readings for the difference to stand.
+
+        Of a position not its kind: "bigger" turns into "only there" where both sides trade on meanwhile.
+        """
+        unexplained = self.difference is not None and self.fill is None
+        return ("" if unexplained else self.kind.value, self.subject, self.difference)
 
 
 class Comparison(Wire):

@@ -105,6 +105,8 @@ async def mend(connection: Connection, now: datetime) -> list[Sum]:
     Returns:
         What was wrong with it: its former rows, empty where it was right.
     """
+    if not await connection.fetchval(_SQL["books_differ"]):
+        return []
     await lock_books(connection)
     kept = [Sum.model_validate(dict(row)) for row in await connection.fetch(_SQL["read_materialised"])]
     right = await rebuild(connection)

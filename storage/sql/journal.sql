@@ -31,6 +31,26 @@ group by ticker, strategy
 having sum(quantity) <> 0 or sum(cash) <> 0
 order by ticker, strategy
 
+-- name: books_differ
+-- One statement, so that both sides are of one moment.
+with sums as (
+    select ticker, strategy, sum(quantity) as quantity, sum(cash) as cash
+    from (
+        select ticker, strategy,
+            case side when 'buy' then quantity else -quantity end as quantity,
+            case side when 'buy' then -quantity * price else quantity * price end as cash
+        from executions
+        where not busted
+        union all
+        select ticker, strategy, quantity, cash from journal
+    ) moved
+    group by ticker, strategy
+)
+select exists (
+    select from sums s full join positions p using (ticker, strategy)
+    where coalesce(s.quantity, 0) <> coalesce(p.quantity, 0) or coalesce(s.cash, 0) <> coalesce(p.cash, 0)
+)
+
 -- name: read_materialised
 select ticker, strategy, quantity, cash from positions
 where quantity <> 0 or cash <> 0
