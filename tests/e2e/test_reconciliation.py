@@ -120,7 +120,6 @@ async def test_two_hundred_passes_with_fills_in_flight_raise_nothing(
 ) -> None:
     """Half of the executions are told only by the fill list, up to a second late."""
     stack = await stack_factory(ours={"reconcile_pause_seconds": 0.05}, tickers=20)
-    await books.reconcile(stack)
     passing = asyncio.create_task(_pass(stack, 200))
     async with asyncio.TaskGroup() as others:
         others.create_task(_trade(stack, unique, passing))
@@ -170,7 +169,7 @@ async def _trade(stack: Stack, unique: Any, until: "asyncio.Task[Any]") -> None:
         number += 1
         ticker = f"T{number % 20 + 1:04d}"
         await stack.submit(signal(unique("flow"), ticker=ticker, quantity="1"))
-        await asyncio.sleep(0.25)
+        await asyncio.sleep(0.4)
 
 
 async def _lose_and_catch_up(stack: Stack, until: "asyncio.Task[Any]") -> None:

@@ -15,15 +15,17 @@ from pydantic import SecretStr
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
+from risk.readiness import waits_for
 from schemas import wire
 from schemas.risk import Limits
 from storage.database import Database
+from storage.reconciliation import read_readiness
 from storage.risk import save_limits
 from storage.signals import save_token
 from tests.servers.exchange import Exchange, ExchangeFactory
 from workers import temporal
 from workers.datadir import free_port
-from workers.parts import Parts, build
+from workers.parts import Parts, build, utc_now
 from workers.run import run_everything
 from workers.settings import WorkerSettings
 
@@ -197,6 +199,7 @@ async def _running(
         running = asyncio.create_task(run_everything(parts, stop))
         try:
             await _until_ready(gateway, running)
+            await _until_reconciled(parts, running)
             yield Stack(dsn, exchange, engine, parts, gateway, token, settings, judge)
         finally:
             stop.set()
@@ -212,6 +215,17 @@ async def _until_ready(gateway: httpx2.AsyncClient, running: "asyncio.Task[None]
             with suppress(httpx2.TransportError):
                 if (await gateway.get("/readyz")).status_code == 200:
                     return
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def _until_reconciled(parts: Parts, running: "asyncio.Task[None]") -> None:
+    """The first order would wait for it, and be placed at its second try."""
+    async with asyncio.timeout(30):
+        while not running.done():
+            async with parts.database.connection() as connection:
+                books = await read_readiness(connection)
+            if waits_for(books, utc_now()) is None:
+                return
             await asyncio.sleep(POLL_SECONDS)
 
 
