@@ -170,7 +170,10 @@ class _Look:
         known: bool = False,
         own: rows.OwnOrder | None = None,
     ) -> None:
-        changed = order.updated_at or order.submitted_at or order.created_at
+        age_seconds = self._age_seconds(order.updated_at or order.submitted_at or order.created_at)
+        if own is not None:
+            # The news may have reached us and not the list that was read before.
+            age_seconds = min(age_seconds, self._age_seconds(self._clock.at(own.updated_at)))
         self.seen.append(
             SeenOrder(
                 broker_order_id=order.broker_order_id,
@@ -183,7 +186,7 @@ class _Look:
                 signal_id=own.signal_id if own else None,
                 raw_status=order.raw_status,
                 text=_text(order),
-                age_seconds=self._clock.real_seconds((self._market_at - changed).total_seconds()),
+                age_seconds=age_seconds,
             )
         )
 
@@ -201,11 +204,12 @@ class _Look:
                 there=Place.UNKNOWN,
                 signal_id=own.signal_id,
                 text=f"{side} {quantity} {own.ticker}",
-                age_seconds=self._clock.real_seconds(
-                    (self._market_at - self._clock.at(own.updated_at)).total_seconds()
-                ),
+                age_seconds=self._age_seconds(self._clock.at(own.updated_at)),
             )
         )
+
+    def _age_seconds(self, then: datetime) -> float:
+        return self._clock.real_seconds((self._market_at - then).total_seconds())
 
 
 def _stranger(order: BrokerOrder) -> Owner:

@@ -47,6 +47,7 @@ READ_TRIES: Final = 5
 READ_PAUSE_SECONDS: Final = 0.05
 OPENING_PAUSE_SECONDS: Final = 0.5
 """Between the first two readings ever: nothing of ours can be on its way yet, and orders wait for them."""
+FINDINGS_TOLD_MAX: Final = 200
 READING_AGE_MAX: Final = timedelta(seconds=60)
 """An overwrite acts on no older reading."""
 
@@ -94,7 +95,7 @@ class ReconciliationActivities:
         async with self._database.transaction() as connection:
             run = await rows.open_run(connection, order.run_id, order.trigger, started)
             if run.report is not None:
-                return StepAnswer(report=run.report)
+                return StepAnswer(report=_told(run.report))
             if order.number == 1:
                 await self._mend(connection, started)
         try:
@@ -111,9 +112,8 @@ class ReconciliationActivities:
                 order, rows.Reading(taken_at=started, state=state, comparison=comparison), books
             )
         async with self._database.transaction() as connection:
-            return StepAnswer(
-                report=await self._finish(connection, order, run, state, comparison, read_at=started)
-            )
+            report = await self._finish(connection, order, run, state, comparison, read_at=started)
+        return StepAnswer(report=_told(report))
 
     async def _read_quietly(self, started: datetime) -> tuple[datetime, BrokerState, Books]:
         """Read until nothing moves meanwhile, a few times over: executions come in bursts."""
@@ -167,14 +167,17 @@ class ReconciliationActivities:
             report = run.report
         if report is not None and report.killed:
             await self._stop(order.run_id)
-        return StepAnswer(report=report, look_again_seconds=self._pace.pause_seconds)
+        return StepAnswer(
+            report=None if report is None else _told(report), look_again_seconds=self._pace.pause_seconds
+        )
 
     async def _agreed(self, connection: "Connection", order: SnapshotOrder) -> rows.Reading | None:
         before = await rows.read_reading(connection, order.run_id, order.number - 1)
         reading = await rows.read_reading(connection, order.run_id, order.number)
         if before is None or reading is None or not agree(before.comparison, reading.comparison):
             return None
-        return reading if self._now() - reading.taken_at <= READING_AGE_MAX else None
+        age = max(self._now(), order.as_of) - reading.taken_at
+        return reading if age <= READING_AGE_MAX else None
 
     async def _overwrite(
         self, connection: "Connection", order: SnapshotOrder, reading: rows.Reading
@@ -266,7 +269,7 @@ class ReconciliationActivities:
         async with self._database.transaction() as connection:
             run = await rows.open_run(connection, end.run_id, end.trigger, now)
             if run.report is not None:
-                return run.report
+                return _told(run.report)
             report = Report(
                 run_id=end.run_id,
                 trigger=end.trigger,
@@ -279,7 +282,7 @@ class ReconciliationActivities:
             )
             await rows.finish(connection, report, read_at=None, market_at=None)
         _log.error("not reconciled", outcome=end.outcome.value, reason=end.detail, trigger=end.trigger)
-        return report
+        return _told(report)
 
     async def _stop(self, run_id: str) -> None:
         await self._database.run(lambda connection: carry_out_kill(connection, run_id, self._now()))
@@ -294,6 +297,13 @@ async def carry_out_kill(connection: "Connection", run_id: str, now: datetime) -
     command = KillCommand(reason=f"STATE_DRIFT: {run.report.detail}", triggered_by=COMPONENT)
     await engage(connection, command, request_id=f"drift-{run_id}", now=now, component=COMPONENT)
     return True
+
+
+def _told(report: Report) -> Report:
+    """What crosses Temporal, whose payloads have a limit: the first findings; the row has them all."""
+    return report.model_copy(
+        update={"findings": report.findings[:FINDINGS_TOLD_MAX], "found": len(report.findings)}
+    )
 
 
 def _is_adopted(finding: Finding) -> bool:

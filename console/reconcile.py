@@ -148,6 +148,8 @@ def _draw(report: Report) -> None:
         for each in report.findings
     ]  # fmt: skip
     console().print(table(columns, lines, right=("here", "broker", "difference")))
+    if report.found > len(report.findings):
+        print(f"and {report.found - len(report.findings)} more: `trading reconcile --list --limit 1 --json`")
     share = "" if report.drift_pct is None else f" = {report.drift_pct} % of equity"
     print(f"drift {money(report.drift)}{share}; above 5 % the kill switch engages")
 

@@ -203,6 +203,11 @@ class Outcome(StrEnum):
     FAILED = "FAILED"
     """The broker could not be read. Nothing was changed."""
 
+    @property
+    def is_good(self) -> bool:
+        """Whether the books agree with the broker's after it."""
+        return self in (Outcome.CLEAN, Outcome.OPENED, Outcome.DRIFT)
+
 
 class ReconcileInput(Wire):
     """Input of the reconciliation workflow."""
@@ -245,6 +250,8 @@ class Report(Wire):
     """Fees, dividends and deposits booked before anything was compared."""
     killed: bool = False
     detail: str = ""
+    found: int = 0
+    """How many findings there are where only the first are told."""
 
     @property
     def drift_pct(self) -> Decimal | None:

@@ -41,6 +41,8 @@ CATCH_UP_SECONDS: Final = 50.0
 CATCH_UP_WITHOUT_STREAM_SECONDS: Final = 5.0
 OPEN_ORDERS_SECONDS: Final = 300.0
 STREAM_SEEN_MAX: Final = timedelta(seconds=10)
+RECONCILE_PAUSE: Final = timedelta(seconds=10)
+"""After a reconciliation that came to nothing, while orders wait for one."""
 WATCH_SIGNALS_FOR: Final = timedelta(minutes=10)
 KILL_SWEEP_REPEAT: Final = timedelta(seconds=90)
 """An unconfirmed sweep is the workflow's to repeat each minute; past this a watcher does."""
@@ -135,11 +137,13 @@ class Housekeeping:
         async with self._parts.database.connection() as connection:
             books = await reconciliation_rows.read_readiness(connection)
             kills = await reconciliation_rows.kills_due(connection)
+            last = await reconciliation_rows.list_runs(connection, 1)
         for run_id in kills:
             await self._parts.database.run(partial(carry_out_kill, run_id=run_id, now=now))
         if books.finished_at is not None:
             self._parts.metrics.set_reconciliation_age((now - books.finished_at).total_seconds())
-        if can_be_mended(books, now):
+        in_vain = bool(last) and not last[0].outcome.is_good and now - last[0].finished_at < RECONCILE_PAUSE
+        if can_be_mended(books, now) and not in_vain:
             await start_reconciliation(
                 self._parts.client,
                 operations_queue=self._operations_queue,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import asyncpg
 import pytest
@@ -14,9 +15,9 @@ from schemas.orders import Fill
 from schemas.reconciliation import CASH, EXTERNAL, DriftKind, Outcome
 from storage import journal
 from storage.database import Database
-from storage.reconciliation import external_open
+from storage.reconciliation import external_open, read_readiness
 from storage.risk import read_exposures
-from storage.switches import read_state
+from storage.switches import read_state, stream_connected, stream_seen
 from tests.postgres.books import prepare
 from tests.postgres.broker_books import PRICE, SetBroker, Steps, fill, own_order
 
@@ -312,6 +313,16 @@ async def test_the_journal_is_append_only(rows: Database, steps: Steps, attempt:
     async with rows.connection() as connection:
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
             await connection.execute(attempt)
+
+
+@pytest.mark.parametrize("sign_of_life", [stream_connected, stream_seen])
+async def test_only_a_silence_of_over_a_minute_is_a_gap(rows: Database, sign_of_life: Any) -> None:
+    now = datetime.now(UTC)
+    async with rows.connection() as connection:
+        await stream_connected(connection, now)
+        for seconds, gap in ((60, None), (120.001, now + timedelta(seconds=120.001))):
+            await sign_of_life(connection, now + timedelta(seconds=seconds))
+            assert (await read_readiness(connection)).gap_ended_at == gap
 
 
 def _activity(name: str, amount: str, kind: str = "FEE") -> CashActivity:
