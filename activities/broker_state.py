@@ -75,7 +75,8 @@ class BrokerStateReader:
         market_at = self._clock.at(started)
         async with self._database.connection() as connection:
             last = await rows.last_market_at(connection)
-            since = (last or market_at) - FILLS_OVERLAP
+            # A replayed market may begin anew: never ask for what is to come.
+            since = min(last or market_at, market_at) - FILLS_OVERLAP
             before = await _read_ours(connection, since)
         told = await self._ask(since)
         seen_orders = await self._orders.look(told.orders, told.fills, market_at)

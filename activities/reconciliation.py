@@ -136,12 +136,15 @@ class ReconciliationActivities:
             before = await rows.read_reading(connection, order.run_id, order.number - 1)
             await rows.save_reading(connection, order.run_id, order.number, reading)
         confirmed = before is not None and agree(before.comparison, reading.comparison)
-        pause = self._pace.pause_seconds
         return StepAnswer(
             confirmed=confirmed,
-            look_again_seconds=pause if books.opened else min(pause, OPENING_PAUSE_SECONDS),
+            look_again_seconds=self._pause_seconds(opened=books.opened),
             findings=len(reading.comparison.findings),
         )
+
+    def _pause_seconds(self, *, opened: bool) -> float:
+        pause = self._pace.pause_seconds
+        return pause if opened else min(pause, OPENING_PAUSE_SECONDS)
 
     @activity.defn(name=wire.ACTIVITY_OVERWRITE_BOOKS)
     async def overwrite_books(self, order: SnapshotOrder) -> StepAnswer:
@@ -175,6 +178,9 @@ class ReconciliationActivities:
         before = await rows.read_reading(connection, order.run_id, order.number - 1)
         reading = await rows.read_reading(connection, order.run_id, order.number)
         if before is None or reading is None or not agree(before.comparison, reading.comparison):
+            return None
+        opened = await rows.last_market_at(connection) is not None
+        if reading.taken_at - before.taken_at < timedelta(seconds=self._pause_seconds(opened=opened)):
             return None
         age = max(self._now(), order.as_of) - reading.taken_at
         return reading if age <= READING_AGE_MAX else None
@@ -264,8 +270,12 @@ class ReconciliationActivities:
 
     @activity.defn(name=wire.ACTIVITY_END_RECONCILIATION)
     async def end_reconciliation(self, end: EndRun) -> Report:
-        """Close a run that came to nothing; the books stay as they are. Idempotent: the first close counts."""
+        """Close a run that came to nothing; the books stay as they are. Idempotent: the first close counts.
+
+        Nothing is good by being called so: only a reading makes it.
+        """
         now = self._now()
+        outcome = Outcome.FAILED if end.outcome.is_good else end.outcome
         async with self._database.transaction() as connection:
             run = await rows.open_run(connection, end.run_id, end.trigger, now)
             if run.report is not None:
@@ -273,7 +283,7 @@ class ReconciliationActivities:
             report = Report(
                 run_id=end.run_id,
                 trigger=end.trigger,
-                outcome=end.outcome,
+                outcome=outcome,
                 started_at=run.started_at,
                 finished_at=now,
                 findings=run.findings,
@@ -281,7 +291,7 @@ class ReconciliationActivities:
                 detail=end.detail,
             )
             await rows.finish(connection, report, read_at=None, market_at=None)
-        _log.error("not reconciled", outcome=end.outcome.value, reason=end.detail, trigger=end.trigger)
+        _log.error("not reconciled", outcome=outcome.value, reason=end.detail, trigger=end.trigger)
         return _told(report)
 
     async def _stop(self, run_id: str) -> None:

@@ -112,16 +112,17 @@ def allocate(held: Iterable[Held], ticker: str, change: Decimal) -> list[tuple[s
     What shrinks comes off external shares first, then off the largest holding; what grows, or is left, is
     nobody's: external. The parts always sum up to ``change``.
     """
-    parts = []
+    parts: dict[str, Decimal] = defaultdict(Decimal)
     owners = [row for row in held if row.ticker == ticker and row.quantity * change < 0]
     for row in sorted(owners, key=lambda row: (row.strategy != EXTERNAL, -abs(row.quantity), row.strategy)):
-        part = max(change, -row.quantity) if change < 0 else min(change, -row.quantity)
-        if part:
-            parts.append((row.strategy, part))
-            change -= part
+        part = min(change, -row.quantity, key=abs)
+        parts[row.strategy] += part
+        change -= part
+        if not change:
+            break
     if change:
-        parts.append((EXTERNAL, change))
-    return parts
+        parts[EXTERNAL] += change
+    return list(parts.items())
 
 
 def shares_by_ticker(held: Iterable[Held]) -> dict[str, Decimal]:

@@ -13,6 +13,8 @@ with workflow.unsafe.imports_passed_through():
     from schemas.reconciliation import EndRun, Outcome, ReconcileInput, Report, SnapshotOrder, StepAnswer
     from workflows.steps import run_step
 
+TRIGGER_MAX_CHARACTERS = 200
+
 
 @workflow.defn(name=wire.WORKFLOW_RECONCILIATION)
 class ReconciliationWorkflow:
@@ -20,7 +22,8 @@ class ReconciliationWorkflow:
 
     @workflow.init
     def __init__(self, start: ReconcileInput) -> None:
-        self._trigger = start.trigger
+        # Whoever starts it may write anything; rows cannot hold everything.
+        self._trigger = "".join(each for each in start.trigger if each.isprintable())[:TRIGGER_MAX_CHARACTERS]
         self._run_id = workflow.info().run_id
 
     @workflow.run

@@ -16,7 +16,9 @@ create table reconciliations (
     booked integer not null default 0,
     kill text not null default 'none' check (kill in ('none', 'due', 'done')),
     detail text not null default '',
-    check ((outcome is null) = (finished_at is null))
+    check ((outcome is null) = (finished_at is null)),
+    -- Only what was read can be good: orders go on because of it.
+    check (outcome not in ('CLEAN', 'OPENED', 'DRIFT') or (read_at is not null and market_at is not null))
 );
 create index reconciliations_finished on reconciliations (finished_at desc);
 create index reconciliations_good on reconciliations (read_at desc)

@@ -117,7 +117,9 @@ async def own_order(database: Database, signal_id: str = "own", quantity: int = 
 class Steps:
     """A reconciliation's steps, run in the workflow's order."""
 
-    def __init__(self, database: Database, broker: SetBroker, **graces: float) -> None:
+    def __init__(
+        self, database: Database, broker: SetBroker, pause_seconds: float = 0, **graces: float
+    ) -> None:
         self.database = database
         clock = market_clock()
         self.activities = ReconciliationActivities(
@@ -125,7 +127,7 @@ class Steps:
             BrokerStateReader(database, broker, clock),  # type: ignore[arg-type]
             Adopter(database, broker, SilentNotifier()),  # type: ignore[arg-type]
             Metrics(),
-            Pace(Graces(**{"fill_seconds": 10, "order_seconds": 60, **graces}), pause_seconds=0),
+            Pace(Graces(**{"fill_seconds": 10, "order_seconds": 60, **graces}), pause_seconds),
             now=lambda: datetime.now(UTC),
         )
 

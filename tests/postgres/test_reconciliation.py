@@ -1,6 +1,7 @@
 """Overwrites, journal and reversals on the real database: the sum is always the broker's, and told once."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -12,7 +13,7 @@ import pytest
 from activities.evidence import take_in
 from schemas.broker import CashActivity, TradeEvent, TradeUpdate
 from schemas.orders import Fill
-from schemas.reconciliation import CASH, EXTERNAL, DriftKind, Outcome
+from schemas.reconciliation import CASH, EXTERNAL, DriftKind, EndRun, Outcome
 from storage import journal
 from storage.database import Database
 from storage.reconciliation import external_open, read_readiness
@@ -313,6 +314,102 @@ async def test_the_journal_is_append_only(rows: Database, steps: Steps, attempt:
     async with rows.connection() as connection:
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
             await connection.execute(attempt)
+
+
+async def test_nobody_can_call_a_run_good(rows: Database, broker: SetBroker, steps: Steps) -> None:
+    async with rows.connection() as connection:
+        before = await read_readiness(connection)
+    end = EndRun(
+        run_id="forged", trigger="x", outcome=Outcome.CLEAN, detail="trust me", as_of=datetime.now(UTC)
+    )
+    assert (await steps.activities.end_reconciliation(end)).outcome is Outcome.FAILED
+    async with rows.connection() as connection:
+        assert await read_readiness(connection) == before
+
+
+async def test_readings_too_close_together_are_one(rows: Database, broker: SetBroker, steps: Steps) -> None:
+    """How: by hand, without the workflow's pause."""
+    patient = Steps(rows, broker, pause_seconds=2)
+    broker.shares = {"AAPL": D(7)}
+    await patient.read("r", 1)
+    assert (await patient.read("r", 2)).confirmed
+    assert (await patient.overwrite("r", 2)).report is None
+    assert (await books(rows))[0] == {}
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_whatever_happens_the_books_become_the_brokers(
+    rows: Database, broker: SetBroker, steps: Steps, seed: int
+) -> None:
+    """Executions told, missed, told late, listed late, taken back; strangers' trades, fees, transfers."""
+    chance = random.Random(seed)
+    steps, story = Steps(rows, broker, fill_seconds=-1), Story(rows, broker, chance)
+    for _ in range(14):
+        await story.happen()
+        if chance.random() < 0.4:
+            await steps.run()
+            assert await agrees(rows, broker), story.told
+    await story.tell_all()
+    # A purchase and a sale told late together cancel out in shares, not in cash: the next run sees that.
+    outcomes = [(await steps.run()).outcome for _ in range(3)]
+    assert await agrees(rows, broker), story.told
+    assert outcomes[-1] is Outcome.CLEAN, story.told
+
+
+class Story:
+    """Random things that happen to an account and to what we hear of it."""
+
+    def __init__(self, rows: Database, broker: SetBroker, chance: random.Random) -> None:
+        self._rows, self._broker, self._chance = rows, broker, chance
+        self._unheard: list[Fill] = []
+        self._number = 0
+        self._filled = D(0)
+        self.told: list[str] = []
+
+    async def happen(self) -> None:
+        what = self._chance.choice(
+            ["own", "missed", "late", "late", "strange", "transfer", "cash", "fee", "hear", "hear"]
+        )
+        self.told.append(what)
+        self._number += 1
+        name, quantity = f"{what}-{self._number}", self._chance.randint(1, 9)
+        if what in ("own", "missed", "late"):
+            self._filled += quantity
+            done = fill(
+                name, quantity, execution_id=f"e-{name}", executed_at=datetime.now(UTC),
+                cumulative_quantity=self._filled, price=str(self._chance.randint(95, 105)),
+            )  # fmt: skip
+            self._broker.buy(done)
+            if what != "late":
+                self._broker.fills.append(done.model_copy(update={"execution_id": None}))
+            if what == "own":
+                await tell(self._rows, done)
+            else:
+                self._unheard.append(done)
+        elif what == "strange":
+            side = self._chance.choice(["buy", "sell"])
+            done = fill(name, quantity, side=side, broker_order_id="b-other", executed_at=datetime.now(UTC))
+            self._broker.buy(done)
+            self._broker.fills.append(done)
+        elif what == "transfer":
+            shares = self._broker.shares
+            shares["AAPL"] = shares.get("AAPL", D(0)) + self._chance.choice([-3, 4])
+        elif what == "cash":
+            self._broker.cash += self._chance.choice([-7, 11])
+        elif what == "fee":
+            self._broker.cash -= 1
+            self._broker.activities.append(_activity(name, "-1"))
+        elif self._unheard:
+            await self._tell(self._unheard.pop(self._chance.randrange(len(self._unheard))))
+
+    async def tell_all(self) -> None:
+        for each in self._unheard:
+            await self._tell(each)
+
+    async def _tell(self, heard: Fill) -> None:
+        if heard.activity_id not in {listed.activity_id for listed in self._broker.fills}:
+            self._broker.fills.append(heard.model_copy(update={"execution_id": None}))
+        await tell(self._rows, heard)
 
 
 @pytest.mark.parametrize("sign_of_life", [stream_connected, stream_seen])

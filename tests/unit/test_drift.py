@@ -241,6 +241,8 @@ class TestAllocating:
     def test_parts_sum_up_and_never_turn_a_strategy_round(self, held: list[Held], change: Decimal) -> None:
         parts = allocate(held, "AAA", change)
         assert sum((part for _, part in parts), ZERO) == change
+        assert all(part * change > 0 for _, part in parts), "nobody gains by what another loses"
+        assert len({strategy for strategy, _ in parts}) == len(parts)
         before = {row.strategy: row.quantity for row in held if row.ticker == "AAA"}
         for strategy, part in parts:
             if strategy != EXTERNAL:
@@ -253,9 +255,8 @@ class TestAllocating:
             Held(ticker="AAA", strategy=EXTERNAL, quantity=D(3)),
         ]
         assert allocate(held, "AAA", D(-30)) == [
-            (EXTERNAL, D(-3)),
+            (EXTERNAL, D(-5)),
             ("large", D(-20)),
             ("small", D(-5)),
-            (EXTERNAL, D(-2)),
         ]
         assert allocate(held, "AAA", D(4)) == [(EXTERNAL, D(4))]
