@@ -38,6 +38,28 @@ async def take_in(database: "Database", evidence: Evidence, *, now: datetime, so
     return await database.run(lambda connection: _take_in(connection, evidence, now, source))
 
 
+async def take_in_successor(
+    database: "Database", order: BrokerOrder, *, now: datetime, source: str
+) -> Taken | None:
+    """Apply an order that replaced one of ours at the broker. Idempotent as ``take_in`` is.
+
+    Returns:
+        The order after it, or None when what it replaced is not ours.
+    """
+    replaced = order.replaces
+    if replaced is None:
+        return None
+
+    async def apply(connection: "Connection") -> Taken | None:
+        locked = await lock_by_broker_id(connection, replaced, "")
+        if locked is None:
+            return None
+        after = await bring(locked, order, now=now, source=source)
+        return Taken(after, news=after.row_version != locked.order.row_version)
+
+    return await database.run(apply)
+
+
 async def _take_in(connection: "Connection", evidence: Evidence, now: datetime, source: str) -> Taken | None:
     locked = await lock_by_broker_id(connection, *_ids(evidence))
     if locked is None:

@@ -14,6 +14,7 @@ from activities.tries import uncancelled
 from broker import lifecycle
 from broker.errors import BrokerError, DuplicateOrder, NothingSent, RateLimited
 from risk.messages import UserMessage
+from risk.readiness import waits_for
 from schemas import wire
 from schemas.orders import BrokerOrder, OrderRequest, OrderType
 from schemas.risk import CheckName
@@ -21,6 +22,7 @@ from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind
 from schemas.wire import client_order_id
 from storage import placement as rows
 from storage.orders import LockedOrder, StoredOrder, lock_order
+from storage.reconciliation import read_readiness
 from storage.transitions import Step, advance, announce, audit, refuse
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ PRE_TRADE_VALID_FOR: Final = timedelta(seconds=10)
 SWITCH_READ_AGE_MAX_SECONDS: Final = 2.0
 """Monotonic. Past this a kill committed since might not have been seen: no POST."""
 FENCE_RETRY: Final = timedelta(seconds=1)
+RECONCILED_RETRY: Final = timedelta(seconds=1)
+"""While the books are not known to be the broker's, orders wait; what is too old by then is refused."""
 COMPONENT: Final = "ExecutionAgent"
 
 
@@ -80,8 +84,8 @@ class PlacementActivities:
         that finds an earlier POST without a proved fate sends nothing and answers UNKNOWN.
 
         Raises:
-            ApplicationError: type NO_SLOT, KILL_PENDING, FENCE_LOST, ERR_NETWORK or ERR_RATE_LIMIT; nothing
-                was sent.
+            ApplicationError: type NO_SLOT, KILL_PENDING, NOT_RECONCILED, FENCE_LOST, ERR_NETWORK or
+                ERR_RATE_LIMIT; nothing was sent.
         """
         try:
             return await uncancelled(self._try(question))
@@ -125,6 +129,9 @@ class PlacementActivities:
         reason = _refusal(order, basis, now)
         if reason is not None:
             return await self._refuse(locked, reason, now)
+        waits = waits_for(await read_readiness(connection), now)
+        if waits is not None:
+            raise try_again("NOT_RECONCILED", f"{waits}; see `trading reconcile --list`", RECONCILED_RETRY)
         if order.pre_trade_at is None or now - order.pre_trade_at > PRE_TRADE_VALID_FOR:
             return PlaceAnswer(kind=PlaceKind.RECHECK, order=order.view)
         assert basis.approval_id is not None, "no approval is a refusal"

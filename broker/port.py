@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import date, datetime
 from typing import Protocol
 
-from schemas.broker import Account, BrokerClock, CalendarDay, Position, TradeUpdate
+from schemas.broker import Account, BrokerClock, CalendarDay, CashActivity, Position, TradeUpdate
 from schemas.orders import BrokerOrder, CancelAnswer, Fill, OrderRequest
 
 
@@ -48,6 +48,10 @@ class BrokerReader(Protocol):
 
     async def get_fills(self, since: datetime) -> Sequence[Fill]:
         """All executions strictly after ``since``, oldest first, page by page."""
+        ...
+
+    async def get_cash_activities(self, since: datetime) -> Sequence[CashActivity]:
+        """Cash that moved without a trade strictly after ``since``: fees, dividends, deposits; page by page."""
         ...
 
     async def cancel_order(self, broker_order_id: str) -> CancelAnswer:

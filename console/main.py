@@ -41,6 +41,12 @@ _COMMANDS: Final = (
     ("Operate", "status", "console.status:status", "Show kill switch, open orders, stream, clock, limits."),
     ("Operate", "kill", "console.kill:kill", "Engage the kill switch: no new orders, cancel the open ones."),
     ("Operate", "release", "console.kill:release", "Release the kill switch with the operator key."),
+    (
+        "Operate",
+        "reconcile",
+        "console.reconcile:reconcile",
+        "Compare our books with the broker's now.",
+    ),
     ("Operate", "doctor", "console.doctor:doctor", "Check every part and say what is wrong."),
 )
 _GROUPS: Final = (

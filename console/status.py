@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from console.common import NO_OPTIONS, Common, ago, clean, emit, use_colours, utc_now
 from console.errors import EXIT_DONE
 from console.rows import rows
+from risk.readiness import Readiness, waits_for
 from storage.statements import load
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
         "open_orders": _by_status(orders),
         "unknown_outcomes": [row["client_order_id"] for row in unknown],
         "stream": {key: _time(value) for key, value in stream.items()},
+        "reconciliation": await _books(connection),
         "clock": None if clock is None else {
             "read_at": _time(clock["read_at"]), "market_at": _time(clock["broker_at"]),
             "speed": clock["speed"], "is_open": clock["is_open"],
@@ -81,6 +83,21 @@ def _kill(row: "asyncpg.Record") -> dict[str, Any]:
         "sweep_confirmed": row["sweep_confirmed"],
         "fates": json.loads(row["sweep"] or "{}"),
     }
+
+
+async def _books(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
+    statements = load("reconciliation")
+    books = await connection.fetchrow(statements["readiness"])
+    last = await connection.fetch(statements["list_runs"], 1)
+    assert books is not None, "it always has its one row"
+    return {
+        "good_at": _time(books["finished_at"]),
+        "orders_wait": waits_for(Readiness(**dict(books)), utc_now()),
+        "last": None if not last else {
+            "outcome": last[0]["outcome"], "finished_at": _time(last[0]["finished_at"]),
+            "drift": format(last[0]["drift"], "f"), "detail": last[0]["detail"],
+        },
+    }  # fmt: skip
 
 
 def _by_status(orders: "list[asyncpg.Record]") -> dict[str, int]:
@@ -116,6 +133,7 @@ def _lines(found: dict[str, Any], now: datetime) -> list[tuple[str, str, bool]]:
         ("open orders", open_orders, False),
         ("unknown outcomes", ", ".join(unknown) or "none", bool(unknown)),
         _stream_line(found["stream"], now),
+        _books_line(found["reconciliation"], now),
         _clock_line(found["clock"], now),
         _events_line(found["events"]),
         ("account", _account(found, now), found["equity"] is None),
@@ -168,6 +186,16 @@ def _stream_line(stream: dict[str, Any], now: datetime) -> tuple[str, str, bool]
         f"{text}; last catch-up {ago(caught_up, now)}{' ago' if caught_up else ''}",
         not alive,
     )
+
+
+def _books_line(books: dict[str, Any], now: datetime) -> tuple[str, str, bool]:
+    last = books["last"]
+    if last is None:
+        return ("reconciliation", f"ORDERS WAIT: {books['orders_wait'] or 'never run'}", True)
+    text = f"{last['outcome']} {ago(_parsed(last['finished_at']), now)} ago: {clean(last['detail'])}"
+    if books["orders_wait"]:
+        text += f"; ORDERS WAIT: {books['orders_wait']}"
+    return ("reconciliation", text, bool(books["orders_wait"]) or last["outcome"] not in ("CLEAN", "OPENED"))
 
 
 def _clock_line(clock: dict[str, Any] | None, now: datetime) -> tuple[str, str, bool]:

@@ -64,6 +64,17 @@ class Families:
             "For how long some event has always been waiting for its number.",
         )
 
+        self.drift = State(
+            self.registry,
+            "state_drift_pct",
+            "Drift that the last good reconciliation found, in % of equity; above 5 the kill switch engages.",
+        )
+        self.reconciliation_age = State(
+            self.registry,
+            "reconciliation_age_seconds",
+            "Seconds since the last good reconciliation; above 900 new orders wait.",
+        )
+
     def _make_counters(self) -> None:
         self.signals = self._counter("signals", "Signals decided, by outcome.", ["outcome"])
         self.rejections = self._counter(

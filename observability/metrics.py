@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
@@ -130,6 +131,14 @@ class Metrics:
     def events_numbered(self, count: int) -> None:
         """This process' relay gave positions to ``count`` events."""
         self._families.events_numbered.inc(count)
+
+    def set_drift(self, percent: Decimal) -> None:
+        """Drift of the last good reconciliation, in % of equity."""
+        self._families.drift.set(float(percent))
+
+    def set_reconciliation_age(self, age_seconds: float) -> None:
+        """Since the last good reconciliation."""
+        self._families.reconciliation_age.set(max(0.0, age_seconds))
 
     def quote_checked(self, provider: str, age_seconds: float) -> None:
         """A check used a quote of this age in market seconds."""

@@ -40,6 +40,18 @@ class Position(Wire):
     side: Side
 
 
+class CashActivity(Wire):
+    """Cash that moved without a trade: a fee, a dividend, interest, a deposit. US dollars, signed."""
+
+    activity_id: str
+    activity_type: str
+    """The broker's word: FEE, DIV, INT, CSD, …"""
+    amount: DecimalText
+    day: date
+    ticker: str | None = None
+    description: str = ""
+
+
 class BrokerClock(Wire):
     """The market's clock as the broker tells it."""
 

@@ -128,6 +128,34 @@ class KillSwitchActivated(Event):
     """client_order_id (or broker id of a foreign order) → cancelled, filled, pending or unknown."""
 
 
+class StateDrift(Event):
+    """Our books and the broker's differed; by now ours say what the broker's do. One event a difference.
+
+    Quantities are shares, or US dollars for cash. ``drift`` and ``drift_pct`` are of the whole run.
+    """
+
+    run_id: str
+    kind: str
+    subject: str
+    ticker: str | None = None
+    local: DecimalText | None = None
+    broker: DecimalText | None = None
+    difference: DecimalText | None = None
+    price: DecimalText | None = None
+    signal_id: str | None = None
+    client_order_id: str | None = None
+    broker_order_id: str | None = None
+    detail: str
+    what_to_do: str
+    drift: DecimalText
+    drift_pct: DecimalText | None = None
+    equity: DecimalText
+    snapshot_at: UtcTime
+    """Market time of the reading."""
+    kills: bool = False
+    """The kill switch is engaged because of this run."""
+
+
 PAYLOADS: dict[Topic, type[Event]] = {
     Topic.SIGNAL_CREATED: SignalCreated,
     Topic.RISK_APPROVED: RiskApproved,
@@ -136,6 +164,7 @@ PAYLOADS: dict[Topic, type[Event]] = {
     Topic.EXECUTION_FILL: ExecutionFill,
     Topic.EXECUTION_STATUS: ExecutionStatus,
     Topic.KILLSWITCH_ACTIVATED: KillSwitchActivated,
+    Topic.STATE_DRIFT: StateDrift,
 }
 
 

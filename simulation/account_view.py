@@ -7,6 +7,7 @@ from typing import Any
 
 from simulation.account_rules import buying_power
 from simulation.book import Book, Execution, Position
+from simulation.events import AccountAdjusted
 from simulation.market import Asset
 from simulation.orders import ZERO
 from simulation.sessions import Phase, Session, Sessions
@@ -170,4 +171,18 @@ def activity_json(execution: Execution) -> dict[str, str]:
         "price": plain(execution.price),
         "cum_qty": plain(execution.cum_qty),
         "leaves_qty": plain(execution.leaves_qty),
+    }
+
+
+def adjustment_json(row: AccountAdjusted) -> dict[str, str]:
+    """One non-trade activity: a fee, a dividend, a deposit."""
+    shares = {"symbol": row.symbol, "qty": plain(row.qty)} if row.symbol is not None else {}
+    return {
+        "id": row.activity_id,
+        "activity_type": row.activity_type or "",
+        "date": row.at.astimezone(NEW_YORK).date().isoformat(),
+        "net_amount": plain(row.cash),
+        "description": row.description,
+        "status": "executed",
+        **shares,
     }

@@ -6,12 +6,14 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from simulation.events import (
+    AccountAdjusted,
     AccountConfiguration,
     AccountConfigured,
     AccountOpened,
     BookEvent,
     DayStarted,
     EquityMarked,
+    ExecutionBusted,
     OrderChanged,
     OrderCreated,
     OrderExecuted,
@@ -91,6 +93,7 @@ class Book:
     open_by_symbol: dict[str, dict[str, None]] = field(default_factory=dict)
     executions: list[Execution] = field(default_factory=list)
     execution_places: dict[str, int] = field(default_factory=dict)
+    adjustments: list[AccountAdjusted] = field(default_factory=list)
     reserved: Decimal = ZERO
     watchlists: dict[str, Watchlist] = field(default_factory=dict)
     equity_marks: list[tuple[datetime, Decimal]] = field(default_factory=list)
@@ -110,6 +113,10 @@ class Book:
                 self._store(before, before.changed(event.at, event.changes))
             case OrderExecuted():
                 self._execute(event)
+            case ExecutionBusted():
+                self._bust(event)
+            case AccountAdjusted():
+                self._adjust(event)
             case DayStarted():
                 self._start_day(event)
             case EquityMarked(at=at, equity=equity):
@@ -148,6 +155,13 @@ class Book:
                 group = order.parent_id or order.chain_id or order.id
                 by_group[group] = max(by_group.get(group, ZERO), order.claimed_qty)
         return sum(by_group.values(), ZERO)
+
+    def execution(self, execution_id: str) -> Execution:
+        """Raises LookupError if there is none, or it was busted."""
+        for execution in self.executions:
+            if execution.execution_id == execution_id:
+                return execution
+        raise LookupError(f"no execution {execution_id}")
 
     def _open(self, event: AccountOpened) -> None:
         self.account_id = event.account_id
@@ -195,12 +209,7 @@ class Book:
         self._store(before, order)
         signed = event.qty if order.side == "buy" else -event.qty
         self.cash -= signed * event.price
-        flat = Position(order.symbol, ZERO, ZERO, ZERO)
-        position = self.positions.get(order.symbol, flat).after(signed, event.price)
-        if position.qty:
-            self.positions[order.symbol] = position
-        else:
-            self.positions.pop(order.symbol, None)
+        self._move(order.symbol, signed, event.price)
         self.execution_places[event.activity_id] = len(self.executions)
         self.executions.append(
             Execution(
@@ -217,6 +226,35 @@ class Book:
                 order_status="filled" if order.status == "filled" else "partially_filled",
             )
         )
+
+    def _move(self, symbol: str, signed_qty: Decimal, price: Decimal) -> None:
+        position = self.positions.get(symbol, Position(symbol, ZERO, ZERO, ZERO)).after(signed_qty, price)
+        if position.qty:
+            self.positions[symbol] = position
+        else:
+            self.positions.pop(symbol, None)
+
+    def _bust(self, event: ExecutionBusted) -> None:
+        gone = self.execution(event.execution_id)
+        before = self._order(event.order_id)
+        order = replace(
+            before,
+            updated_at=event.at,
+            filled_qty=before.filled_qty - gone.qty,
+            filled_value=before.filled_value - gone.qty * gone.price,
+        )
+        self._store(before, order)
+        signed = gone.qty if order.side == "buy" else -gone.qty
+        self.cash += signed * gone.price
+        self._move(order.symbol, -signed, gone.price)
+        self.executions.remove(gone)
+        self.execution_places = {row.activity_id: place for place, row in enumerate(self.executions)}
+
+    def _adjust(self, event: AccountAdjusted) -> None:
+        self.cash += event.cash
+        if event.symbol is not None and event.qty:
+            self._move(event.symbol, event.qty, event.price)
+        self.adjustments.append(event)
 
     def _start_day(self, event: DayStarted) -> None:
         self.day = event.day

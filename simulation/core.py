@@ -8,12 +8,20 @@ from typing import Any
 
 from simulation import groups
 from simulation.book import Book
-from simulation.events import BookEvent, OrderChanged, OrderChanges, OrderCreated, OrderExecuted
+from simulation.events import (
+    AccountAdjusted,
+    BookEvent,
+    ExecutionBusted,
+    OrderChanged,
+    OrderChanges,
+    OrderCreated,
+    OrderExecuted,
+)
 from simulation.ids import Ids
 from simulation.market import Market
 from simulation.orders import ZERO, Order, Side, order_json
 from simulation.sessions import Phase, Sessions
-from simulation.trade_update_view import trade_update
+from simulation.trade_update_view import bust_update, trade_update
 from simulation.valuation import MarketValue, Valuation
 from simulation.wire import to_ns
 
@@ -58,7 +66,12 @@ class Core:
         return emitted, follow_ups
 
     def emit(self, event: BookEvent) -> None:
+        if isinstance(event, ExecutionBusted):
+            self._emit_bust(event)
+            return
         self.book.apply(event)
+        if isinstance(event, AccountAdjusted) and event.symbol is not None:
+            self._valuation.touch(event.symbol)
         if isinstance(event, OrderCreated):
             order = self.book.orders[event.order.id]
         elif isinstance(event, OrderChanged | OrderExecuted):
@@ -73,6 +86,16 @@ class Core:
         if not isinstance(event, OrderChanged) or "status" in event.changes:
             self._watch(order, created=isinstance(event, OrderCreated))
             groups.after(self, order, event.at)
+
+    def _emit_bust(self, event: ExecutionBusted) -> None:
+        gone = self.book.execution(event.execution_id)
+        self.book.apply(event)
+        self._valuation.touch(gone.symbol)
+        order = self.book.orders[event.order_id]
+        update = None
+        if event.told:
+            update = bust_update(event, gone, self.wire_order(order), self.book.position_qty(gone.symbol))
+        self._emitted.append(Emitted(event, update))
 
     def change(
         self,

@@ -268,6 +268,8 @@ def _after_landing(fault: Fault | None, reply: Reply | None) -> Reply | None:
             return _gateway_timeout()
         case "drop_before_landing" | "drop_after_landing" | "hang_after_landing":
             return None
+        case "short_list" if reply is not None and isinstance(reply.body, list):
+            return replace(reply, body=reply.body[: len(reply.body) // 2])
     return reply
 
 

@@ -2,13 +2,22 @@
 
 import heapq
 from datetime import datetime, timedelta
+from typing import Any
 
 from simulation import errors
 from simulation.account_rules import buying_power, check_account, check_configuration, check_wash_trade
 from simulation.book import Book
 from simulation.core import Core
-from simulation.events import AccountConfiguration, AccountConfigured, DayStarted, EquityMarked, OrderChanges
-from simulation.ids import Ids
+from simulation.events import (
+    AccountAdjusted,
+    AccountConfiguration,
+    AccountConfigured,
+    DayStarted,
+    EquityMarked,
+    ExecutionBusted,
+    OrderChanges,
+)
+from simulation.ids import Ids, activity_id
 from simulation.market import Asset, Market, UnknownSymbol
 from simulation.order_making import expires_at, make_legs, make_order
 from simulation.order_request import OrderRequest
@@ -128,6 +137,17 @@ class Engine(Core):
     def configure(self, configuration: AccountConfiguration, now: datetime) -> None:
         """Note what the account's owner chose."""
         self.emit(AccountConfigured(now, configuration))
+
+    def adjust(self, now: datetime, **moved: Any) -> None:
+        """Move shares or cash without a trade; the fields are those of ``AccountAdjusted``."""
+        self.emit(AccountAdjusted(now, activity_id(now, self.ids.uuid()), **moved))
+
+    def bust(self, execution_id: str, now: datetime, *, told: bool) -> None:
+        """Take an execution back. Raises LookupError if there is none."""
+        order_id = self.book.execution(execution_id).order_id
+        self.emit(
+            ExecutionBusted(now, self.ids.ulid(now), order_id, execution_id, self.ids.uuid(), told=told)
+        )
 
     def advance(self, now: datetime) -> None:
         """Let time pass: new day, expiries, release of orders queued for a session."""

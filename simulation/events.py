@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, TypeAdapter
 from typing_extensions import TypedDict
 
-from simulation.orders import Order, Status
+from simulation.orders import ZERO, Order, Status
 
 
 class OrderChanges(TypedDict, total=False):
@@ -106,6 +106,34 @@ class OrderExecuted:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutionBusted:
+    """The venue takes an execution back; ``told``: whether a trade update says so."""
+
+    at: datetime
+    event_id: str
+    order_id: str
+    execution_id: str
+    bust_id: str
+    told: bool = True
+    kind: Literal["execution_busted"] = "execution_busted"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountAdjusted:
+    """Shares or cash that moved without a trade; with an ``activity_type`` the activity list shows it."""
+
+    at: datetime
+    activity_id: str
+    cash: Decimal = ZERO
+    symbol: str | None = None
+    qty: Decimal = ZERO
+    price: Decimal = ZERO
+    activity_type: str | None = None
+    description: str = ""
+    kind: Literal["account_adjusted"] = "account_adjusted"
+
+
+@dataclass(frozen=True, slots=True)
 class DayStarted:
     """A trading day begins: equity and marks of the evening before become the day's base."""
 
@@ -160,6 +188,8 @@ BookEvent = (
     | OrderCreated
     | OrderChanged
     | OrderExecuted
+    | ExecutionBusted
+    | AccountAdjusted
     | DayStarted
     | EquityMarked
     | AccountConfigured
@@ -172,6 +202,8 @@ BOOK_EVENT_KINDS: frozenset[str] = frozenset(
         "order_created",
         "order_changed",
         "order_executed",
+        "execution_busted",
+        "account_adjusted",
         "day_started",
         "equity_marked",
         "account_configured",

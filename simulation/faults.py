@@ -26,7 +26,9 @@ BeforeLanding = Literal[
     "latency_ms",
 ]
 # … after it: the effect stands and only the answer is at stake …
-AfterLanding = Literal["status_504_after_landing", "drop_after_landing", "hang_after_landing", "slow_body"]
+AfterLanding = Literal[
+    "status_504_after_landing", "drop_after_landing", "hang_after_landing", "slow_body", "short_list"
+]
 # … in what a read is answered: well formed, and wrong …
 InAnswer = Literal["stale_read", "skewed_clock"]
 # … when the venue answers about an order …

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from simulation import errors
 from simulation.book import Book, Execution
+from simulation.events import AccountAdjusted
 from simulation.orders import TERMINAL, Order
 from simulation.sessions import at_new_york
 from simulation.wire import parse_moment
@@ -144,6 +145,29 @@ def list_fills(book: Book, query: Query) -> list[Execution]:
     return (
         rows[low : min(high, low + size)] if direction == "asc" else rows[max(low, high - size) : high][::-1]
     )
+
+
+def list_adjustments(book: Book, query: Query, types: Sequence[str]) -> list[AccountAdjusted]:
+    """One page of what moved without a trade; ``after`` and ``until`` exclude, as for executions."""
+    direction = choice(query, "direction", ("asc", "desc"), "desc")
+    size = integer(query, "page_size", ACTIVITIES_PAGE, 1, ACTIVITIES_PAGE)
+    after, until, token = moment(query, "after"), moment(query, "until"), query.get("page_token")
+    rows = [
+        row
+        for row in book.adjustments
+        if row.activity_type is not None
+        and (not types or row.activity_type in types)
+        and (after is None or row.at > after)
+        and (until is None or row.at < until)
+    ]
+    if direction == "desc":
+        rows.reverse()
+    if token:
+        place = next((place for place, row in enumerate(rows) if row.activity_id == token), None)
+        if place is None:
+            raise errors.invalid("invalid page_token")
+        rows = rows[place + 1 :]
+    return rows[:size]
 
 
 def _first(rows: Iterable[Row], shown: Callable[[Row], Any], limit: int) -> list[Row]:

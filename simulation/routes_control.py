@@ -56,6 +56,30 @@ class ClockControl(BaseModel):
     speed: float | None = Field(None, ge=0, le=20)
 
 
+class AdjustControl(BaseModel):
+    """``POST /_exchange/adjust``: move shares or cash without a trade.
+
+    With ``activity_type`` (FEE, DIV, CSD, …) the account's activities show it; without, nothing explains it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cash: Decimal = Decimal(0)
+    symbol: str | None = None
+    qty: Decimal = Decimal(0)
+    activity_type: str | None = None
+    description: str = ""
+
+
+class BustControl(BaseModel):
+    """``POST /_exchange/bust``: take an execution back; ``told`` false: without a trade update."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    execution_id: str
+    told: bool = True
+
+
 class Control:
     """The handlers behind ``/_exchange``."""
 
@@ -73,6 +97,8 @@ class Control:
             ("POST", "quotes", self.set_quote),
             ("DELETE", "quotes/{symbol}", self.release_quote),
             ("POST", "freeze", self.freeze),
+            ("POST", "adjust", self.adjust),
+            ("POST", "bust", self.bust),
             ("GET", "clock", self.get_clock),
             ("POST", "clock", self.set_clock),
         ]
@@ -178,6 +204,33 @@ class Control:
             market.thaw(wanted.symbol, wanted.feeds)
         name = "freeze" if wanted.frozen else "thaw"
         return await self._noted(name, wanted.model_dump(mode="json", exclude={"frozen"}))
+
+    async def adjust(self, request: Request) -> Response:
+        wanted = AdjustControl.model_validate_json(await request.body())
+        engine, now = self._exchange.engine, self._exchange.clock.now()
+        price = Decimal(0)
+        if wanted.symbol is not None:
+            price = engine.mark(self._exchange.market.asset(wanted.symbol).settings.symbol, now)
+        engine.adjust(
+            now,
+            cash=wanted.cash,
+            symbol=wanted.symbol,
+            qty=wanted.qty,
+            price=price,
+            activity_type=wanted.activity_type,
+            description=wanted.description,
+        )
+        self._exchange.commit()
+        return await self._noted("adjust", wanted.model_dump(mode="json", exclude_none=True))
+
+    async def bust(self, request: Request) -> Response:
+        wanted = BustControl.model_validate_json(await request.body())
+        try:
+            self._exchange.engine.bust(wanted.execution_id, self._exchange.clock.now(), told=wanted.told)
+        except LookupError as error:
+            raise Refusal(422, None, str(error)) from None
+        self._exchange.commit()
+        return await self._noted("bust", wanted.model_dump(mode="json"))
 
     async def get_clock(self, request: Request) -> Response:
         del request

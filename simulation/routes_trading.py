@@ -11,6 +11,7 @@ from simulation import errors
 from simulation.account_view import (
     account_json,
     activity_json,
+    adjustment_json,
     asset_json,
     calendar_json,
     clock_json,
@@ -23,7 +24,7 @@ from simulation.market import UnknownSymbol
 from simulation.order_request import parse_json, parse_order
 from simulation.orders import Order
 from simulation.portfolio_history import portfolio_history
-from simulation.queries import csv, day, flag, list_fills, list_orders
+from simulation.queries import csv, day, flag, list_adjustments, list_fills, list_orders
 from simulation.replacing import parse_replacement
 from simulation.wire import NEW_YORK
 
@@ -181,12 +182,13 @@ def get_calendar(call: Call) -> Reply:
 
 
 def get_activities(call: Call) -> Reply:
-    """Every activity here is a FILL; asking for other types alone gives an empty list."""
+    """FILLs, or what moved without a trade where only that is asked for; never both in one list."""
     asked = csv(call.query, "activity_types")
     if call.params.get("type"):
         asked = [call.params["type"]]
     if call.query.get("category") == "non_trade_activity" or (asked and "FILL" not in asked):
-        return Reply(body=[])
+        rows = list_adjustments(call.exchange.book, call.query, asked)
+        return Reply(body=[adjustment_json(row) for row in rows])
     return Reply(body=[activity_json(row) for row in list_fills(call.exchange.book, call.query)])
 
 

@@ -3,7 +3,8 @@
 from decimal import Decimal
 from typing import Any
 
-from simulation.events import BookEvent, OrderChanged, OrderCreated, OrderExecuted
+from simulation.book import Execution
+from simulation.events import BookEvent, ExecutionBusted, OrderChanged, OrderCreated, OrderExecuted
 from simulation.orders import Order
 from simulation.wire import plain, rfc3339, rfc3339_or_none
 
@@ -33,4 +34,21 @@ def trade_update(
         "timestamp": rfc3339(event.at),
         **execution,
         "order": shown,
+    }
+
+
+def bust_update(
+    event: ExecutionBusted, gone: Execution, wire: dict[str, Any], position_qty: Decimal
+) -> dict[str, Any]:
+    """The update of a bust: it names the execution that it takes back."""
+    return {
+        "event_id": event.event_id,
+        "event": "trade_bust",
+        "timestamp": rfc3339(event.at),
+        "execution_id": event.bust_id,
+        "previous_execution_id": gone.execution_id,
+        "price": plain(gone.price),
+        "qty": plain(gone.qty),
+        "position_qty": plain(position_qty),
+        "order": wire,
     }

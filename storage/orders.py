@@ -12,6 +12,7 @@ from uuid import UUID
 from schemas.base import DecimalText, UtcTime
 from schemas.orders import Fill, OrderRequest, OrderState, OrderView, Side
 from schemas.wire import Leg
+from storage.journal import reverse_residuals
 from storage.statements import load
 
 if TYPE_CHECKING:
@@ -212,13 +213,16 @@ async def write_executions(locked: LockedOrder, new: OrderState, now: datetime) 
     """Store what ``new.fills`` has over the stored ones, move the position, return the executions added."""
     added = list(new.fills[len(locked.state.fills) :])
     order = locked.order
+    moved = []
     for old, fill in zip(locked.state.fills, new.fills, strict=False):
         if old != fill:
+            moved.append((fill, _signed([fill], "shares") - _signed([old], "shares")))
             await locked.connection.execute(
                 _SQL["update_execution"], order.internal_order_id, fill.execution_id, fill.activity_id,
                 fill.quantity, fill.price, fill.cumulative_quantity, fill.busted, fill.executed_at,
             )  # fmt: skip
     for fill in added:
+        moved.append((fill, _signed([fill], "shares")))
         await locked.connection.execute(
             _SQL["insert_execution"], order.internal_order_id, fill.execution_id, fill.activity_id,
             fill.broker_order_id, order.strategy, fill.ticker, fill.side.value, fill.quantity, fill.price,
@@ -230,6 +234,10 @@ async def write_executions(locked: LockedOrder, new: OrderState, now: datetime) 
         await locked.connection.execute(
             _SQL["add_to_position"], order.ticker, order.strategy, shares, cash, now
         )
+        # After the statement that waits for an overwrite: only a later one sees what that has booked.
+        for fill, change in moved:
+            if change:
+                await reverse_residuals(locked.connection, fill, change, now)
     return added
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from risk.readiness import STREAM_GAP_MAX
 from schemas.audit import AuditEntry
 from schemas.base import UtcTime, Wire
 from schemas.events import KillSwitchActivated
@@ -232,11 +233,13 @@ async def read_stream(connection: Connection) -> StreamRow:
 
 
 async def stream_connected(connection: Connection, now: datetime) -> None:
-    await connection.execute(_SQL["stream_connected"], now)
+    """Note the connection, and a silence before it that a reconciliation must follow."""
+    await connection.execute(_SQL["stream_connected"], now, STREAM_GAP_MAX)
 
 
 async def stream_seen(connection: Connection, now: datetime) -> None:
-    await connection.execute(_SQL["stream_seen"], now)
+    """Note that the broker answered just now. A process that stood still leaves a gap as well."""
+    await connection.execute(_SQL["stream_seen"], now, STREAM_GAP_MAX)
 
 
 async def stream_lost(connection: Connection, now: datetime) -> None:

@@ -7,23 +7,27 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from activities.kill_sweep import KillSweeper
+from activities.reconciliation import carry_out_kill
 from activities.starter import OrderStarter, TemporalUnavailable
 from broker.errors import BrokerError
 from market.errors import MarketDataError
 from market.feed import RECONNECT_SECONDS
 from observability.logging import get_logger
 from observability.tracing import span_from
+from risk.readiness import can_be_mended, waits_for
 from schemas.wire import Queue
 from storage import market as market_rows
 from storage import orders as order_rows
+from storage import reconciliation as reconciliation_rows
 from storage import switches as switch_rows
 from storage.signals import read_signal
 from workers.parts import Parts, utc_now
 from workers.relay import Relay
-from workers.singletons import ensure_singletons
+from workers.singletons import ensure_singletons, start_reconciliation
 
 SWEEP_SECONDS: Final = 10.0
 SWEEP_GRACE: Final = timedelta(seconds=10)
@@ -38,6 +42,8 @@ CATCH_UP_SECONDS: Final = 50.0
 CATCH_UP_WITHOUT_STREAM_SECONDS: Final = 5.0
 OPEN_ORDERS_SECONDS: Final = 300.0
 STREAM_SEEN_MAX: Final = timedelta(seconds=10)
+RECONCILE_PAUSE: Final = timedelta(seconds=10)
+"""After a reconciliation that came to nothing, while orders wait for one."""
 WATCH_SIGNALS_FOR: Final = timedelta(minutes=10)
 KILL_SWEEP_REPEAT: Final = timedelta(seconds=90)
 """An unconfirmed sweep is the workflow's to repeat each minute; past this a watcher does."""
@@ -74,6 +80,7 @@ class Housekeeping:
                 (self.keep_market_rows, TICK_SECONDS),
                 (self.watch_kill_switch, TICK_SECONDS),
                 (self.keep_singletons, SWEEP_SECONDS),
+                (self.reconcile_when_due, TICK_SECONDS),
             ):
                 loops.create_task(_for_ever(job, seconds), name=job.__name__)
 
@@ -130,6 +137,25 @@ class Housekeeping:
         self._caught_up_at = now
         if orders:
             self._orders_read_at = now
+
+    async def reconcile_when_due(self) -> None:
+        """At start-up, after a gap in the update stream, and whenever else placing waits for it."""
+        now = utc_now()
+        async with self._parts.database.connection() as connection:
+            books = await reconciliation_rows.read_readiness(connection)
+            kills = await reconciliation_rows.kills_due(connection)
+            last = await reconciliation_rows.list_runs(connection, 1)
+        for run_id in kills:
+            await self._parts.database.run(partial(carry_out_kill, run_id=run_id, now=now))
+        if books.finished_at is not None:
+            self._parts.metrics.set_reconciliation_age((now - books.finished_at).total_seconds())
+        in_vain = bool(last) and not last[0].outcome.is_good and now - last[0].finished_at < RECONCILE_PAUSE
+        if can_be_mended(books, now) and not in_vain:
+            await start_reconciliation(
+                self._parts.client,
+                operations_queue=self._operations_queue,
+                trigger=f"due: {waits_for(books, now)}",
+            )
 
     async def keep_market_rows(self) -> None:
         """Store each watched ticker's newest quote, at most once a second, and the gauges."""

@@ -6,18 +6,23 @@ from typing import Any, Final
 
 from temporalio.worker import Worker
 
+from activities.adoption import Adopter
+from activities.broker_state import BrokerStateReader
 from activities.kill_switch import KillSwitchActivities
 from activities.market import MarketActivities
 from activities.order_end import OrderEndActivities
 from activities.placement import PlacementActivities
+from activities.reconciliation import Pace, ReconciliationActivities
 from activities.resolution import ResolutionActivities
 from activities.risk import RiskActivities
 from activities.trade_updates import TradeUpdateActivities
+from schemas.reconciliation import Graces
 from schemas.wire import Queue
 from security.grants import GrantRefused, verify_grant
 from workers.parts import Parts, utc_now
 from workflows.kill_switch import KillSwitchWorkflow
 from workflows.orders import OrderWorkflow
+from workflows.reconciliation import ReconciliationWorkflow
 from workflows.trade_updates import TradeUpdatesWorkflow
 
 GRACE: Final = timedelta(seconds=20)
@@ -32,7 +37,7 @@ Activity = Callable[..., Any]
 
 WORKFLOWS: Final[dict[Queue, tuple[type, ...]]] = {
     Queue.ORDERS: (OrderWorkflow,),
-    Queue.OPERATIONS: (TradeUpdatesWorkflow,),
+    Queue.OPERATIONS: (TradeUpdatesWorkflow, ReconciliationWorkflow),
     Queue.KILL_SWITCH: (KillSwitchWorkflow,),
 }
 
@@ -50,7 +55,7 @@ def activities_of(role: Queue, parts: Parts) -> list[Activity]:
             stream = TradeUpdateActivities(
                 parts.database, parts.broker, parts.catch_up, parts.notifier, now=utc_now
             )
-            return [stream.hold_trade_updates]
+            return [stream.hold_trade_updates, *reconciliation_of(parts)]
         case Queue.KILL_SWITCH:
             return _kill_switch(parts)
         case _:
@@ -76,6 +81,28 @@ def _execution(parts: Parts) -> list[Activity]:
         end.refuse_order,
         end.cancel_order,
         end.settle_order,
+    ]
+
+
+def reconciliation_of(parts: Parts) -> list[Activity]:
+    """The steps of a reconciliation: read, overwrite, give up."""
+    settings = parts.settings
+    graces = Graces(
+        fill_seconds=settings.reconcile_fill_grace_seconds,
+        order_seconds=settings.reconcile_order_grace_seconds,
+    )
+    reconciliation = ReconciliationActivities(
+        parts.database,
+        BrokerStateReader(parts.database, parts.broker, parts.clock),
+        Adopter(parts.database, parts.broker, parts.notifier),
+        parts.metrics,
+        Pace(graces, settings.reconcile_pause_seconds),
+        now=utc_now,
+    )
+    return [
+        reconciliation.read_broker_state,
+        reconciliation.overwrite_books,
+        reconciliation.end_reconciliation,
     ]
 
 

@@ -28,7 +28,7 @@ from workers.limits import LimitsUnsound
 from workers.parts import Parts, build
 from workers.roles import compact_workers, isolated_workers
 from workers.settings import SettingsError, WorkerSettings, read_settings
-from workers.singletons import ensure_singletons
+from workers.singletons import ensure_schedule, ensure_singletons
 
 EXIT_DONE: Final = 0
 EXIT_REFUSED: Final = 1
@@ -53,6 +53,7 @@ async def run_everything(parts: Parts, stop: asyncio.Event) -> None:
         for worker in compact_workers(parts) if compact else isolated_workers(parts):
             await stack.enter_async_context(worker)
         await ensure_singletons(parts.client, operations_queue=operations)
+        await ensure_schedule(parts.client, operations_queue=operations)
         chores = asyncio.create_task(housekeeping.run(), name="housekeeping")
         stack.callback(chores.cancel)
         app = build_app(

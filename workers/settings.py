@@ -39,6 +39,13 @@ class WorkerSettings(BaseSettings):
     secondary_data_feed: str = "sip"
     market_speed: Annotated[float, Field(gt=0, le=20)] = 1.0
 
+    reconcile_pause_seconds: Annotated[float, Field(ge=0, le=60)] = 2.0
+    """Between two readings in which a difference must stand."""
+    reconcile_fill_grace_seconds: Annotated[float, Field(ge=0, le=10)] = 10.0
+    """An execution younger than this may still be on its way to us."""
+    reconcile_order_grace_seconds: Annotated[float, Field(ge=0, le=60)] = 60.0
+    """So may the news of an order."""
+
     gateway_host: str = "127.0.0.1"
     gateway_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0

@@ -1,15 +1,31 @@
-"""The workflows of which there is exactly one: started by whoever comes first, found by everyone else."""
+"""The workflows of which there is exactly one: started by whoever comes first, found by everyone else.
+
+And the one Schedule, made or brought up to date by whoever comes.
+"""
 
 from datetime import timedelta
 from typing import Final
 
-from temporalio.client import Client
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+)
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 from schemas import wire
 from schemas.kill import KillCarried
+from schemas.reconciliation import ReconcileInput
 from schemas.runs import StreamInput
 from schemas.wire import Queue
+from workflows.policies import RECONCILE_CATCH_UP, RECONCILE_EVERY, RECONCILE_TIMEOUT
 
 START_RPC_TIMEOUT: Final = timedelta(seconds=10)
 
@@ -34,5 +50,52 @@ async def ensure_singletons(client: Client, *, operations_queue: Queue) -> None:
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         static_summary="the broker's update stream",
+        rpc_timeout=START_RPC_TIMEOUT,
+    )
+
+
+async def ensure_schedule(client: Client, *, operations_queue: Queue) -> None:
+    """Make the reconciliation's Schedule, or bring it up to this release; an operator's pause stays."""
+    schedule = _reconciliation(operations_queue)
+    try:
+        await client.create_schedule(wire.SCHEDULE_RECONCILIATION, schedule, rpc_timeout=START_RPC_TIMEOUT)
+    except ScheduleAlreadyRunningError:
+        handle = client.get_schedule_handle(wire.SCHEDULE_RECONCILIATION)
+
+        def update(found: ScheduleUpdateInput) -> ScheduleUpdate:
+            state = found.description.schedule.state
+            return ScheduleUpdate(
+                Schedule(action=schedule.action, spec=schedule.spec, policy=schedule.policy, state=state)
+            )
+
+        await handle.update(update, rpc_timeout=START_RPC_TIMEOUT)
+
+
+def _reconciliation(operations_queue: Queue) -> Schedule:
+    return Schedule(
+        action=ScheduleActionStartWorkflow(
+            wire.WORKFLOW_RECONCILIATION,
+            ReconcileInput(trigger="schedule"),
+            id=wire.SCHEDULE_RECONCILIATION,
+            task_queue=operations_queue.value,
+            execution_timeout=RECONCILE_TIMEOUT,
+            static_summary="our books against the broker's",
+        ),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=RECONCILE_EVERY)]),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=RECONCILE_CATCH_UP),
+    )
+
+
+async def start_reconciliation(client: Client, *, operations_queue: Queue, trigger: str) -> None:
+    """Start the run that placing waits for, unless one is on its way."""
+    await client.start_workflow(
+        wire.WORKFLOW_RECONCILIATION,
+        ReconcileInput(trigger=trigger),
+        id=wire.ID_RECONCILE_DUE,
+        task_queue=operations_queue.value,
+        execution_timeout=RECONCILE_TIMEOUT,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        static_summary="our books against the broker's: orders wait for it",
         rpc_timeout=START_RPC_TIMEOUT,
     )

@@ -91,6 +91,24 @@ HOLD_TRADE_UPDATES: Final = Step(
 """For ever: it ends only with its worker, and the next one takes over within the heartbeat timeout."""
 HOLD_AGAIN: Final = timedelta(seconds=5)
 """Before the stream is taken again after a failure that forbids retries."""
+READ_AGAIN: Final = RetryPolicy(
+    initial_interval=timedelta(milliseconds=500),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=5),
+    maximum_attempts=10,
+)
+"""Some forty seconds: then the run ends as FAILED, nothing is changed, and the next one tries."""
+READ_BROKER: Final = Step(Queue.OPERATIONS, timedelta(seconds=60), READ_AGAIN)
+"""Some eight requests of at most 10 s each, four at a time."""
+OVERWRITE_BOOKS: Final = Step(Queue.OPERATIONS, timedelta(seconds=60), READ_AGAIN)
+END_RECONCILIATION: Final = Step(Queue.OPERATIONS, timedelta(seconds=10), QUICKLY, reaches_broker=False)
+READINGS_MAX: Final = 6
+"""In one run, until two in a row show the same differences."""
+RECONCILE_EVERY: Final = timedelta(minutes=5)
+RECONCILE_TIMEOUT: Final = timedelta(minutes=4, seconds=30)
+"""Below the interval: a hung run would otherwise keep every later one from starting."""
+RECONCILE_CATCH_UP: Final = timedelta(minutes=1)
+"""Passes missed for longer are not made up for: the next one sees everything."""
 KILL_ENGAGE: Final = Step(Queue.KILL_SWITCH, timedelta(seconds=10), QUICKLY, priority=PRIORITY_STOPPING)
 KILL_SWEEP: Final = Step(
     Queue.KILL_SWITCH,

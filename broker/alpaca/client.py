@@ -13,7 +13,7 @@ from broker.alpaca.errors import Kind
 from broker.alpaca.settings import AlpacaSettings, OnCall
 from broker.alpaca.stream import AlpacaTradeUpdateStream
 from broker.errors import NotCancelable, NotFound, UnknownOutcome, ValidationRefused
-from schemas.broker import Account, BrokerClock, CalendarDay, Position
+from schemas.broker import Account, BrokerClock, CalendarDay, CashActivity, Position
 from schemas.orders import BrokerOrder, CancelAnswer, Fill
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _ORDERS = Operation("get_orders", "GET", "/v2/orders", Kind.READ)
 _ORDER = Operation("get_order_status", "GET", "/v2/orders/{order_id}", Kind.READ)
 _BY_CLIENT_ID = Operation("get_order_by_client_id", "GET", "/v2/orders:by_client_order_id", Kind.READ)
 _FILLS = Operation("get_fills", "GET", "/v2/account/activities/FILL", Kind.READ)
+_ACTIVITIES = Operation("get_cash_activities", "GET", "/v2/account/activities", Kind.READ)
 _CANCEL = Operation("cancel_order", "DELETE", "/v2/orders/{order_id}", Kind.CANCEL)
 _CANCEL_ALL = Operation("cancel_all", "DELETE", "/v2/orders", Kind.CANCEL)
 _CLOCK = Operation("get_clock", "GET", "/v2/clock", Kind.READ)
@@ -70,6 +71,9 @@ class AlpacaReader:
 
     async def get_fills(self, since: datetime) -> Sequence[Fill]:
         return await pages.all_fills(partial(self._fills_page, since))
+
+    async def get_cash_activities(self, since: datetime) -> Sequence[CashActivity]:
+        return await pages.all_activities(partial(self._activities_page, since))
 
     async def cancel_order(self, broker_order_id: str) -> CancelAnswer:
         """As the port says.
@@ -124,16 +128,27 @@ class AlpacaReader:
         return await self._list(operation, lambda client: client.get("/orders", params), parse.order)
 
     async def _fills_page(self, since: datetime, token: str | None) -> Sequence[Fill]:
-        params = {
-            "after": since.isoformat(),
-            "direction": "asc",
-            "page_size": str(pages.ACTIVITIES_PAGE_SIZE),
-        }
-        if token is not None:
-            params["page_token"] = token
+        params = _page_params(since, token)
         return await self._list(
             _FILLS, lambda client: client.get("/account/activities/FILL", params), parse.fill_activity
         )
+
+    async def _activities_page(
+        self, since: datetime, token: str | None
+    ) -> Sequence[tuple[str, CashActivity | None]]:
+        params = {**_page_params(since, token), "category": "non_trade_activity"}
+        return await self._list(
+            _ACTIVITIES,
+            lambda client: client.get("/account/activities", params),
+            lambda row: (parse.activity_id(row), parse.cash_activity(row)),
+        )
+
+
+def _page_params(since: datetime, token: str | None) -> dict[str, str]:
+    params = {"after": since.isoformat(), "direction": "asc", "page_size": str(pages.ACTIVITIES_PAGE_SIZE)}
+    if token is not None:
+        params["page_token"] = token
+    return params
 
 
 def _check_order_id(broker_order_id: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 from broker.errors import NetworkError
+from schemas.broker import CashActivity
 from schemas.orders import BrokerOrder, Fill
 
 ORDERS_PAGE_SIZE = 500
@@ -19,6 +20,10 @@ OrdersPage = Callable[[datetime | None], Awaitable[Sequence[BrokerOrder]]]
 
 FillsPage = Callable[[str | None], Awaitable[Sequence[Fill]]]
 """(page token) -> at most ACTIVITIES_PAGE_SIZE executions after that row, oldest first."""
+
+
+ActivitiesPage = Callable[[str | None], Awaitable[Sequence[tuple[str, CashActivity | None]]]]
+"""(page token) -> at most ACTIVITIES_PAGE_SIZE rows after that one, each with its id, oldest first."""
 
 
 async def all_orders(page: OrdersPage, after: datetime | None) -> list[BrokerOrder]:
@@ -39,6 +44,26 @@ async def all_orders(page: OrdersPage, after: datetime | None) -> list[BrokerOrd
             break
         after = max(submitted) - _STEP_BACK
     raise NetworkError(f"the order list cannot be walked to its end: {len(found)} read so far")
+
+
+async def all_activities(page: ActivitiesPage) -> list[CashActivity]:
+    """Every movement of cash, each once; rows without any only lead to the next page.
+
+    Raises:
+        NetworkError: the list cannot be walked to its end.
+    """
+    found: dict[str, CashActivity | None] = {}
+    token: str | None = None
+    for _ in range(PAGES_MAX):
+        rows = await page(token)
+        known = len(found)
+        found.update(rows)
+        if len(rows) < ACTIVITIES_PAGE_SIZE:
+            return [activity for activity in found.values() if activity is not None]
+        if len(found) == known:
+            break
+        token = rows[-1][0]
+    raise NetworkError(f"the list of activities cannot be walked to its end: {len(found)} read so far")
 
 
 async def all_fills(page: FillsPage) -> list[Fill]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from broker.alpaca.errors import UnreadableError
-from schemas.broker import Account, BrokerClock, CalendarDay, Position, TradeEvent, TradeUpdate
+from schemas.broker import Account, BrokerClock, CalendarDay, CashActivity, Position, TradeEvent, TradeUpdate
 from schemas.orders import BrokerOrder, Fill, Side
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -123,6 +123,34 @@ def fill_activity(raw: object) -> Fill:
         cumulative_quantity=_decimal(data, "cum_qty"),
         executed_at=_time(data, "transaction_time"),
     )
+
+
+def cash_activity(raw: object) -> CashActivity | None:
+    """One row of GET /v2/account/activities?category=non_trade_activity; None where no cash has moved.
+
+    Rows that are not carried out (``status``) and rows that move shares alone have no cash in them.
+    """
+    data = as_object(raw)
+    amount = _maybe(data, "net_amount", _decimal)
+    if not amount or data.get("status") not in (None, "executed"):
+        return None
+    try:
+        day = date.fromisoformat(text(data, "date")[:10])
+    except ValueError:
+        raise UnreadableError("date is not a date") from None
+    return CashActivity(
+        activity_id=text(data, "id"),
+        activity_type=text(data, "activity_type"),
+        amount=amount,
+        day=day,
+        ticker=_maybe(data, "symbol", text) or None,
+        description=_maybe(data, "description", text) or "",
+    )
+
+
+def activity_id(raw: object) -> str:
+    """The id of any activity: the token of the page after it."""
+    return text(as_object(raw), "id")
 
 
 def clock(raw: object) -> BrokerClock:

@@ -32,14 +32,23 @@ select read_at, broker_at, speed, is_open, next_open, next_close from market_clo
 select ticker, strategy, quantity, cash, updated_at from positions where quantity <> 0 order by ticker, strategy
 
 -- name: position_executions
-select side, quantity, price from executions
-where ticker = $1 and strategy = $2 and not busted
-order by executed_at, id
+select side, quantity, price
+from (
+    select side, quantity, price, executed_at as moved_at, id from executions
+    where ticker = $1 and strategy = $2 and not busted
+    union all
+    select case when quantity > 0 then 'buy' else 'sell' end, abs(quantity), coalesce(price, 0), snapshot_at, entry_id
+    from journal
+    where ticker = $1 and strategy = $2 and quantity <> 0
+) moved
+order by moved_at, id
 
 -- name: watched_tickers
 select ticker from orders where settled_at is null
 union
 select ticker from positions where quantity <> 0
+union
+select ticker from external_orders where ended_at is null
 union
 select ticker from signals where received_at > $1
 order by ticker

@@ -40,14 +40,23 @@ where s.signal_id = $1
 -- name: read_exposures
 with held as (
     select ticker, strategy, quantity, cash from positions where quantity <> 0
+), working as (
+    select ticker, strategy, side, quantity, price
+    from reservations
+    where state in ('held', 'working')
+    union all
+    -- Open orders that are not ours can fill as well.
+    select e.ticker, 'EXTERNAL', e.side, e.remaining, coalesce(e.price, q.ask, q.bid, 0)
+    from external_orders e
+    left join latest_quotes q on q.ticker = e.ticker and q.provider = 'primary'
+    where e.ended_at is null
 ), reserved as (
     select ticker, strategy,
         coalesce(sum(quantity) filter (where side = 'buy'), 0) as buy,
         coalesce(sum(quantity) filter (where side = 'sell'), 0) as sell,
         coalesce(sum(quantity * price) filter (where side = 'buy'), 0) as buy_notional,
         coalesce(sum(quantity * price) filter (where side = 'sell'), 0) as sell_notional
-    from reservations
-    where state in ('held', 'working')
+    from working
     group by ticker, strategy
 )
 select ticker, strategy,

@@ -61,10 +61,14 @@ select public_key from operator_keys where key_id = $1 and revoked_at is null
 select connected_at, last_seen_at, disconnected_at, fill_cursor, last_catch_up_at from trade_stream
 
 -- name: stream_connected
-update trade_stream set connected_at = $1, last_seen_at = $1, disconnected_at = null
+update trade_stream set
+    gap_ended_at = case when $1 - last_seen_at > $2::interval then $1 else gap_ended_at end,
+    connected_at = $1, last_seen_at = $1, disconnected_at = null
 
 -- name: stream_seen
-update trade_stream set last_seen_at = $1
+update trade_stream set
+    gap_ended_at = case when $1 - last_seen_at > $2::interval then $1 else gap_ended_at end,
+    last_seen_at = $1
 
 -- name: stream_lost
 update trade_stream set disconnected_at = coalesce(disconnected_at, $1), connected_at = null

@@ -44,6 +44,7 @@ async def test_c302_wrong_keys_are_unauthorized_everywhere(venue: Venue, new_id:
             stranger.get_order_status(MISSING),
             stranger.get_order_by_client_id(new_id),
             stranger.get_fills(datetime(2026, 1, 1, tzinfo=UTC)),
+            stranger.get_cash_activities(datetime(2026, 1, 1, tzinfo=UTC)),
             stranger.cancel_order(MISSING),
             stranger.cancel_all(),
             stranger.get_clock(),
@@ -136,12 +137,31 @@ async def test_c310_empty_lists_are_empty_and_failed_ones_are_errors(venue_facto
     assert await venue.reader.get_positions() == []
     assert await venue.reader.get_open_orders() == []
     assert await venue.reader.get_fills(long_ago) == []
-    for path in ("/v2/positions", "/v2/orders", "/v2/account/activities/FILL"):
+    assert await venue.reader.get_cash_activities(long_ago) == []
+    for path in ("/v2/positions", "/v2/orders", "/v2/account/activities/FILL", "/v2/account/activities"):
         await venue.spoil("drop_after_landing", method="GET", path=path)
     for ask in (
         venue.reader.get_positions(),
         venue.reader.get_open_orders(),
         venue.reader.get_fills(long_ago),
+        venue.reader.get_cash_activities(long_ago),
     ):
         with pytest.raises(NetworkError):
             await ask
+
+
+async def test_c311_cash_without_a_trade_is_walked_page_by_page(venue: Venue) -> None:
+    start = (await venue.reader.get_clock()).timestamp - timedelta(seconds=1)
+    for number in range(102):
+        await venue.move_cash(f"-0.{number:03}1", "FEE")
+    await venue.move_cash("4.20", "DIV")
+    found = await venue.reader.get_cash_activities(start)
+    assert len({each.activity_id for each in found}) == len(found) == 103
+    assert (found[-1].activity_type, found[-1].amount) == ("DIV", Decimal("4.2"))
+    assert sum(each.amount for each in found[:-1]) == -sum(
+        (Decimal(f"0.{number:03}1") for number in range(102)), Decimal(0)
+    )
+    assert await venue.reader.get_cash_activities(start + timedelta(days=1)) == []
+    await venue.spoil("status_504_before_landing", method="GET", path="/v2/account/activities", skip=1)
+    with pytest.raises(NetworkError):
+        await venue.reader.get_cash_activities(start)

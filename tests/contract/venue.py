@@ -55,6 +55,9 @@ class Venue(Protocol):
     async def quote(self, ticker: str, bid: str, ask: str, size: int = 1000) -> None:
         """Fix the market of a ticker."""
 
+    async def move_cash(self, amount: str, activity_type: str) -> None:
+        """Take a fee or pay a dividend, in US dollars."""
+
     async def spoil(self, action: str, *, method: str, path: str, **options: Any) -> None:
         """Order one fault for the next matching request."""
 
@@ -95,6 +98,9 @@ class AlpacaVenue:
     async def quote(self, ticker: str, bid: str, ask: str, size: int = 1000) -> None:
         body = {"symbol": ticker, "bid": bid, "ask": ask, "bid_size": size, "ask_size": size}
         await self._control("quotes", body)
+
+    async def move_cash(self, amount: str, activity_type: str) -> None:
+        await self._control("adjust", {"cash": amount, "activity_type": activity_type})
 
     async def spoil(self, action: str, *, method: str, path: str, **options: Any) -> None:
         match = {"method": method, "path": path, **options.pop("match", {})}

@@ -171,9 +171,11 @@ def test_frames_can_be_lost_doubled_swapped_torn_and_cut(venue: Venue) -> None:
     assert names("swapped") == ["new", "pending_new", "fill"]
     fault("corrupt_frame", "pending_new")
     with listening(venue) as socket:
-        venue.order(client_order_id="torn")
+        torn = venue.order(client_order_id="torn").json()
         with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
             json.loads(socket.recv(timeout=10))
+    # Its later frames must not reach the next socket.
+    venue.reaches(torn["id"], "filled")
     fault("cut_socket", "pending_new")
     with listening(venue) as socket:
         venue.order(client_order_id="cut")

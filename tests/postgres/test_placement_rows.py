@@ -24,7 +24,7 @@ from storage.database import FENCE_CONNECTIONS_MAX, Database
 from storage.orders import lock_order, read_order
 from storage.risk import live_reservations
 from storage.switches import bind_installation
-from tests.postgres.books import market_clock, prepare, propose
+from tests.postgres.books import market_clock, prepare, propose, reconciled
 from tests.postgres.scripted_broker import ScriptedBroker, told
 
 SIGNAL = "s1"
@@ -59,6 +59,7 @@ class Desk:
 async def desk(database: str) -> AsyncIterator[Desk]:
     opened = await Database.connect(database, fences=True)
     await prepare(opened)
+    await reconciled(opened)
     async with opened.transaction() as connection:
         installation = await bind_installation(connection, account="A1", mode="paper", now=datetime.now(UTC))
     await propose(opened, SIGNAL)
@@ -151,3 +152,20 @@ async def test_a_cancel_that_the_broker_takes_later_is_asked_again(desk: Desk) -
     assert (refused.value.type, refused.value.non_retryable) == ("ERR_NOT_CANCELABLE", False)
     async with desk.database.connection() as connection:
         assert (await read_order(connection, SIGNAL)).status is OrderStatus.ACKNOWLEDGED
+
+
+async def test_an_order_waits_while_the_books_are_not_reconciled(desk: Desk) -> None:
+    """Nothing is sent, nothing refused, and the reason is told."""
+    async with desk.database.connection() as connection:
+        await connection.execute(
+            "update reconciliations set finished_at = finished_at - interval '16 minutes'"
+        )
+    with pytest.raises(ApplicationError, match="16 min old") as waits:
+        await desk.place()
+    assert (waits.value.type, waits.value.non_retryable) == ("NOT_RECONCILED", False)
+    assert desk.broker.posts == []
+    async with desk.database.connection() as connection:
+        order = await read_order(connection, SIGNAL)
+        await connection.execute("update reconciliations set finished_at = now()")
+    assert (order.status, order.post_count) == (OrderStatus.CREATED, 0)
+    assert (await desk.place()).kind is PlaceKind.PLACED

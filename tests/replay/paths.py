@@ -16,8 +16,9 @@ from schemas.orders import TimeInForce
 from schemas.risk import AssessmentKind
 from schemas.runs import CancelCommand
 from schemas.wire import Queue
-from tests.workflow import kill_script, stream_script
+from tests.workflow import books_script, kill_script, stream_script
 from tests.workflow.book import proposal
+from tests.workflow.books_script import OVERWRITE, READ, ScriptedBooks
 from tests.workflow.kill_script import ScriptedSwitch
 from tests.workflow.running import POLL_SECONDS, RESTS, Order, outcome, start, tell, until, workers
 from tests.workflow.scripted import TUESDAY_NOON, ScriptedBroker
@@ -187,6 +188,31 @@ async def trade_updates(walk: Walk) -> AnyHandle:
     return holder
 
 
+async def reconciled_clean(walk: Walk) -> AnyHandle:
+    """The books agree at the first look."""
+    return await _reconciliation(walk, ScriptedBooks())
+
+
+async def reconciled_drift(walk: Walk) -> AnyHandle:
+    """Confirmed, gone stale, confirmed again; then it stops trading, and no switch listens."""
+    books = ScriptedBooks(pause_seconds=0.05)
+    books.script(READ, "DIFFERS", "CONFIRMED", "DIFFERS", "CONFIRMED")
+    books.script(OVERWRITE, "STALE", "KILLS")
+    return await _reconciliation(walk, books)
+
+
+async def not_reconciled(walk: Walk) -> AnyHandle:
+    """The broker cannot be read."""
+    books = ScriptedBooks()
+    books.script(READ, "!!ERR_FORBIDDEN")
+    return await _reconciliation(walk, books)
+
+
+async def _reconciliation(walk: Walk, books: ScriptedBooks) -> AnyHandle:
+    async with books_script.running(walk.client, books, walk.queue(Queue.OPERATIONS), walk.name) as run:
+        return run
+
+
 Path = Callable[[Walk], Awaitable[AnyHandle]]
 
 BOTH: Final = (COMPACT, ISOLATED)
@@ -203,5 +229,8 @@ PATHS: Final[dict[str, tuple[Path, tuple[str, ...]]]] = {
     "cancelled-workflow": (cancelled_workflow, BOTH),
     "kill-switch": (kill_switch, (ISOLATED,)),
     "trade-updates": (trade_updates, BOTH),
+    "reconciled-clean": (reconciled_clean, BOTH),
+    "reconciled-drift": (reconciled_drift, BOTH),
+    "not-reconciled": (not_reconciled, BOTH),
 }
 """Each path with the topologies it differs in: the kill switch has its own queue in both."""

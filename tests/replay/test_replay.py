@@ -21,10 +21,13 @@ from tests.replay.replaying import failure, load
 from workers import temporal
 from workflows.kill_switch import KillSwitchWorkflow
 from workflows.orders import OrderWorkflow
+from workflows.reconciliation import ReconciliationWorkflow
 from workflows.trade_updates import TradeUpdatesWorkflow
 
 FILES = sorted(HISTORIES.glob("*.json"))
-ORDERS = [file for file in FILES if not file.name.startswith(("kill-switch", "trade-updates"))]
+OTHERS = ("kill-switch", "trade-updates", "reconciled-", "not-reconciled")
+ORDERS = [file for file in FILES if not file.name.startswith(OTHERS)]
+WORKFLOWS = (OrderWorkflow, KillSwitchWorkflow, TradeUpdatesWorkflow, ReconciliationWorkflow)
 NO_STEPS_OF_WORKFLOWS = {wire.ACTIVITY_REFUSE_ORDER, wire.ACTIVITY_READ_ORDER}
 MACHINE = re.compile(r"/(home|work|root|tmp|usr|opt|var|Users)/|\.py\b|Traceback|[0-9]{2,}@[a-z]")
 
@@ -36,7 +39,7 @@ def ids(files: list[Path]) -> Iterator[str]:
 
 @pytest.mark.parametrize("file", FILES, ids=ids(FILES))
 async def test_todays_workflows_replay(file: Path) -> None:
-    assert await failure(load(file), OrderWorkflow, KillSwitchWorkflow, TradeUpdatesWorkflow) is None
+    assert await failure(load(file), *WORKFLOWS) is None
 
 
 class TestTheGuardIsAwake:

@@ -15,15 +15,17 @@ from pydantic import SecretStr
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
+from risk.readiness import waits_for
 from schemas import wire
 from schemas.risk import Limits
 from storage.database import Database
+from storage.reconciliation import read_readiness
 from storage.risk import save_limits
 from storage.signals import save_token
 from tests.servers.exchange import Exchange, ExchangeFactory
 from workers import temporal
 from workers.datadir import free_port
-from workers.parts import Parts, build
+from workers.parts import Parts, build, utc_now
 from workers.run import run_everything
 from workers.settings import WorkerSettings
 
@@ -120,16 +122,20 @@ async def stack_factory(
 ) -> AsyncIterator[StackFactory]:
     """Give a function that starts the product.
 
-    ``await stack_factory(topology="isolated", limits={...}, tickers=10)``: what is no setting of ours goes
-    to the exchange. Everything ends with the test.
+    ``await stack_factory(topology="isolated", limits={...}, ours={"reconcile_pause_seconds": 0.1}, tickers=10)``:
+    what is no setting of ours goes to the exchange. Everything ends with the test.
     """
     async with AsyncExitStack() as running:
 
         async def start(
-            *, limits: dict[str, Any] | None = None, topology: str = "compact", **options: Any
+            *,
+            limits: dict[str, Any] | None = None,
+            topology: str = "compact",
+            ours: dict[str, Any] | None = None,
+            **options: Any,
         ) -> Stack:
             exchange = await exchange_factory(**{"requests_per_minute": 100_000, **options})
-            settings = settings_for(database, temporal_addresses, exchange, topology)
+            settings = settings_for(database, temporal_addresses, exchange, topology, **(ours or {}))
             token = secrets.token_hex(16)
             await seed(database, token, limits or WIDE_LIMITS)
             return await running.enter_async_context(
@@ -146,7 +152,7 @@ async def stack(stack_factory: StackFactory) -> Stack:
 
 
 def settings_for(
-    dsn: str, engine: temporal.Server, exchange: Exchange, topology: str = "compact"
+    dsn: str, engine: temporal.Server, exchange: Exchange, topology: str = "compact", **ours: Any
 ) -> WorkerSettings:
     """What a worker is told at its start, for these servers."""
     return WorkerSettings(
@@ -162,6 +168,7 @@ def settings_for(
         secondary_data_url=exchange.url,
         secondary_data_stream_url=f"{exchange.ws_url}/v2/sip",
         gateway_port=free_port(),
+        **ours,
     )
 
 
@@ -192,6 +199,7 @@ async def _running(
         running = asyncio.create_task(run_everything(parts, stop))
         try:
             await _until_ready(gateway, running)
+            await _until_reconciled(parts, running)
             yield Stack(dsn, exchange, engine, parts, gateway, token, settings, judge)
         finally:
             stop.set()
@@ -210,8 +218,23 @@ async def _until_ready(gateway: httpx2.AsyncClient, running: "asyncio.Task[None]
             await asyncio.sleep(POLL_SECONDS)
 
 
+async def _until_reconciled(parts: Parts, running: "asyncio.Task[None]") -> None:
+    """The first order would wait for it, and be placed at its second try."""
+    async with asyncio.timeout(30):
+        while not running.done():
+            async with parts.database.connection() as connection:
+                books = await read_readiness(connection)
+            if waits_for(books, utc_now()) is None:
+                return
+            await asyncio.sleep(POLL_SECONDS)
+
+
 async def _end_workflows(client: Client) -> None:
-    """The next test's singletons are its own."""
+    """The next test's singletons and Schedule are its own."""
+    with suppress(RPCError):
+        await client.get_schedule_handle(wire.SCHEDULE_RECONCILIATION).delete(
+            rpc_timeout=timedelta(seconds=5)
+        )
     async for workflow in client.list_workflows("ExecutionStatus = 'Running'"):
         with suppress(RPCError):
             await client.get_workflow_handle(workflow.id).terminate(

@@ -1,7 +1,7 @@
 """Alpaca's JSON to our models: exact, aware, and nothing guessed where a field is missing."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -167,6 +167,35 @@ def test_fill_row() -> None:
 def test_row_that_is_no_fill_raises(change: dict[str, Any]) -> None:
     with pytest.raises(UnreadableError):
         parse.fill_activity(FILL | change)
+
+
+FEE = {
+    "id": "20261123000000000::3a", "activity_type": "FEE", "date": "2026-11-23", "net_amount": "-0.02",
+    "description": "TAF fee for proceed of 10 shares", "status": "executed",
+}  # fmt: skip
+
+
+def test_cash_activity() -> None:
+    told = parse.cash_activity(FEE)
+    assert told is not None
+    assert (told.activity_id, told.activity_type, told.amount) == (FEE["id"], "FEE", Decimal("-0.02"))
+    assert (told.day, told.ticker) == (date(2026, 11, 23), None)
+    dividend = parse.cash_activity(FEE | {"activity_type": "DIV", "symbol": "AAPL", "net_amount": "1.5"})
+    assert dividend is not None
+    assert dividend.ticker == "AAPL"
+
+
+@pytest.mark.parametrize("change", [{"status": "canceled"}, {"net_amount": "0"}, {"net_amount": None}])
+def test_an_activity_that_moved_no_cash_is_left_out(change: dict[str, Any]) -> None:
+    assert parse.cash_activity(FEE | change) is None
+
+
+@pytest.mark.parametrize(
+    "change", [{"date": "soon"}, {"net_amount": "x"}, {"id": None}, {"activity_type": 7}]
+)
+def test_an_unreadable_activity_raises(change: dict[str, Any]) -> None:
+    with pytest.raises(UnreadableError):
+        parse.cash_activity(FEE | change)
 
 
 def test_trade_update_with_a_fill() -> None:

@@ -1,0 +1,216 @@
+"""One whole reading of the broker beside our books, during which neither moved."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from activities.broker_orders import OrderReader
+from broker.errors import NetworkError
+from schemas.broker import Account, CashActivity, Position
+from schemas.orders import BrokerOrder, Fill
+from schemas.reconciliation import Books, BrokerState, Held, Holding, SeenFill
+from storage import journal
+from storage import reconciliation as rows
+
+if TYPE_CHECKING:
+    from broker.port import BrokerReader
+    from market.clock import MarketClock
+    from storage.database import Connection, Database
+
+FILLS_OVERLAP: Final = timedelta(minutes=2)
+"""Rows of one moment may be listed out of order, so the last minutes are read again."""
+ACTIVITIES_OVERLAP: Final = timedelta(days=7)
+"""Fees and dividends are listed under their day, some days later."""
+MARKET_VALUE_TOLERANCE: Final = Decimal("0.2")
+"""How far the listed positions may be worth less or more than the account says, as a share of the latter.
+Prices move a little between two requests; a list that lacks rows is further off."""
+
+
+class SnapshotMoved(Exception):
+    """Something was executed or booked while the broker was read: this reading means nothing. Read again."""
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the broker answered."""
+
+    fills: Sequence[Fill]
+    account: Account
+    positions: Sequence[Position]
+    orders: Sequence[BrokerOrder]
+    activities: Sequence[CashActivity]
+
+
+@dataclass(frozen=True)
+class _Ours:
+    """Our books, and what is known of the executions that the broker lists."""
+
+    held: tuple[Held, ...]
+    cash: Decimal
+    marks: dict[str, Decimal]
+    fills: list[journal.KnownFill]
+
+
+class BrokerStateReader:
+    """Reads account, positions, open orders, executions and activities; changes nothing."""
+
+    def __init__(self, database: "Database", broker: "BrokerReader", clock: "MarketClock") -> None:
+        self._database = database
+        self._broker = broker
+        self._clock = clock
+        self._orders = OrderReader(database, broker, clock)
+
+    async def read(self, started: datetime) -> tuple[BrokerState, Books]:
+        """One reading that began at ``started`` on our wall clock.
+
+        Raises:
+            SnapshotMoved: read again.
+            BrokerError: the broker did not answer, or not wholly: nothing is known.
+            ClockUnavailableError: nobody can say what time it is on the market.
+        """
+        await self._clock.ensure_reading()
+        market_at = self._clock.at(started)
+        async with self._database.connection() as connection:
+            last = await rows.last_market_at(connection)
+            # A replayed market may begin anew: never ask for what is to come.
+            since = min(last or market_at, market_at) - FILLS_OVERLAP
+            before = await _read_ours(connection, since)
+        told = await self._ask(since)
+        seen_orders = await self._orders.look(told.orders, told.fills, market_at)
+        async with self._database.connection() as connection:
+            after = await _read_ours(connection, since)
+            booked = await journal.known_activities(
+                connection,
+                [fill.activity_id or "" for fill in told.fills]
+                + [activity.activity_id for activity in told.activities],
+            )
+        if (before.held, before.cash) != (after.held, after.cash):
+            raise SnapshotMoved("our own books moved while the broker was read")
+        missing = [
+            fill
+            for fill in missing_fills(told.fills, after.fills)
+            if fill.activity_id not in booked and _counts(fill, last, ours=seen_orders.is_ours(fill))
+        ]
+        state = BrokerState(
+            market_at=market_at,
+            cash=told.account.cash,
+            equity=told.account.equity,
+            holdings=tuple(_holding(position, after.marks) for position in told.positions),
+            fills=tuple(
+                SeenFill(
+                    fill=fill,
+                    ours=seen_orders.is_ours(fill),
+                    age_seconds=self._age_seconds(market_at, fill.executed_at),
+                )
+                for fill in missing
+            ),
+            activities=tuple(each for each in told.activities if each.activity_id not in booked),
+            orders=seen_orders.seen,
+            external=seen_orders.external,
+        )
+        return state, _books(after, told.fills, opened=last is not None)
+
+    async def _ask(self, since: datetime) -> _Told:
+        first = await self._broker.get_fills(since)
+        account, positions, orders, activities = await asyncio.gather(
+            self._broker.get_account(),
+            self._broker.get_positions(),
+            self._broker.get_open_orders(),
+            self._broker.get_cash_activities(since - ACTIVITIES_OVERLAP),
+        )
+        again = await self._broker.get_fills(since)
+        if [fill.activity_id for fill in first] != [fill.activity_id for fill in again]:
+            raise SnapshotMoved("executions came in while the broker was read")
+        check_whole(account, positions)
+        return _Told(again, account, positions, orders, activities)
+
+    def _age_seconds(self, market_at: datetime, then: datetime) -> float:
+        return self._clock.real_seconds((market_at - then).total_seconds())
+
+
+async def read_books(connection: "Connection", state: BrokerState) -> tuple[BrokerState, Books]:
+    """Our books now, and of ``state`` the executions and activities that they still lack."""
+    since = min((fill.fill.executed_at for fill in state.fills), default=state.market_at) - FILLS_OVERLAP
+    ours = await _read_ours(connection, since)
+    booked = await journal.known_activities(
+        connection,
+        [fill.fill.activity_id or "" for fill in state.fills]
+        + [activity.activity_id for activity in state.activities],
+    )
+    missing = {fill.activity_id for fill in missing_fills([seen.fill for seen in state.fills], ours.fills)}
+    left = state.model_copy(
+        update={
+            "fills": tuple(seen for seen in state.fills if seen.fill.activity_id in missing - booked),
+            "activities": tuple(each for each in state.activities if each.activity_id not in booked),
+        }
+    )
+    opened = await rows.last_market_at(connection) is not None
+    return left, Books(held=ours.held, cash=ours.cash, opened=opened, marks=ours.marks)
+
+
+def missing_fills(listed: Iterable[Fill], known: Iterable[journal.KnownFill]) -> list[Fill]:
+    """Listed executions that are not in our books, under either of their names."""
+    ids = {each.activity_id for each in known}
+    keys = {each.key for each in known}
+    return [fill for fill in listed if fill.activity_id not in ids and _key(fill) not in keys]
+
+
+def check_whole(account: Account, positions: Sequence[Position]) -> None:
+    """Compare what the listed positions are worth with what the account says they are.
+
+    Raises:
+        NetworkError: the list lacks rows, or has too many; it must not be taken for the whole.
+    """
+    if account.long_market_value is None or account.short_market_value is None:
+        return
+    told = abs(account.long_market_value) + abs(account.short_market_value)
+    listed = sum((abs(each.market_value or Decimal(0)) for each in positions), Decimal(0))
+    if abs(told - listed) > MARKET_VALUE_TOLERANCE * told or bool(told) != bool(positions):
+        raise NetworkError(
+            f"the list of positions is not whole: {len(positions)} worth ${listed} are listed, the account "
+            f"says ${told}"
+        )
+
+
+def _counts(fill: Fill, last: datetime | None, *, ours: bool) -> bool:
+    """Foreign executions up to the last good reading are in the books already, as part of what it found.
+
+    Before the first one every foreign execution is part of what the books open with.
+    """
+    return ours or (last is not None and fill.executed_at > last)
+
+
+async def _read_ours(connection: "Connection", since: datetime) -> _Ours:
+    return _Ours(
+        held=await journal.read_held(connection),
+        cash=await journal.read_cash(connection),
+        marks=await journal.read_marks(connection),
+        fills=await journal.known_fills(connection, since),
+    )
+
+
+def _books(ours: _Ours, listed: Iterable[Fill], *, opened: bool) -> Books:
+    ids = {fill.activity_id for fill in listed}
+    keys = {_key(fill) for fill in listed}
+    unlisted: dict[str, Decimal] = {}
+    for each in ours.fills:
+        if not each.busted and each.activity_id not in ids and each.key not in keys:
+            unlisted[each.ticker] = unlisted.get(each.ticker, Decimal(0)) + each.shares
+    return Books(held=ours.held, cash=ours.cash, opened=opened, marks=ours.marks, unlisted=unlisted)
+
+
+def _key(fill: Fill) -> tuple[str, Decimal, Decimal, Decimal]:
+    return (fill.broker_order_id, fill.cumulative_quantity, fill.quantity, fill.price)
+
+
+def _holding(position: Position, marks: dict[str, Decimal]) -> Holding:
+    price = position.current_price or marks.get(position.ticker) or position.average_entry_price
+    return Holding(
+        ticker=position.ticker,
+        quantity=position.quantity,
+        price=price,
+        average_price=position.average_entry_price,
+    )

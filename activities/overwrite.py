@@ -1,0 +1,120 @@
+"""What one run books: the entries that bring our books to the broker's, in the order they must be booked."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from risk.drift import allocate
+from schemas.base import decimal_text
+from schemas.broker import CashActivity
+from schemas.reconciliation import BrokerState, DriftKind, Finding, Held
+from storage.journal import Entry, book
+
+if TYPE_CHECKING:
+    from storage.database import Connection
+
+ZERO: Final = Decimal(0)
+
+
+async def book_activities(
+    connection: "Connection",
+    run_id: str,
+    state: BrokerState,
+    activities: Iterable[CashActivity],
+    now: datetime,
+) -> int:
+    """Fees, dividends, deposits: each under its own id, so that none is ever booked twice. How many were new."""
+    booked = 0
+    for each in activities:
+        what = " ".join(part for part in (each.ticker, each.description) if part)
+        entry = Entry(
+            run_id=run_id,
+            cause="ACTIVITY",
+            cash=each.amount,
+            activity_id=each.activity_id,
+            snapshot_at=state.market_at,
+            detail=f"{each.activity_type} of {each.day.isoformat()}: ${decimal_text(each.amount)} {what}".strip(),
+        )
+        booked += await book(connection, entry, now)
+    return booked
+
+
+class Overwrite:
+    """Books external executions and what nothing explains. The books are locked."""
+
+    def __init__(
+        self,
+        connection: "Connection",
+        run_id: str,
+        state: BrokerState,
+        held: Sequence[Held],
+        *,
+        opening: bool,
+        now: datetime,
+    ) -> None:
+        self._connection = connection
+        self._run_id = run_id
+        self._state = state
+        self._held = {(row.ticker, row.strategy): row for row in held}
+        self._cause = "OPENING" if opening else "RESIDUAL"
+        self._costs = {each.ticker: each.average_price for each in state.holdings} if opening else {}
+        self._now = now
+        self._cash = ZERO
+
+    async def book(self, findings: Iterable[Finding]) -> None:
+        """Executions first; the last entry is the cash that is left over, so that the sum is the broker's."""
+        ordered = sorted(findings, key=lambda finding: finding.fill is None)
+        for finding in ordered:
+            if finding.kind is DriftKind.EXTERNAL_FILL:
+                await self._external_fill(finding)
+            elif finding.kind is DriftKind.CASH:
+                self._cash += finding.difference or ZERO
+            elif finding.subject == finding.ticker:
+                await self._position(finding)
+        if self._cash:
+            left = f"{self._cause.lower()}: cash as the broker has it, ${decimal_text(self._state.cash)}"
+            await self._book(self._cause, left, cash=self._cash)
+
+    async def _external_fill(self, finding: Finding) -> None:
+        fill = finding.fill
+        assert fill is not None, "a fill's finding carries it"
+        for strategy, part in self._parts(fill.ticker, finding.difference or ZERO):
+            await self._book(
+                "EXTERNAL_FILL",
+                finding.detail,
+                ticker=fill.ticker,
+                strategy=strategy,
+                quantity=part,
+                cash=-part * fill.price,
+                price=fill.price,
+                activity_id=fill.activity_id,
+            )
+
+    async def _position(self, finding: Finding) -> None:
+        ticker = finding.subject
+        price = self._costs.get(ticker, finding.price or ZERO)
+        for strategy, part in self._parts(ticker, finding.difference or ZERO):
+            # What the shares are booked at is taken from the rest of the cash: the account's sum stays.
+            self._cash += part * price
+            await self._book(
+                self._cause,
+                f"{self._cause.lower()}: {finding.detail}",
+                ticker=ticker,
+                strategy=strategy,
+                quantity=part,
+                cash=-part * price,
+                price=price,
+            )
+
+    def _parts(self, ticker: str, change: Decimal) -> list[tuple[str, Decimal]]:
+        parts = allocate(self._held.values(), ticker, change)
+        for strategy, part in parts:
+            row = self._held.get((ticker, strategy), Held(ticker=ticker, strategy=strategy, quantity=ZERO))
+            self._held[ticker, strategy] = row.model_copy(update={"quantity": row.quantity + part})
+        return parts
+
+    async def _book(self, cause: str, detail: str, **moved: Any) -> None:
+        shared = {"run_id": self._run_id, "snapshot_at": self._state.market_at}
+        entry = Entry.model_validate({**shared, "cause": cause, "detail": detail, **moved})
+        await book(self._connection, entry, self._now)

@@ -1,0 +1,338 @@
+"""The steps of a reconciliation: read the broker, overwrite our books where two readings agree, or give up."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from temporalio import activity
+
+from activities.adoption import Adopter
+from activities.broker_state import BrokerStateReader, SnapshotMoved, read_books
+from activities.failures import as_failure, try_again
+from activities.overwrite import Overwrite, book_activities
+from broker.errors import BrokerError
+from market.errors import ClockUnavailableError
+from observability.logging import get_logger
+from risk.drift import agree, compare, residual, stops_everything, trips
+from schemas import wire
+from schemas.base import decimal_text
+from schemas.kill import KillCommand
+from schemas.reconciliation import (
+    Books,
+    BrokerState,
+    Comparison,
+    EndRun,
+    Finding,
+    Graces,
+    Outcome,
+    Report,
+    SnapshotOrder,
+    StepAnswer,
+)
+from storage import journal
+from storage import reconciliation as rows
+from storage.switches import engage
+
+if TYPE_CHECKING:
+    from observability.metrics import Metrics
+    from storage.database import Connection, Database
+
+COMPONENT: Final = "DriftMonitor"
+MOVED_PAUSE: Final = timedelta(milliseconds=500)
+"""Before a reading is tried again during which something was executed or booked."""
+READ_TRIES: Final = 5
+READ_PAUSE_SECONDS: Final = 0.05
+OPENING_PAUSE_SECONDS: Final = 0.5
+"""Between the first two readings ever: nothing of ours can be on its way yet, and orders wait for them."""
+FINDINGS_TOLD_MAX: Final = 200
+READING_AGE_MAX: Final = timedelta(seconds=60)
+"""An overwrite acts on no older reading."""
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long what is on its way is left out, and how far apart two readings are. Seconds."""
+
+    graces: Graces
+    pause_seconds: float
+
+
+class ReconciliationActivities:
+    """Holds the right to read the broker, and nothing else of it. Acts on rows, never on what it is told."""
+
+    def __init__(
+        self,
+        database: "Database",
+        reader: BrokerStateReader,
+        adopter: Adopter,
+        metrics: "Metrics",
+        pace: Pace,
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._reader = reader
+        self._adopter = adopter
+        self._metrics = metrics
+        self._pace = pace
+        self._now = now
+
+    @activity.defn(name=wire.ACTIVITY_READ_BROKER)
+    async def read_broker_state(self, order: SnapshotOrder) -> StepAnswer:
+        """Read the broker once. Books that agree end the run; a difference is kept for the next reading.
+
+        Idempotent: a finished run is answered as it is, and a repeated reading replaces the one of its number.
+
+        Raises:
+            ApplicationError: type SNAPSHOT_MOVED, ERR_CLOCK or the broker's code; read again.
+        """
+        started = self._now()
+        async with self._database.transaction() as connection:
+            run = await rows.open_run(connection, order.run_id, order.trigger, started)
+            if run.report is not None:
+                return StepAnswer(report=_told(run.report))
+            if order.number == 1:
+                await self._mend(connection, started)
+        try:
+            started, state, books = await self._read_quietly(started)
+        except BrokerError as error:
+            raise as_failure(error) from error
+        except ClockUnavailableError as error:
+            raise try_again(error.code, error.message) from error
+        except SnapshotMoved as moved:
+            raise try_again("SNAPSHOT_MOVED", str(moved), MOVED_PAUSE) from moved
+        comparison = compare(state, books, self._pace.graces)
+        if comparison.findings:
+            return await self._keep(
+                order, rows.Reading(taken_at=started, state=state, comparison=comparison), books
+            )
+        async with self._database.transaction() as connection:
+            report = await self._finish(connection, order, run, state, comparison, read_at=started)
+        return StepAnswer(report=_told(report))
+
+    async def _read_quietly(self, started: datetime) -> tuple[datetime, BrokerState, Books]:
+        """Read until nothing moves meanwhile, a few times over: executions come in bursts."""
+        for _ in range(READ_TRIES - 1):
+            try:
+                return started, *await self._reader.read(started)
+            except SnapshotMoved:
+                await asyncio.sleep(READ_PAUSE_SECONDS)
+                started = self._now()
+        return started, *await self._reader.read(started)
+
+    async def _mend(self, connection: "Connection", now: datetime) -> None:
+        wrong = await journal.mend(connection, now)
+        if wrong:
+            # Only a hand in the database can do this: the sum is kept in every transaction.
+            _log.error("positions were not the sum of executions and journal: written anew", rows=len(wrong))
+
+    async def _keep(self, order: SnapshotOrder, reading: rows.Reading, books: Books) -> StepAnswer:
+        async with self._database.transaction() as connection:
+            before = await rows.read_reading(connection, order.run_id, order.number - 1)
+            await rows.save_reading(connection, order.run_id, order.number, reading)
+        confirmed = before is not None and agree(before.comparison, reading.comparison)
+        return StepAnswer(
+            confirmed=confirmed,
+            look_again_seconds=self._pause_seconds(opened=books.opened),
+            findings=len(reading.comparison.findings),
+        )
+
+    def _pause_seconds(self, *, opened: bool) -> float:
+        pause = self._pace.pause_seconds
+        return pause if opened else min(pause, OPENING_PAUSE_SECONDS)
+
+    @activity.defn(name=wire.ACTIVITY_OVERWRITE_BOOKS)
+    async def overwrite_books(self, order: SnapshotOrder) -> StepAnswer:
+        """Adopt what the broker shows, book the rest, tell of every difference, and stop trading above 5 %.
+
+        Idempotent: executions and activities are booked under their ids, the rest in the one transaction that
+        closes the run; a closed run is answered as it is. Without two agreeing readings on file nothing is
+        done.
+
+        Raises:
+            ApplicationError: an order could not be read at the broker (its code); try again.
+        """
+        async with self._database.connection() as connection:
+            run = await rows.open_run(connection, order.run_id, order.trigger, self._now())
+            reading = await self._agreed(connection, order)
+        if run.report is None and reading is not None:
+            try:
+                await self._adopter.adopt(reading.comparison.findings, now=self._now())
+            except BrokerError as error:
+                raise as_failure(error) from error
+            report = await self._database.run(lambda connection: self._overwrite(connection, order, reading))
+        else:
+            report = run.report
+        if report is not None and report.killed:
+            await self._stop(order.run_id)
+        return StepAnswer(
+            report=None if report is None else _told(report), look_again_seconds=self._pace.pause_seconds
+        )
+
+    async def _agreed(self, connection: "Connection", order: SnapshotOrder) -> rows.Reading | None:
+        before = await rows.read_reading(connection, order.run_id, order.number - 1)
+        reading = await rows.read_reading(connection, order.run_id, order.number)
+        if before is None or reading is None or not agree(before.comparison, reading.comparison):
+            return None
+        opened = await rows.last_market_at(connection) is not None
+        if reading.taken_at - before.taken_at < timedelta(seconds=self._pause_seconds(opened=opened)):
+            return None
+        age = max(self._now(), order.as_of) - reading.taken_at
+        return reading if age <= READING_AGE_MAX else None
+
+    async def _overwrite(
+        self, connection: "Connection", order: SnapshotOrder, reading: rows.Reading
+    ) -> Report | None:
+        """The one transaction; None where the books have moved since the reading and it must be read again."""
+        await journal.lock_books(connection)
+        run = await rows.open_run(connection, order.run_id, order.trigger, self._now())
+        if run.report is not None:
+            return run.report
+        now = self._now()
+        state, books = await read_books(connection, reading.state)
+        again = compare(state, books, self._pace.graces)
+        if residual(again) != residual(reading.comparison):
+            adopted = [each for each in reading.comparison.findings if _is_adopted(each)]
+            drift = max(run.drift, reading.comparison.drift)
+            await rows.carry(connection, order.run_id, _joined(run.findings, adopted), drift)
+            return None
+        opening = not books.opened
+        overwrite = Overwrite(connection, order.run_id, state, books.held, opening=opening, now=now)
+        return await self._finish(
+            connection, order, run, state, reading.comparison, read_at=reading.taken_at, overwrite=overwrite
+        )
+
+    async def _finish(
+        self,
+        connection: "Connection",
+        order: SnapshotOrder,
+        run: rows.Run,
+        state: BrokerState,
+        comparison: Comparison,
+        *,
+        read_at: datetime,
+        overwrite: Overwrite | None = None,
+    ) -> Report:
+        now = self._now()
+        opening = await rows.last_market_at(connection) is None
+        findings = _joined(run.findings, comparison.findings)
+        if not state.activities:
+            booked = 0
+        else:
+            await journal.lock_books(connection)
+            booked = await book_activities(connection, order.run_id, state, state.activities, now)
+        if overwrite is not None:
+            await overwrite.book(comparison.findings)
+        await rows.save_external(connection, state.external, now)
+        report = self._report(order, run, state, comparison, findings, opening=opening, booked=booked)
+        await rows.finish(connection, report, read_at=read_at, market_at=state.market_at)
+        self._metrics.set_drift(report.drift_pct or Decimal(0))
+        return report
+
+    def _report(
+        self,
+        order: SnapshotOrder,
+        run: rows.Run,
+        state: BrokerState,
+        comparison: Comparison,
+        findings: tuple[Finding, ...],
+        *,
+        opening: bool,
+        booked: int,
+    ) -> Report:
+        outcome = Outcome.DRIFT if findings else Outcome.CLEAN
+        drift = max(run.drift, comparison.drift)
+        killed = stops_everything(findings)
+        if opening and not killed:
+            # Nothing was known before: what the broker has is where the books begin.
+            outcome, drift = Outcome.OPENED, drift * 0
+        elif findings:
+            killed = killed or trips(drift, state.equity)
+        return Report(
+            run_id=order.run_id,
+            trigger=order.trigger,
+            outcome=outcome,
+            started_at=run.started_at,
+            finished_at=self._now(),
+            findings=findings,
+            drift=drift,
+            equity=state.equity,
+            left_out=comparison.left_out,
+            booked=booked,
+            killed=killed,
+            detail=_detail(outcome, findings, state, killed=killed),
+        )
+
+    @activity.defn(name=wire.ACTIVITY_END_RECONCILIATION)
+    async def end_reconciliation(self, end: EndRun) -> Report:
+        """Close a run that came to nothing; the books stay as they are. Idempotent: the first close counts.
+
+        Nothing is good by being called so: only a reading makes it.
+        """
+        now = self._now()
+        outcome = Outcome.FAILED if end.outcome.is_good else end.outcome
+        async with self._database.transaction() as connection:
+            run = await rows.open_run(connection, end.run_id, end.trigger, now)
+            if run.report is not None:
+                return _told(run.report)
+            report = Report(
+                run_id=end.run_id,
+                trigger=end.trigger,
+                outcome=outcome,
+                started_at=run.started_at,
+                finished_at=now,
+                findings=run.findings,
+                drift=run.drift,
+                detail=end.detail,
+            )
+            await rows.finish(connection, report, read_at=None, market_at=None)
+        _log.error("not reconciled", outcome=outcome.value, reason=end.detail, trigger=end.trigger)
+        return _told(report)
+
+    async def _stop(self, run_id: str) -> None:
+        await self._database.run(lambda connection: carry_out_kill(connection, run_id, self._now()))
+
+
+async def carry_out_kill(connection: "Connection", run_id: str, now: datetime) -> bool:
+    """Engage the kill switch for a run, once: a release must not be undone by a repeat. In its own transaction."""
+    if not await rows.take_kill(connection, run_id):
+        return False
+    run = await rows.read_run(connection, run_id)
+    assert run.report is not None, "only a finished run kills"
+    command = KillCommand(reason=f"STATE_DRIFT: {run.report.detail}", triggered_by=COMPONENT)
+    await engage(connection, command, request_id=f"drift-{run_id}", now=now, component=COMPONENT)
+    return True
+
+
+def _told(report: Report) -> Report:
+    """What crosses Temporal, whose payloads have a limit: the first findings; the row has them all."""
+    return report.model_copy(
+        update={"findings": report.findings[:FINDINGS_TOLD_MAX], "found": len(report.findings)}
+    )
+
+
+def _is_adopted(finding: Finding) -> bool:
+    """Whether the step before the overwrite has taken it in, so that no later reading shows it."""
+    return finding.kind in Adopter.KINDS
+
+
+def _joined(earlier: Sequence[Finding], later: Sequence[Finding]) -> tuple[Finding, ...]:
+    found = {finding.identity: finding for finding in (*earlier, *later)}
+    return tuple(found.values())
+
+
+def _detail(outcome: Outcome, findings: tuple[Finding, ...], state: BrokerState, *, killed: bool) -> str:
+    if outcome is Outcome.CLEAN:
+        return "the books agree"
+    if outcome is Outcome.OPENED:
+        return f"{len(state.holdings)} positions and ${decimal_text(state.cash)} of cash taken over"
+    kinds = sorted({finding.kind.value for finding in findings})
+    told = f"{len(findings)} differences ({', '.join(kinds)})"
+    if killed:
+        told += "; new orders are stopped: check the account at the broker, then `trading release`"
+    return told

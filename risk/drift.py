@@ -1,0 +1,259 @@
+"""How our books and the broker's differ, and whether that stops trading. Exact, and without a clock."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Final
+
+from risk.arithmetic import exact, text
+from schemas.reconciliation import (
+    CASH,
+    EXTERNAL,
+    Books,
+    BrokerState,
+    Comparison,
+    DriftKind,
+    Finding,
+    Graces,
+    Held,
+    Owner,
+    Place,
+    SeenFill,
+    SeenOrder,
+)
+
+DRIFT_MAX_PCT: Final = Decimal(5)
+"""In % of equity (specification D). Exactly this does not trip."""
+CASH_TOLERANCE: Final = Decimal("0.01")
+"""US dollars. The broker's cash may be rounded to cents, executions are not."""
+
+ZERO: Final = Decimal(0)
+
+LOOK_AT_THE_BROKER: Final = (
+    "look at the account's activity at the broker: who traded it, outside this service?"
+)
+_DO: Final[Mapping[DriftKind, str]] = {
+    DriftKind.MISSED_FILL: "nothing: it is adopted; if it repeats, look at the update stream in `trading status`",
+    DriftKind.EXTERNAL_FILL: LOOK_AT_THE_BROKER,
+    DriftKind.FILL_TAKEN_BACK: "ask the broker whether the execution was busted",
+    DriftKind.POSITION_ONLY_THERE: LOOK_AT_THE_BROKER,
+    DriftKind.POSITION_ONLY_HERE: LOOK_AT_THE_BROKER,
+    DriftKind.POSITION_BIGGER_THERE: LOOK_AT_THE_BROKER,
+    DriftKind.POSITION_SMALLER_THERE: LOOK_AT_THE_BROKER,
+    DriftKind.CASH: "look for a fee, a transfer or a correction in the broker's statement",
+    DriftKind.ORDER_ENDED_THERE: "nothing: the broker's word is adopted; who cancelled it, if nobody here did?",
+    DriftKind.ORDER_OPEN_THERE: "watch it with `trading order show`: it can still fill",
+    DriftKind.ORDER_UNKNOWN_THERE: "ask the broker about this order: its fate decides what is held",
+    DriftKind.EXTERNAL_ORDER: "who placed it? `trading kill` cancels it with all others",
+    DriftKind.FOREIGN_INSTALLATION: "another installation trades this account: stop it before `trading release`",
+}
+
+
+def compare(broker: BrokerState, books: Books, graces: Graces) -> Comparison:
+    """Every difference that is not merely on its way.
+
+    Fills younger than their grace leave their ticker, and cash, out of this reading; older ones are
+    differences of their own, and only what they do not explain is a difference of the position.
+    """
+    with exact():
+        flying = [fill for fill in broker.fills if fill.age_seconds < graces.fill_seconds]
+        due = [fill for fill in broker.fills if fill.age_seconds >= graces.fill_seconds]
+        moved: dict[str, Decimal] = defaultdict(Decimal)
+        for fill in due:
+            moved[fill.fill.ticker] += fill.shares
+        holdings = {holding.ticker: holding for holding in broker.holdings}
+        prices = {**books.marks, **{ticker: holding.price for ticker, holding in holdings.items()}}
+        left_out = {fill.fill.ticker for fill in flying}
+        there = {ticker: holding.quantity for ticker, holding in holdings.items()}
+        positions = _positions(shares_by_ticker(books.held), there, moved, left_out, prices, books.unlisted)
+        cash_moved = sum((fill.cash for fill in due), ZERO)
+        cash = [] if flying else _cash(broker, books, cash_moved)
+        orders, young = _orders(broker.orders, graces)
+        for found in positions:
+            moved[found.subject] += found.difference or ZERO
+        cash_drift = cash_moved + sum((found.difference or ZERO for found in cash), ZERO)
+        shares_drift = sum((abs(shares) * prices.get(name, ZERO) for name, shares in moved.items()), ZERO)
+    fills = [_fill(fill) for fill in due]
+    return Comparison(
+        findings=(*fills, *positions, *cash, *orders),
+        left_out=len(flying) + young,
+        drift=max(shares_drift, abs(cash_drift)),
+    )
+
+
+def agree(earlier: Comparison, later: Comparison) -> bool:
+    """Whether two readings show the same differences."""
+    return sorted(map(_sortable, earlier.findings)) == sorted(map(_sortable, later.findings))
+
+
+def residual(comparison: Comparison) -> dict[str, Decimal]:
+    """Shares by ticker, and dollars under ``$CASH``, that no execution and no activity explains."""
+    return {
+        found.subject: found.difference
+        for found in comparison.findings
+        if found.difference is not None and found.fill is None
+    }
+
+
+def trips(drift: Decimal, equity: Decimal) -> bool:
+    """Whether drift is more than 5 % of equity. Any drift trips an account that is worth nothing."""
+    with exact():
+        return drift * 100 > DRIFT_MAX_PCT * max(equity, ZERO)
+
+
+def stops_everything(findings: Iterable[Finding]) -> bool:
+    """Whether a finding by itself must engage the kill switch."""
+    return any(found.kind is DriftKind.FOREIGN_INSTALLATION for found in findings)
+
+
+def allocate(held: Iterable[Held], ticker: str, change: Decimal) -> list[tuple[str, Decimal]]:
+    """Whose shares a change of the account's position is: (strategy, signed shares).
+
+    What shrinks comes off external shares first, then off the largest holding; what grows, or is left, is
+    nobody's: external. The parts always sum up to ``change``.
+    """
+    parts: dict[str, Decimal] = defaultdict(Decimal)
+    owners = [row for row in held if row.ticker == ticker and row.quantity * change < 0]
+    for row in sorted(owners, key=lambda row: (row.strategy != EXTERNAL, -abs(row.quantity), row.strategy)):
+        part = min(change, -row.quantity, key=abs)
+        parts[row.strategy] += part
+        change -= part
+        if not change:
+            break
+    if change:
+        parts[EXTERNAL] += change
+    return list(parts.items())
+
+
+def shares_by_ticker(held: Iterable[Held]) -> dict[str, Decimal]:
+    """Net over all strategies."""
+    found: dict[str, Decimal] = defaultdict(Decimal)
+    for row in held:
+        found[row.ticker] += row.quantity
+    return found
+
+
+def _sortable(found: Finding) -> tuple[str, str, str]:
+    kind, subject, difference = found.identity
+    return kind, subject, "" if difference is None else text(difference)
+
+
+def _fill(seen: SeenFill) -> Finding:
+    fill = seen.fill
+    kind = DriftKind.MISSED_FILL if seen.ours else DriftKind.EXTERNAL_FILL
+    whose = "our order" if seen.ours else "an order that is not ours"
+    return Finding(
+        kind=kind,
+        subject=fill.activity_id or fill.execution_id or "",
+        ticker=fill.ticker,
+        here=ZERO,
+        there=seen.shares,
+        difference=seen.shares,
+        price=fill.price,
+        fill=fill,
+        broker_order_id=fill.broker_order_id,
+        detail=f"{fill.side.value} {text(fill.quantity)} {fill.ticker} at {text(fill.price)} of {whose}, "
+        f"executed {fill.executed_at.isoformat()}, was not in our books",
+        do=_DO[kind],
+    )
+
+
+def _positions(
+    here: Mapping[str, Decimal],
+    there: Mapping[str, Decimal],
+    moved: Mapping[str, Decimal],
+    left_out: set[str],
+    prices: Mapping[str, Decimal],
+    unlisted: Mapping[str, Decimal],
+) -> list[Finding]:
+    found = []
+    for ticker in sorted(({*here, *there, *moved}) - left_out):
+        ours = here.get(ticker, ZERO) + moved.get(ticker, ZERO)
+        theirs = there.get(ticker, ZERO)
+        if ours == theirs:
+            continue
+        kind = _position_kind(ours, theirs, unlisted.get(ticker, ZERO))
+        detail = f"{ticker}: {text(ours)} shares here, {text(theirs)} at the broker"
+        if kind is DriftKind.FILL_TAKEN_BACK:
+            detail += f"; executions of {text(unlisted[ticker])} shares are no longer in its list"
+        found.append(
+            Finding(
+                kind=kind,
+                subject=ticker,
+                ticker=ticker,
+                here=ours,
+                there=theirs,
+                difference=theirs - ours,
+                price=prices.get(ticker, ZERO),
+                detail=detail,
+                do=_DO[kind],
+            )
+        )
+    return found
+
+
+def _position_kind(ours: Decimal, theirs: Decimal, unlisted: Decimal) -> DriftKind:
+    if unlisted and theirs - ours == -unlisted:
+        return DriftKind.FILL_TAKEN_BACK
+    if not ours:
+        return DriftKind.POSITION_ONLY_THERE
+    if not theirs:
+        return DriftKind.POSITION_ONLY_HERE
+    bigger = abs(theirs) > abs(ours)
+    return DriftKind.POSITION_BIGGER_THERE if bigger else DriftKind.POSITION_SMALLER_THERE
+
+
+def _cash(broker: BrokerState, books: Books, moved: Decimal) -> list[Finding]:
+    booked = sum((activity.amount for activity in broker.activities), ZERO)
+    ours = books.cash + moved + booked
+    difference = broker.cash - ours
+    if abs(difference) < CASH_TOLERANCE:
+        return []
+    return [
+        Finding(
+            kind=DriftKind.CASH,
+            subject=CASH,
+            here=ours,
+            there=broker.cash,
+            difference=difference,
+            detail=f"cash: ${text(ours)} here, ${text(broker.cash)} at the broker",
+            do=_DO[DriftKind.CASH],
+        )
+    ]
+
+
+def _orders(orders: Iterable[SeenOrder], graces: Graces) -> tuple[list[Finding], int]:
+    found, young = [], 0
+    for order in orders:
+        kind = _order_kind(order)
+        if kind is None:
+            continue
+        if order.owner is Owner.OURS and order.age_seconds < graces.order_seconds:
+            young += 1
+            continue
+        found.append(
+            Finding(
+                kind=kind,
+                subject=order.broker_order_id,
+                ticker=order.ticker,
+                broker_order_id=order.broker_order_id,
+                client_order_id=order.client_order_id,
+                signal_id=order.signal_id,
+                detail=f"{order.text}: {order.here.value} here, {order.there.value} at the broker"
+                + (f" ({order.raw_status})" if order.raw_status else ""),
+                do=_DO[kind],
+            )
+        )
+    return found, young
+
+
+def _order_kind(order: SeenOrder) -> DriftKind | None:
+    if order.owner is Owner.FOREIGN:
+        return DriftKind.FOREIGN_INSTALLATION
+    if order.owner is Owner.EXTERNAL:
+        return None if order.known or order.there is not Place.OPEN else DriftKind.EXTERNAL_ORDER
+    if order.there is Place.UNKNOWN:
+        return DriftKind.ORDER_UNKNOWN_THERE
+    if order.here is order.there:
+        return None
+    return DriftKind.ORDER_ENDED_THERE if order.there is Place.ENDED else DriftKind.ORDER_OPEN_THERE

@@ -1,0 +1,223 @@
+"""The journal: every change of shares or cash that is no execution of an order of ours.
+
+Positions and cash are Σ executions + Σ journal entries, nothing else. The table ``positions`` is that sum kept
+in the same transactions; ``rebuild`` computes it anew from the two tables alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from schemas.base import DecimalText, UtcTime, Wire
+from schemas.orders import Fill, Side
+from schemas.reconciliation import CASH, EXTERNAL, Held
+from storage.statements import load
+
+if TYPE_CHECKING:
+    from storage.database import Connection
+
+_SQL: Final = load("journal")
+
+ZERO: Final = Decimal(0)
+
+
+class Entry(Wire):
+    """One entry to be booked. Shares signed; US dollars that came (positive) or went."""
+
+    run_id: str | None
+    cause: str
+    ticker: str = CASH
+    strategy: str = EXTERNAL
+    quantity: DecimalText = ZERO
+    cash: DecimalText = ZERO
+    price: DecimalText | None = None
+    activity_id: str | None = None
+    reverses: int | None = None
+    snapshot_at: UtcTime
+    """Market time: what was executed up to here is in it."""
+    detail: str
+
+
+class Sum(Wire):
+    """Shares and cash of one ticker and strategy."""
+
+    ticker: str
+    strategy: str
+    quantity: DecimalText
+    cash: DecimalText
+
+
+class KnownFill(Wire):
+    """An execution in our books, as far as it can be joined with the broker's list."""
+
+    activity_id: str | None
+    broker_order_id: str
+    ticker: str
+    side: Side
+    quantity: DecimalText
+    price: DecimalText
+    cumulative_quantity: DecimalText
+    executed_at: UtcTime
+    busted: bool
+
+    @property
+    def key(self) -> tuple[str, Decimal, Decimal, Decimal]:
+        return (self.broker_order_id, self.cumulative_quantity, self.quantity, self.price)
+
+    @property
+    def shares(self) -> Decimal:
+        """Signed."""
+        return self.quantity if self.side is Side.BUY else -self.quantity
+
+
+async def lock_books(connection: Connection) -> None:
+    """Let no execution and no entry be booked until the transaction ends; read the books in later statements."""
+    await connection.execute(_SQL["lock_books"])
+
+
+async def read_held(connection: Connection) -> tuple[Held, ...]:
+    """Shares by ticker and strategy."""
+    return tuple(Held.model_validate(dict(row)) for row in await connection.fetch(_SQL["read_held"]))
+
+
+async def read_cash(connection: Connection) -> Decimal:
+    """US dollars over everything."""
+    cash: Decimal = await connection.fetchval(_SQL["read_cash"])
+    return cash
+
+
+async def read_marks(connection: Connection) -> dict[str, Decimal]:
+    """US dollars a share of every ticker held: the quote's middle, or what the shares cost."""
+    return {row["ticker"]: row["mark"] for row in await connection.fetch(_SQL["read_marks"])}
+
+
+async def rebuild(connection: Connection) -> list[Sum]:
+    """The books from executions and journal alone."""
+    return [Sum.model_validate(dict(row)) for row in await connection.fetch(_SQL["rebuild_books"])]
+
+
+async def mend(connection: Connection, now: datetime) -> list[Sum]:
+    """Write ``positions`` anew where it is not the sum it must be; call it in a transaction of its own.
+
+    Returns:
+        What was wrong with it: its former rows, empty where it was right.
+    """
+    if not await connection.fetchval(_SQL["books_differ"]):
+        return []
+    await lock_books(connection)
+    kept = [Sum.model_validate(dict(row)) for row in await connection.fetch(_SQL["read_materialised"])]
+    right = await rebuild(connection)
+    if kept == right:
+        return []
+    await connection.execute(_SQL["clear_positions"])
+    for each in right:
+        await _add(connection, each.ticker, each.strategy, each.quantity, each.cash, now)
+    return kept or [Sum(ticker=CASH, strategy=EXTERNAL, quantity=ZERO, cash=ZERO)]
+
+
+async def book(connection: Connection, entry: Entry, now: datetime) -> bool:
+    """Write one entry and move the position with it; False where its activity is booked already."""
+    before = await _standing(connection, entry.ticker)
+    change = entry.cash if entry.ticker == CASH else entry.quantity
+    written = await connection.fetchval(
+        _SQL["insert_entry"], entry.run_id, entry.cause, entry.ticker, entry.strategy, entry.quantity,
+        entry.cash, entry.price, before, before + change, entry.activity_id, entry.reverses,
+        entry.snapshot_at, entry.detail, now,
+    )  # fmt: skip
+    if written is None:
+        return False
+    await _add(connection, entry.ticker, entry.strategy, entry.quantity, entry.cash, now)
+    return True
+
+
+async def _standing(connection: Connection, ticker: str) -> Decimal:
+    if ticker == CASH:
+        return await read_cash(connection)
+    shares: Decimal = await connection.fetchval(_SQL["account_shares"], ticker)
+    return shares
+
+
+async def _add(
+    connection: Connection, ticker: str, strategy: str, quantity: Decimal, cash: Decimal, now: datetime
+) -> None:
+    await connection.execute(_SQL["add_to_position"], ticker, strategy, quantity, cash, now)
+
+
+async def reverse_residuals(connection: Connection, fill: Fill, shares: Decimal, now: datetime) -> None:
+    """Take back what an overwrite had booked for an execution before anyone told us of it.
+
+    ``shares`` is what the execution has just changed (a bust: its negative). An overwrite whose reading was
+    later than the execution had it in its difference already; so of the shares, as many as are left of that
+    difference are booked back, with the cash that the execution moved.
+    """
+    rows = await connection.fetch(_SQL["reversible"], fill.ticker, fill.executed_at)
+    for row in rows:
+        if row["remaining"] * shares <= 0:
+            continue
+        part = min(shares, row["remaining"], key=abs)
+        booked_at: Decimal = row["price"] or ZERO
+        detail = f"{fill.execution_id or fill.activity_id} came late: it was in the reading already"
+        shared = {
+            "run_id": None,
+            "cause": "REVERSAL",
+            "reverses": row["entry_id"],
+            "snapshot_at": row["snapshot_at"],
+            "detail": detail,
+        }
+        await book(
+            connection,
+            Entry(
+                ticker=fill.ticker,
+                strategy=row["strategy"],
+                quantity=-part,
+                cash=part * booked_at,
+                price=booked_at,
+                **shared,
+            ),
+            now,
+        )
+        await book(connection, Entry(cash=part * (fill.price - booked_at), **shared), now)
+        shares -= part
+        if not shares:
+            return
+
+
+async def known_fills(connection: Connection, since: datetime) -> list[KnownFill]:
+    """Executions of our orders after ``since`` (market time)."""
+    return [KnownFill.model_validate(dict(row)) for row in await connection.fetch(_SQL["known_fills"], since)]
+
+
+async def known_activities(connection: Connection, activity_ids: Iterable[str]) -> set[str]:
+    """Which of the broker's activities are booked."""
+    rows = await connection.fetch(_SQL["known_activities"], list(activity_ids))
+    return {row["activity_id"] for row in rows}
+
+
+class BookedEntry(Wire):
+    """One row of the journal."""
+
+    entry_id: int
+    run_id: str | None
+    cause: str
+    ticker: str
+    strategy: str
+    quantity: DecimalText
+    cash: DecimalText
+    price: DecimalText | None
+    before: DecimalText
+    after: DecimalText
+    activity_id: str | None
+    reverses: int | None
+    snapshot_at: UtcTime
+    detail: str
+    recorded_at: UtcTime
+
+
+async def list_journal(connection: Connection, run_id: str) -> list[BookedEntry]:
+    """What one run booked, in order."""
+    return [
+        BookedEntry.model_validate(dict(row)) for row in await connection.fetch(_SQL["list_journal"], run_id)
+    ]

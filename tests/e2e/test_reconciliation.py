@@ -1,0 +1,207 @@
+"""Our books become the broker's, whatever happened to them; judged by the broker's own numbers."""
+
+import asyncio
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from temporalio.exceptions import ApplicationError
+
+from schemas.reconciliation import DriftKind, Outcome, Report, SnapshotOrder
+from storage.switches import read_state
+from tests.e2e import books
+from tests.e2e.books import QUIET, broker, count, ended_there, order_there, quote
+from tests.servers.stack import Stack, StackFactory, signal
+from workers.roles import reconciliation_of
+from workflows.policies import READINGS_MAX
+
+DRIFT_EVENTS = "select count(*) from events where topic = 'system.state_drift'"
+DRIFT_AUDITS = "select count(*) from audit_log where decision = 'STATE_DRIFT'"
+RISING, TAKEN, KEPT, BUSTED, SOLD, GROWN, SHRUNK, GONE, BOUGHT, GIVEN, STRANGE = (
+    f"T{number:04d}" for number in range(1, 12)
+)
+
+
+async def test_every_kind_of_drift_in_one_period(stack_factory: StackFactory, unique: Any) -> None:
+    stack = await stack_factory(ours=QUIET, tickers=11)
+    for ticker in (RISING, TAKEN, KEPT, STRANGE):
+        await quote(stack, ticker, "100.00", "100.10")
+    held = await asyncio.gather(
+        *(books.filled(stack, unique, ticker, 10) for ticker in (BUSTED, SOLD, GROWN, SHRUNK, GONE))
+    )
+    missed, cancelled, unknown, replaced = [
+        await books.resting(stack, unique, ticker, "99.50") for ticker in (RISING, TAKEN, TAKEN, KEPT)
+    ]
+    first = await books.reconcile(stack)
+    assert first.outcome is Outcome.CLEAN, first
+    assert await books.here(stack) == await books.there(stack)
+
+    async with books.deaf(stack):
+        await quote(stack, RISING, "99.30", "99.40")
+        await ended_there(stack, missed["broker_order_id"])
+        for order in (cancelled, unknown):
+            await broker(stack, "DELETE", f"/v2/orders/{order['broker_order_id']}")
+            await ended_there(stack, order["broker_order_id"])
+        await broker(stack, "PATCH", f"/v2/orders/{replaced['broker_order_id']}", qty="4")
+        await ended_there(stack, replaced["broker_order_id"])
+        for ticker, side in ((SOLD, "sell"), (BOUGHT, "buy")):
+            order = await order_there(stack, ticker, side, 10)
+            await ended_there(stack, order["id"])
+        await order_there(stack, STRANGE, "buy", 3, limit_price="50.00")
+        await order_there(stack, STRANGE, "buy", 1, limit_price="50.00", client_order_id="ti-" + "0" * 32)
+        for ticker, shares in ((GROWN, 5), (SHRUNK, -3), (GONE, -10), (GIVEN, 7)):
+            await stack.control("adjust", {"symbol": ticker, "qty": str(shares)})
+        await stack.control("adjust", {"cash": "-12.34"})
+        await stack.control("adjust", {"cash": "-1.23", "activity_type": "FEE", "description": "TAF fee"})
+        await stack.control("adjust", {"cash": "5", "symbol": SOLD, "activity_type": "DIV"})
+        bust = held[0]["signal_id"]
+        execution = (await stack.signal(bust))["order"]
+        await stack.control("bust", {"execution_id": await _execution_of(stack, execution), "told": False})
+        path = f"/v2/orders/{unknown['broker_order_id']}"
+        await stack.control("faults", {"match": {"method": "GET", "path": path}, "action": "status_404",
+                                       "times": 50})  # fmt: skip
+        report = await books.reconcile(stack)
+
+    assert report.outcome is Outcome.DRIFT
+    assert {finding.kind for finding in report.findings} == set(DriftKind), report.findings
+    assert report.booked == 2
+    assert all(finding.detail and finding.do for finding in report.findings)
+    assert await books.here(stack) == await books.there(stack)
+    assert await count(stack, DRIFT_EVENTS) == len(report.findings) == await count(stack, DRIFT_AUDITS)
+    told = {finding.signal_id for finding in report.findings}
+    assert {cancelled["signal_id"], unknown["signal_id"], replaced["signal_id"]} <= told
+    assert (await stack.settled(missed["signal_id"]))["filled_quantity"] == "5"
+    assert (await stack.settled(cancelled["signal_id"]))["status"] == "CANCELED"
+    async with stack.parts.database.connection() as connection:
+        switch = await read_state(connection)
+    assert (switch.engaged, switch.triggered_by) == (True, "DriftMonitor"), "another installation trades here"
+    # What is left is what only people can mend: the broker denies an order that was open.
+    again = await books.reconcile(stack)
+    assert {finding.kind for finding in again.findings} <= {
+        DriftKind.ORDER_UNKNOWN_THERE, DriftKind.ORDER_ENDED_THERE
+    }  # fmt: skip
+    assert await books.here(stack) == await books.there(stack)
+
+
+async def _execution_of(stack: Stack, order: dict[str, Any]) -> str:
+    async with stack.parts.database.connection() as connection:
+        found: str = await connection.fetchval(
+            "select execution_id from executions e join orders o using (internal_order_id)"
+            " where o.signal_id = $1",
+            order["signal_id"],
+        )
+    return found
+
+
+async def test_a_bad_read_never_changes_the_books(stack_factory: StackFactory, unique: Any) -> None:
+    stack = await stack_factory(ours=QUIET)
+    await books.filled(stack, unique, "AAPL", 10)
+    await books.filled(stack, unique, "MSFT", 5)
+    before = await books.here(stack)
+    for path, action in (
+        ("/v2/positions", "short_list"),
+        ("/v2/positions", "status_500"),
+        ("/v2/account", "status_502"),
+        ("/v2/orders", "drop_after_landing"),
+        ("/v2/account/activities/FILL", "status_504_after_landing"),
+    ):
+        await stack.control(
+            "faults", {"match": {"method": "GET", "path": path}, "action": action, "times": 1}
+        )
+        report = await books.reconcile(stack)
+        assert report.outcome is Outcome.CLEAN, (path, action, report)
+        assert await books.here(stack) == before == await books.there(stack), (path, action)
+    assert (await stack.ledger())["faults"].keys() >= {"short_list", "status_500", "status_502"}
+    assert await count(stack, DRIFT_EVENTS) == 0
+
+
+async def test_two_hundred_passes_with_fills_in_flight_raise_nothing(
+    stack_factory: StackFactory, unique: Any
+) -> None:
+    """Half of the executions are told only by the fill list, up to a second late."""
+    stack = await stack_factory(ours={"reconcile_pause_seconds": 0.05}, tickers=20)
+    passing = asyncio.create_task(_pass(stack, 200))
+    async with asyncio.TaskGroup() as others:
+        others.create_task(_trade(stack, unique, passing))
+        others.create_task(_lose_and_catch_up(stack, passing))
+    reports = await passing
+    assert {report.outcome for report in reports} == {Outcome.CLEAN}
+    assert sum(report.left_out for report in reports), "nothing was ever in flight: this shows nothing"
+    assert await count(stack, DRIFT_EVENTS) == 0
+    await stack.parts.catch_up.run(orders=True)
+    assert await books.here(stack) == await books.there(stack)
+    assert await count(stack, "select count(*) from executions") > 10
+
+
+async def _pass(stack: Stack, times: int) -> list[Report]:
+    """The workflow's own steps in its own order, without the engine: two hundred of them in ten seconds."""
+    read, overwrite, _ = reconciliation_of(stack.parts)
+    return [await _steps(read, overwrite) for _ in range(times)]
+
+
+async def _steps(read: Any, overwrite: Any) -> Report:
+    run_id = str(uuid.uuid4())
+    for number in range(1, READINGS_MAX + 1):
+        order = SnapshotOrder(run_id=run_id, number=number, trigger="a test", as_of=datetime.now(UTC))
+        answer = await _tried(read, order)
+        if answer.confirmed:
+            answer = await overwrite(order)
+        if answer.report is not None:
+            report: Report = answer.report
+            return report
+        await asyncio.sleep(answer.look_again_seconds)
+    raise AssertionError("no two readings agreed")
+
+
+async def _tried(read: Any, order: SnapshotOrder) -> Any:
+    while True:
+        try:
+            return await read(order)
+        except ApplicationError as error:
+            if error.type != "SNAPSHOT_MOVED":
+                raise
+            await asyncio.sleep(0.1)
+
+
+async def _trade(stack: Stack, unique: Any, until: "asyncio.Task[Any]") -> None:
+    number = 0
+    while not until.done():
+        number += 1
+        ticker = f"T{number % 20 + 1:04d}"
+        await stack.submit(signal(unique("flow"), ticker=ticker, quantity="1"))
+        await asyncio.sleep(0.4)
+
+
+async def _lose_and_catch_up(stack: Stack, until: "asyncio.Task[Any]") -> None:
+    while not until.done():
+        lost = {"match": {"stream": "trade_updates", "event": "fill"}, "action": "drop_frame", "times": 2}
+        await stack.control("faults", lost)
+        await asyncio.sleep(1)
+        await stack.parts.catch_up.run(orders=False)
+
+
+async def test_orders_wait_until_the_books_are_known(stack_factory: StackFactory, unique: Any) -> None:
+    """Nothing is refused meanwhile, and the reason can be seen."""
+    stack = await stack_factory(ours=QUIET)
+    await books.filled(stack, unique, "AAPL", 1)
+    broken = {"match": {"method": "GET", "path": "/v2/positions"}, "action": "status_500", "times": 999}
+    await stack.control("faults", broken)
+    async with stack.parts.database.connection() as connection:
+        await connection.execute(
+            "update reconciliations set finished_at = finished_at - interval '20 minutes'"
+            " where finished_at is not null"
+        )
+    posts = (await stack.ledger())["posts_total"]
+    signal_id = unique("waits")
+    await stack.submit(signal(signal_id))
+    async with asyncio.timeout(20):
+        while "NOT_RECONCILED" not in await _why(stack, signal_id):
+            await asyncio.sleep(0.05)
+    assert (await stack.ledger())["posts_total"] == posts
+    await stack.exchange_http.delete("/_exchange/faults")
+    assert (await stack.settled(signal_id))["status"] == "FILLED"
+
+
+async def _why(stack: Stack, signal_id: str) -> str:
+    described = await stack.workflow(signal_id).describe()
+    return str(described.raw_description.pending_activities)

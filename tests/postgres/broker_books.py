@@ -1,0 +1,152 @@
+"""A broker whose every answer a test sets, and the steps of a reconciliation on it."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from activities.adoption import Adopter
+from activities.broker_state import BrokerStateReader
+from activities.reconciliation import Pace, ReconciliationActivities
+from broker.errors import NotFound
+from observability.metrics import Metrics
+from schemas.broker import Account, BrokerClock, CashActivity, Position
+from schemas.orders import BrokerOrder, Fill, Side
+from schemas.reconciliation import Graces, Report, SnapshotOrder, StepAnswer
+from storage.database import Database
+from tests.postgres.books import market_clock, propose
+
+D = Decimal
+PRICE = D(100)
+
+
+class SetBroker:
+    """What the account holds, lists and did. US dollars, shares."""
+
+    def __init__(self) -> None:
+        self.cash = D(100_000)
+        self.shares: dict[str, Decimal] = {}
+        self.fills: list[Fill] = []
+        self.activities: list[CashActivity] = []
+        self.orders: dict[str, BrokerOrder] = {}
+        self.equity: Decimal | None = None
+
+    async def get_account(self) -> Account:
+        worth = sum((abs(held) * PRICE for held in self.shares.values()), D(0))
+        return Account(
+            account_id="A1", account_number="1", status="ACTIVE", cash=self.cash,
+            equity=self.cash + worth if self.equity is None else self.equity, last_equity=D(100_000),
+            buying_power=D(400_000), long_market_value=worth, short_market_value=D(0), tradable=True,
+        )  # fmt: skip
+
+    async def get_positions(self) -> list[Position]:
+        return [
+            Position(
+                ticker=ticker, quantity=held, average_entry_price=D(90), market_value=held * PRICE,
+                current_price=PRICE, side=Side.BUY,
+            )
+            for ticker, held in self.shares.items() if held
+        ]  # fmt: skip
+
+    async def get_open_orders(self) -> list[BrokerOrder]:
+        return [order for order in self.orders.values() if order.raw_status in ("new", "accepted")]
+
+    async def get_order_status(self, broker_order_id: str) -> BrokerOrder:
+        if broker_order_id not in self.orders:
+            raise NotFound(f"no order {broker_order_id}")
+        return self.orders[broker_order_id]
+
+    async def get_fills(self, since: datetime) -> list[Fill]:
+        return [fill for fill in self.fills if fill.executed_at > since]
+
+    async def get_cash_activities(self, since: datetime) -> list[CashActivity]:
+        return list(self.activities)
+
+    async def get_clock(self) -> BrokerClock:
+        raise AssertionError("the market's clock is the test's")
+
+    def buy(self, fill: Fill) -> None:
+        """Execute: the account moves; whether the list shows it is the test's choice."""
+        signed = fill.quantity if fill.side is Side.BUY else -fill.quantity
+        self.shares[fill.ticker] = self.shares.get(fill.ticker, D(0)) + signed
+        self.cash -= signed * fill.price
+
+    def open_order(self, broker_order_id: str, client_order_id: str, **fields: Any) -> BrokerOrder:
+        """Let an order rest."""
+        order = BrokerOrder.model_validate(
+            {
+                "broker_order_id": broker_order_id, "client_order_id": client_order_id, "ticker": "AAPL",
+                "side": "buy", "raw_type": "limit", "raw_time_in_force": "day", "raw_status": "new",
+                "quantity": D(10), "filled_quantity": D(0), "limit_price": D(100),
+                "created_at": datetime.now(UTC) - timedelta(minutes=5), **fields,
+            }
+        )  # fmt: skip
+        self.orders[broker_order_id] = order
+        return order
+
+
+class SilentNotifier:
+    """Nobody has a workflow here."""
+
+    async def notify(self, order: Any) -> None:
+        """Tell nobody."""
+
+
+def fill(number: str, quantity: int = 5, price: str = "100", **fields: Any) -> Fill:
+    """An execution on AAPL of a minute ago."""
+    return Fill.model_validate(
+        {
+            "activity_id": f"act-{number}", "broker_order_id": "b-own", "ticker": "AAPL", "side": "buy",
+            "quantity": D(quantity), "price": D(price), "cumulative_quantity": D(quantity),
+            "executed_at": datetime.now(UTC) - timedelta(minutes=1), **fields,
+        }
+    )  # fmt: skip
+
+
+async def own_order(database: Database, signal_id: str = "own", quantity: int = 50) -> None:
+    """An order of ours that stands at the broker as ``b-own``."""
+    await propose(database, signal_id, quantity=D(quantity))
+    async with database.connection() as connection:
+        await connection.execute(
+            "update orders set status = 'ACKNOWLEDGED', raw_status = 'new', post_count = 1,"
+            " client_order_id = 'ti-' || $1, broker_order_id = 'b-' || $1 where signal_id = $1",
+            signal_id,
+        )
+
+
+class Steps:
+    """A reconciliation's steps, run in the workflow's order."""
+
+    def __init__(
+        self, database: Database, broker: SetBroker, pause_seconds: float = 0, **graces: float
+    ) -> None:
+        self.database = database
+        clock = market_clock()
+        self.activities = ReconciliationActivities(
+            database,
+            BrokerStateReader(database, broker, clock),  # type: ignore[arg-type]
+            Adopter(database, broker, SilentNotifier()),  # type: ignore[arg-type]
+            Metrics(),
+            Pace(Graces(**{"fill_seconds": 10, "order_seconds": 60, **graces}), pause_seconds),
+            now=lambda: datetime.now(UTC),
+        )
+
+    def order(self, run_id: str, number: int) -> SnapshotOrder:
+        return SnapshotOrder(run_id=run_id, number=number, trigger="test", as_of=datetime.now(UTC))
+
+    async def read(self, run_id: str, number: int) -> StepAnswer:
+        return await self.activities.read_broker_state(self.order(run_id, number))
+
+    async def overwrite(self, run_id: str, number: int) -> StepAnswer:
+        return await self.activities.overwrite_books(self.order(run_id, number))
+
+    async def run(self) -> Report:
+        """Two readings and an overwrite, or one reading that is clean."""
+        run_id = str(uuid.uuid4())
+        for number in range(1, 4):
+            answer = await self.read(run_id, number)
+            if answer.confirmed:
+                answer = await self.overwrite(run_id, number)
+            if answer.report is not None:
+                return answer.report
+        raise AssertionError("not settled after three readings")
