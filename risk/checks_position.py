@@ -63,7 +63,7 @@ def opposite_order(order: Candidate) -> CheckResult:
         not found,
         ", ".join(found) or "none",
         "none",
-        f"{len(found)} working {side} orders of ours on {order.proposal.ticker} that this one could trade with",
+        f"{len(found)} working {side} orders on {order.proposal.ticker} that this one could trade with",
     )
 
 

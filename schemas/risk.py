@@ -107,7 +107,7 @@ class Proposal(Wire):
 
 
 class WorkingOrder(Wire):
-    """One of our orders on the signal's ticker that stands at the broker, or may come to stand there."""
+    """One order on the signal's ticker that stands at the broker, or may come to stand there."""
 
     signal_id: str
     action: Action

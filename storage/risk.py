@@ -128,7 +128,10 @@ async def read_exposures(connection: Connection) -> tuple[Exposure, ...]:
 
 
 async def read_working(connection: Connection, ticker: str) -> tuple[WorkingOrder, ...]:
-    """Our orders on the ticker with room reserved, oldest first: what may still execute, or has and is not told."""
+    """Orders on the ticker that may still execute, or have and are not told: ours with room reserved, and others'.
+
+    Oldest first. One that is not ours bears its client order id for a signal's.
+    """
     rows = await connection.fetch(_SQL["read_working"], ticker)
     return tuple(WorkingOrder.model_validate(dict(row)) for row in rows)
 

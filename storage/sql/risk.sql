@@ -71,10 +71,18 @@ left join (select * from latest_quotes where provider = 'primary') q using (tick
 order by ticker, strategy
 
 -- name: read_working
-select o.signal_id, o.action, o.order_type, o.limit_price, o.stop_price
-from orders o join reservations r using (signal_id, leg, generation)
-where r.ticker = $1 and r.state in ('held', 'working') and r.quantity > 0
-order by o.created_at, o.signal_id
+select signal_id, action, order_type, limit_price, stop_price from (
+    select o.signal_id, o.action, o.order_type, o.limit_price, o.stop_price, o.created_at
+    from orders o join reservations r using (signal_id, leg, generation)
+    where r.ticker = $1 and r.state in ('held', 'working') and r.quantity > 0
+    union all
+    -- What an order that is not ours is for is not known: as a close it counts for the wash rule alone.
+    select e.client_order_id, case e.side when 'buy' then 'BUY_TO_CLOSE' else 'SELL_TO_CLOSE' end,
+        case when e.price is null then 'MARKET' else 'LIMIT' end, e.price, null, e.first_seen_at
+    from external_orders e
+    where e.ticker = $1 and e.ended_at is null
+) working
+order by created_at, signal_id
 
 -- name: insert_rejection
 insert into decisions (

@@ -12,12 +12,12 @@ import pytest
 
 from activities.evidence import take_in
 from schemas.broker import CashActivity, TradeEvent, TradeUpdate
-from schemas.orders import Fill
+from schemas.orders import Action, Fill
 from schemas.reconciliation import CASH, EXTERNAL, DriftKind, EndRun, Outcome
 from storage import journal
 from storage.database import Database
 from storage.reconciliation import external_open, read_readiness
-from storage.risk import read_exposures
+from storage.risk import read_exposures, read_working
 from storage.switches import read_state, stream_connected, stream_seen
 from tests.postgres.books import prepare
 from tests.postgres.broker_books import PRICE, SetBroker, Steps, fill, own_order
@@ -274,6 +274,8 @@ async def test_external_orders_count_while_they_are_open(
     async with rows.connection() as connection:
         assert await external_open(connection) == {"b-x"}
         (exposure,) = [each for each in await read_exposures(connection) if each.strategy == EXTERNAL]
+        (working,) = await read_working(connection, exposure.ticker)
+    assert (working.signal_id, working.action) == ("somebody", Action.SELL_TO_CLOSE), "a buy could meet it"
     assert (exposure.reserved_sell, exposure.reserved_sell_notional) == (D(4), D(400))
     assert (await steps.run()).outcome is Outcome.CLEAN, "told once"
     del broker.orders["b-x"]
