@@ -5,23 +5,23 @@ Each job is a loop of its own; one that fails is logged and tried again, and tak
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final
 
-from activities.kill_sweep import KillSweeper
-from activities.starter import OrderStarter, TemporalUnavailable
-from broker.errors import BrokerError
-from market.errors import MarketDataError
+from activities.catch_up import clock_row
+from activities.starter import OrderStarter
+from market.clock import ClockReading
 from market.feed import RECONNECT_SECONDS
-from observability.logging import get_logger
 from observability.tracing import span_from
 from schemas.wire import Queue
 from storage import market as market_rows
 from storage import orders as order_rows
 from storage import switches as switch_rows
 from storage.signals import read_signal
-from workers.parts import Parts, utc_now
+from workers.clients import utc_now
+from workers.kill_watch import KillWatcher
+from workers.loops import for_ever
+from workers.parts import OperationsParts
 from workers.singletons import ensure_singletons
 
 SWEEP_SECONDS: Final = 10.0
@@ -38,41 +38,37 @@ CATCH_UP_WITHOUT_STREAM_SECONDS: Final = 5.0
 OPEN_ORDERS_SECONDS: Final = 300.0
 STREAM_SEEN_MAX: Final = timedelta(seconds=10)
 WATCH_SIGNALS_FOR: Final = timedelta(minutes=10)
-KILL_SWEEP_REPEAT: Final = timedelta(seconds=90)
-"""An unconfirmed sweep is the workflow's to repeat each minute; past this a watcher does."""
-KILL_SWEEP_GRACE: Final = timedelta(seconds=5)
-"""How long the workflow's own sweep is waited for before a watcher sweeps."""
-
-_log = get_logger(__name__)
 
 
 class Housekeeping:
     """The loops of the operations role."""
 
-    def __init__(self, parts: Parts, starter: OrderStarter, *, operations_queue: Queue) -> None:
+    def __init__(self, parts: OperationsParts, starter: OrderStarter, *, operations_queue: Queue) -> None:
         self._parts = parts
         self._operations_queue = operations_queue
         self._starter = starter
-        self._sweeper = KillSweeper(parts.database, parts.broker, now=utc_now)
+        self._kill_watcher = KillWatcher(parts)
         self._caught_up_at = float("-inf")
         self._orders_read_at = float("-inf")
+        self._clock_stored: ClockReading | None = None
 
     async def run(self) -> None:
         """Run every loop until cancelled."""
         async with asyncio.TaskGroup() as loops:
             for feed in self._parts.feeds:
                 loops.create_task(
-                    _for_ever(feed.run, RECONNECT_SECONDS), name=f"quote feed {feed.provider.value}"
+                    for_ever(feed.run, RECONNECT_SECONDS), name=f"quote feed {feed.provider.value}"
                 )
             for job, seconds in (
                 (self.start_missing, SWEEP_SECONDS),
                 (self.resend, RESEND_SECONDS),
                 (self.catch_up, TICK_SECONDS),
                 (self.keep_market_rows, TICK_SECONDS),
-                (self.watch_kill_switch, TICK_SECONDS),
+                (self.keep_market_clock, TICK_SECONDS),
+                (self._kill_watcher.look, TICK_SECONDS),
                 (self.keep_singletons, SWEEP_SECONDS),
             ):
-                loops.create_task(_for_ever(job, seconds), name=job.__name__)
+                loops.create_task(for_ever(job, seconds), name=job.__name__)
 
     async def start_missing(self) -> None:
         """Every order that has not settled has a running workflow under its one id."""
@@ -124,6 +120,14 @@ class Housekeeping:
         if orders:
             self._orders_read_at = now
 
+    async def keep_market_clock(self) -> None:
+        """Store each new reading of the broker's clock: a process without broker keys tells market time by it."""
+        reading = self._parts.clock.reading()
+        if reading is not self._clock_stored:
+            async with self._parts.database.connection() as connection:
+                await market_rows.save_clock_reading(connection, clock_row(reading, self._parts.clock.speed))
+            self._clock_stored = reading
+
     async def keep_market_rows(self) -> None:
         """Store each watched ticker's newest quote, at most once a second, and the gauges."""
         parts = self._parts
@@ -144,28 +148,3 @@ class Housekeeping:
         parts.metrics.set_unknown_outcomes(len(unknown))
         for provider, latency_ms in parts.quotes.latency_ms().items():
             parts.metrics.market_data_received(provider.value, latency_ms)
-
-    async def watch_kill_switch(self) -> None:
-        """Sweep without Temporal when the switch is engaged and nobody has swept."""
-        async with self._parts.database.connection() as connection:
-            state = await switch_rows.read_state(connection)
-        if not state.engaged or state.sweep_confirmed or state.changed_at is None:
-            return
-        last, grace = state.changed_at, KILL_SWEEP_GRACE
-        if state.swept_at is not None:
-            last, grace = state.swept_at, KILL_SWEEP_REPEAT
-        if utc_now() - last > grace:
-            _log.warning("kill switch: sweeping without its workflow", epoch=state.epoch)
-            await self._sweeper.sweep(beat=lambda _: None)
-
-
-async def _for_ever(job: Callable[[], Awaitable[None]], seconds: float) -> None:
-    while True:
-        try:
-            await job()
-        except (BrokerError, MarketDataError, TemporalUnavailable) as error:
-            _log.warning("housekeeping delayed", job=job.__name__, reason=str(error))
-        except Exception:  # noqa: BLE001
-            # A loop that ended would end silently what people rely on; the error is in the log each time.
-            _log.exception("housekeeping failed", job=job.__name__)
-        await asyncio.sleep(seconds)
