@@ -20,7 +20,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo up test load check lock clean
+.PHONY: help install install-dev demo isolated-demo compose-secrets up test load check lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -34,6 +34,12 @@ install-dev: venv ## .venv with what testing and checking need too
 
 demo: install ## the whole system on this machine with example signals, about a minute
 	@$(BIN)/trading demo $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
+
+isolated-demo: install ## the same with each worker as its own process, role and secrets, read from docker-compose.temporal.yml
+	@$(BIN)/trading demo --topology isolated $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
+
+compose-secrets: install ## random secrets for docker-compose.temporal.yml, once
+	@$(BIN)/python -m workers.keys .secrets
 
 up: install ## the whole system on this machine until Ctrl-C
 	@$(BIN)/trading up $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")

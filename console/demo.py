@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
@@ -50,6 +50,10 @@ async def demo(
     data_dir: Annotated[
         Path | None, Parameter(help="A folder that stays (default: a temporary one).")
     ] = None,
+    topology: Annotated[
+        Literal["compact", "isolated"],
+        Parameter(help="isolated: each worker as its own process, with its own database role and secrets."),
+    ] = "compact",
 ) -> int:
     """Start everything, trade the examples, show what became of each, stop. Exit 1: something was wrong."""
     began = time.monotonic()
@@ -57,13 +61,17 @@ async def demo(
     _stop_on_sigterm()
     with _folder(data_dir) as folder:
         screen.say(f"starting PostgreSQL, Temporal, the paper exchange, gateway and workers in {folder}")
-        options = (f"--exchange-option=--symbol={_compact(THIN)}",)
+        options = (f"--topology={topology}", f"--exchange-option=--symbol={_compact(THIN)}")
         async with stack(folder, options, screen.child) as addresses:
             ready = time.monotonic() - began
             screen.say(f"ready after {ready:.1f} s · Temporal Web UI {addresses.get('temporal_ui')}")
             async with rows(addresses) as connection, gateway(addresses) as door:
                 report = await Demonstration(addresses, connection, door, screen).run()
-            report |= {"ready_seconds": round(ready, 2), "temporal_ui": addresses.get("temporal_ui")}
+            report |= {
+                "ready_seconds": round(ready, 2),
+                "temporal_ui": addresses.get("temporal_ui"),
+                "topology": topology,
+            }
             if keep:
                 _conclude(report, began, screen, as_json=as_json)
                 screen.say(f"everything stays up until Ctrl-C; look: trading status --data-dir {folder}")
