@@ -86,8 +86,8 @@ async def apply(connection: asyncpg.Connection) -> None:
         present = {row["name"] for row in await connection.fetch(_SQL["tables"])}
         commands = [row[0] for row in await connection.fetch(_SQL["let_in_only_roles"])]
         for role in Role:
-            for name in ("revoke_all", "let_in"):
-                commands += [row[0] for row in await connection.fetch(_SQL[name], role.value)]
+            for text in (_SQL["revoke_all"], _SQL["let_in"]):
+                commands += [row[0] for row in await connection.fetch(text, role.value)]
         for table, rights in load().items():
             if table in present:
                 commands += [f"grant {right} on {table} to {role}" for role, right in rights.items()]

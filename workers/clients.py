@@ -62,6 +62,8 @@ def broker_settings(settings: BrokerSettings) -> AlpacaSettings:
 
 
 def reporter(metrics: Metrics) -> OnCall:
+    """Counts each broker call, and makes it a span."""
+
     def report(call: BrokerCall) -> None:
         outcome = call_outcome(None if call.outcome == "OK" else call.outcome, http_status=call.http_status)
         metrics.broker_call(call.operation, outcome, call.latency_ms)
@@ -95,6 +97,7 @@ async def bind(database: Database, broker: AlpacaReader) -> Installation:
 def quote_source(
     settings: BrokerSettings, clock: MarketClock, *, streamed: bool
 ) -> tuple[tuple[QuoteFeed, ...], QuoteSource]:
+    """Both providers; with ``streamed`` the feeds too, which their holder runs. Close the source."""
     primary = _provider(
         settings, settings.data_url, settings.data_stream_url, settings.data_feed, Provider.PRIMARY
     )
