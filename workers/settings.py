@@ -29,7 +29,12 @@ class Settings(BaseSettings):
     """Settings of every process. Secrets are files like ``trading_broker_key`` in ``$TRADING_SECRETS_DIR``."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True
+        env_prefix=ENV_PREFIX,
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+        # Compose can only empty a variable, not leave it out.
+        env_ignore_empty=True,
     )
 
     log_level: str = "INFO"
