@@ -2,18 +2,22 @@
 
 import asyncio
 import os
+import re
 import signal
 from datetime import UTC, datetime
 
+import httpx2
 import pytest
 
+from tests.console.commands import Trading, environment
 from tests.faults.installation import Doors, data_dir, interrupt, judge, running
 from tests.servers.processes import POLL_SECONDS, needs_proc, wait_gone
+from tests.servers.stack import signal as new_signal
 from workers.datadir import DataDir
 
 __all__ = ["data_dir"]
 
-WORKERS = ("risk", "execution", "orders", "operations", "gateway")
+WORKERS = ("execution", "risk", "orders", "operations", "gateway")
 SIGNALS_EACH = 10
 ON_THEIR_WAY = 4
 TAKEN_WITHIN_SECONDS = 30
@@ -42,6 +46,8 @@ async def test_killing_any_worker_delays_and_loses_nothing(data_dir: DataDir) ->
             await doors.until_back(worker, 2)
         states = await judge(doors, SIGNALS_EACH * len(WORKERS))
         assert states["FILLED"] > 0, states
+        await kill_switch_works_without_operations(doors, data_dir)
+        await every_process_counts(doors)
         end = await interrupt(doors.up)
     assert end.code == 0, end
     await wait_gone(members)
@@ -57,3 +63,39 @@ async def until_on_their_way(doors: Doors, worker: str) -> None:
             < ON_THEIR_WAY
         ):
             await asyncio.sleep(POLL_SECONDS)
+
+
+async def kill_switch_works_without_operations(doors: Doors, data_dir: DataDir) -> None:
+    """How: operations hang (SIGSTOP) with an order at rest; the command line, as its own database role, kills;
+    execution sweeps. Later operations go on and the switch is released by the operator's key.
+    """
+    trading = Trading(environment(TRADING_DATA_DIR=str(data_dir.root)))
+    resting = new_signal("at-rest", ticker="NVDA", order_type="LIMIT", limit_price="100", quantity="1")
+    answer = await doors.gateway.post("/v1/signals", json=resting)
+    assert answer.status_code == 202, answer.text
+    await doors.until_resting()
+    os.kill(doors.pid("operations"), signal.SIGSTOP)
+    try:
+        killed = await trading("kill", "--json", "--reason", "operations hang")
+    finally:
+        os.kill(doors.pid("operations"), signal.SIGCONT)
+    assert (killed.code, killed.err) == (0, "")
+    assert killed.json["sweep_confirmed"], killed.out
+    assert set(killed.json["fates"].values()) == {"cancelled"}, killed.out
+    assert (await doors.exchange.get("/v2/orders")).json() == []
+    released = await trading("release", "--json", "--reason", "operations are back")
+    assert (released.code, released.json["released"]) == (0, True), released.out
+    await doors.until_settled(SIGNALS_EACH * len(WORKERS) + 1)
+    assert (await trading("doctor", "--json")).code == 0
+
+
+async def every_process_counts(doors: Doors) -> None:
+    """Each worker has metrics of its own, and only who may place has placed."""
+    counted = {}
+    async with httpx2.AsyncClient(timeout=10) as http:
+        for worker, url in doors.addresses["metrics_urls"].items():
+            text = (await http.get(url)).text
+            posts = re.findall(r"^order_posts_total{[^}]*} (\d+)", text, re.MULTILINE)
+            counted[worker] = sum(map(int, posts))
+    assert counted["execution"] > 0
+    assert counted["operations"] == counted["risk"] == counted["orders"] == 0
