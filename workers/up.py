@@ -126,7 +126,7 @@ class Installation:
             ("metrics", "metrics_url"),
         ):
             self._say(f"  {name:<16} {addresses[key]}")
-        self._say(f"  {'a token':<16} {self._data_dir.keys / 'demo_token'}")
+        self._say(f"  {'a token':<16} {self.data_dir.keys / 'demo_token'}")
         self._say("Ctrl-C stops everything in order")
 
     def _on_event(self, event: ChildEvent) -> None:

@@ -35,6 +35,7 @@ WRITERS: Final[Mapping[str, str]] = {
     "placement.write_intent": "execution",
     "placement.write_not_sent": "execution",
     "placement.mark_conflict": BOTH_BROKERS,
+    "placement.mark_taken": "execution",
     "placement.write_pre_trade": "execution",
     "placement.write_absence": "execution",
     "risk.lock_account": "risk execution operations",
@@ -46,7 +47,7 @@ WRITERS: Final[Mapping[str, str]] = {
     "signals.insert_token": "",
     "switches.lock_switch": "execution operations console",
     "switches.engage": "execution operations console",
-    "switches.widen": "execution operations console",
+    "switches.engage_again": "execution operations console",
     # By the rights alone; the trigger below lets nobody do it without a row that the console may not write.
     "switches.release": "execution operations console",
     "switches.save_sweep": "execution operations console",
