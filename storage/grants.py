@@ -26,7 +26,7 @@ NOTHING: Final = "none"
 
 _SQL: Final = statements.load("roles")
 _NAME: Final = re.compile(r"[a-z_]+")
-_RIGHT: Final = re.compile(r"(?:select|insert|update)(?:\s*\([a-z_, \n]+\))?")
+_RIGHT: Final = re.compile(r"delete|(?:select|insert|update)(?:\s*\([a-z_, \n]+\))?")
 _BETWEEN_RIGHTS: Final = re.compile(r",\s*(?![^(]*\))")
 
 
@@ -76,7 +76,7 @@ def parse(text: str) -> dict[str, dict[Role, str]]:
 
 def _sound(table: str, role: Role, rights: str) -> str:
     if rights != NOTHING and not all(_RIGHT.fullmatch(each) for each in _BETWEEN_RIGHTS.split(rights)):
-        raise GrantsUnsound(f"{table}: {role.short} may have select, insert and update, not {rights!r}")
+        raise GrantsUnsound(f"{table}: {role.short} may have select, insert, update, delete, not {rights!r}")
     return rights
 
 

@@ -65,12 +65,16 @@ def load(file: Path = FILE, environ: Mapping[str, str] = os.environ) -> Compose:
     Raises:
         ComposeError: it cannot be read or understood.
     """
-    import yaml
-
     try:
-        document = yaml.safe_load(file.read_text("utf-8"))
+        text = file.read_text("utf-8")
     except OSError as error:
-        raise ComposeError(f"{file} cannot be read: {error.strerror}") from error
+        raise ComposeError(f"{file} cannot be read: {error.strerror}; run from the repository") from error
+    try:
+        import yaml
+    except ImportError as error:
+        raise ComposeError("reading it needs: pip install 'trading-interface[embedded]'") from error
+    try:
+        document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ComposeError(f"{file} is no YAML: {error}") from error
     try:

@@ -87,6 +87,7 @@ class ExecutionParts(BrokerParts):
 class OperationsParts(BrokerParts):
     """The streams, and who must hear of what they bring."""
 
+    settings: OperationsSettings | WorkerSettings
     feeds: tuple[QuoteFeed, ...]
     notifier: OrderNotifier
     catch_up: CatchUp
@@ -203,6 +204,7 @@ async def build_operations(settings: OperationsSettings) -> AsyncIterator[Operat
         stack.push_async_callback(quotes.close)
         notifier = _notifier(stack, side)
         yield OperationsParts(
+            settings=settings,
             database=side.database,
             client=side.client,
             broker=side.broker,

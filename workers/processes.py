@@ -97,7 +97,7 @@ async def run_operations(settings: OperationsSettings, stop: asyncio.Event) -> N
             (Queue.OPERATIONS,),
             parts,
             operations_activities(parts),
-            cached_workflows=settings.cached_workflows,
+            cached_workflows=parts.settings.cached_workflows,
         )
         starter = OrderStarter(parts.client, Queue.ORDERS.value)
         chores = Housekeeping(parts, starter, operations_queue=Queue.OPERATIONS)

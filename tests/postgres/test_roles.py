@@ -60,7 +60,7 @@ WRITERS: Final[Mapping[str, str]] = {
     "switches.caught_up": "operations",
 }
 """Every statement that writes or locks, and the roles that can run it. "": the owner alone."""
-WRITES: Final = re.compile(r"\b(?:insert into|update \w+ |delete from|for update)", re.IGNORECASE)
+WRITES: Final = re.compile(r"\b(?:insert into|update \w+ |delete from|for update|lock table)", re.IGNORECASE)
 
 FORBIDDEN: Final[Mapping[Role, tuple[str, ...]]] = {
     Role.GATEWAY: (
@@ -243,11 +243,11 @@ async def test_a_table_without_a_section_is_closed(database: str) -> None:
 @pytest.mark.parametrize(
     ("right", "told"),
     [
-        ("delete", "may have select, insert and update"),
-        ("all", "may have select, insert and update"),
-        ("select; drop table orders", "may have select, insert and update"),
-        ("select (a), insert on other to public", "may have select, insert and update"),
-        ("", "may have select, insert and update"),
+        ("truncate", "may have select, insert, update, delete"),
+        ("all", "may have select, insert, update, delete"),
+        ("select; drop table orders", "may have select, insert, update, delete"),
+        ("select (a), insert on other to public", "may have select, insert, update, delete"),
+        ("", "may have select, insert, update, delete"),
     ],
 )
 def test_rights_that_nobody_may_have_are_no_rights(right: str, told: str) -> None:
