@@ -41,7 +41,7 @@ from workers.settings import (
     RiskSettings,
     WorkerSettings,
 )
-from workers.stored_clock import StoredClock
+from workers.stored_clock import RowClock, StoredClock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +169,7 @@ async def build_risk(settings: RiskSettings) -> AsyncIterator[RiskParts]:
             await require_limits(connection)
         client = await connect_temporal(settings, "risk")
         reader = StoredClock(database, now=utc_now)
-        clock = await stack.enter_async_context(MarketClock(reader, speed=settings.market_speed))
+        clock = await stack.enter_async_context(RowClock(reader, speed=settings.market_speed))
         yield RiskParts(client=client, metrics=Metrics(), database=database, clock=clock)
 
 

@@ -44,8 +44,6 @@ from workers.settings import (
 )
 from workers.singletons import ensure_singletons
 
-CLOCK_ROW_SECONDS: Final = 2.0
-
 _log: Final = get_logger(__name__)
 
 
@@ -79,9 +77,7 @@ async def run_risk(settings: RiskSettings, stop: asyncio.Event) -> None:
     """The risk manager."""
     async with build_risk(settings) as parts:
         worker = role_worker(Queue.RISK, (Queue.RISK,), parts, risk_activities(parts))
-        # A row costs little to read, and the market's clock may be set by hand on a replayed day.
-        reading = for_ever(parts.clock.refresh, CLOCK_ROW_SECONDS)
-        await _work(settings, parts, [worker], stop, database=parts.database, beside=reading)
+        await _work(settings, parts, [worker], stop, database=parts.database)
 
 
 async def run_execution(settings: ExecutionSettings, stop: asyncio.Event) -> None:

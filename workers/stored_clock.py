@@ -1,9 +1,9 @@
-"""The market's clock for a process without broker keys: the row that operations keep."""
+"""The market's clock for a process without broker keys: the row that operations and execution keep."""
 
 from collections.abc import Callable
 from datetime import datetime
 
-from market.clock import carried
+from market.clock import MarketClock, carried
 from market.errors import ClockUnavailableError
 from schemas.broker import BrokerClock
 from storage.database import Database
@@ -31,3 +31,15 @@ class StoredClock:
             timestamp=row.broker_at, is_open=row.is_open, next_open=row.next_open, next_close=row.next_close
         )
         return carried(told, read_at=row.read_at, speed=row.speed, now=self._now())
+
+
+class RowClock(MarketClock):
+    """Reads the row whenever a reading is asked for: it costs little, and the clock may have been set meanwhile."""
+
+    async def ensure_reading(self) -> None:
+        """Read the row.
+
+        Raises:
+            ClockUnavailableError: there is none, or it is too old.
+        """
+        await self.refresh()

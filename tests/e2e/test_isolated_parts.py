@@ -64,7 +64,7 @@ async def test_risk_tells_market_time_by_the_row_that_operations_keep(told: dict
         async with build_operations(OperationsSettings.model_validate(told)) as operations:
             chores = Housekeeping(operations, starter=None, operations_queue=Queue.OPERATIONS)  # type: ignore[arg-type]
             await chores.keep_market_clock()
-            await risk.clock.refresh()
+            await risk.clock.ensure_reading()
             now = utc_now()
             assert abs(risk.clock.at(now) - operations.clock.at(now)) < AGREEMENT
             stored = await stored_at(risk.database)

@@ -20,7 +20,7 @@ WRITERS: Final[Mapping[str, str]] = {
     "events.append_records": ALL,
     "market.save_quote": BOTH_BROKERS,
     "market.save_account": BOTH_BROKERS,
-    "market.save_clock": "operations",
+    "market.save_clock": BOTH_BROKERS,
     "migrations.record_applied": "",
     "orders.lock_order": "risk execution operations",
     "orders.lock_by_broker_id": "risk execution operations",
