@@ -20,7 +20,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo up day test load check lock clean
+.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -34,6 +34,12 @@ install-dev: venv ## .venv with what testing and checking need too
 
 demo: install ## the whole system on this machine with example signals, about a minute
 	@$(BIN)/trading demo $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
+
+isolated-demo: install ## the same with each worker as its own process, role and secrets, read from docker-compose.temporal.yml
+	@$(BIN)/trading demo --topology isolated $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
+
+compose-secrets: install ## random secrets for docker-compose.temporal.yml, once
+	@$(BIN)/python -m workers.keys .secrets
 
 up: install ## the whole system on this machine until Ctrl-C
 	@$(BIN)/trading up $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
@@ -63,6 +69,9 @@ check-locks: # no address, a hash for every pin, and the same versions in both
 			END { exit bad }' $$lock || exit 1; done
 	@grep '==' requirements.lock | while read -r pin; do grep -qxF "$$pin" requirements-dev.lock || { \
 		echo "requirements-dev.lock does not hold $$pin; make both again with: make lock" >&2; exit 1; }; done
+
+docs: install ## docs/CONFIGURATION.md anew from the settings
+	@$(BIN)/python -m workers.configuration
 
 lock: install-dev ## both lock files anew from pyproject.toml (newer versions: make lock UPGRADE=--upgrade)
 	$(UV_COMPILE) $(UPGRADE) --extra embedded --extra build --extra test --extra dev -o requirements-dev.lock

@@ -15,7 +15,7 @@ from storage.orders import open_at_broker
 if TYPE_CHECKING:
     from activities.notifier import OrderNotifier
     from broker.port import BrokerReader
-    from market.clock import MarketClock
+    from market.clock import ClockReading, MarketClock
     from storage.database import Database
 
 FILLS_OVERLAP: Final = timedelta(minutes=2)
@@ -68,15 +68,7 @@ class CatchUp:
         reading = self._clock.reading()
         async with self._database.transaction() as connection:
             await market_rows.save_account(connection, account, taken_at=asked_at)
-            row = market_rows.ClockRow(
-                read_at=reading.read_at,
-                broker_at=reading.clock.timestamp,
-                speed=self._clock.speed,
-                is_open=reading.clock.is_open,
-                next_open=reading.clock.next_open,
-                next_close=reading.clock.next_close,
-            )
-            await market_rows.save_clock_reading(connection, row)
+            await market_rows.save_clock_reading(connection, clock_row(reading, self._clock.speed))
 
     async def _fills(self) -> datetime:
         """Take in the fill list from the cursor on; return the new cursor."""
@@ -110,3 +102,15 @@ class CatchUp:
             taken = await take_in(self._database, each, now=self._now(), source=source)
             if taken is not None and taken.news and not taken.order.settled:
                 await self._notifier.notify(taken.order)
+
+
+def clock_row(reading: "ClockReading", speed: float) -> market_rows.ClockRow:
+    """A reading of the broker's clock as the row that others tell market time by."""
+    return market_rows.ClockRow(
+        read_at=reading.read_at,
+        broker_at=reading.clock.timestamp,
+        speed=speed,
+        is_open=reading.clock.is_open,
+        next_open=reading.clock.next_open,
+        next_close=reading.clock.next_close,
+    )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from temporalio import activity
 
+from activities.catch_up import clock_row
 from activities.failures import as_failure, try_again
 from broker import lifecycle
 from broker.errors import BrokerError
@@ -52,7 +53,7 @@ class MarketActivities:
 
     @activity.defn(name=wire.ACTIVITY_REFRESH_MARKET)
     async def refresh_market(self, question: OrderQuestion) -> None:
-        """Store a fresh quote of the signal's ticker and a fresh account snapshot.
+        """Store a fresh quote of the signal's ticker, the clock to judge it by, and a fresh account snapshot.
 
         Idempotent: rows only ever move to newer facts.
 
@@ -66,6 +67,7 @@ class MarketActivities:
         try:
             account = await self._broker.get_account()
             quotes = await self._quotes.latest([order.ticker])
+            await self._clock.ensure_reading()
         except BrokerError as error:
             raise as_failure(error) from error
         except MarketDataError as error:
@@ -73,6 +75,7 @@ class MarketActivities:
         async with self._database.transaction() as connection:
             await rows.save_account(connection, account, taken_at=asked_at)
             await rows.save_quotes(connection, quotes)
+            await rows.save_clock_reading(connection, clock_row(self._clock.reading(), self._clock.speed))
 
     @activity.defn(name=wire.ACTIVITY_CHECK_PRE_TRADE)
     async def check_pre_trade(self, question: OrderQuestion) -> PreTradeAnswer:

@@ -23,7 +23,7 @@ from gateway.server import serving
 from observability.logging import configure_logging
 from schemas.orders import Action, OrderRequest, OrderType, TimeInForce
 from storage.database import Database
-from workers.parts import connect_temporal
+from workers.clients import connect_temporal
 from workers.settings import WorkerSettings, read_settings
 
 TICKER = "AAPL"
@@ -105,7 +105,7 @@ async def _main(settings: WorkerSettings) -> None:
         )
     )
     await broker.authenticate()
-    client = await connect_temporal(settings)
+    client = await connect_temporal(settings, "bare")
     activities = BareActivities(database, broker)
     worker = Worker(client, task_queue=BARE_QUEUE, workflows=[BareWorkflow], activities=[activities.place])
     async with worker, serving(_app(client, activities), port=settings.gateway_port):
@@ -116,7 +116,7 @@ async def _main(settings: WorkerSettings) -> None:
 
 if __name__ == "__main__":
     configure_logging("bare", level="WARNING")
-    asyncio.run(_main(read_settings()))
+    asyncio.run(_main(read_settings(WorkerSettings)))
     sys.stdout.flush()
     sys.stderr.flush()
     # The SDK's threads can abort an interpreter that is shutting down (temporalio sdk-python issue 300).

@@ -14,7 +14,7 @@ USER_LOCATION: Final = Path("~/.local/share/trading-interface")
 ADDRESSES_BYTES_MAX: Final = 64 * 1024
 DEFAULT_NAMESPACE: Final = "trading"
 
-_VARIABLES: Final = {
+VARIABLES: Final = {
     "gateway_url": "TRADING_GATEWAY_URL",
     "database_url": "TRADING_DATABASE_URL",
     "temporal_address": "TRADING_TEMPORAL_ADDRESS",
@@ -22,10 +22,11 @@ _VARIABLES: Final = {
     "token": "TRADING_TOKEN",
     "operator_key_file": "TRADING_OPERATOR_KEY_FILE",
 }
-_NAMES: Final = {
+NAMES: Final = {
     "gateway_url": "the gateway's address",
     "database_url": "the database's address",
     "temporal_address": "Temporal's address",
+    "namespace": "Temporal's namespace",
     "token": "a strategy token",
     "operator_key_file": "the operator key file",
     "exchange_url": "the paper exchange's address",
@@ -64,10 +65,10 @@ class Addresses:
         """
         value = self.get(name)
         if value is None:
-            variable = _VARIABLES.get(name)
+            variable = VARIABLES.get(name)
             other = f", or set {variable}" if variable else ""
             raise DependencyDown(
-                f"{_NAMES.get(name, name)} is not known: nothing runs in {self.data_dir}",
+                f"{NAMES.get(name, name)} is not known: nothing runs in {self.data_dir}",
                 do=f"start it with `trading up`, name its folder with --data-dir{other}",
             )
         return value
@@ -90,7 +91,7 @@ def find(chosen: Path | None) -> Addresses:
     tokens = known.get("tokens")
     if isinstance(tokens, dict) and tokens:
         known["token"] = tokens.get("demo") or next(iter(tokens.values()))
-    for name, variable in _VARIABLES.items():
+    for name, variable in VARIABLES.items():
         if os.environ.get(variable):
             known[name] = os.environ[variable]
     return Addresses(data_dir, known, running)

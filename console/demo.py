@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import Parameter, validators
 
@@ -55,6 +55,10 @@ async def demo(
     data_dir: Annotated[
         Path | None, Parameter(help="A folder that stays (default: a temporary one).")
     ] = None,
+    topology: Annotated[
+        Literal["compact", "isolated"],
+        Parameter(help="isolated: each worker as its own process, with its own database role and secrets."),
+    ] = "compact",
     market: Annotated[
         tuple[RecordingFile, ...],
         Parameter(help="Recorded quotes, SYMBOL-YYYYMMDD-RESOLUTION.csv.gz, as often as wanted."),
@@ -78,14 +82,18 @@ async def demo(
     with _folder(data_dir) as folder:
         screen.say(f"starting PostgreSQL, Temporal, the paper exchange, gateway and workers in {folder}")
         thin = (f"--exchange-option=--symbol={_compact(THIN)}",)
-        options = thin if replay is None else replay.options
+        options = (f"--topology={topology}", *(thin if replay is None else replay.options))
         async with stack(folder, options, screen.child) as addresses:
             ready = time.monotonic() - began
             screen.say(f"ready after {ready:.1f} s · Temporal Web UI {addresses.get('temporal_ui')}")
             async with rows(addresses) as connection, gateway(addresses) as door:
                 kind = Demonstration if replay is None else replay.demonstration
                 report = await kind(addresses, connection, door, screen).run()
-            report |= {"ready_seconds": round(ready, 2), "temporal_ui": addresses.get("temporal_ui")}
+            report |= {
+                "ready_seconds": round(ready, 2),
+                "temporal_ui": addresses.get("temporal_ui"),
+                "topology": topology,
+            }
             if keep:
                 _conclude(report, began, screen, as_json=as_json)
                 screen.say(f"everything stays up until Ctrl-C; look: trading status --data-dir {folder}")

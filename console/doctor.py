@@ -153,7 +153,7 @@ async def _clock(connection: "asyncpg.Connection[Any]") -> Check:
     now = utc_now()
     if row is None or now - row.read_at > CLOCK_READ_MAX:
         found = "never read" if row is None else f"last read {ago(row.read_at, now)} ago"
-        return Check("market clock", State.WRONG, found, "is the broker reachable? see logs/compact.log")
+        return Check("market clock", State.WRONG, found, "is the broker reachable? see the logs")
     offset = (row.broker_at - row.read_at).total_seconds()
     detail = f"market {'open' if row.is_open else 'closed'}, {offset:+.1f} s against ours"
     return Check("market clock", State.OK, detail)

@@ -8,6 +8,7 @@ from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from gateway.event_feed import EventFeed
 
@@ -47,11 +48,10 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(app: FastAPI, *, host: str = LOOPBACK, port: int = 0) -> AsyncIterator[int]:
-    """Serve until the block ends; yields the port, a free one where 0 was asked for.
+async def listening(app: ASGIApp, *, host: str = LOOPBACK, port: int = 0) -> AsyncIterator[int]:
+    """Serve any application until the block ends; yields the port, a free one where 0 was asked for.
 
-    Leaving ends the event streams, takes no new connection, lets requests in flight end for
-    ``SHUTDOWN_SECONDS`` and frees the port.
+    Leaving takes no new connection, lets requests in flight end for ``SHUTDOWN_SECONDS`` and frees the port.
 
     Raises:
         OSError: the port is taken.
@@ -77,10 +77,19 @@ async def serving(app: FastAPI, *, host: str = LOOPBACK, port: int = 0) -> Async
             task.result()
         yield int(listener.getsockname()[1])
     finally:
-        feed: EventFeed = app.state.feed
-        feed.close()
         server.should_exit = True
         await asyncio.shield(task)
+
+
+@contextlib.asynccontextmanager
+async def serving(app: FastAPI, *, host: str = LOOPBACK, port: int = 0) -> AsyncIterator[int]:
+    """Serve the gateway as `listening` does; leaving ends the event streams first."""
+    async with listening(app, host=host, port=port) as chosen:
+        try:
+            yield chosen
+        finally:
+            feed: EventFeed = app.state.feed
+            feed.close()
 
 
 async def serve(app: FastAPI, host: str = LOOPBACK, port: int = 0) -> None:

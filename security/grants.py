@@ -56,7 +56,12 @@ def make_key_file(path: Path, person: str) -> tuple[str, bytes]:
 
 def key_id(public: Ed25519PublicKey) -> str:
     """The first 16 hex digits of the public key: enough to name it."""
-    return _raw(public).hex()[:16]
+    return public_key_id(_raw(public))
+
+
+def public_key_id(raw: bytes) -> str:
+    """The same from the raw key."""
+    return raw.hex()[:16]
 
 
 def make_grant(

@@ -13,7 +13,7 @@ from typing import Final
 
 import asyncpg
 
-from storage import statements
+from storage import grants, statements
 
 LOCK_KEY: Final = 0x7469_6D69
 """Advisory lock of the one migrator."""
@@ -62,7 +62,7 @@ def _parse(name: str, text: str) -> Migration:
 
 
 async def migrate(dsn: str) -> list[str]:
-    """Apply what is missing and return the names applied, oldest first.
+    """Apply what is missing, give every role its rights, and return the names applied, oldest first.
 
     Raises:
         MigrationError: an applied migration was edited or is unknown to this release. Nothing was changed.
@@ -74,6 +74,7 @@ async def migrate(dsn: str) -> list[str]:
         pending = _pending(load(), await _applied(connection))
         for migration in pending:
             await _apply(connection, migration)
+        await grants.apply(connection)
         return [migration.name for migration in pending]
     finally:
         await connection.close()

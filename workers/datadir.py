@@ -60,6 +60,15 @@ class DataDir:
         """Key files, mode 0700."""
         return self.root / "keys"
 
+    def service_secrets(self, service: str) -> Path:
+        """The secrets of one process of the isolated topology, and nothing else."""
+        return self.keys / "services" / service
+
+    @property
+    def topology_file(self) -> Path:
+        """The topology that this installation's workflows were started in."""
+        return self.root / "topology"
+
     @property
     def postgres(self) -> Path:
         """PostgreSQL's folder: its cluster, password file and socket."""
@@ -107,6 +116,23 @@ class DataDir:
             raise DataDirError(
                 f"cannot use the data folder {self.root}: {error.strerror}; choose another with --data-dir"
             ) from error
+
+    def keep_topology(self, topology: str) -> None:
+        """Remember the topology at the first start.
+
+        Raises:
+            DataDirError: it ran in another one, whose open workflows nobody would carry on here.
+        """
+        file = self.topology_file
+        if not file.exists() and not self.postgres.exists():
+            file.write_text(topology + "\n")
+        # Folders of the first release have no such file; they are compact.
+        found = file.read_text().strip() if file.exists() else "compact"
+        if found != topology:
+            raise DataDirError(
+                f"{self.root} was run as {found}; its open orders wait for those workers: start it so, or "
+                f"choose another --data-dir for {topology}"
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -9,7 +9,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -232,34 +231,13 @@ async def seed(data_dir: DataDir, dsn: str, known: Secrets) -> None:
 
 
 async def _seed(data_dir: DataDir, dsn: str, known: Secrets) -> None:
-    from schemas.risk import Limits
     from security.grants import make_key_file
-    from storage.database import Database
     from storage.migrate import migrate
-    from storage.risk import LimitsMissing, save_limits
-    from storage.signals import save_token
-    from storage.switches import save_operator_key
-    from workers.limits import require_limits
+    from workers.setup import first_rows
 
     await migrate(dsn)
-    key_id, public_key = make_key_file(operator_key_file(data_dir), OPERATOR)
-    database = await Database.connect(dsn)
-    now = datetime.now(UTC)
-    try:
-        async with database.transaction() as connection:
-            await save_token(connection, name=DEMO_TOKEN, strategy=None, secret=known.token, now=now)
-            await save_operator_key(
-                connection, key_id=key_id, public_key=public_key, person=OPERATOR, now=now
-            )
-            try:
-                await require_limits(connection)
-            except LimitsMissing:
-                limits = Limits.model_validate_json(json.dumps(FIRST_LIMITS))
-                await save_limits(
-                    connection, limits, author="trading up", reason="first start of a paper account", now=now
-                )
-    finally:
-        await database.close()
+    _, public_key = make_key_file(operator_key_file(data_dir), OPERATOR)
+    await first_rows(dsn, token=known.token, operator_key=public_key)
 
 
 def operator_key_file(data_dir: DataDir) -> Path:

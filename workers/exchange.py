@@ -42,6 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--key", help="API key; default EXCHANGE_KEY, else a random one is printed")
     parser.add_argument("--secret", help="API secret; default EXCHANGE_SECRET, else a random one is printed")
+    parser.add_argument("--key-file", type=Path, help="file that holds the API key")
+    parser.add_argument("--secret-file", type=Path, help="file that holds the API secret")
     parser.add_argument("--cash", type=Decimal, help="opening cash in US dollars (100000)")
     parser.add_argument("--multiplier", type=int, choices=(1, 2, 4), help="margin multiplier (4)")
     parser.add_argument("--seed", type=int, help="seed of the quote generator (1)")
@@ -89,8 +91,12 @@ def launch_from(arguments: Sequence[str], environment: Mapping[str, str]) -> Lau
     given = vars(_parser().parse_args(arguments))
     leash, overrides, market = given.pop("leash"), given.pop("symbol"), tuple(given.pop("market"))
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    key = chosen.pop("key", None) or environment.get("EXCHANGE_KEY")
-    secret = chosen.pop("secret", None) or environment.get("EXCHANGE_SECRET")
+    key = chosen.pop("key", None) or _read(chosen.pop("key_file", None)) or environment.get("EXCHANGE_KEY")
+    secret = (
+        chosen.pop("secret", None)
+        or _read(chosen.pop("secret_file", None))
+        or environment.get("EXCHANGE_SECRET")
+    )
     if overrides:
         added = tuple(SymbolSettings.model_validate_json(text) for text in overrides)
         chosen["symbols"] = added if market else (*DEFAULT_SYMBOLS, *added)
@@ -103,6 +109,10 @@ def launch_from(arguments: Sequence[str], environment: Mapping[str, str]) -> Lau
         **chosen,
     )
     return Launch(settings, leash, tells_keys=not (key and secret), is_temporary=is_temporary)
+
+
+def _read(file: Path | None) -> str | None:
+    return None if file is None else file.read_text().strip()
 
 
 def _hold_leash() -> None:
@@ -156,6 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in error.errors():
             field = ".".join(str(part) for part in problem["loc"])
             sys.stderr.write(f"exchange: {field}: {problem['msg']}\n")
+        return EXIT_USAGE
+    except OSError as error:
+        sys.stderr.write(f"exchange: {error}\n")
         return EXIT_USAGE
     if launch.leash:
         _hold_leash()

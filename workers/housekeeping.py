@@ -5,18 +5,15 @@ Each job is a loop of its own; one that fails is logged and tried again, and tak
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from typing import Final
 
-from activities.kill_sweep import KillSweeper
+from activities.catch_up import clock_row
 from activities.reconciliation import carry_out_kill
-from activities.starter import OrderStarter, TemporalUnavailable
-from broker.errors import BrokerError
-from market.errors import MarketDataError
+from activities.starter import OrderStarter
+from market.clock import ClockReading
 from market.feed import RECONNECT_SECONDS
-from observability.logging import get_logger
 from observability.tracing import span_from
 from risk.readiness import can_be_mended, waits_for
 from schemas.wire import Queue
@@ -25,7 +22,10 @@ from storage import orders as order_rows
 from storage import reconciliation as reconciliation_rows
 from storage import switches as switch_rows
 from storage.signals import read_signal
-from workers.parts import Parts, utc_now
+from workers.clients import utc_now
+from workers.kill_watch import KillWatcher
+from workers.loops import for_ever
+from workers.parts import OperationsParts
 from workers.relay import Relay
 from workers.singletons import ensure_singletons, start_reconciliation
 
@@ -45,32 +45,27 @@ STREAM_SEEN_MAX: Final = timedelta(seconds=10)
 RECONCILE_PAUSE: Final = timedelta(seconds=10)
 """After a reconciliation that came to nothing, while orders wait for one."""
 WATCH_SIGNALS_FOR: Final = timedelta(minutes=10)
-KILL_SWEEP_REPEAT: Final = timedelta(seconds=90)
-"""An unconfirmed sweep is the workflow's to repeat each minute; past this a watcher does."""
-KILL_SWEEP_GRACE: Final = timedelta(seconds=5)
-"""How long the workflow's own sweep is waited for before a watcher sweeps."""
-
-_log = get_logger(__name__)
 
 
 class Housekeeping:
     """The loops of the operations role."""
 
-    def __init__(self, parts: Parts, starter: OrderStarter, *, operations_queue: Queue) -> None:
+    def __init__(self, parts: OperationsParts, starter: OrderStarter, *, operations_queue: Queue) -> None:
         self._parts = parts
         self._operations_queue = operations_queue
         self._starter = starter
-        self._relay = Relay(parts.settings.database_url.get_secret_value(), parts.metrics)
-        self._sweeper = KillSweeper(parts.database, parts.broker, now=utc_now)
+        self._relay = Relay(parts.settings.dsn, parts.metrics)
+        self._kill_watcher = KillWatcher(parts)
         self._caught_up_at = float("-inf")
         self._orders_read_at = float("-inf")
+        self._clock_stored: ClockReading | None = None
 
     async def run(self) -> None:
         """Run every loop until cancelled."""
         async with asyncio.TaskGroup() as loops:
             for feed in self._parts.feeds:
                 loops.create_task(
-                    _for_ever(feed.run, RECONNECT_SECONDS), name=f"quote feed {feed.provider.value}"
+                    for_ever(feed.run, RECONNECT_SECONDS), name=f"quote feed {feed.provider.value}"
                 )
             for job, seconds in (
                 (self.number_events, TICK_SECONDS),
@@ -78,11 +73,12 @@ class Housekeeping:
                 (self.resend, RESEND_SECONDS),
                 (self.catch_up, TICK_SECONDS),
                 (self.keep_market_rows, TICK_SECONDS),
-                (self.watch_kill_switch, TICK_SECONDS),
+                (self.keep_market_clock, TICK_SECONDS),
+                (self._kill_watcher.look, TICK_SECONDS),
                 (self.keep_singletons, SWEEP_SECONDS),
                 (self.reconcile_when_due, TICK_SECONDS),
             ):
-                loops.create_task(_for_ever(job, seconds), name=job.__name__)
+                loops.create_task(for_ever(job, seconds), name=job.__name__)
 
     async def number_events(self) -> None:
         """Give committed events their positions, or wait to take over from the relay that does."""
@@ -138,6 +134,14 @@ class Housekeeping:
         if orders:
             self._orders_read_at = now
 
+    async def keep_market_clock(self) -> None:
+        """Store each new reading of the broker's clock: a process without broker keys tells market time by it."""
+        reading = self._parts.clock.reading()
+        if reading is not self._clock_stored:
+            async with self._parts.database.connection() as connection:
+                await market_rows.save_clock_reading(connection, clock_row(reading, self._parts.clock.speed))
+            self._clock_stored = reading
+
     async def reconcile_when_due(self) -> None:
         """At start-up, after a gap in the update stream, and whenever else placing waits for it."""
         now = utc_now()
@@ -170,6 +174,9 @@ class Housekeeping:
             open_orders = await order_rows.count_unsettled(connection)
             state = await switch_rows.read_state(connection)
             unknown = await switch_rows.unknown_orders(connection)
+        if quotes:
+            # The clock's row is what risk tells market time by.
+            await parts.clock.ensure_not_behind(max(quote.quoted_at for quote in quotes))
         for feed in parts.feeds:
             feed.watch(watched)
         parts.metrics.set_open_orders(open_orders)
@@ -177,28 +184,3 @@ class Housekeeping:
         parts.metrics.set_unknown_outcomes(len(unknown))
         for provider, latency_ms in parts.quotes.latency_ms().items():
             parts.metrics.market_data_received(provider.value, latency_ms)
-
-    async def watch_kill_switch(self) -> None:
-        """Sweep without Temporal when the switch is engaged and nobody has swept."""
-        async with self._parts.database.connection() as connection:
-            state = await switch_rows.read_state(connection)
-        if not state.engaged or state.sweep_confirmed or state.changed_at is None:
-            return
-        last, grace = state.changed_at, KILL_SWEEP_GRACE
-        if state.swept_at is not None:
-            last, grace = state.swept_at, KILL_SWEEP_REPEAT
-        if utc_now() - last > grace:
-            _log.warning("kill switch: sweeping without its workflow", epoch=state.epoch)
-            await self._sweeper.sweep(beat=lambda _: None)
-
-
-async def _for_ever(job: Callable[[], Awaitable[None]], seconds: float) -> None:
-    while True:
-        try:
-            await job()
-        except (BrokerError, MarketDataError, TemporalUnavailable) as error:
-            _log.warning("housekeeping delayed", job=job.__name__, reason=str(error))
-        except Exception:  # noqa: BLE001
-            # A loop that ended would end silently what people rely on; the error is in the log each time.
-            _log.exception("housekeeping failed", job=job.__name__)
-        await asyncio.sleep(seconds)

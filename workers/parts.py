@@ -1,59 +1,120 @@
-"""Builds what activities hold: pools, broker, clocks, feeds. The only place where clients are made."""
+"""Builds what activities hold: pools, broker, clocks, feeds. The only place where clients are made.
+
+Each kind of process has parts of its own kind, so that what it may not do is not there to be done: risk has no
+broker, operations a broker without a way to place.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final
+from typing import Generic, TypeVar
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from activities.catch_up import CatchUp
 from activities.notifier import OrderNotifier
-from broker.alpaca.settings import AlpacaSettings, BrokerCall, OnCall
+from broker.alpaca.client import AlpacaReader
 from broker.alpaca.trader import AlpacaTrader
-from market.alpaca_data import AlpacaDataSettings, AlpacaMarketData
 from market.calendar import load_calendar
 from market.clock import MarketClock
 from market.feed import QuoteFeed
 from market.hours import MarketHours
-from market.latency import FeedLatency
 from market.source import QuoteSource
-from observability.metrics import CallOutcome, Metrics, call_outcome
-from observability.temporal import temporal_runtime
-from observability.tracing import ended_span, temporal_interceptors
-from schemas.market import Provider
+from observability.metrics import Metrics
 from storage.database import Database
-from storage.migrate import check
-from storage.switches import Installation, bind_installation
+from storage.switches import Installation
+from workers.clients import (
+    bind,
+    broker_settings,
+    connect_temporal,
+    open_database,
+    quote_source,
+    reporter,
+    utc_now,
+)
 from workers.limits import require_limits
-from workers.settings import WorkerSettings
+from workers.settings import (
+    ExecutionSettings,
+    GatewaySettings,
+    OperationsSettings,
+    OrdersSettings,
+    RiskSettings,
+    WorkerSettings,
+)
+from workers.stored_clock import RowClock, StoredClock
 
-MODE: Final = "paper"
+
+@dataclass(frozen=True, kw_only=True)
+class OrdersParts:
+    """Workflows only decide: a way to Temporal, nothing else."""
+
+    client: Client
+    metrics: Metrics
 
 
-def utc_now() -> datetime:
-    """Our wall clock."""
-    return datetime.now(UTC)
+@dataclass(frozen=True, kw_only=True)
+class GatewayParts(OrdersParts):
+    """Rows, and a way to start workflows."""
+
+    database: Database
+
+
+@dataclass(frozen=True, kw_only=True)
+class RiskParts(GatewayParts):
+    """Rows and the market's time, which it is told by a row."""
+
+    clock: MarketClock
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerParts(RiskParts):
+    """A broker that reads and cancels."""
+
+    broker: AlpacaReader
+    hours: MarketHours
+    quotes: QuoteSource
+    installation: Installation
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionParts(BrokerParts):
+    """The only parts with a broker that can place."""
+
+    broker: AlpacaTrader
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationsParts(BrokerParts):
+    """The streams, and who must hear of what they bring."""
+
+    settings: OperationsSettings | WorkerSettings
+    feeds: tuple[QuoteFeed, ...]
+    notifier: OrderNotifier
+    catch_up: CatchUp
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts(ExecutionParts, OperationsParts):
+    """Everything, for the process that is every role."""
+
+    settings: WorkerSettings
+    broker: AlpacaTrader
+
+
+B = TypeVar("B", bound=AlpacaReader)
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Everything a process of the compact topology works with."""
+class _Side(Generic[B]):
+    """What every process that holds the broker's keys is made of."""
 
-    settings: WorkerSettings
-    database: Database
     client: Client
-    broker: AlpacaTrader
+    metrics: Metrics
+    database: Database
+    broker: B
     clock: MarketClock
     hours: MarketHours
-    quotes: QuoteSource
-    feeds: tuple[QuoteFeed, ...]
     installation: Installation
-    metrics: Metrics
-    notifier: OrderNotifier
-    catch_up: CatchUp
 
 
 @asynccontextmanager
@@ -64,117 +125,120 @@ async def build(settings: WorkerSettings) -> AsyncIterator[Parts]:
         DatabaseUnavailable, MigrationError, LimitsMissing, WrongInstallation, BrokerError: do not start.
     """
     async with AsyncExitStack() as stack:
-        dsn = settings.database_url.get_secret_value()
-        database = await Database.connect(dsn, fences=True)
-        stack.push_async_callback(database.close)
-        await check(dsn)
-        metrics = Metrics()
-        broker = AlpacaTrader(_broker_settings(settings), on_call=_reporter(metrics))
-        stack.push_async_callback(broker.close)
-        installation = await _bind(database, broker)
-        client = await connect_temporal(settings)
-        clock = await stack.enter_async_context(MarketClock(broker, speed=settings.market_speed))
-        hours = MarketHours(clock, await load_calendar(), broker)
-        feeds, quotes = _quotes(settings, clock)
+        side = await _side(stack, settings, AlpacaTrader, fences=True, service=settings.topology)
+        feeds, quotes = quote_source(settings, side.clock, streamed=True)
         stack.push_async_callback(quotes.close)
-        notifier = OrderNotifier(client, database)
-        stack.push_async_callback(notifier.close)
+        notifier = _notifier(stack, side)
         yield Parts(
             settings=settings,
-            database=database,
-            client=client,
-            broker=broker,
-            clock=clock,
-            hours=hours,
+            database=side.database,
+            client=side.client,
+            broker=side.broker,
+            clock=side.clock,
+            hours=side.hours,
             quotes=quotes,
             feeds=feeds,
-            installation=installation,
-            metrics=metrics,
+            installation=side.installation,
+            metrics=side.metrics,
             notifier=notifier,
-            catch_up=CatchUp(database, broker, clock, notifier, now=utc_now),
+            catch_up=CatchUp(side.database, side.broker, side.clock, notifier, now=utc_now),
         )
 
 
-async def connect_temporal(settings: WorkerSettings) -> Client:
-    """One client per process, with our converter; the core logs errors only."""
-    return await Client.connect(
-        settings.temporal_address,
-        namespace=settings.temporal_namespace,
-        data_converter=pydantic_data_converter,
-        interceptors=temporal_interceptors(),
-        runtime=temporal_runtime(settings.topology),
-    )
+@asynccontextmanager
+async def build_gateway(settings: GatewaySettings) -> AsyncIterator[GatewayParts]:
+    """Rows and Temporal. Raises as `build`, save for the broker's errors."""
+    async with AsyncExitStack() as stack:
+        database = await open_database(stack, settings)
+        client = await connect_temporal(settings, "gateway")
+        yield GatewayParts(client=client, metrics=Metrics(), database=database)
 
 
-def _broker_settings(settings: WorkerSettings) -> AlpacaSettings:
-    return AlpacaSettings(
-        key_id=settings.broker_key,
-        secret_key=settings.broker_secret,
-        trading_url=settings.broker_trading_url,
-        stream_url=settings.broker_stream_url,
-    )
+@asynccontextmanager
+async def build_orders(settings: OrdersSettings) -> AsyncIterator[OrdersParts]:
+    """Temporal alone."""
+    yield OrdersParts(client=await connect_temporal(settings, "orders"), metrics=Metrics())
 
 
-def _reporter(metrics: Metrics) -> OnCall:
-    def report(call: BrokerCall) -> None:
-        outcome = call_outcome(None if call.outcome == "OK" else call.outcome, http_status=call.http_status)
-        metrics.broker_call(call.operation, outcome, call.latency_ms)
-        if call.operation == "place_order":
-            metrics.order_post(outcome)
-        ended_span(
-            f"broker.{call.operation}",
-            call.latency_ms,
-            failed=None if outcome is CallOutcome.OK else call.outcome,
-            method=call.method,
-            path=call.path,
-            outcome=call.outcome,
-            http_status=call.http_status or 0,
-            request_id=call.request_id or "",
+@asynccontextmanager
+async def build_risk(settings: RiskSettings) -> AsyncIterator[RiskParts]:
+    """Rows, and a clock that reads them. Raises as `build`, save for the broker's errors."""
+    async with AsyncExitStack() as stack:
+        database = await open_database(stack, settings)
+        async with database.connection() as connection:
+            await require_limits(connection)
+        client = await connect_temporal(settings, "risk")
+        reader = StoredClock(database, now=utc_now)
+        clock = await stack.enter_async_context(RowClock(reader, speed=settings.market_speed))
+        yield RiskParts(client=client, metrics=Metrics(), database=database, clock=clock)
+
+
+@asynccontextmanager
+async def build_execution(settings: ExecutionSettings) -> AsyncIterator[ExecutionParts]:
+    """A broker that can place. Quotes are asked for: the one stream an account has is the operations'.
+
+    Raises as `build`.
+    """
+    async with AsyncExitStack() as stack:
+        side = await _side(stack, settings, AlpacaTrader, fences=True, service="execution")
+        _, quotes = quote_source(settings, side.clock, streamed=False)
+        stack.push_async_callback(quotes.close)
+        yield ExecutionParts(
+            database=side.database,
+            client=side.client,
+            broker=side.broker,
+            clock=side.clock,
+            hours=side.hours,
+            quotes=quotes,
+            installation=side.installation,
+            metrics=side.metrics,
         )
 
-    return report
 
-
-async def _bind(database: Database, broker: AlpacaTrader) -> Installation:
-    """Prove the keys, tie the database to the account, and refuse to start without limits."""
-    account = await broker.authenticate()
-    async with database.transaction() as connection:
-        installation = await bind_installation(
-            connection, account=account.account_id, mode=MODE, now=utc_now()
+@asynccontextmanager
+async def build_operations(settings: OperationsSettings) -> AsyncIterator[OperationsParts]:
+    """A broker that reads and cancels, and the streams. Raises as `build`."""
+    async with AsyncExitStack() as stack:
+        side = await _side(stack, settings, AlpacaReader, fences=False, service="operations")
+        feeds, quotes = quote_source(settings, side.clock, streamed=True)
+        stack.push_async_callback(quotes.close)
+        notifier = _notifier(stack, side)
+        yield OperationsParts(
+            settings=settings,
+            database=side.database,
+            client=side.client,
+            broker=side.broker,
+            clock=side.clock,
+            hours=side.hours,
+            quotes=quotes,
+            feeds=feeds,
+            installation=side.installation,
+            metrics=side.metrics,
+            notifier=notifier,
+            catch_up=CatchUp(side.database, side.broker, side.clock, notifier, now=utc_now),
         )
-        await require_limits(connection)
-    return installation
 
 
-def _quotes(settings: WorkerSettings, clock: MarketClock) -> tuple[tuple[QuoteFeed, ...], QuoteSource]:
-    primary = _provider(
-        settings, settings.data_url, settings.data_stream_url, settings.data_feed, Provider.PRIMARY
-    )
-    feeds = [QuoteFeed(primary, Provider.PRIMARY, FeedLatency(clock))]
-    secondary = None
-    if settings.secondary_data_url is not None:
-        secondary = _provider(
-            settings,
-            settings.secondary_data_url,
-            settings.secondary_data_stream_url or "",
-            settings.secondary_data_feed,
-            Provider.SECONDARY,
-        )
-        if settings.secondary_data_stream_url is not None:
-            feeds.append(QuoteFeed(secondary, Provider.SECONDARY, FeedLatency(clock)))
-    return tuple(feeds), QuoteSource(clock, primary, secondary, feeds=feeds)
+async def _side(
+    stack: AsyncExitStack,
+    settings: "WorkerSettings | ExecutionSettings | OperationsSettings",
+    make: type[B],
+    *,
+    fences: bool,
+    service: str,
+) -> _Side[B]:
+    database = await open_database(stack, settings, fences=fences)
+    metrics = Metrics()
+    broker = make(broker_settings(settings), on_call=reporter(metrics))
+    stack.push_async_callback(broker.close)
+    installation = await bind(database, broker)
+    client = await connect_temporal(settings, service)
+    clock = await stack.enter_async_context(MarketClock(broker, speed=settings.market_speed))
+    hours = MarketHours(clock, await load_calendar(), broker)
+    return _Side(client, metrics, database, broker, clock, hours, installation)
 
 
-def _provider(
-    settings: WorkerSettings, url: str, stream_url: str, feed: str, provider: Provider
-) -> AlpacaMarketData:
-    return AlpacaMarketData(
-        AlpacaDataSettings(
-            url=url,
-            stream_url=stream_url,
-            feed=feed,
-            key_id=settings.broker_key,
-            secret_key=settings.broker_secret,
-            provider=provider,
-        )
-    )
+def _notifier(stack: AsyncExitStack, side: _Side[B]) -> OrderNotifier:
+    notifier = OrderNotifier(side.client, side.database)
+    stack.push_async_callback(notifier.close)
+    return notifier

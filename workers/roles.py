@@ -19,7 +19,8 @@ from activities.trade_updates import TradeUpdateActivities
 from schemas.reconciliation import Graces
 from schemas.wire import Queue
 from security.grants import GrantRefused, verify_grant
-from workers.parts import Parts, utc_now
+from workers.clients import utc_now
+from workers.parts import BrokerParts, ExecutionParts, OperationsParts, OrdersParts, Parts, RiskParts
 from workflows.kill_switch import KillSwitchWorkflow
 from workflows.orders import OrderWorkflow
 from workflows.reconciliation import ReconciliationWorkflow
@@ -45,24 +46,31 @@ COMPACT_ROLES: Final = (Queue.ORDERS, Queue.RISK, Queue.EXECUTION, Queue.OPERATI
 
 
 def activities_of(role: Queue, parts: Parts) -> list[Activity]:
-    """The activities of one role."""
+    """The activities of one role, for the process that is every role."""
     match role:
         case Queue.RISK:
-            return [RiskActivities(parts.database, parts.clock, parts.metrics, now=utc_now).assess_risk]
+            return risk_activities(parts)
         case Queue.EXECUTION:
-            return _execution(parts)
+            return execution_activities(parts)
         case Queue.OPERATIONS:
-            stream = TradeUpdateActivities(
-                parts.database, parts.broker, parts.catch_up, parts.notifier, now=utc_now
-            )
-            return [stream.hold_trade_updates, *reconciliation_of(parts)]
-        case Queue.KILL_SWITCH:
-            return _kill_switch(parts)
+            return operations_activities(parts)
         case _:
             return []
 
 
-def _execution(parts: Parts) -> list[Activity]:
+def risk_activities(parts: RiskParts) -> list[Activity]:
+    """What the risk manager does."""
+    return [RiskActivities(parts.database, parts.clock, parts.metrics, now=utc_now).assess_risk]
+
+
+def operations_activities(parts: OperationsParts) -> list[Activity]:
+    """What operations do."""
+    stream = TradeUpdateActivities(parts.database, parts.broker, parts.catch_up, parts.notifier, now=utc_now)
+    return [stream.hold_trade_updates, *reconciliation_of(parts)]
+
+
+def execution_activities(parts: ExecutionParts) -> list[Activity]:
+    """What the execution agent does."""
     market = MarketActivities(
         parts.database, parts.broker, parts.clock, parts.hours, parts.quotes, now=utc_now
     )
@@ -84,7 +92,7 @@ def _execution(parts: Parts) -> list[Activity]:
     ]
 
 
-def reconciliation_of(parts: Parts) -> list[Activity]:
+def reconciliation_of(parts: OperationsParts) -> list[Activity]:
     """The steps of a reconciliation: read, overwrite, give up."""
     settings = parts.settings
     graces = Graces(
@@ -106,7 +114,8 @@ def reconciliation_of(parts: Parts) -> list[Activity]:
     ]
 
 
-def _kill_switch(parts: Parts) -> list[Activity]:
+def kill_switch_activities(parts: BrokerParts) -> list[Activity]:
+    """What whoever polls the kill switch's queue does."""
     switch = KillSwitchActivities(
         parts.database, parts.broker, parts.metrics, now=utc_now, verify=verify_grant, refused=GrantRefused
     )
@@ -119,17 +128,21 @@ def _kill_switch(parts: Parts) -> list[Activity]:
     ]
 
 
-def role_worker(queue: Queue, roles: Iterable[Queue], parts: Parts) -> Worker:
-    """One Temporal worker on ``queue`` that does the work of ``roles``."""
-    wanted = tuple(roles)
-    activities = [each for role in wanted for each in activities_of(role, parts)]
-    workflows: Sequence[type] = [each for role in wanted for each in WORKFLOWS.get(role, ())]
+def role_worker(
+    queue: Queue,
+    roles: Iterable[Queue],
+    parts: OrdersParts,
+    activities: Sequence[Activity],
+    *,
+    cached_workflows: int = 0,
+) -> Worker:
+    """One Temporal worker on ``queue`` with these activities and the workflows of ``roles``."""
     return Worker(
         parts.client,
         task_queue=queue.value,
-        workflows=workflows,
+        workflows=[each for role in roles for each in WORKFLOWS.get(role, ())],
         activities=activities,
-        max_cached_workflows=parts.settings.cached_workflows,
+        max_cached_workflows=cached_workflows,
         max_concurrent_workflow_tasks=WORKFLOW_TASKS_MAX,
         max_concurrent_activities=ACTIVITIES_MAX,
         max_concurrent_local_activities=LOCAL_ACTIVITIES_MAX,
@@ -137,13 +150,13 @@ def role_worker(queue: Queue, roles: Iterable[Queue], parts: Parts) -> Worker:
     )
 
 
-def kill_worker(parts: Parts) -> Worker:
+def kill_worker(parts: BrokerParts) -> Worker:
     """The kill switch's own worker. Nothing is cached: a dead process must not hold it on its sticky queue."""
     return Worker(
         parts.client,
         task_queue=Queue.KILL_SWITCH.value,
         workflows=list(WORKFLOWS[Queue.KILL_SWITCH]),
-        activities=activities_of(Queue.KILL_SWITCH, parts),
+        activities=kill_switch_activities(parts),
         max_cached_workflows=0,
         max_concurrent_activities=KILL_ACTIVITIES_MAX,
         graceful_shutdown_timeout=GRACE,
@@ -152,9 +165,21 @@ def kill_worker(parts: Parts) -> Worker:
 
 def compact_workers(parts: Parts) -> list[Worker]:
     """Every role on one queue, and the kill switch beside it."""
-    return [role_worker(Queue.TRADING, COMPACT_ROLES, parts), kill_worker(parts)]
+    activities = [each for role in COMPACT_ROLES for each in activities_of(role, parts)]
+    cached = parts.settings.cached_workflows
+    return [
+        role_worker(Queue.TRADING, COMPACT_ROLES, parts, activities, cached_workflows=cached),
+        kill_worker(parts),
+    ]
 
 
 def isolated_workers(parts: Parts) -> list[Worker]:
-    """Each role on its own queue."""
-    return [*(role_worker(role, (role,), parts) for role in COMPACT_ROLES), kill_worker(parts)]
+    """Each role on its own queue, in one process."""
+    cached = parts.settings.cached_workflows
+    return [
+        *(
+            role_worker(role, (role,), parts, activities_of(role, parts), cached_workflows=cached)
+            for role in COMPACT_ROLES
+        ),
+        kill_worker(parts),
+    ]

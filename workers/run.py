@@ -1,4 +1,4 @@
-"""One process of the product: ``python -m workers.run compact``.
+"""One process of the product: ``python -m workers.run NAME``.
 
 Ends on SIGTERM and SIGINT: the gateway takes no more signals, activities get their grace, pools close.
 """
@@ -7,9 +7,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import Any, Final
 
 from activities.starter import OrderStarter
 from broker.errors import BrokerError
@@ -23,19 +23,20 @@ from storage.database import DatabaseUnavailable
 from storage.migrate import MigrationError
 from storage.risk import LimitsMissing
 from storage.switches import WrongInstallation
+from workers.held import SecretNotAllowed, refuse_another_role, refuse_what_is_not_ours
 from workers.housekeeping import Housekeeping
 from workers.limits import LimitsUnsound
 from workers.parts import Parts, build
+from workers.processes import run_execution, run_gateway, run_operations, run_orders, run_risk
 from workers.roles import compact_workers, isolated_workers
-from workers.settings import SettingsError, WorkerSettings, read_settings
+from workers.settings import PROCESSES, Settings, SettingsError, WorkerSettings, read_settings
+from workers.setup import run_migrate
 from workers.singletons import ensure_schedule, ensure_singletons
 
 EXIT_DONE: Final = 0
 EXIT_REFUSED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_DEPENDENCY: Final = 3
-
-NAMES: Final = ("compact",)
 
 _log = get_logger(__name__)
 
@@ -59,7 +60,7 @@ async def run_everything(parts: Parts, stop: asyncio.Event) -> None:
         app = build_app(
             GatewayDeps(
                 database=parts.database,
-                dsn=parts.settings.database_url.get_secret_value(),
+                dsn=parts.settings.dsn,
                 starter=starter,
                 render_metrics=parts.metrics.render,
             )
@@ -75,14 +76,30 @@ async def run_everything(parts: Parts, stop: asyncio.Event) -> None:
         _log.info("stopping")
 
 
-async def _main(settings: WorkerSettings) -> int:
+async def run_compact(settings: WorkerSettings, stop: asyncio.Event) -> None:
+    """Build everything and run it."""
+    async with build(settings) as parts:
+        await run_everything(parts, stop)
+
+
+RUNNERS: Final[dict[str, Callable[[Any, asyncio.Event], Awaitable[None]]]] = {
+    "gateway": run_gateway,
+    "orders": run_orders,
+    "risk": run_risk,
+    "execution": run_execution,
+    "operations": run_operations,
+    "migrate": run_migrate,
+    "compact": run_compact,
+}
+
+
+async def _main(name: str, settings: Settings) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        async with build(settings) as parts:
-            await run_everything(parts, stop)
+        await RUNNERS[name](settings, stop)
     except (DatabaseUnavailable, BrokerError, RuntimeError, OSError) as error:
         _log.error("cannot run: a dependency is down", reason=f"{type(error).__name__}: {error}")
         return EXIT_DEPENDENCY
@@ -98,18 +115,24 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         0 done, 1 refused to start, 2 wrong usage, 3 a dependency is down.
     """
-    if len(arguments) != 1 or arguments[0] not in NAMES:
-        sys.stderr.write(f"usage: python -m workers.run {{{','.join(NAMES)}}}\n")
+    if len(arguments) != 1 or arguments[0] not in RUNNERS:
+        sys.stderr.write(f"usage: python -m workers.run {{{','.join(RUNNERS)}}}\n")
         return EXIT_USAGE
+    name = arguments[0]
     try:
-        settings = read_settings()
+        refuse_what_is_not_ours(name)
+        settings = read_settings(PROCESSES[name].settings)
+        refuse_another_role(name, settings)
+    except SecretNotAllowed as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_REFUSED
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_USAGE
-    configure_logging(arguments[0], level=settings.log_level, file=settings.log_file)
-    tracing = configure_tracing(arguments[0])
+    configure_logging(name, level=settings.log_level, file=settings.log_file)
+    tracing = configure_tracing(name)
     try:
-        return asyncio.run(_main(settings))
+        return asyncio.run(_main(name, settings))
     finally:
         tracing.close()
 

@@ -1,43 +1,121 @@
-"""What one process is told at its start: from environment variables ``TRADING_…`` and a folder of secret files."""
+"""What each kind of process is told at its start, and what it may hold: environment variables ``TRADING_…`` and
+a folder of secret files. The one table of who holds what is ``PROCESSES``."""
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal, TypeVar
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.wire import NAMESPACE
+from storage.grants import Role
 
-SECRETS_DIR_VARIABLE = "TRADING_SECRETS_DIR"
+ENV_PREFIX: Final = "TRADING_"
+SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
+
+Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the message names it."""
 
 
-class WorkerSettings(BaseSettings):
-    """Settings of every worker. Secrets are files like ``trading_broker_key`` in ``$TRADING_SECRETS_DIR``."""
+class Settings(BaseSettings):
+    """Settings of every process. Secrets are files like ``trading_broker_key`` in ``$TRADING_SECRETS_DIR``."""
 
-    model_config = SettingsConfigDict(env_prefix="TRADING_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+        # Compose can only empty a variable, not leave it out.
+        env_ignore_empty=True,
+    )
+
+    log_level: str = "INFO"
+    """``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
+    log_file: Path | None = None
+    """Where logs go instead of standard error."""
+
+
+class TemporalSettings(Settings):
+    """Where Temporal is."""
+
+    temporal_address: str
+    """``host:port`` of Temporal's front end."""
+    temporal_namespace: str = NAMESPACE
+    """The installation's namespace."""
+
+
+class HealthSettings(Settings):
+    """The door of a process that has no gateway: ``/healthz``, ``/readyz`` and ``/metrics``."""
+
+    metrics_host: str = "127.0.0.1"
+    """Where ``/healthz``, ``/readyz`` and ``/metrics`` are served."""
+    metrics_port: Port = 0
+    """Their port; 0 takes a free one."""
+
+
+class WorkflowSettings(Settings):
+    """For who runs workflows."""
+
+    cached_workflows: Annotated[int, Field(ge=1)] = 1250
+    """Workflows kept in memory: expected open orders × 1.25."""
+
+
+class DatabaseSettings(Settings):
+    """For who has a database role."""
 
     database_url: SecretStr
-    temporal_address: str
-    temporal_namespace: str = NAMESPACE
-    topology: Literal["compact", "isolated"] = "compact"
+    """``postgresql://ROLE@HOST:PORT/DATABASE``, with the role of this process."""
+    database_password: SecretStr | None = None
+    """The role's password, where the address does not hold it."""
+
+    @property
+    def dsn(self) -> str:
+        """The address with the password in it: a secret."""
+        return with_password(self.database_url, self.database_password)
+
+
+class MarketSettings(Settings):
+    """For who judges by the market's clock."""
+
+    market_speed: Annotated[float, Field(gt=0, le=20)] = 1.0
+    """Market seconds in a real second: above 1 only with a replayed market."""
+
+
+class BrokerSettings(MarketSettings):
+    """For who holds the broker's keys."""
 
     broker_trading_url: str
+    """``https://paper-api.alpaca.markets``, or a paper exchange on this machine."""
     broker_stream_url: str
+    """The update stream of the same."""
     broker_key: SecretStr
+    """The broker's API key id."""
     broker_secret: SecretStr
-
+    """The broker's API secret."""
     data_url: str
+    """Market data over HTTP."""
     data_stream_url: str
+    """Market data as a stream."""
     data_feed: str = "iex"
+    """The feed asked for."""
     secondary_data_url: str | None = None
+    """A second provider, asked where the first one's quote is stale."""
     secondary_data_stream_url: str | None = None
+    """Its stream."""
     secondary_data_feed: str = "sip"
-    market_speed: Annotated[float, Field(gt=0, le=20)] = 1.0
+    """Its feed."""
+
+
+class ReconciliationSettings(Settings):
+    """For who compares our books with the broker's."""
 
     reconcile_pause_seconds: Annotated[float, Field(ge=0, le=60)] = 2.0
     """Between two readings in which a difference must stand."""
@@ -46,16 +124,108 @@ class WorkerSettings(BaseSettings):
     reconcile_order_grace_seconds: Annotated[float, Field(ge=0, le=60)] = 60.0
     """So may the news of an order."""
 
+
+class DoorSettings(Settings):
+    """For who serves HTTP to strategies."""
+
     gateway_host: str = "127.0.0.1"
-    gateway_port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
-    log_level: str = "INFO"
-    log_file: Path | None = None
-    cached_workflows: Annotated[int, Field(ge=1)] = 1250
-    """Expected open orders × 1.25."""
+    """Where signals are taken."""
+    gateway_port: Port = 8080
+    """Its port; 0 takes a free one."""
 
 
-def read_settings() -> WorkerSettings:
+class GatewaySettings(DoorSettings, DatabaseSettings, TemporalSettings):
+    """Takes signals over HTTP and starts their workflows."""
+
+
+class OrdersSettings(WorkflowSettings, HealthSettings, TemporalSettings):
+    """Runs order workflows, which do no I/O: holds nothing."""
+
+
+class RiskSettings(DatabaseSettings, MarketSettings, HealthSettings, TemporalSettings):
+    """The risk manager: decides from rows."""
+
+
+class ExecutionSettings(BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings):
+    """The execution agent: the only one that can place an order."""
+
+
+class OperationsSettings(
+    ReconciliationSettings,
+    WorkflowSettings,
+    BrokerSettings,
+    DatabaseSettings,
+    HealthSettings,
+    TemporalSettings,
+):
+    """Update stream, kill switch, catch-up, restarts: reads and cancels at the broker, places nothing."""
+
+
+class WorkerSettings(
+    DoorSettings, ReconciliationSettings, WorkflowSettings, BrokerSettings, DatabaseSettings, TemporalSettings
+):
+    """Gateway and every role in one process, on one machine."""
+
+    topology: Literal["compact", "isolated"] = "compact"
+    """``isolated`` gives each role its own queue, still in this one process."""
+
+
+class MigrateSettings(DatabaseSettings):
+    """Runs once with the owner's rights: schema, roles and their passwords, and what a first start needs."""
+
+    ti_gateway_password: SecretStr
+    """The password that the gateway's role gets."""
+    ti_risk_password: SecretStr
+    """The password that the risk manager's role gets."""
+    ti_execution_password: SecretStr
+    """The password that the execution agent's role gets."""
+    ti_operations_password: SecretStr
+    """The password that the operations' role gets."""
+    ti_console_password: SecretStr
+    """The password that the command line's role gets."""
+    demo_token: SecretStr | None = None
+    """A token for strategies named ``demo``."""
+    operator_public_key: SecretStr | None = None
+    """The operator's public key, in hexadecimal: whose grants release the kill switch."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One kind of process: its settings name all that it may hold."""
+
+    settings: type[Settings]
+    role: Role | None = None
+    """The one database role it may connect as; None: no database, or the owner's."""
+    alone: bool = True
+    """It refuses to start with any secret but its own."""
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The settings that are secrets, by name."""
+        return frozenset(
+            name for name, field in self.settings.model_fields.items() if is_secret(field.annotation)
+        )
+
+
+def is_secret(annotation: Any) -> bool:
+    """Whether a setting of this type is never to be shown."""
+    return annotation in (SecretStr, SecretStr | None)
+
+
+PROCESSES: Final[Mapping[str, Process]] = MappingProxyType({
+    "gateway": Process(GatewaySettings, Role.GATEWAY),
+    "orders": Process(OrdersSettings),
+    "risk": Process(RiskSettings, Role.RISK),
+    "execution": Process(ExecutionSettings, Role.EXECUTION),
+    "operations": Process(OperationsSettings, Role.OPERATIONS),
+    "migrate": Process(MigrateSettings),
+    "compact": Process(WorkerSettings, alone=False),
+})  # fmt: skip
+
+S = TypeVar("S", bound=Settings)
+
+
+def read_settings(kind: type[S]) -> S:
     """The settings of this process.
 
     Raises:
@@ -63,7 +233,26 @@ def read_settings() -> WorkerSettings:
     """
     folder = os.environ.get(SECRETS_DIR_VARIABLE)
     try:
-        return WorkerSettings(_secrets_dir=folder)
+        return kind(_secrets_dir=folder)
     except ValidationError as error:
         problems = "; ".join(f"TRADING_{each['loc'][0]!s}: {each['msg']}".upper() for each in error.errors())
         raise SettingsError(f"settings: {problems}") from None
+
+
+def with_password(url: SecretStr, password: SecretStr | None) -> str:
+    """A database's address with the password in it.
+
+    Raises:
+        SettingsError: the address names no user to whom the password could belong.
+    """
+    text = url.get_secret_value()
+    if password is None:
+        return text
+    parts = urlsplit(text)
+    if parts.username is None or parts.password is not None:
+        raise SettingsError(
+            "settings: TRADING_DATABASE_URL: name a user and no password beside a password file"
+        )
+    host = parts.netloc.rpartition("@")[2]
+    netloc = f"{parts.username}:{quote(password.get_secret_value(), safe='')}@{host}"
+    return urlunsplit(parts._replace(netloc=netloc))

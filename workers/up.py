@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from workers import embedded, postgres, temporal
 from workers.children import ChildEvent, ChildState, StartFailedError, SupervisorError
+from workers.compose import ComposeError
 from workers.datadir import DataDir, DataDirError
 from workers.market_options import add_market_options, chosen_options, market_speed, wrong_options
 from workers.supervisor import Supervisor
@@ -31,11 +32,16 @@ DATABASE_URL_FILE: Final = "trading_database_url"
 class Installation:
     """One data folder with everything it runs."""
 
+    topology = "compact"
+    product: tuple[str, ...] = (embedded.PRODUCT,)
+    """The children whose refusal is the product's own, gateway first."""
+    exchange = embedded.EXCHANGE
+
     def __init__(self, data_dir: DataDir, *, exchange_options: Sequence[str], as_json: bool) -> None:
-        self._data_dir = data_dir
-        self._exchange_options = tuple(exchange_options)
+        self.data_dir = data_dir
+        self.exchange_options = tuple(exchange_options)
         self._as_json = as_json
-        self._began = time.monotonic()
+        self.began = time.monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start, announce, watch until ``stop``, end in the order gateway, workers, exchange, Temporal, database.
@@ -58,17 +64,18 @@ class Installation:
                     if task is not None:
                         task.cancel()
                 await asyncio.gather(*(t for t in (starting, watching) if t), return_exceptions=True)
-                self._data_dir.addresses_file.unlink(missing_ok=True)
+                self.data_dir.addresses_file.unlink(missing_ok=True)
                 self._say("stopping: gateway and workers, exchange, Temporal, PostgreSQL")
+                gateway, *workers = self.product
                 await supervisor.stop_all(
-                    (embedded.PRODUCT,), (embedded.EXCHANGE,), (temporal.NAME,), (postgres.NAME,)
+                    (gateway,), workers, (self.exchange,), (temporal.NAME,), (postgres.NAME,)
                 )
 
     async def _start(self, supervisor: Supervisor) -> dict[str, Any]:
-        data_dir, ports = self._data_dir, embedded.choose_ports()
+        data_dir, ports = self.data_dir, embedded.choose_ports()
         known = embedded.read_secrets(data_dir)
         engine = temporal.Server(db_file=data_dir.temporal_db)
-        options = embedded.exchange_options(data_dir, self._exchange_options)
+        options = embedded.exchange_options(data_dir, self.exchange_options)
 
         async def start_database() -> str:
             server = await postgres.initialise(data_dir.postgres)
@@ -100,8 +107,8 @@ class Installation:
             "pid": os.getpid(),
             "pids": supervisor.pids,
             "started_at": datetime.now(UTC).isoformat(),
-            "ready_seconds": round(time.monotonic() - self._began, 2),
-            "topology": "compact",
+            "ready_seconds": round(time.monotonic() - self.began, 2),
+            "topology": self.topology,
             "mode": "paper",
             "tokens": {embedded.DEMO_TOKEN: known.token},
             "operator_key_file": str(embedded.operator_key_file(data_dir)),
@@ -115,7 +122,7 @@ class Installation:
             told = {key: addresses[key] for key in names}
             print(json.dumps({"ready": told}), flush=True)
             return
-        self._say(f"ready after {addresses['ready_seconds']} s · PAPER · data in {self._data_dir.root}")
+        self._say(f"ready after {addresses['ready_seconds']} s · PAPER · data in {self.data_dir.root}")
         for name, key in (
             ("gateway", "gateway_url"),
             ("Temporal Web UI", "temporal_ui"),
@@ -124,7 +131,7 @@ class Installation:
             ("metrics", "metrics_url"),
         ):
             self._say(f"  {name:<16} {addresses[key]}")
-        self._say(f"  {'a token':<16} {self._data_dir.keys / 'demo_token'}")
+        self._say(f"  {'a token':<16} {self.data_dir.keys / 'demo_token'}")
         self._say("Ctrl-C stops everything in order")
 
     def _on_event(self, event: ChildEvent) -> None:
@@ -145,6 +152,12 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
         "--data-dir", help="folder that stays (default: $TRADING_DATA_DIR or the usual place)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    parser.add_argument(
+        "--topology",
+        choices=("compact", "isolated"),
+        default="compact",
+        help="isolated: each worker as its own process, as docker-compose.temporal.yml says (default: compact)",
+    )
     parser.add_argument(
         "--exchange-option", action="append", default=[], metavar="OPTION",
         help="for the paper exchange, now and at later starts, e.g. --exchange-option=--requests-per-minute=6000",
@@ -169,25 +182,35 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("".join(f"trading up: {each}\n" for each in wrong))
         return EXIT_USAGE
     data_dir = DataDir(Path(options.data_dir).absolute()) if options.data_dir else DataDir.default()
-    installation = Installation(data_dir, exchange_options=chosen, as_json=options.json)
+    kind = _kind(options.topology)
+    installation = kind(data_dir, exchange_options=chosen, as_json=options.json)
     try:
         data_dir.prepare()
         with data_dir.locked():
+            data_dir.keep_topology(kind.topology)
             asyncio.run(_run(installation))
-    except (DataDirError, embedded.DatabaseRefused) as error:
+    except (DataDirError, embedded.DatabaseRefused, ComposeError) as error:
         sys.stderr.write(f"trading up: {error}\n")
         return EXIT_REFUSED
     except (SupervisorError, postgres.PostgresError, temporal.TemporalError) as error:
         sys.stderr.write(f"trading up: {error}\n")
-        return EXIT_REFUSED if _refused(error) else EXIT_DEPENDENCY
+        return EXIT_REFUSED if _refused(error, installation) else EXIT_DEPENDENCY
     return EXIT_DONE
 
 
-def _refused(error: Exception) -> bool:
+def _kind(topology: str) -> type[Installation]:
+    if topology == "compact":
+        return Installation
+    from workers.isolated import IsolatedInstallation
+
+    return IsolatedInstallation
+
+
+def _refused(error: Exception, installation: Installation) -> bool:
     """Whether the product itself said no, rather than missing something."""
     if not isinstance(error, StartFailedError):
         return False
-    return error.name == embedded.PRODUCT and error.exit_code == EXIT_REFUSED
+    return error.name in installation.product and error.exit_code == EXIT_REFUSED
 
 
 if __name__ == "__main__":

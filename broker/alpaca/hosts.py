@@ -1,4 +1,7 @@
-"""The only places an order may go: Alpaca's paper account and an exchange on this machine.
+"""The only places an order may go: Alpaca's paper account and a paper exchange beside us.
+
+Beside us means: at a loopback address, or in a container network under the one name that
+docker-compose.temporal.yml gives it.
 
 An address is compared as text with what is allowed, so that no trick of spelling (user info, look-alike
 host, extra path) has to be recognised.
@@ -14,6 +17,7 @@ _LIVE_HOST = re.compile(r"(^|[/@.])api\.alpaca\.markets\b", re.IGNORECASE)
 _LOOPBACK = r"(?P<host>\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:]+\]):(?P<port>\d{1,5})"
 _LOCAL_TRADING = re.compile(rf"http://{_LOOPBACK}")
 _LOCAL_STREAM = re.compile(rf"ws://{_LOOPBACK}/stream")
+_CONTAINER = "paper-exchange:8085"
 
 
 class HostRefused(ValueError):
@@ -31,23 +35,27 @@ def check_trading_url(url: str) -> str:
         LiveHostRefused: it names the live host.
         HostRefused: it names any other place.
     """
-    return _check(url, PAPER_TRADING_URL, _LOCAL_TRADING, "http://127.0.0.1:PORT")
+    paper = (PAPER_TRADING_URL, f"http://{_CONTAINER}")
+    return _check(url, paper, _LOCAL_TRADING, "http://127.0.0.1:PORT")
 
 
 def check_stream_url(url: str) -> str:
     """Return ``url`` if the update stream may be opened there. Raises as ``check_trading_url``."""
-    return _check(url, PAPER_STREAM_URL, _LOCAL_STREAM, "ws://127.0.0.1:PORT/stream")
+    paper = (PAPER_STREAM_URL, f"ws://{_CONTAINER}/stream")
+    return _check(url, paper, _LOCAL_STREAM, "ws://127.0.0.1:PORT/stream")
 
 
-def _check(url: str, paper: str, local: re.Pattern[str], example: str) -> str:
-    if url == paper:
+def _check(url: str, paper: tuple[str, str], local: re.Pattern[str], example: str) -> str:
+    if url in paper:
         return url
     match = local.fullmatch(url)
     if match and _is_loopback(match["host"].strip("[]")) and 0 < int(match["port"]) < 65536:
         return url
     if _LIVE_HOST.search(url):
-        raise LiveHostRefused(f"this is the live brokerage; only paper trading is possible: use {paper}")
-    raise HostRefused(f"orders may not go to this address; use {paper} or, for a local exchange, {example}")
+        raise LiveHostRefused(f"this is the live brokerage; only paper trading is possible: use {paper[0]}")
+    raise HostRefused(
+        f"orders may not go to this address; use {paper[0]} or, for a local exchange, {example}"
+    )
 
 
 def _is_loopback(text: str) -> bool:

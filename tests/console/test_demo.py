@@ -59,8 +59,9 @@ async def servers_of(process: asyncio.subprocess.Process) -> set[Process]:
     return family(process.pid)
 
 
-async def test_the_whole_demonstration(folder: Path) -> None:
-    async with demo(folder, "--json") as running:
+@pytest.mark.parametrize("topology", ["compact", "isolated"])
+async def test_the_whole_demonstration(folder: Path, topology: str) -> None:
+    async with demo(folder, "--json", f"--topology={topology}") as running:
         members = await servers_of(running)
         out, errors = await asyncio.wait_for(running.communicate(), DEMO_SECONDS)
     report = json.loads(out)

@@ -189,3 +189,19 @@ def test_reachable_programs_are_used_where_they_are() -> None:
         base.chmod(0o755)
         (base / "program").touch(mode=0o755)
         assert unprivileged.reachable_copy(base, [base], base / "program") == base
+
+
+def test_a_folder_keeps_its_topology(tmp_path: Path) -> None:
+    """Open workflows wait on the queues of the workers that began them."""
+    fresh = DataDir(tmp_path / "fresh")
+    fresh.root.mkdir()
+    fresh.keep_topology("isolated")
+    fresh.postgres.mkdir()
+    fresh.keep_topology("isolated")
+    with pytest.raises(DataDirError, match="was run as isolated"):
+        fresh.keep_topology("compact")
+    old = DataDir(tmp_path / "old")
+    old.postgres.mkdir(parents=True)
+    old.keep_topology("compact")
+    with pytest.raises(DataDirError, match="was run as compact"):
+        old.keep_topology("isolated")

@@ -11,8 +11,14 @@ TRADING = [
     "http://127.0.0.1:8080",
     "http://127.9.9.9:1",
     "http://[::1]:80",
+    "http://paper-exchange:8085",
 ]
-STREAM = ["wss://paper-api.alpaca.markets/stream", "ws://127.0.0.1:8080/stream", "ws://[::1]:80/stream"]
+STREAM = [
+    "wss://paper-api.alpaca.markets/stream",
+    "ws://paper-exchange:8085/stream",
+    "ws://127.0.0.1:8080/stream",
+    "ws://[::1]:80/stream",
+]
 LIVE = [
     "https://api.alpaca.markets",
     "http://api.alpaca.markets",
@@ -35,6 +41,11 @@ ELSEWHERE = [
     "https://PAPER-API.alpaca.markets",
     "https://broker-api.alpaca.markets",
     "http://localhost:8080",
+    "http://paper-exchange:8086",
+    "http://paper-exchange",
+    "https://paper-exchange:8085",
+    "http://paper-exchange:8085/v2",
+    "http://paper-exchange.example:8085",
     "http://127.0.0.1",
     "http://127.0.0.1:0",
     "http://127.0.0.1:70000",

@@ -1,0 +1,115 @@
+"""Who may do what in the database: `grants.toml`, given whole after every migration.
+
+A role has what the file says and nothing else: rights given by hand are taken back. A table that the file does
+not name stays closed to every role, so a migration without its section opens nothing.
+"""
+
+import base64
+import hashlib
+import hmac
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+from typing import Final
+
+import asyncpg
+
+from storage import statements
+
+SCRAM_ITERATIONS: Final = 4096
+SCRAM_SALT_BYTES: Final = 16
+NOTHING: Final = "none"
+
+_SQL: Final = statements.load("roles")
+_NAME: Final = re.compile(r"[a-z_]+")
+_RIGHT: Final = re.compile(r"delete|(?:select|insert|update)(?:\s*\([a-z_, \n]+\))?")
+_BETWEEN_RIGHTS: Final = re.compile(r",\s*(?![^(]*\))")
+
+
+class Role(StrEnum):
+    """The database's roles. The owner, who migrates, is none of them."""
+
+    GATEWAY = "ti_gateway"
+    RISK = "ti_risk"
+    EXECUTION = "ti_execution"
+    OPERATIONS = "ti_operations"
+    CONSOLE = "ti_console"
+
+    @property
+    def short(self) -> str:
+        """Its name in `grants.toml`."""
+        return self.value.removeprefix("ti_")
+
+
+class GrantsUnsound(Exception):
+    """`grants.toml` says something that cannot be meant; the message names it."""
+
+
+@cache
+def load() -> Mapping[str, Mapping[Role, str]]:
+    """The rights by table and role; a role without rights is not among them.
+
+    Raises:
+        GrantsUnsound: a role is missing or unknown, or a right is none that a process may have.
+    """
+    text = (resources.files("storage") / "grants.toml").read_text("utf-8")
+    return parse(text)
+
+
+def parse(text: str) -> dict[str, dict[Role, str]]:
+    """As `load`, for any text."""
+    found: dict[str, dict[Role, str]] = {}
+    for table, rights in tomllib.loads(text).items():
+        if not _NAME.fullmatch(table):
+            raise GrantsUnsound(f"{table}: not the name of a table")
+        if set(rights) != {role.short for role in Role}:
+            raise GrantsUnsound(f"{table}: name every role once, with {NOTHING!r} where it may do nothing")
+        found[table] = {
+            role: rights[role.short] for role in Role if _sound(table, role, rights[role.short]) != NOTHING
+        }
+    return found
+
+
+def _sound(table: str, role: Role, rights: str) -> str:
+    if rights != NOTHING and not all(_RIGHT.fullmatch(each) for each in _BETWEEN_RIGHTS.split(rights)):
+        raise GrantsUnsound(f"{table}: {role.short} may have select, insert, update, delete, not {rights!r}")
+    return rights
+
+
+async def apply(connection: asyncpg.Connection) -> None:
+    """Bring every role's rights in this database to what the file says. One transaction; again is harmless."""
+    async with connection.transaction():
+        present = {row["name"] for row in await connection.fetch(_SQL["tables"])}
+        commands = [row[0] for row in await connection.fetch(_SQL["let_in_only_roles"])]
+        for role in Role:
+            for text in (_SQL["revoke_all"], _SQL["let_in"]):
+                commands += [row[0] for row in await connection.fetch(text, role.value)]
+        for table, rights in load().items():
+            if table in present:
+                commands += [f"grant {right} on {table} to {role}" for role, right in rights.items()]
+        await connection.execute(";\n".join(commands))
+
+
+async def set_passwords(connection: asyncpg.Connection, passwords: Mapping[Role, str]) -> None:
+    """Let roles log in. The server is told a verifier, never the password, which its log might keep."""
+    for role, password in passwords.items():
+        command = await connection.fetchval(_SQL["set_password"], role.value, verifier(password))
+        await connection.execute(command)
+
+
+def verifier(password: str, salt: bytes | None = None) -> str:
+    """The SCRAM-SHA-256 verifier that PostgreSQL stores for a password of printable ASCII (RFC 5802)."""
+    if not (password.isascii() and password.isprintable() and password):
+        raise ValueError("a role's password is printable ASCII")
+    salt = salt or os.urandom(SCRAM_SALT_BYTES)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, SCRAM_ITERATIONS)
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    stored, server, told = (
+        base64.b64encode(each).decode() for each in (hashlib.sha256(client_key).digest(), server_key, salt)
+    )
+    return f"SCRAM-SHA-256${SCRAM_ITERATIONS}:{told}${stored}:{server}"

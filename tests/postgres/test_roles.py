@@ -1,0 +1,283 @@
+"""What each database role may do and, above all, may not: held against the schema and every statement of ours."""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from storage import grants, statements
+from storage.grants import GrantsUnsound, Role, parse, set_passwords, verifier
+from workers import postgres
+
+PASSWORD: Final = "a password for tests: it's / got % signs"
+ALL: Final = "gateway risk execution operations console"
+BOTH_BROKERS: Final = "execution operations"
+WRITERS: Final[Mapping[str, str]] = {
+    "events.append_records": ALL,
+    "events.lock_relay": "operations",
+    "events.number_events": "operations",
+    "events.set_asleep": "operations",
+    "journal.add_to_position": BOTH_BROKERS,
+    "journal.clear_positions": "operations",
+    "journal.insert_entry": BOTH_BROKERS,
+    "journal.lock_books": BOTH_BROKERS,
+    "market.save_quote": BOTH_BROKERS,
+    "market.save_account": BOTH_BROKERS,
+    "market.save_clock": BOTH_BROKERS,
+    "migrations.record_applied": "",
+    "orders.lock_order": "risk execution operations",
+    "orders.lock_by_broker_id": "risk execution operations",
+    "orders.insert_execution": BOTH_BROKERS,
+    "orders.update_execution": BOTH_BROKERS,
+    "orders.add_to_position": BOTH_BROKERS,
+    "orders.save_order": "risk execution operations",
+    "orders.settle_order": "risk execution operations",
+    "orders.restore_reservation": "risk execution operations",
+    "orders.request_cancel": "execution",
+    "orders.mark_signalled": BOTH_BROKERS,
+    "placement.write_intent": "execution",
+    "placement.write_not_sent": "execution",
+    "placement.mark_conflict": BOTH_BROKERS,
+    "placement.mark_taken": "execution",
+    "placement.write_pre_trade": "execution",
+    "placement.write_absence": "execution",
+    "reconciliation.carry_findings": "operations",
+    "reconciliation.drop_readings": "operations",
+    "reconciliation.end_external": "operations",
+    "reconciliation.finish_run": "operations",
+    "reconciliation.open_run": "operations",
+    "reconciliation.save_external": "operations",
+    "reconciliation.save_reading": "operations",
+    "reconciliation.take_kill": "operations",
+    "risk.lock_account": "risk execution operations",
+    "risk.lapse_reservations": "risk execution operations",
+    "risk.insert_rejection": "risk",
+    "risk.approve_order": "risk",
+    "risk.insert_limits": "console",
+    "signals.insert_signal": "gateway",
+    "signals.insert_token": "",
+    "switches.lock_switch": "execution operations console",
+    "switches.engage": "execution operations console",
+    "switches.engage_again": "execution operations console",
+    # By the rights alone; the trigger below lets nobody do it without a row that the console may not write.
+    "switches.release": "execution operations console",
+    "switches.save_sweep": "execution operations console",
+    "switches.insert_release": BOTH_BROKERS,
+    "switches.bind_installation": BOTH_BROKERS,
+    "switches.save_operator_key": "",
+    "switches.stream_connected": "operations",
+    "switches.stream_seen": "operations",
+    "switches.stream_lost": "operations",
+    "switches.caught_up": "operations",
+}
+"""Every statement that writes or locks, and the roles that can run it. "": the owner alone."""
+WRITES: Final = re.compile(r"\b(?:insert into|update \w+ |delete from|for update|lock table)", re.IGNORECASE)
+
+FORBIDDEN: Final[Mapping[Role, tuple[str, ...]]] = {
+    Role.GATEWAY: (
+        "update orders set status = 'FILLED'",
+        "insert into decisions select * from decisions",
+        "update kill_switch set engaged = false",
+        "select * from kill_switch",
+        "select * from account",
+        "select * from operator_keys",
+        "insert into api_tokens select * from api_tokens",
+        "update signals set quantity = 1",
+    ),
+    Role.RISK: (
+        "select document from signals",
+        "update orders set client_order_id = 'ti-forged'",
+        "update orders set post_count = 1",
+        "update orders set request = '{}'",
+        "update account set equity = 1000000",
+        "insert into approval_bindings select * from approval_bindings",
+        "insert into executions default values",
+        "insert into limits (document, author, reason, created_at) values ('{}', 'x', 'x', now())",
+        "update kill_switch set engaged = false",
+        "select * from api_tokens",
+        "select * from audit_log",
+    ),
+    Role.EXECUTION: (
+        "select document from signals",
+        "insert into decisions select * from decisions",
+        "update decisions set approved = true",
+        "insert into reservations select * from reservations",
+        "insert into orders select * from orders",
+        "insert into limits (document, author, reason, created_at) values ('{}', 'x', 'x', now())",
+        "insert into operator_keys (key_id, public_key, person, created_at) values ('k', '', 'x', now())",
+        "select * from api_tokens",
+        "select * from audit_log",
+    ),
+    Role.OPERATIONS: (
+        "select document from signals",
+        "update orders set client_order_id = 'ti-forged'",
+        "update orders set post_count = 1",
+        "update orders set pre_trade_at = now()",
+        "select * from decisions",
+        "insert into approval_bindings select * from approval_bindings",
+        "insert into operator_keys (key_id, public_key, person, created_at) values ('k', '', 'x', now())",
+        "select * from audit_log",
+    ),
+    Role.CONSOLE: (
+        "select document from signals",
+        "update orders set status = 'CANCELED'",
+        "insert into kill_releases select * from kill_releases",
+        "update installation set account = 'another'",
+        "insert into executions default values",
+        "select * from api_tokens",
+        "select * from operator_keys",
+    ),
+}
+FORBIDDEN_TO_ALL: Final = (
+    "delete from orders",
+    "delete from audit_log",
+    "update audit_log set decision = 'APPROVED'",
+    "truncate audit_log",
+    "update events set payload = '{}'",
+    "delete from events",
+    "alter table orders disable trigger all",
+    "create table mine (id integer)",
+    "create temporary table mine (id integer)",
+    "drop table orders",
+    "create role another",
+    "update schema_migrations set sha256 = ''",
+    f"set role {postgres.SUPERUSER}",
+)
+
+
+@asynccontextmanager
+async def connected(dsn: str, role: Role | None = None) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    """As the owner, or as a role with its password."""
+    password = None
+    if role is not None:
+        parts = urlsplit(dsn)
+        dsn = urlunsplit(parts._replace(netloc=f"{role}@{parts.hostname}:{parts.port}"))
+        password = PASSWORD
+    connection = await asyncpg.connect(dsn, password=password)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def roles(database: str) -> str:
+    """The database, with a password for every role."""
+    async with connected(database) as owner:
+        # A database made from a template has its tables' rights, but not those of the database itself.
+        await grants.apply(owner)
+        await set_passwords(owner, dict.fromkeys(Role, PASSWORD))
+    return database
+
+
+async def test_every_table_says_of_every_role_what_it_may_do(database: str) -> None:
+    async with connected(database) as owner:
+        tables = {row["name"] for row in await owner.fetch(statements.load("roles")["tables"])}
+    assert tables - grants.load().keys() == set(), "add a section to storage/grants.toml"
+    assert grants.load().keys() - tables == set(), "storage/grants.toml names tables that are not there"
+
+
+async def test_every_statement_that_writes_can_be_run_by_those_who_must_and_by_nobody_else(
+    database: str,
+) -> None:
+    """How: EXPLAIN asks for the rights of a statement and does nothing."""
+    texts = {
+        f"{group}.{name}": sql
+        for group in statements.groups()
+        for name, sql in statements.load(group).items()
+        if WRITES.search(sql)
+    }
+    assert texts.keys() == WRITERS.keys(), "say in WRITERS who runs each statement that writes"
+    found = {}
+    async with connected(database) as owner:
+        for name, sql in texts.items():
+            able = [role.short for role in Role if await may(owner, role, sql)]
+            found[name] = " ".join(able)
+    assert found == WRITERS
+
+
+async def may(owner: "asyncpg.Connection[Any]", role: Role, sql: str) -> bool:
+    # A lock cannot be explained; this one ends with the transaction.
+    question = sql if sql.lower().startswith("lock table") else f"explain (generic_plan) {sql}"
+    async with owner.transaction():
+        await owner.execute(f"set local role {role}")
+        try:
+            async with owner.transaction():
+                await owner.execute(question)
+        except asyncpg.InsufficientPrivilegeError:
+            return False
+        return True
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_what_a_role_may_not_do_is_refused(roles: str, role: Role) -> None:
+    async with connected(roles, role) as connection:
+        assert await connection.fetchval("select current_user") == role
+        allowed = []
+        for attempt in (*FORBIDDEN[role], *FORBIDDEN_TO_ALL):
+            try:
+                await connection.execute(attempt)
+            except asyncpg.InsufficientPrivilegeError:
+                continue
+            allowed.append(attempt)
+        assert allowed == []
+
+
+async def test_nobody_releases_the_kill_switch_by_hand(roles: str) -> None:
+    release = "update kill_switch set engaged = false, epoch = epoch + 1"
+    async with connected(roles) as owner:
+        await owner.execute("update kill_switch set engaged = true, epoch = 5")
+        for role in (Role.CONSOLE, Role.EXECUTION, Role.OPERATIONS, None):
+            async with connected(roles, role) as connection:
+                for attempt in (release, "update kill_switch set epoch = 4"):
+                    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                        await connection.execute(attempt)
+        assert await owner.fetchval("select engaged and epoch = 5 from kill_switch")
+
+
+async def test_rights_given_by_hand_are_taken_back(database: str) -> None:
+    async with connected(database) as owner:
+        await owner.execute(
+            "grant delete on orders to ti_risk; grant update (document) on signals to ti_console"
+        )
+        assert await may(owner, Role.RISK, "delete from orders")
+        await grants.apply(owner)
+        assert not await may(owner, Role.RISK, "delete from orders")
+        assert not await may(owner, Role.CONSOLE, "update signals set document = '{}'")
+
+
+async def test_a_table_without_a_section_is_closed(database: str) -> None:
+    async with connected(database) as owner:
+        await owner.execute("create table later (id integer)")
+        await grants.apply(owner)
+        assert [role for role in Role if await may(owner, role, "select * from later")] == []
+
+
+@pytest.mark.parametrize(
+    ("right", "told"),
+    [
+        ("truncate", "may have select, insert, update, delete"),
+        ("all", "may have select, insert, update, delete"),
+        ("select; drop table orders", "may have select, insert, update, delete"),
+        ("select (a), insert on other to public", "may have select, insert, update, delete"),
+        ("", "may have select, insert, update, delete"),
+    ],
+)
+def test_rights_that_nobody_may_have_are_no_rights(right: str, told: str) -> None:
+    others = "".join(f'{role.short} = "none"\n' for role in Role if role is not Role.RISK)
+    with pytest.raises(GrantsUnsound, match=told):
+        parse(f'[orders]\nrisk = "{right}"\n{others}')
+
+
+def test_a_role_that_is_not_named_is_missed() -> None:
+    with pytest.raises(GrantsUnsound, match="name every role"):
+        parse('[orders]\nrisk = "select"\n')
+
+
+def test_the_verifier_holds_no_password() -> None:
+    assert "secret" not in verifier("secret")
+    assert verifier("secret") != verifier("secret")

@@ -1,0 +1,131 @@
+"""How each client is made: database, Temporal, broker, quotes. `workers.parts` says which process has which."""
+
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Final
+
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from broker.alpaca.client import AlpacaReader
+from broker.alpaca.settings import AlpacaSettings, BrokerCall, OnCall
+from market.alpaca_data import AlpacaDataSettings, AlpacaMarketData
+from market.clock import MarketClock
+from market.feed import QuoteFeed
+from market.latency import FeedLatency
+from market.source import QuoteSource
+from observability.metrics import CallOutcome, Metrics, call_outcome
+from observability.temporal import temporal_runtime
+from observability.tracing import ended_span, temporal_interceptors
+from schemas.market import Provider
+from storage.database import Database
+from storage.migrate import check
+from storage.switches import Installation, bind_installation
+from workers.limits import require_limits
+from workers.settings import BrokerSettings, DatabaseSettings, TemporalSettings
+
+MODE: Final = "paper"
+
+
+def utc_now() -> datetime:
+    """Our wall clock."""
+    return datetime.now(UTC)
+
+
+async def connect_temporal(settings: TemporalSettings, service: str) -> Client:
+    """One client per process, with our converter; the core logs errors only."""
+    return await Client.connect(
+        settings.temporal_address,
+        namespace=settings.temporal_namespace,
+        data_converter=pydantic_data_converter,
+        interceptors=temporal_interceptors(),
+        runtime=temporal_runtime(service),
+    )
+
+
+async def open_database(
+    stack: AsyncExitStack, settings: DatabaseSettings, *, fences: bool = False
+) -> Database:
+    database = await Database.connect(settings.dsn, fences=fences)
+    stack.push_async_callback(database.close)
+    await check(settings.dsn)
+    return database
+
+
+def broker_settings(settings: BrokerSettings) -> AlpacaSettings:
+    return AlpacaSettings(
+        key_id=settings.broker_key,
+        secret_key=settings.broker_secret,
+        trading_url=settings.broker_trading_url,
+        stream_url=settings.broker_stream_url,
+    )
+
+
+def reporter(metrics: Metrics) -> OnCall:
+    """Counts each broker call, and makes it a span."""
+
+    def report(call: BrokerCall) -> None:
+        outcome = call_outcome(None if call.outcome == "OK" else call.outcome, http_status=call.http_status)
+        metrics.broker_call(call.operation, outcome, call.latency_ms)
+        if call.operation == "place_order":
+            metrics.order_post(outcome)
+        ended_span(
+            f"broker.{call.operation}",
+            call.latency_ms,
+            failed=None if outcome is CallOutcome.OK else call.outcome,
+            method=call.method,
+            path=call.path,
+            outcome=call.outcome,
+            http_status=call.http_status or 0,
+            request_id=call.request_id or "",
+        )
+
+    return report
+
+
+async def bind(database: Database, broker: AlpacaReader) -> Installation:
+    """Prove the keys, tie the database to the account, and refuse to start without limits."""
+    account = await broker.authenticate()
+    async with database.transaction() as connection:
+        installation = await bind_installation(
+            connection, account=account.account_id, mode=MODE, now=utc_now()
+        )
+        await require_limits(connection)
+    return installation
+
+
+def quote_source(
+    settings: BrokerSettings, clock: MarketClock, *, streamed: bool
+) -> tuple[tuple[QuoteFeed, ...], QuoteSource]:
+    """Both providers; with ``streamed`` the feeds too, which their holder runs. Close the source."""
+    primary = _provider(
+        settings, settings.data_url, settings.data_stream_url, settings.data_feed, Provider.PRIMARY
+    )
+    feeds = [QuoteFeed(primary, Provider.PRIMARY, FeedLatency(clock))] if streamed else []
+    secondary = None
+    if settings.secondary_data_url is not None:
+        secondary = _provider(
+            settings,
+            settings.secondary_data_url,
+            settings.secondary_data_stream_url or "",
+            settings.secondary_data_feed,
+            Provider.SECONDARY,
+        )
+        if streamed and settings.secondary_data_stream_url is not None:
+            feeds.append(QuoteFeed(secondary, Provider.SECONDARY, FeedLatency(clock)))
+    return tuple(feeds), QuoteSource(clock, primary, secondary, feeds=feeds)
+
+
+def _provider(
+    settings: BrokerSettings, url: str, stream_url: str, feed: str, provider: Provider
+) -> AlpacaMarketData:
+    return AlpacaMarketData(
+        AlpacaDataSettings(
+            url=url,
+            stream_url=stream_url,
+            feed=feed,
+            key_id=settings.broker_key,
+            secret_key=settings.broker_secret,
+            provider=provider,
+        )
+    )

@@ -1,0 +1,100 @@
+"""The isolated topology on one machine: each process of docker-compose.temporal.yml, native and alone."""
+
+import asyncio
+import os
+import time
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+from security.grants import KeyFileError
+from storage.grants import Role
+from workers import compose, embedded, keys, postgres, temporal
+from workers.datadir import DataDirError
+from workers.market_options import market_speed
+from workers.native import Native
+from workers.supervisor import Supervisor
+from workers.up import Installation
+
+GATEWAY: Final = ("gateway", 8080)
+EXCHANGE: Final = ("paper-exchange", 8085)
+DATABASE: Final = ("database", 5432)
+TEMPORAL: Final = ("temporal", 7233)
+HEALTH_PORT: Final = 9464
+WORKERS: Final = ("orders", "risk", "execution", "operations")
+OWNER_PASSWORD: Final = "trading_owner_password"  # noqa: S105 - its name
+
+
+class IsolatedInstallation(Installation):
+    """One data folder; the command line gets the console's database role."""
+
+    topology = "isolated"
+    product = (GATEWAY[0], *WORKERS, "migrate")
+    exchange = EXCHANGE[0]
+
+    async def _start(self, supervisor: Supervisor) -> dict[str, Any]:
+        data_dir = self.data_dir
+        options = embedded.exchange_options(data_dir, self.exchange_options)
+        file = compose.load(environ={"TRADING_MARKET_SPEED": market_speed(options)})
+        server = await postgres.initialise(data_dir.postgres)
+        engine = temporal.Server(db_file=data_dir.temporal_db)
+        secrets = self._secrets(file, server)
+        places = {DATABASE: server.port, TEMPORAL: engine.port}
+        native = Native(file, data_dir, secrets, places, extra={self.exchange: options})
+
+        async def start_database() -> None:
+            await supervisor.start(postgres.spec(server, log_path=data_dir.log(postgres.NAME)))
+            await postgres.ensure_database(server)
+
+        # What other images do in the file, their set-up included, two embedded servers do here.
+        database = asyncio.create_task(start_database())
+        temporal_up = asyncio.create_task(
+            supervisor.start(temporal.spec(engine, log_path=data_dir.log(temporal.NAME)))
+        )
+        given = {name: database if "database" in name else temporal_up for name in file.others}
+        try:
+            await native.start(supervisor, given)
+        finally:
+            for task in (database, temporal_up):
+                task.cancel()
+            await asyncio.gather(database, temporal_up, return_exceptions=True)
+        embedded.keep_exchange_options(data_dir, options)
+        addresses = self._addresses(native, server, engine, secrets) | {"pids": supervisor.pids}
+        data_dir.write_addresses(addresses)
+        return addresses
+
+    def _secrets(self, file: compose.Compose, server: postgres.Server) -> dict[str, str]:
+        """Those of our services. The owner's password is the embedded server's own."""
+        wanted = {source for service in file.services.values() for source in service.secrets.values()}
+        try:
+            made = keys.make_missing(self.data_dir.keys, wanted - {OWNER_PASSWORD})
+        except KeyFileError as error:
+            raise DataDirError(str(error)) from error
+        return made | {OWNER_PASSWORD: server.password}
+
+    def _addresses(
+        self, native: Native, server: postgres.Server, engine: temporal.Server, secrets: dict[str, str]
+    ) -> dict[str, Any]:
+        def url(service: str, port: int, path: str = "") -> str:
+            return f"http://127.0.0.1:{native.port(service, port)}{path}"
+
+        password = quote(secrets[f"{Role.CONSOLE}_password"], safe="")
+        return {
+            "gateway_url": url(*GATEWAY),
+            "temporal_address": engine.address,
+            "temporal_ui": engine.ui,
+            "namespace": temporal.NAMESPACE,
+            "database_url": f"postgresql://{Role.CONSOLE}:{password}@127.0.0.1:{server.port}/{postgres.DATABASE}",
+            "exchange_url": url(*EXCHANGE),
+            "exchange_key": secrets["trading_broker_key"],
+            "exchange_secret": secrets["trading_broker_secret"],
+            "metrics_url": url(*GATEWAY, "/metrics"),
+            "metrics_urls": {name: url(name, HEALTH_PORT, "/metrics") for name in WORKERS},
+            "pid": os.getpid(),
+            "started_at": datetime.now(UTC).isoformat(),
+            "ready_seconds": round(time.monotonic() - self.began, 2),
+            "topology": self.topology,
+            "mode": "paper",
+            "tokens": {embedded.DEMO_TOKEN: secrets["demo_token"]},
+            "operator_key_file": str(embedded.operator_key_file(self.data_dir)),
+        }

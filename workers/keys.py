@@ -1,0 +1,68 @@
+"""The secrets of an installation as files, made once: ``python -m workers.keys FOLDER`` makes them for Compose."""
+
+import os
+import secrets
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from security.grants import KeyFileError, make_key_file
+from workers.compose import ComposeError, load
+from workers.embedded import OPERATOR
+
+SECRET_BYTES: Final = 32
+FOLDER_MODE: Final = 0o700
+CONTAINER_READABLE_MODE: Final = 0o444
+"""Compose mounts the file as it is, and the user in the container is another: the folder keeps others out."""
+OPERATOR_KEY: Final = "operator.json"
+OPERATOR_PUBLIC_KEY: Final = "operator_public_key"
+
+
+def make_missing(folder: Path, names: Iterable[str], *, mode: int = 0o600) -> dict[str, str]:
+    """Read the named secrets; make the ones that are not there. What is there is never replaced.
+
+    Raises:
+        KeyFileError: the operator's key file cannot be used.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(FOLDER_MODE)
+    return {name: _one(folder, name, mode) for name in sorted(names)}
+
+
+def _one(folder: Path, name: str, mode: int) -> str:
+    path = folder / name
+    if name == OPERATOR_PUBLIC_KEY:
+        _, public_key = make_key_file(folder / OPERATOR_KEY, OPERATOR)
+        value = public_key.hex()
+    elif path.exists():
+        return path.read_text().strip()
+    else:
+        value = secrets.token_hex(SECRET_BYTES)
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(value)
+    fresh.chmod(mode)
+    fresh.replace(path)
+    return value
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0 made, 1 refused, 2 wrong usage."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m workers.keys FOLDER\n")
+        return 2
+    folder = Path(arguments[0])
+    try:
+        made = make_missing(folder, load().secrets, mode=CONTAINER_READABLE_MODE)
+    except (ComposeError, KeyFileError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(f"{len(made)} secrets in {folder}, and the operator's key in {folder / OPERATOR_KEY}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

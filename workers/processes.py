@@ -1,0 +1,143 @@
+"""The main of each process of the isolated topology: its own parts, its own queues, until it is told to stop."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+from temporalio.worker import Worker
+
+from activities.starter import OrderStarter
+from gateway.app import build_app
+from gateway.deps import GatewayDeps
+from gateway.server import serving
+from observability.logging import get_logger
+from schemas.wire import Queue
+from storage.database import Database
+from storage.switches import read_state
+from workers.health import Check, health_served
+from workers.housekeeping import Housekeeping
+from workers.kill_watch import WATCH_SECONDS, KillWatcher
+from workers.loops import for_ever
+from workers.parts import (
+    OrdersParts,
+    build_execution,
+    build_gateway,
+    build_operations,
+    build_orders,
+    build_risk,
+)
+from workers.roles import (
+    execution_activities,
+    kill_worker,
+    operations_activities,
+    risk_activities,
+    role_worker,
+)
+from workers.settings import (
+    ExecutionSettings,
+    GatewaySettings,
+    HealthSettings,
+    OperationsSettings,
+    OrdersSettings,
+    RiskSettings,
+)
+from workers.singletons import ensure_schedule, ensure_singletons
+
+_log: Final = get_logger(__name__)
+
+
+async def run_gateway(settings: GatewaySettings, stop: asyncio.Event) -> None:
+    """HTTP for strategies."""
+    async with build_gateway(settings) as parts:
+        app = build_app(
+            GatewayDeps(
+                database=parts.database,
+                dsn=settings.dsn,
+                starter=OrderStarter(parts.client, Queue.ORDERS.value),
+                render_metrics=parts.metrics.render,
+            )
+        )
+        async with serving(app, host=settings.gateway_host, port=settings.gateway_port) as port:
+            _log.info("ready", gateway_port=port, topology="isolated")
+            await stop.wait()
+            _log.info("stopping")
+
+
+async def run_orders(settings: OrdersSettings, stop: asyncio.Event) -> None:
+    """Order workflows. They decide; others do."""
+    async with build_orders(settings) as parts:
+        worker = role_worker(
+            Queue.ORDERS, (Queue.ORDERS,), parts, (), cached_workflows=settings.cached_workflows
+        )
+        await _work(settings, parts, [worker], stop)
+
+
+async def run_risk(settings: RiskSettings, stop: asyncio.Event) -> None:
+    """The risk manager."""
+    async with build_risk(settings) as parts:
+        worker = role_worker(Queue.RISK, (Queue.RISK,), parts, risk_activities(parts))
+        await _work(settings, parts, [worker], stop, database=parts.database)
+
+
+async def run_execution(settings: ExecutionSettings, stop: asyncio.Event) -> None:
+    """The execution agent, and a second pair of eyes on the kill switch."""
+    async with build_execution(settings) as parts:
+        worker = role_worker(Queue.EXECUTION, (Queue.EXECUTION,), parts, execution_activities(parts))
+        watching = for_ever(KillWatcher(parts).look, WATCH_SECONDS)
+        workers = [worker, kill_worker(parts)]
+        await _work(settings, parts, workers, stop, database=parts.database, beside=watching)
+
+
+async def run_operations(settings: OperationsSettings, stop: asyncio.Event) -> None:
+    """Update stream, kill switch, and all that goes on beside the workflows."""
+    async with build_operations(settings) as parts:
+        worker = role_worker(
+            Queue.OPERATIONS,
+            (Queue.OPERATIONS,),
+            parts,
+            operations_activities(parts),
+            cached_workflows=parts.settings.cached_workflows,
+        )
+        starter = OrderStarter(parts.client, Queue.ORDERS.value)
+        chores = Housekeeping(parts, starter, operations_queue=Queue.OPERATIONS)
+        await ensure_singletons(parts.client, operations_queue=Queue.OPERATIONS)
+        await ensure_schedule(parts.client, operations_queue=Queue.OPERATIONS)
+        workers = [worker, kill_worker(parts)]
+        await _work(settings, parts, workers, stop, database=parts.database, beside=chores.run())
+
+
+async def _work(
+    settings: HealthSettings,
+    parts: OrdersParts,
+    workers: Sequence[Worker],
+    stop: asyncio.Event,
+    *,
+    database: Database | None = None,
+    beside: Coroutine[Any, Any, None] | None = None,
+) -> None:
+    """Poll, answer for it, and give what runs its grace at the end. ``beside`` goes on until then; should it
+    fail, so does the process: half of one would look well.
+    """
+    checks: dict[str, Check] = {"temporal": OrderStarter(parts.client, Queue.ORDERS.value).check}
+    if database is not None:
+        checks["database"] = lambda: _reads(database)
+    async with AsyncExitStack() as stack:
+        for worker in workers:
+            await stack.enter_async_context(worker)
+        ends: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait())]
+        if beside is not None:
+            ends.append(asyncio.create_task(beside))
+        for task in ends:
+            stack.callback(task.cancel)
+        port = await stack.enter_async_context(health_served(settings, parts.metrics, checks))
+        _log.info("ready", health_port=port, queues=[worker.task_queue for worker in workers])
+        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        _log.info("stopping")
+
+
+async def _reads(database: Database) -> None:
+    async with database.connection() as connection:
+        await read_state(connection)

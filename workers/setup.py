@@ -1,0 +1,103 @@
+"""What is done with the owner's rights, once for each release: schema, roles, and the rows of a first start."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Final
+
+import asyncpg
+
+from observability.logging import get_logger
+from schemas.risk import Limits
+from security.grants import public_key_id
+from storage.database import CONNECT_TIMEOUT_SECONDS, Database, DatabaseUnavailable
+from storage.grants import Role, set_passwords
+from storage.migrate import MigrationError, migrate
+from storage.risk import LimitsMissing, save_limits
+from storage.signals import save_token
+from storage.switches import save_operator_key
+from workers.embedded import DEMO_TOKEN, FIRST_LIMITS, OPERATOR
+from workers.limits import require_limits
+from workers.settings import MigrateSettings
+
+KEY_BYTES: Final = 32
+
+_log = get_logger(__name__)
+
+
+async def run_migrate(settings: MigrateSettings, stop: asyncio.Event) -> None:
+    """Bring the database to this release and give each role its password. Again is harmless; nothing to stop.
+
+    Raises:
+        MigrationError, LimitsUnsound: nothing can be done with what is there.
+        DatabaseUnavailable: it does not answer.
+    """
+    passwords = {
+        Role.GATEWAY: settings.ti_gateway_password,
+        Role.RISK: settings.ti_risk_password,
+        Role.EXECUTION: settings.ti_execution_password,
+        Role.OPERATIONS: settings.ti_operations_password,
+        Role.CONSOLE: settings.ti_console_password,
+    }
+    token, key = settings.demo_token, settings.operator_public_key
+    try:
+        applied = await migrate(settings.dsn)
+        connection = await asyncpg.connect(settings.dsn, timeout=CONNECT_TIMEOUT_SECONDS)
+        try:
+            await set_passwords(
+                connection, {role: secret.get_secret_value() for role, secret in passwords.items()}
+            )
+        finally:
+            await connection.close()
+    except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+        raise DatabaseUnavailable(f"PostgreSQL does not answer: {type(error).__name__}: {error}") from error
+    await first_rows(
+        settings.dsn,
+        token=token.get_secret_value().strip() if token else None,
+        operator_key=_key(key.get_secret_value()) if key else None,
+    )
+    _log.info("database ready", applied=applied, roles=[role.value for role in passwords])
+
+
+def _key(text: str) -> bytes:
+    """Raises:
+    MigrationError: not a public key in hexadecimal.
+    """
+    try:
+        key = bytes.fromhex(text.strip())
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise MigrationError("trading_operator_public_key is not 64 hexadecimal digits")
+    return key
+
+
+async def first_rows(dsn: str, *, token: str | None, operator_key: bytes | None) -> None:
+    """Give a fresh installation its limits, and make a token and an operator's public key known.
+
+    Raises:
+        LimitsUnsound: the limits in force cannot be used.
+    """
+    database = await Database.connect(dsn)
+    now = datetime.now(UTC)
+    try:
+        async with database.transaction() as connection:
+            if token is not None:
+                await save_token(connection, name=DEMO_TOKEN, strategy=None, secret=token, now=now)
+            if operator_key is not None:
+                await save_operator_key(
+                    connection,
+                    key_id=public_key_id(operator_key),
+                    public_key=operator_key,
+                    person=OPERATOR,
+                    now=now,
+                )
+            try:
+                await require_limits(connection)
+            except LimitsMissing:
+                limits = Limits.model_validate_json(json.dumps(FIRST_LIMITS))
+                await save_limits(
+                    connection, limits, author="trading up", reason="first start of a paper account", now=now
+                )
+    finally:
+        await database.close()
