@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from activities.broker_orders import OrderReader
+from activities.broker_orders import OrderReader, SeenOrders
 from broker.errors import NetworkError
 from schemas.broker import Account, CashActivity, Position
 from schemas.orders import BrokerOrder, Fill
@@ -94,24 +94,27 @@ class BrokerStateReader:
             for fill in missing_fills(told.fills, after.fills)
             if fill.activity_id not in booked and _counts(fill, last, ours=seen_orders.is_ours(fill))
         ]
-        state = BrokerState(
+        state = self._state(market_at, told, after, seen_orders, missing).model_copy(
+            update={"activities": tuple(each for each in told.activities if each.activity_id not in booked)}
+        )
+        return state, _books(after, told.fills, opened=last is not None)
+
+    def _state(
+        self, market_at: datetime, told: _Told, ours: _Ours, orders: SeenOrders, missing: Iterable[Fill]
+    ) -> BrokerState:
+        def seen(fill: Fill) -> SeenFill:
+            age = self._clock.real_seconds((market_at - fill.executed_at).total_seconds())
+            return SeenFill(fill=fill, ours=orders.is_ours(fill), age_seconds=age)
+
+        return BrokerState(
             market_at=market_at,
             cash=told.account.cash,
             equity=told.account.equity,
-            holdings=tuple(_holding(position, after.marks) for position in told.positions),
-            fills=tuple(
-                SeenFill(
-                    fill=fill,
-                    ours=seen_orders.is_ours(fill),
-                    age_seconds=self._age_seconds(market_at, fill.executed_at),
-                )
-                for fill in missing
-            ),
-            activities=tuple(each for each in told.activities if each.activity_id not in booked),
-            orders=seen_orders.seen,
-            external=seen_orders.external,
+            holdings=tuple(_holding(position, ours.marks) for position in told.positions),
+            fills=tuple(seen(fill) for fill in missing),
+            orders=orders.seen,
+            external=orders.external,
         )
-        return state, _books(after, told.fills, opened=last is not None)
 
     async def _ask(self, since: datetime) -> _Told:
         first = await self._broker.get_fills(since)
@@ -126,9 +129,6 @@ class BrokerStateReader:
             raise SnapshotMoved("executions came in while the broker was read")
         check_whole(account, positions)
         return _Told(again, account, positions, orders, activities)
-
-    def _age_seconds(self, market_at: datetime, then: datetime) -> float:
-        return self._clock.real_seconds((market_at - then).total_seconds())
 
 
 async def read_books(connection: "Connection", state: BrokerState) -> tuple[BrokerState, Books]:

@@ -1,7 +1,7 @@
 """The steps of a reconciliation: read the broker, overwrite our books where two readings agree, or give up."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,19 +13,18 @@ from activities.adoption import Adopter
 from activities.broker_state import BrokerStateReader, SnapshotMoved, read_books
 from activities.failures import as_failure, try_again
 from activities.overwrite import Overwrite, book_activities
+from activities.run_report import joined, report_in_vain, report_of, told
 from broker.errors import BrokerError
 from market.errors import ClockUnavailableError
 from observability.logging import get_logger
-from risk.drift import agree, compare, residual, stops_everything, trips
+from risk.drift import agree, compare, residual, worth_of_fills
 from schemas import wire
-from schemas.base import decimal_text
 from schemas.kill import KillCommand
 from schemas.reconciliation import (
     Books,
     BrokerState,
     Comparison,
     EndRun,
-    Finding,
     Graces,
     Outcome,
     Report,
@@ -47,7 +46,6 @@ READ_TRIES: Final = 5
 READ_PAUSE_SECONDS: Final = 0.05
 OPENING_PAUSE_SECONDS: Final = 0.5
 """Between the first two readings ever: nothing of ours can be on its way yet, and orders wait for them."""
-FINDINGS_TOLD_MAX: Final = 200
 READING_AGE_MAX: Final = timedelta(seconds=60)
 """An overwrite acts on no older reading."""
 
@@ -95,7 +93,7 @@ class ReconciliationActivities:
         async with self._database.transaction() as connection:
             run = await rows.open_run(connection, order.run_id, order.trigger, started)
             if run.report is not None:
-                return StepAnswer(report=_told(run.report))
+                return StepAnswer(report=told(run.report))
             if order.number == 1:
                 await self._mend(connection, started)
         try:
@@ -113,7 +111,7 @@ class ReconciliationActivities:
             )
         async with self._database.transaction() as connection:
             report = await self._finish(connection, order, run, state, comparison, read_at=started)
-        return StepAnswer(report=_told(report))
+        return StepAnswer(report=told(report))
 
     async def _read_quietly(self, started: datetime) -> tuple[datetime, BrokerState, Books]:
         """Read until nothing moves meanwhile, a few times over: executions come in bursts."""
@@ -171,7 +169,7 @@ class ReconciliationActivities:
         if report is not None and report.killed:
             await self._stop(order.run_id)
         return StepAnswer(
-            report=None if report is None else _told(report), look_again_seconds=self._pace.pause_seconds
+            report=None if report is None else told(report), look_again_seconds=self._pace.pause_seconds
         )
 
     async def _agreed(self, connection: "Connection", order: SnapshotOrder) -> rows.Reading | None:
@@ -197,9 +195,10 @@ class ReconciliationActivities:
         state, books = await read_books(connection, reading.state)
         again = compare(state, books, self._pace.graces)
         if residual(again) != residual(reading.comparison):
-            adopted = [each for each in reading.comparison.findings if _is_adopted(each)]
-            drift = max(run.drift, reading.comparison.drift)
-            await rows.carry(connection, order.run_id, _joined(run.findings, adopted), drift)
+            # What was adopted is gone from later readings: the run's end must still tell of it.
+            adopted = [each for each in reading.comparison.findings if each.kind in Adopter.KINDS]
+            drift = run.drift + worth_of_fills(adopted)
+            await rows.carry(connection, order.run_id, joined(run.findings, adopted), drift, state)
             return None
         opening = not books.opened
         overwrite = Overwrite(connection, order.run_id, state, books.held, opening=opening, now=now)
@@ -220,7 +219,6 @@ class ReconciliationActivities:
     ) -> Report:
         now = self._now()
         opening = await rows.last_market_at(connection) is None
-        findings = _joined(run.findings, comparison.findings)
         if not state.activities:
             booked = 0
         else:
@@ -229,44 +227,10 @@ class ReconciliationActivities:
         if overwrite is not None:
             await overwrite.book(comparison.findings)
         await rows.save_external(connection, state.external, now)
-        report = self._report(order, run, state, comparison, findings, opening=opening, booked=booked)
+        report = report_of(run, state, comparison, opening=opening, booked=booked, now=self._now())
         await rows.finish(connection, report, read_at=read_at, market_at=state.market_at)
         self._metrics.set_drift(report.drift_pct or Decimal(0))
         return report
-
-    def _report(
-        self,
-        order: SnapshotOrder,
-        run: rows.Run,
-        state: BrokerState,
-        comparison: Comparison,
-        findings: tuple[Finding, ...],
-        *,
-        opening: bool,
-        booked: int,
-    ) -> Report:
-        outcome = Outcome.DRIFT if findings else Outcome.CLEAN
-        drift = max(run.drift, comparison.drift)
-        killed = stops_everything(findings)
-        if opening and not killed:
-            # Nothing was known before: what the broker has is where the books begin.
-            outcome, drift = Outcome.OPENED, drift * 0
-        elif findings:
-            killed = killed or trips(drift, state.equity)
-        return Report(
-            run_id=order.run_id,
-            trigger=order.trigger,
-            outcome=outcome,
-            started_at=run.started_at,
-            finished_at=self._now(),
-            findings=findings,
-            drift=drift,
-            equity=state.equity,
-            left_out=comparison.left_out,
-            booked=booked,
-            killed=killed,
-            detail=_detail(outcome, findings, state, killed=killed),
-        )
 
     @activity.defn(name=wire.ACTIVITY_END_RECONCILIATION)
     async def end_reconciliation(self, end: EndRun) -> Report:
@@ -279,20 +243,13 @@ class ReconciliationActivities:
         async with self._database.transaction() as connection:
             run = await rows.open_run(connection, end.run_id, end.trigger, now)
             if run.report is not None:
-                return _told(run.report)
-            report = Report(
-                run_id=end.run_id,
-                trigger=end.trigger,
-                outcome=outcome,
-                started_at=run.started_at,
-                finished_at=now,
-                findings=run.findings,
-                drift=run.drift,
-                detail=end.detail,
-            )
-            await rows.finish(connection, report, read_at=None, market_at=None)
+                return told(run.report)
+            report = report_in_vain(run, outcome, end.detail, now=now)
+            await rows.finish(connection, report, read_at=None, market_at=run.market_at)
+        if report.killed:
+            await self._stop(end.run_id)
         _log.error("not reconciled", outcome=outcome.value, reason=end.detail, trigger=end.trigger)
-        return _told(report)
+        return told(report)
 
     async def _stop(self, run_id: str) -> None:
         await self._database.run(lambda connection: carry_out_kill(connection, run_id, self._now()))
@@ -307,32 +264,3 @@ async def carry_out_kill(connection: "Connection", run_id: str, now: datetime) -
     command = KillCommand(reason=f"STATE_DRIFT: {run.report.detail}", triggered_by=COMPONENT)
     await engage(connection, command, request_id=f"drift-{run_id}", now=now, component=COMPONENT)
     return True
-
-
-def _told(report: Report) -> Report:
-    """What crosses Temporal, whose payloads have a limit: the first findings; the row has them all."""
-    return report.model_copy(
-        update={"findings": report.findings[:FINDINGS_TOLD_MAX], "found": len(report.findings)}
-    )
-
-
-def _is_adopted(finding: Finding) -> bool:
-    """Whether the step before the overwrite has taken it in, so that no later reading shows it."""
-    return finding.kind in Adopter.KINDS
-
-
-def _joined(earlier: Sequence[Finding], later: Sequence[Finding]) -> tuple[Finding, ...]:
-    found = {finding.identity: finding for finding in (*earlier, *later)}
-    return tuple(found.values())
-
-
-def _detail(outcome: Outcome, findings: tuple[Finding, ...], state: BrokerState, *, killed: bool) -> str:
-    if outcome is Outcome.CLEAN:
-        return "the books agree"
-    if outcome is Outcome.OPENED:
-        return f"{len(state.holdings)} positions and ${decimal_text(state.cash)} of cash taken over"
-    kinds = sorted({finding.kind.value for finding in findings})
-    told = f"{len(findings)} differences ({', '.join(kinds)})"
-    if killed:
-        told += "; new orders are stopped: check the account at the broker, then `trading release`"
-    return told

@@ -101,6 +101,14 @@ def trips(drift: Decimal, equity: Decimal) -> bool:
         return drift * 100 > DRIFT_MAX_PCT * max(equity, ZERO)
 
 
+def worth_of_fills(findings: Iterable[Finding]) -> Decimal:
+    """US dollars of the executions among the findings, bought and sold alike."""
+    with exact():
+        return sum(
+            (found.fill.quantity * found.fill.price for found in findings if found.fill is not None), ZERO
+        )
+
+
 def stops_everything(findings: Iterable[Finding]) -> bool:
     """Whether a finding by itself must engage the kill switch."""
     return any(found.kind is DriftKind.FOREIGN_INSTALLATION for found in findings)

@@ -66,11 +66,15 @@ class Reading(Wire):
 class Run:
     """A run as its row tells it: open, or finished with its report."""
 
+    run_id: str
+    trigger: str
     started_at: datetime
     report: Report | None
     findings: tuple[Finding, ...]
     """Of an open run: what was adopted by an overwrite that could not be finished."""
     drift: Decimal
+    equity: Decimal | None
+    market_at: datetime | None
 
 
 async def open_run(connection: Connection, run_id: str, trigger: str, now: datetime) -> Run:
@@ -80,10 +84,20 @@ async def open_run(connection: Connection, run_id: str, trigger: str, now: datet
 
 
 async def read_run(connection: Connection, run_id: str) -> Run:
+    """The run's row, which must be there."""
     row = await connection.fetchrow(_SQL["read_run"], run_id)
     assert row is not None, "a run is opened before it is read"
     report = _report(row) if row["outcome"] is not None else None
-    return Run(row["started_at"], report, _findings(row), row["drift"])
+    return Run(
+        run_id=row["run_id"],
+        trigger=row["trigger"],
+        started_at=row["started_at"],
+        report=report,
+        findings=_findings(row),
+        drift=row["drift"],
+        equity=row["equity"],
+        market_at=row["market_at"],
+    )
 
 
 async def list_runs(connection: Connection, limit: int) -> list[Report]:
@@ -112,9 +126,13 @@ async def read_readiness(connection: Connection) -> Readiness:
     return Readiness(**dict(row))
 
 
-async def carry(connection: Connection, run_id: str, findings: Sequence[Finding], drift: Decimal) -> None:
+async def carry(
+    connection: Connection, run_id: str, findings: Sequence[Finding], drift: Decimal, state: BrokerState
+) -> None:
     """Keep with an open run what was adopted already, so that its end can tell of it."""
-    await connection.execute(_SQL["carry_findings"], run_id, canonical_json(list(findings)), drift)
+    await connection.execute(
+        _SQL["carry_findings"], run_id, canonical_json(list(findings)), drift, state.equity, state.market_at
+    )
 
 
 async def save_reading(connection: Connection, run_id: str, number: int, reading: Reading) -> None:
@@ -153,8 +171,7 @@ async def finish(
     if closed is None:
         return False
     await connection.execute(_SQL["drop_readings"], report.run_id, report.finished_at - READINGS_KEPT_FOR)
-    if report.outcome is Outcome.DRIFT:
-        assert market_at is not None, "drift is seen in a reading"
+    if report.outcome is not Outcome.OPENED and market_at is not None:
         for finding in report.findings:
             await append(connection, _drift_entry(report, finding), _drift_event(report, finding, market_at))
     if report.outcome is not Outcome.CLEAN or report.booked:

@@ -6,7 +6,8 @@ on conflict (run_id) do nothing
 select * from reconciliations where run_id = $1
 
 -- name: carry_findings
-update reconciliations set findings = $2::jsonb, drift = $3 where run_id = $1 and outcome is null
+update reconciliations set findings = $2::jsonb, drift = $3, equity = $4, market_at = $5
+where run_id = $1 and outcome is null
 
 -- name: finish_run
 insert into reconciliations (

@@ -8,6 +8,7 @@ from typing import Any
 from temporalio.exceptions import ApplicationError
 
 from schemas.reconciliation import DriftKind, Outcome, Report, SnapshotOrder
+from schemas.wire import Queue
 from storage.switches import read_state
 from tests.e2e import books
 from tests.e2e.books import QUIET, broker, count, ended_there, order_there, quote
@@ -94,7 +95,8 @@ async def _execution_of(stack: Stack, order: dict[str, Any]) -> str:
 
 
 async def test_a_bad_read_never_changes_the_books(stack_factory: StackFactory, unique: Any) -> None:
-    stack = await stack_factory(ours=QUIET)
+    """How: with a queue for each role."""
+    stack = await stack_factory(ours=QUIET, topology="isolated")
     await books.filled(stack, unique, "AAPL", 10)
     await books.filled(stack, unique, "MSFT", 5)
     before = await books.here(stack)
@@ -108,7 +110,7 @@ async def test_a_bad_read_never_changes_the_books(stack_factory: StackFactory, u
         await stack.control(
             "faults", {"match": {"method": "GET", "path": path}, "action": action, "times": 1}
         )
-        report = await books.reconcile(stack)
+        report = await books.reconcile(stack, Queue.OPERATIONS.value)
         assert report.outcome is Outcome.CLEAN, (path, action, report)
         assert await books.here(stack) == before == await books.there(stack), (path, action)
     assert (await stack.ledger())["faults"].keys() >= {"short_list", "status_500", "status_502"}

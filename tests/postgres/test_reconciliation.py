@@ -232,6 +232,32 @@ async def test_books_that_moved_since_the_reading_are_read_again(
     assert await agrees(rows, broker)
 
 
+@pytest.mark.parametrize("in_vain", [False, True])
+async def test_what_was_adopted_is_told_though_the_overwrite_was_not_done(
+    rows: Database, broker: SetBroker, steps: Steps, *, in_vain: bool
+) -> None:
+    """A missed execution is adopted; the rest of the difference explains itself before the overwrite."""
+    missed, late = fill("missed", quantity=3), fill("late", quantity=5, cumulative_quantity=D(8))
+    broker.fills = [missed]
+    for each in (missed, late):
+        broker.buy(each)
+    await steps.read("r", 1)
+    assert (await steps.read("r", 2)).confirmed
+    await tell(rows, late)
+    assert (await steps.overwrite("r", 2)).report is None
+    if in_vain:
+        end = EndRun(
+            run_id="r", trigger="test", outcome=Outcome.FAILED, detail="gone", as_of=datetime.now(UTC)
+        )
+        report = await steps.activities.end_reconciliation(end)
+    else:
+        broker.fills = [missed, late]
+        report = (await steps.read("r", 3)).report or pytest.fail("it agrees now")
+    assert (report.outcome is Outcome.DRIFT) is not in_vain
+    assert (await told(rows), report.drift) == (["MISSED_FILL"], 3 * PRICE)
+    assert await agrees(rows, broker)
+
+
 async def test_two_runs_at_once_overwrite_once(rows: Database, broker: SetBroker, steps: Steps) -> None:
     broker.shares = {"AAPL": D(7)}
     for run in ("a", "b"):
