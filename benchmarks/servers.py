@@ -85,7 +85,7 @@ class _Starting:
         """Start every server, then both processes that are measured."""
         data_dir, known = self._data_dir, self._known
         engine = temporal.Server(db_file=data_dir.temporal_db)
-        ports = embedded.choose_ports()
+        ports = embedded.choose_ports(data_dir)
         bare_ports = embedded.Ports(exchange=free_port(), gateway=free_port())
         bare_exchange = replace(
             embedded.exchange_spec(self._second_folder(), bare_ports, known, EXCHANGE_OPTIONS),

@@ -114,3 +114,8 @@ def _worst_price(proposal: Proposal, market: Market | None, limits: Limits) -> D
 
 def result(name: CheckName, passed: bool, value: str, limit: str, formula: str) -> CheckResult:
     return CheckResult(name=name, passed=passed, value=value, limit=limit, formula=formula)
+
+
+def not_computed(name: CheckName, passed: bool, value: str, limit: str, formula: str) -> CheckResult:
+    """A check whose number is missing: it fails unless it does not apply, and is the reason of nothing."""
+    return result(name, passed, value, limit, formula).model_copy(update={"computed": passed})

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from risk.arithmetic import HUNDREDTH, text
-from risk.candidate import NO_PRICE, Candidate, result
+from risk.candidate import NO_PRICE, Candidate, not_computed, result
 from risk.checks_size import NOT_FOR_CLOSES
 from risk.exposure import ZERO
 from schemas.risk import CheckName, CheckResult
@@ -58,7 +58,7 @@ def _within(
     if order.reduces:
         return result(name, True, text(before), text(limit), NOT_FOR_CLOSES)
     if order.notional is None:
-        return result(name, False, "unknown", text(limit), NO_PRICE)
+        return not_computed(name, False, "unknown", text(limit), NO_PRICE)
     if equity <= 0:
         return result(
             name, False, text(after), "0", f"equity {text(equity)} is not positive: nothing may be opened"

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from risk.arithmetic import text
-from risk.candidate import NO_PRICE, Candidate, result
+from risk.candidate import NO_PRICE, Candidate, not_computed, result
 from risk.prices import buy_stop_limit, collar_edge, stop_edge
 from schemas.orders import OrderType, Side
 from schemas.risk import CheckName, CheckResult
@@ -18,13 +18,15 @@ def price_collar(order: Candidate) -> CheckResult:
     """
     value = "none" if order.worst_price is None else text(order.worst_price)
     fault = _price_fault(order)
-    if fault is not None or order.worst_price is None:
-        return result(CheckName.PRICE_COLLAR, False, value, "unknown", fault or NO_PRICE)
+    if fault is not None:
+        return result(CheckName.PRICE_COLLAR, False, value, "unknown", fault)
+    if order.worst_price is None:
+        return not_computed(CheckName.PRICE_COLLAR, False, value, "unknown", NO_PRICE)
     if order.proposal.order_type is OrderType.STOP:
         return _reserved_for_stop(order, value)
     anchor = _stop_anchor(order) if order.proposal.order_type.has_stop else _quote_anchor(order)
     if anchor is None:
-        return result(CheckName.PRICE_COLLAR, False, value, "unknown", NO_PRICE)
+        return not_computed(CheckName.PRICE_COLLAR, False, value, "unknown", NO_PRICE)
     edge, words = anchor
     is_buy = order.proposal.action.side is Side.BUY
     # A sell's collar may reach below zero; the smallest tick is then inside it.
@@ -93,7 +95,9 @@ def stop_side(order: Candidate) -> CheckResult:
     is_buy = order.proposal.action.side is Side.BUY
     if market is None:
         limit = "> ask" if is_buy else "< bid"
-        return result(CheckName.STOP_SIDE, False, text(stop), limit, "no usable quote to place the stop by")
+        return not_computed(
+            CheckName.STOP_SIDE, False, text(stop), limit, "no usable quote to place the stop by"
+        )
     if is_buy:
         passed, touch = stop > market.ask, f"ask {text(market.ask)}"
         relation, limit = ">" if passed else "≤", f"> {touch}"

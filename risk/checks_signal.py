@@ -1,6 +1,6 @@
 """Checks that ask whether this signal may be acted on at all, whatever its size."""
 
-from risk.candidate import Candidate, result
+from risk.candidate import Candidate, not_computed, result
 from risk.clock import age_text, is_too_old
 from risk.constants import QUOTE_AGE_MAX
 from risk.prices import quote_defect
@@ -128,7 +128,7 @@ def stale_market_data(order: Candidate) -> CheckResult:
     quote, now = order.facts.quote, order.facts.market_now
     limit = f"≤ {QUOTE_AGE_MAX.total_seconds():g} s"
     if quote is None:
-        return result(CheckName.STALE_MARKET_DATA, False, "no quote", limit, "no quote")
+        return not_computed(CheckName.STALE_MARKET_DATA, False, "no quote", limit, "no quote")
     passed = not is_too_old(quote.quoted_at, now, QUOTE_AGE_MAX)
     return result(
         CheckName.STALE_MARKET_DATA, passed, age_text(quote.quoted_at, now), limit,

@@ -1,7 +1,7 @@
 """Checks of size: one order's notional, quantity, and what it asks of the buying power."""
 
 from risk.arithmetic import text
-from risk.candidate import NO_PRICE, Candidate, result
+from risk.candidate import NO_PRICE, Candidate, not_computed, result
 from schemas.risk import CheckName, CheckResult
 
 NOT_FOR_CLOSES = "not applied to a close: it can only lower this"
@@ -11,7 +11,7 @@ def order_notional(order: Candidate) -> CheckResult:
     """Quantity × reserve price, of opens only: a position that has grown past the limit stays closable."""
     limit, notional = order.facts.limits.max_order_notional, order.notional
     if order.reserve_price is None or notional is None:
-        return result(CheckName.ORDER_NOTIONAL, order.reduces, "unknown", text(limit), NO_PRICE)
+        return not_computed(CheckName.ORDER_NOTIONAL, order.reduces, "unknown", text(limit), NO_PRICE)
     passed = order.reduces or notional <= limit
     return result(
         CheckName.ORDER_NOTIONAL,
@@ -45,7 +45,7 @@ def buying_power(order: Candidate) -> CheckResult:
     if order.reduces:
         return result(CheckName.BUYING_POWER, True, "0", text(limit), NOT_FOR_CLOSES)
     if notional is None:
-        return result(CheckName.BUYING_POWER, False, "unknown", text(limit), NO_PRICE)
+        return not_computed(CheckName.BUYING_POWER, False, "unknown", text(limit), NO_PRICE)
     passed = notional <= limit
     return result(
         CheckName.BUYING_POWER,

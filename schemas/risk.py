@@ -86,6 +86,8 @@ class CheckResult(Wire):
     limit: str
     formula: str
     """In words, with the numbers put in."""
+    computed: bool = True
+    """False: a number that it needs is missing. It fails, and the check of that number is the reason."""
 
 
 class Proposal(Wire):
@@ -178,7 +180,10 @@ class RiskVerdict(Wire):
 
     @property
     def reasons(self) -> tuple[CheckName, ...]:
-        return tuple(check.name for check in self.checks if not check.passed)
+        """What failed; checks that could not be computed only where nothing else did."""
+        failed = [check for check in self.checks if not check.passed]
+        told = [check for check in failed if check.computed] or failed
+        return tuple(check.name for check in told)
 
 
 class PreTradeFacts(Wire):

@@ -227,7 +227,7 @@ async def write_rejection(
         now=now,
         component="RiskManager",
         decision="REJECTED",
-        detail="; ".join(check.formula for check in verdict.checks if not check.passed),
+        detail="; ".join(check.formula for check in verdict.checks if check.name in verdict.reasons),
         checks=verdict.checks,
         evidence={"proposal": proposal.model_dump(mode="json")},
         user_message=user_message,

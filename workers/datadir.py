@@ -89,6 +89,23 @@ class DataDir:
         """The options the paper exchange was last started with, a JSON list."""
         return self.root / "exchange" / "options.json"
 
+    def port(self, name: str) -> int:
+        """The TCP port of ``name`` on 127.0.0.1: that of the last start, unless something else has it now.
+
+        So addresses outlive a restart: a strategy's gateway, a scrape target, a bookmark of the Web UI.
+        """
+        file = self.root / "ports.json"
+        try:
+            found = json.loads(file.read_text())
+        except (OSError, ValueError):
+            found = None
+        kept: dict[str, Any] = found if isinstance(found, dict) else {}
+        chosen = kept.get(name)
+        if not isinstance(chosen, int) or not _can_listen(chosen):
+            chosen = free_port()
+            file.write_text(json.dumps(kept | {name: chosen}, indent=2) + "\n")
+        return chosen
+
     @property
     def logs(self) -> Path:
         """One log file for each child process."""
@@ -217,6 +234,15 @@ def _remove_abandoned() -> None:
             with (root / TEMPORARY_LOCK).open("r+") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(root, ignore_errors=True)
+
+
+def _can_listen(port: int) -> bool:
+    """Whether a server could take the port; connections that are only fading away do not keep it."""
+    with socket.socket() as probe, suppress(OSError, OverflowError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def free_port() -> int:

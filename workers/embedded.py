@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from workers.children import ChildSpec
-from workers.datadir import DataDir, free_port
+from workers.datadir import DataDir
 from workers.postgres import PostgresError
 
 EXCHANGE: Final = "exchange"
@@ -74,9 +74,9 @@ class Ports:
         return f"http://127.0.0.1:{self.gateway}"
 
 
-def choose_ports() -> Ports:
-    """Two free ports."""
-    return Ports(exchange=free_port(), gateway=free_port())
+def choose_ports(data_dir: DataDir) -> Ports:
+    """Those of the last start where they are free."""
+    return Ports(exchange=data_dir.port(EXCHANGE), gateway=data_dir.port("gateway"))
 
 
 def read_secrets(data_dir: DataDir) -> Secrets:

@@ -37,7 +37,11 @@ class IsolatedInstallation(Installation):
         options = embedded.exchange_options(data_dir, self.exchange_options)
         file = compose.load(environ={"TRADING_MARKET_SPEED": market_speed(options)})
         server = await postgres.initialise(data_dir.postgres)
-        engine = temporal.Server(db_file=data_dir.temporal_db)
+        engine = temporal.Server(
+            db_file=data_dir.temporal_db,
+            port=data_dir.port("temporal"),
+            ui_port=data_dir.port("temporal ui"),
+        )
         secrets = self._secrets(file, server)
         places = {DATABASE: server.port, TEMPORAL: engine.port}
         native = Native(file, data_dir, secrets, places, extra={self.exchange: options})

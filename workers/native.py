@@ -14,7 +14,7 @@ from typing import Final
 
 from workers.children import ChildSpec, Probe, StartFailedError
 from workers.compose import SECRETS_MOUNT, Compose, Service
-from workers.datadir import DataDir, free_port
+from workers.datadir import DataDir
 from workers.embedded import write_private
 from workers.healthy import problem
 from workers.supervisor import Supervisor
@@ -47,7 +47,10 @@ class Native:
 
     def port(self, service: str, port: int) -> int:
         """Where that port of a service is on 127.0.0.1."""
-        return self._ports.setdefault((service, port), free_port())
+        place = (service, port)
+        if place not in self._ports:
+            self._ports[place] = self._data_dir.port(f"{service}:{port}")
+        return self._ports[place]
 
     async def start(self, supervisor: Supervisor, given: Mapping[str, "asyncio.Task[object]"]) -> None:
         """Start every service of ours, each as soon as what it needs is there; ``given`` are other images'.

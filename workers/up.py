@@ -42,6 +42,7 @@ class Installation:
         self.exchange_options = tuple(exchange_options)
         self._as_json = as_json
         self.began = time.monotonic()
+        self._running: dict[str, Any] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start, announce, watch until ``stop``, end in the order gateway, workers, exchange, Temporal, database.
@@ -56,7 +57,8 @@ class Installation:
             try:
                 await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
                 if starting.done():
-                    self._announce(starting.result())
+                    self._running = starting.result()
+                    self._announce(self._running)
                     watching = asyncio.create_task(supervisor.watch())
                     await stopped
             finally:
@@ -72,9 +74,13 @@ class Installation:
                 )
 
     async def _start(self, supervisor: Supervisor) -> dict[str, Any]:
-        data_dir, ports = self.data_dir, embedded.choose_ports()
+        data_dir, ports = self.data_dir, embedded.choose_ports(self.data_dir)
         known = embedded.read_secrets(data_dir)
-        engine = temporal.Server(db_file=data_dir.temporal_db)
+        engine = temporal.Server(
+            db_file=data_dir.temporal_db,
+            port=data_dir.port("temporal"),
+            ui_port=data_dir.port("temporal ui"),
+        )
         options = embedded.exchange_options(data_dir, self.exchange_options)
 
         async def start_database() -> str:
@@ -135,6 +141,9 @@ class Installation:
         self._say("Ctrl-C stops everything in order")
 
     def _on_event(self, event: ChildEvent) -> None:
+        if event.state is ChildState.READY and self._running:  # A restart: its process id is another one.
+            self._running["pids"][event.name] = event.pid
+            self.data_dir.write_addresses(self._running)
         if self._as_json:
             told = {"child": event.name, "state": event.state, "pid": event.pid, "detail": event.detail}
             print(json.dumps(told), flush=True)

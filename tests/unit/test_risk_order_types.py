@@ -151,8 +151,8 @@ def test_prices_that_do_not_fit_the_type_are_refused_and_named(changes: dict[str
 
 
 def test_without_a_quote_no_stop_can_be_placed() -> None:
-    assert CheckName.STOP_SIDE in reasons(stop(BUY, "101"), quote=None)
-    assert CheckName.STOP_SIDE in reasons(stop(SELL, "99"), quote=quote(None), **LONG)
+    assert reasons(stop(BUY, "101"), quote=None) == {CheckName.MARKET_DATA}
+    assert reasons(stop(SELL, "99"), quote=quote(None), **LONG) == {CheckName.MARKET_DATA}
 
 
 def test_limits_of_the_first_release_still_load_and_allow_no_short() -> None:
