@@ -7,6 +7,7 @@ from typing import Any
 
 from console.common import clean, console, table
 from schemas.orders import OrderView
+from schemas.risk import CheckResult
 from schemas.signals import DecisionView, TimelineEntry
 
 PRICE_DECIMALS = Decimal("0.0001")
@@ -104,10 +105,16 @@ def draw_decision(decision: DecisionView | None) -> None:
     verdict = "approved" if decision.approved else "rejected"
     print(f"risk: {verdict} at {clock(decision.decided_at)}, limits version {decision.limits_version}")
     lines = [
-        (check.name.value, "passed" if check.passed else "failed", check.value, check.limit, check.formula)
+        (check.name.value, _outcome(check), check.value, check.limit, check.formula)
         for check in decision.checks
     ]
     console().print(table(("check", "", "value", "limit", "formula"), lines))
+
+
+def _outcome(check: CheckResult) -> str:
+    if check.passed:
+        return "passed"
+    return "failed" if check.computed else "not computed"
 
 
 def draw_timeline(entries: Sequence[TimelineEntry]) -> None:
