@@ -18,8 +18,8 @@ ROOMY = {
     "symbol": ['{"symbol": "HALT", "tradable": false}', '{"symbol": "WHOLE", "fractionable": false}',
                '{"symbol": "LONG", "shortable": false}',
                *(f'{{"symbol": "{name}"}}' for name in (
-                   "C601DAY", "C601GTC", "C602LOW", "C602EDGE", "C602HIGH", "C603", "C604", "C605", "C606",
-                   "C607"))],
+                   "C701DAY", "C701GTC", "C702LOW", "C702EDGE", "C702HIGH", "C703", "C704", "C705", "C706",
+                   "C707"))],
 }  # fmt: skip
 """Enough of everything that no case meets a limit it does not ask for."""
 
