@@ -16,8 +16,8 @@ FINISH := $(PIP) install --no-deps --no-build-isolation -e . && $(BIN)/python -m
 	-x '/(tests|testing)/' $(VENV)/lib
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate --quiet
-# Two servers and two event loops at a time pay off on two cores; more would only share them.
-PYTEST_PROCESSES ?= 2
+# Tests wait more than they compute: three at a time keep two cores busy.
+PYTEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev demo isolated-demo compose-secrets up day test load check docs lock clean

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from temporalio.testing import TimeSkipper
 
 WITHIN_SECONDS = 20.0
+RESULT_ASKS = 4
 POLL_SECONDS = 0.02
 RESTS = "the broker's next update"
 """What an order that rests at the broker waits for."""
@@ -73,12 +74,15 @@ async def cancelled(order: Order) -> None:
 
 
 async def outcome(order: Order) -> OrderOutcome:
-    """The workflow's result; a hang fails with what its workflow tasks failed of."""
-    try:
-        async with asyncio.timeout(WITHIN_SECONDS):
-            return await order.result()
-    except TimeoutError:
-        pytest.fail(await hang_report(order))
+    """The workflow's result; a hang fails with what its workflow tasks failed of.
+
+    Asked anew every few seconds: under load the development server can leave a waiting request without its answer.
+    """
+    for _ in range(RESULT_ASKS):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WITHIN_SECONDS / RESULT_ASKS):
+                return await order.result()
+    pytest.fail(await hang_report(order))
 
 
 async def until(order: Order, waiting_for: str) -> OrderReport:
