@@ -57,6 +57,9 @@ class Replay:
             BadUsage: a file cannot be read, the start is no moment, or there is none to trade at.
         """
         found, named = read_recordings(files), None if start is None else _moment(start)
+        if named is not None and not any(each.covers(named) for each in found.values()):
+            days = ", ".join(sorted(f"{each.symbol} {each.first.date()}" for each in found.values()))
+            raise BadUsage(f"--start {start} lies outside the recorded quotes", do=f"recorded are: {days}")
         scenes = plan(found) if named is None else [Scene(None, "the named start")]
         if not scenes:
             raise BadUsage("no morning of a trading day is in these files", do="name a moment with --start")

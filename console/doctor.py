@@ -4,7 +4,7 @@ import stat
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +27,8 @@ SNAPSHOT_MAX: Final = timedelta(seconds=90)
 CATCH_UP_MAX: Final = timedelta(seconds=90)
 RETENTION_MIN: Final = timedelta(days=30)
 """Shorter, and closed orders leave the Web UI before a month's questions are asked."""
+POLLED_WITHIN: Final = timedelta(seconds=75)
+"""A poll waits a minute for work, then comes again."""
 HTTP_SECONDS: Final = 5.0
 ANSWER_BYTES_MAX: Final = 64 * 1024
 
@@ -255,9 +257,15 @@ async def _polled(client: "Client", queue: Queue) -> Check:
         ),
         timeout=QUERY_RPC_TIMEOUT,
     )
-    pollers = len(found.pollers)
-    do = "" if pollers else "start its worker: `trading up` or `trading worker ...`"
-    return Check(f"queue {queue.value}", State.OK if pollers else State.WRONG, f"{pollers} workers poll", do)
+    # The server remembers pollers for minutes; one that lives comes back within its long poll.
+    asked = [poller.last_access_time.ToDatetime(UTC) for poller in found.pollers]
+    living = sum(utc_now() - at <= POLLED_WITHIN for at in asked)
+    if living:
+        return Check(f"queue {queue.value}", State.OK, f"{living} polled within {POLLED_WITHIN.seconds} s")
+    detail = f"last polled {ago(max(asked), utc_now())} ago" if asked else "nobody polls"
+    return Check(
+        f"queue {queue.value}", State.WRONG, detail, "start its worker: `trading up` or `trading worker NAME`"
+    )
 
 
 async def _running(client: "Client", workflow_id: str) -> Check:

@@ -145,11 +145,12 @@ def _words(payload: dict[str, Any]) -> list[str]:
     words = [
         str(payload.get("action", "")),
         shares(quantity) if quantity is not None else "",
-        str(payload.get("ticker", "")),
+        str(payload.get("ticker") or ""),
         f"at {money(price)}" if price is not None else "",
         *(str(payload.get(name) or "") for name in ("status", "action_taken")),
         *payload.get("flags", ()),
         ",".join(payload.get("reasons", ())) or str(payload.get("reason") or ""),
+        *(str(payload.get(name) or "") for name in ("kind", "detail")),
     ]
     return [word for word in words if word]
 

@@ -5,7 +5,7 @@ import gzip
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +43,17 @@ class Recording:
     def __init__(self, symbol: str, quotes: Sequence[Recorded]) -> None:
         self.symbol = symbol
         self.quotes = sorted(quotes, key=_moment)
+
+    @property
+    def first(self) -> datetime:
+        """When the recording begins."""
+        return self.quotes[0].at
+
+    def covers(self, moment: datetime) -> bool:
+        """Whether something is recorded on that day, from then on."""
+        return any(
+            quote.at.date() == moment.astimezone(UTC).date() and quote.at >= moment for quote in self.quotes
+        )
 
     def at(self, moment: datetime) -> Recorded | None:
         """The quote in force then."""

@@ -76,10 +76,17 @@ select signal_id, action, order_type, limit_price, stop_price from (
     from orders o join reservations r using (signal_id, leg, generation)
     where r.ticker = $1 and r.state in ('held', 'working') and r.quantity > 0
     union all
-    -- What an order that is not ours is for is not known: as a close it counts for the wash rule alone.
-    select e.client_order_id, case e.side when 'buy' then 'BUY_TO_CLOSE' else 'SELL_TO_CLOSE' end,
+    -- What an order that is not ours is for, the broker takes from what the account holds.
+    select e.client_order_id,
+        case
+            when e.side = 'buy' and held.quantity < 0 then 'BUY_TO_CLOSE'
+            when e.side = 'buy' then 'BUY_TO_OPEN'
+            when held.quantity > 0 then 'SELL_TO_CLOSE'
+            else 'SELL_TO_OPEN'
+        end,
         case when e.price is null then 'MARKET' else 'LIMIT' end, e.price, null, e.first_seen_at
     from external_orders e
+    cross join (select coalesce(sum(quantity), 0) as quantity from positions where ticker = $1) held
     where e.ticker = $1 and e.ended_at is null
 ) working
 order by created_at, signal_id

@@ -47,6 +47,8 @@ async def test_two_recorded_days_fill_inside_their_quotes(folder: Path) -> None:
         (("--market", "nowhere.csv.gz"), "nowhere.csv.gz"),
         (("--market", "FILE", "--start", "2013-10-08T10:00:00"), "offset"),
         (("--market", "FILE", "--start", "noon"), "--start"),
+        (("--market", "FILE", "--start", "2013-10-12T10:00:00-04:00"), "outside"),
+        (("--market", "FILE", "--start", "2020-01-02T10:00:00-05:00"), "outside"),
         (("--market", "FILE"), "no morning"),
     ],
 )

@@ -301,7 +301,9 @@ async def test_external_orders_count_while_they_are_open(
         assert await external_open(connection) == {"b-x"}
         (exposure,) = [each for each in await read_exposures(connection) if each.strategy == EXTERNAL]
         (working,) = await read_working(connection, exposure.ticker)
-    assert (working.signal_id, working.action) == ("somebody", Action.SELL_TO_CLOSE), "a buy could meet it"
+    assert (working.signal_id, working.action) == ("somebody", Action.SELL_TO_OPEN), (
+        "nothing is held to close"
+    )
     assert (exposure.reserved_sell, exposure.reserved_sell_notional) == (D(4), D(400))
     assert (await steps.run()).outcome is Outcome.CLEAN, "told once"
     del broker.orders["b-x"]
