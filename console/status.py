@@ -47,6 +47,7 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
     account = await connection.fetchrow(market["read_account"])
     limits = await connection.fetchrow(load("risk")["current_limits"])
     orders = await connection.fetch(load("orders")["list_orders"], None, None, None, True, ORDERS_MAX)
+    external = await connection.fetch(load("reconciliation")["external_open"])
     newest = await connection.fetchval(events["newest_position"])
     waiting = await connection.fetchval(events["count_waiting"], WAITING_MAX)
     assert installation and kill and stream and account, "each always has its one row"  # noqa: PT018
@@ -55,6 +56,7 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
         "account": installation["account"],
         "kill_switch": _kill(kill),
         "open_orders": _by_status(orders),
+        "external_orders": [row["broker_order_id"] for row in external],
         "unknown_outcomes": [row["client_order_id"] for row in unknown],
         "stream": {key: _time(value) for key, value in stream.items()},
         "reconciliation": await _books(connection),
@@ -131,6 +133,7 @@ def _lines(found: dict[str, Any], now: datetime) -> list[tuple[str, str, bool]]:
     return [
         *_kill_lines(found["kill_switch"], now),
         ("open orders", open_orders, False),
+        ("external orders", ", ".join(clean(each) for each in found["external_orders"]) or "none", False),
         ("unknown outcomes", ", ".join(unknown) or "none", bool(unknown)),
         _stream_line(found["stream"], now),
         _books_line(found["reconciliation"], now),

@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--requests-per-minute", type=int, help="trading API request limit (200)")
     parser.add_argument("--data-requests-per-minute", type=int, help="data API request limit (10000)")
     parser.add_argument("--data-stream-connections", type=int, help="data sockets per feed (1)")
+    parser.add_argument("--json", action="store_true", help="as always: the ready line is JSON")
     parser.add_argument("--leash", action="store_true", help="end when standard input closes")
     return parser
 
@@ -90,6 +91,10 @@ def launch_from(arguments: Sequence[str], environment: Mapping[str, str]) -> Lau
     """
     given = vars(_parser().parse_args(arguments))
     leash, overrides, market = given.pop("leash"), given.pop("symbol"), tuple(given.pop("market"))
+    del given["json"]
+    for file in market:
+        if not file.is_file():
+            raise FileNotFoundError(f"--market: there is no file {file}")
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     key = chosen.pop("key", None) or _read(chosen.pop("key_file", None)) or environment.get("EXCHANGE_KEY")
     secret = (
@@ -163,9 +168,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         launch = launch_from(sys.argv[1:] if arguments is None else arguments, os.environ)
     except ValidationError as error:
-        for problem in error.errors():
-            field = ".".join(str(part) for part in problem["loc"])
-            sys.stderr.write(f"exchange: {field}: {problem['msg']}\n")
+        told: dict[str, str] = {}
+        for problem in error.errors():  # One line a field: alternatives of one field fail one by one.
+            told.setdefault(str((*problem["loc"], "settings")[0]), str(problem["msg"]))
+        sys.stderr.write("".join(f"exchange: {field}: {text}\n" for field, text in told.items()))
         return EXIT_USAGE
     except OSError as error:
         sys.stderr.write(f"exchange: {error}\n")
