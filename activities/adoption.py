@@ -42,7 +42,9 @@ class Adopter:
             if finding.fill is None and finding.broker_order_id is not None:
                 await self._order(finding.broker_order_id, now)
         for finding in ours:
-            if finding.fill is not None:
+            if finding.fill is not None and not await self._take_in(finding.fill, now):
+                # Of an order whose answer was lost, or that replaced one of ours: the order first.
+                await self._order(finding.fill.broker_order_id, now)
                 await self._take_in(finding.fill, now)
 
     async def _order(self, broker_order_id: str, now: datetime) -> None:
@@ -58,9 +60,11 @@ class Adopter:
         for order in reversed(chain):
             await self._take_in(order, now)
 
-    async def _take_in(self, evidence: Evidence, now: datetime) -> None:
+    async def _take_in(self, evidence: Evidence, now: datetime) -> bool:
+        """Whether it is of an order of ours."""
         taken = await take_in(self._database, evidence, now=now, source=SOURCE)
         if taken is None and isinstance(evidence, BrokerOrder):
             taken = await take_in_successor(self._database, evidence, now=now, source=SOURCE)
         if taken is not None and taken.news and not taken.order.settled:
             await self._notifier.notify(taken.order)
+        return taken is not None

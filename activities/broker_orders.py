@@ -52,7 +52,7 @@ class OrderReader:
         Raises:
             BrokerError: an order could not be read, or too many would have to be.
         """
-        look = _Look(self._broker, self._clock, market_at)
+        look = _Look(self._database, self._broker, self._clock, market_at)
         executed = {fill.broker_order_id for fill in fills}
         replaced = {order.replaces for order in listed if order.replaces is not None}
         async with self._database.connection() as connection:
@@ -81,7 +81,10 @@ class OrderReader:
 class _Look:
     """One look: the orders found so far, and how many had to be read by id."""
 
-    def __init__(self, broker: "BrokerReader", clock: "MarketClock", market_at: datetime) -> None:
+    def __init__(
+        self, database: "Database", broker: "BrokerReader", clock: "MarketClock", market_at: datetime
+    ) -> None:
+        self._database = database
         self._broker = broker
         self._clock = clock
         self._market_at = market_at
@@ -132,6 +135,7 @@ class _Look:
             order = await self._read(broker_id)
         except NotFound:
             return  # An execution without its order: it is nobody's of ours.
+        await self._ask_for([order])
         own = await self._owner(order)
         if own is not None:
             self.own_ids.add(broker_id)
@@ -141,16 +145,31 @@ class _Look:
     async def _owner(self, order: BrokerOrder) -> rows.OwnOrder | None:
         """Ours by either id, or by what it replaces."""
         for _ in range(CHAIN_MAX):
-            own = self._by_id.get(order.broker_order_id) or self._by_client_id.get(order.client_order_id)
-            if own is None and order.replaces is not None:
-                own = self._by_id.get(order.replaces)
+            own = self._known(order)
             if own is not None or order.replaces is None:
                 return own
             try:
                 order = await self._read(order.replaces)
             except NotFound:
                 return None
+            await self._ask_for([order])
         return None
+
+    def _known(self, order: BrokerOrder) -> rows.OwnOrder | None:
+        own = self._by_id.get(order.broker_order_id) or self._by_client_id.get(order.client_order_id)
+        if own is None and order.replaces is not None:
+            own = self._by_id.get(order.replaces)
+        return own
+
+    async def _ask_for(self, orders: Sequence[BrokerOrder]) -> None:
+        """Ask our rows for orders read by id.
+
+        One whose answer was lost has no broker id here: its client id alone tells that it is ours.
+        """
+        broker_ids = {order.broker_order_id for order in orders}
+        client_ids = {order.client_order_id for order in orders}
+        async with self._database.connection() as connection:
+            self.learn(await rows.own_orders(connection, broker_ids, client_ids))
 
     async def _read(self, broker_id: str) -> BrokerOrder:
         self._lookups += 1

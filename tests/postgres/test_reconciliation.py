@@ -12,14 +12,14 @@ import pytest
 
 from activities.evidence import take_in
 from schemas.broker import CashActivity, TradeEvent, TradeUpdate
-from schemas.orders import Action, Fill
+from schemas.orders import Action, BrokerOrder, Fill
 from schemas.reconciliation import CASH, EXTERNAL, DriftKind, EndRun, Outcome
 from storage import journal
 from storage.database import Database
 from storage.reconciliation import external_open, read_readiness
 from storage.risk import read_exposures, read_working
 from storage.switches import read_state, stream_connected, stream_seen
-from tests.postgres.books import prepare
+from tests.postgres.books import prepare, propose
 from tests.postgres.broker_books import PRICE, SetBroker, Steps, fill, own_order
 
 D = Decimal
@@ -365,6 +365,37 @@ async def test_readings_too_close_together_are_one(rows: Database, broker: SetBr
     assert (await patient.read("r", 2)).confirmed
     assert (await patient.overwrite("r", 2)).report is None
     assert (await books(rows))[0] == {}
+
+
+async def lost_answer(rows: Database, broker: SetBroker, **fields: Any) -> BrokerOrder:
+    """An order of ours that stands at the broker as ``b-lost``, which nobody has told us."""
+    await propose(rows, "lost", quantity=D(5))
+    async with rows.connection() as connection:
+        await connection.execute(
+            "update orders set status = 'SUBMITTED', flags = '{outcome_unknown}', post_count = 1,"
+            " post_open = false, client_order_id = 'ti-lost', first_post_at = now() where signal_id = 'lost'"
+        )
+    return broker.open_order("b-lost", "ti-lost", quantity=D(5), **fields)
+
+
+@pytest.mark.parametrize("age_seconds", [1, 60])
+async def test_an_order_with_a_lost_answer_that_has_executed_is_ours(
+    rows: Database, broker: SetBroker, steps: Steps, age_seconds: int
+) -> None:
+    """It is in no list and has no broker id here: only its client id tells whose it is."""
+    order = await lost_answer(rows, broker, raw_status="filled", filled_quantity=D(5))
+    executed_at = datetime.now(UTC) - timedelta(seconds=age_seconds)
+    done = fill("lost", broker_order_id="b-lost", executed_at=executed_at)
+    broker.buy(done)
+    broker.fills = [done]
+    report = await steps.run()
+    left_out = age_seconds < 10
+    assert [found.kind for found in report.findings] == ([] if left_out else [DriftKind.MISSED_FILL])
+    assert not report.killed
+    assert left_out or await agrees(rows, broker)
+    await take_in(rows, order, now=datetime.now(UTC), source="test")
+    await tell(rows, done)
+    assert await agrees(rows, broker), "its execution is booked once, as ours"
 
 
 @pytest.mark.parametrize("seed", range(10))
