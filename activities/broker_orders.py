@@ -122,12 +122,22 @@ class _Look:
         """An order that is open here and that the broker does not list: it is read by id."""
         assert own.broker_order_id is not None, "only acknowledged orders are asked for"
         try:
-            order = await self._read(own.broker_order_id)
+            order = await self._newest(own.broker_order_id)
         except NotFound:
             self._note_unknown(own)
             return
         if known_status(order.raw_status).is_final:
             self._note(order, Owner.OURS, Place.OPEN, Place.ENDED, own=own)
+
+    async def _newest(self, broker_id: str) -> BrokerOrder:
+        """The order, or what has replaced it at last: that tells how ours stands."""
+        order = await self._read(broker_id)
+        for _ in range(CHAIN_MAX):
+            self.own_ids.add(order.broker_order_id)
+            if order.replaced_by is None:
+                break
+            order = await self._read(order.replaced_by)
+        return order
 
     async def executed(self, broker_id: str) -> None:
         """An order of which only an execution is known."""

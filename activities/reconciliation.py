@@ -24,6 +24,7 @@ from schemas.reconciliation import (
     Books,
     BrokerState,
     Comparison,
+    DriftKind,
     EndRun,
     Graces,
     Outcome,
@@ -194,7 +195,8 @@ class ReconciliationActivities:
         now = self._now()
         state, books = await read_books(connection, reading.state)
         again = compare(state, books, self._pace.graces)
-        if residual(again) != residual(reading.comparison):
+        not_adopted = any(found.kind is DriftKind.MISSED_FILL for found in again.findings)
+        if not_adopted or residual(again) != residual(reading.comparison):
             # What was adopted is gone from later readings: the run's end must still tell of it.
             adopted = [each for each in reading.comparison.findings if each.kind in Adopter.KINDS]
             drift = run.drift + worth_of_fills(adopted)

@@ -10,12 +10,14 @@ from typing import Any
 import asyncpg
 import pytest
 
+from activities.adoption import Adopter
 from activities.evidence import take_in
 from schemas.broker import CashActivity, TradeEvent, TradeUpdate
-from schemas.orders import Action, BrokerOrder, Fill
+from schemas.orders import Action, BrokerOrder, Fill, OrderStatus
 from schemas.reconciliation import CASH, EXTERNAL, DriftKind, EndRun, Outcome
 from storage import journal
 from storage.database import Database
+from storage.orders import read_order
 from storage.reconciliation import external_open, read_readiness
 from storage.risk import read_exposures, read_working
 from storage.switches import read_state, stream_connected, stream_seen
@@ -396,6 +398,72 @@ async def test_an_order_with_a_lost_answer_that_has_executed_is_ours(
     await take_in(rows, order, now=datetime.now(UTC), source="test")
     await tell(rows, done)
     assert await agrees(rows, broker), "its execution is booked once, as ours"
+
+
+async def test_a_part_execution_of_an_order_with_a_lost_answer_is_adopted_with_its_order(
+    rows: Database, broker: SetBroker, steps: Steps
+) -> None:
+    await lost_answer(rows, broker, raw_status="partially_filled", filled_quantity=D(2))
+    done = fill("lost", quantity=2, broker_order_id="b-lost")
+    broker.buy(done)
+    broker.fills = [done]
+    report = await steps.run()
+    assert (report.outcome, report.drift) == (Outcome.DRIFT, 2 * PRICE)
+    assert await agrees(rows, broker)
+    assert (await steps.run()).outcome is Outcome.CLEAN
+
+
+async def test_no_run_is_good_while_an_execution_of_ours_is_not_adopted(
+    rows: Database, broker: SetBroker, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = fill("mine")
+    broker.buy(done)
+    broker.fills = [done]
+
+    async def adopt_nothing(*_: Any, **__: Any) -> None:
+        """Find no row for it."""
+
+    monkeypatch.setattr(Adopter, "adopt", adopt_nothing)
+    await steps.read("r", 1)
+    assert (await steps.read("r", 2)).confirmed
+    assert (await steps.overwrite("r", 2)).report is None
+    monkeypatch.undo()
+    report = (await steps.overwrite("r", 2)).report
+    assert report is not None
+    assert report.outcome is Outcome.DRIFT
+    assert await agrees(rows, broker)
+
+
+@pytest.mark.parametrize("hops", [1, 2])
+async def test_our_order_replaced_by_hand_whose_successor_has_executed(
+    rows: Database, broker: SetBroker, hops: int
+) -> None:
+    """Neither is in the list of open orders, and the row here names the first one only."""
+    steps = Steps(rows, broker, order_seconds=0)
+    assert (await steps.run()).outcome is Outcome.OPENED
+    await own_order(rows)
+    names = ["b-own", *(f"b-{number}" for number in range(hops))]
+    for number, name in enumerate(names):
+        broker.open_order(
+            name, "human" if number else "ti-own", raw_status="replaced", quantity=D(50),
+            replaces=names[number - 1] if number else None,
+            replaced_by=names[number + 1] if number < hops else None,
+        )  # fmt: skip
+    ended = {"raw_status": "filled", "filled_quantity": D(50)}
+    broker.orders[names[-1]] = broker.orders[names[-1]].model_copy(update=ended)
+    done = fill("successor", quantity=50, broker_order_id=names[-1])
+    broker.buy(done)
+    broker.fills = [done]
+    report = await steps.run()
+    kinds = {found.kind: found.broker_order_id for found in report.findings}
+    assert kinds == {DriftKind.MISSED_FILL: names[-1], DriftKind.ORDER_ENDED_THERE: names[-1]}
+    assert await agrees(rows, broker)
+    async with rows.connection() as connection:
+        order = await read_order(connection, "own")
+        held = await journal.read_held(connection)
+    assert (order.status, order.filled_quantity, order.broker_order_id) == (OrderStatus.FILLED, 50, names[-1])
+    assert [(row.strategy, row.quantity) for row in held] == [("momentum", D(50))]
+    assert (await steps.run()).outcome is Outcome.CLEAN
 
 
 @pytest.mark.parametrize("seed", range(10))
