@@ -112,6 +112,8 @@ class ReconciliationActivities:
             )
         async with self._database.transaction() as connection:
             report = await self._finish(connection, order, run, state, comparison, read_at=started)
+        if report.killed:
+            await self._stop(order.run_id)
         return StepAnswer(report=told(report))
 
     async def _read_quietly(self, started: datetime) -> tuple[datetime, BrokerState, Books]:
@@ -160,6 +162,7 @@ class ReconciliationActivities:
             run = await rows.open_run(connection, order.run_id, order.trigger, self._now())
             reading = await self._agreed(connection, order)
         if run.report is None and reading is not None:
+            await self._carry(order, reading)
             try:
                 await self._adopter.adopt(reading.comparison.findings, now=self._now())
             except BrokerError as error:
@@ -184,6 +187,23 @@ class ReconciliationActivities:
         age = max(self._now(), order.as_of) - reading.taken_at
         return reading if age <= READING_AGE_MAX else None
 
+    async def _carry(self, order: SnapshotOrder, reading: rows.Reading) -> None:
+        """Keep what is about to be adopted, before it is: it is gone from later readings, whoever dies meanwhile.
+
+        Idempotent: of drift the run's largest counts, never a sum.
+        """
+        comparison = reading.comparison
+        adopted = [each for each in comparison.findings if each.kind in Adopter.KINDS]
+        if not adopted:
+            return
+        async with self._database.transaction() as connection:
+            run = await rows.open_run(connection, order.run_id, order.trigger, self._now())
+            opening = await rows.last_market_at(connection) is None
+            # A purchase and a sale of ours that cancel out are no drift: no more than the reading had of it.
+            worth = Decimal(0) if opening else min(worth_of_fills(adopted), comparison.drift)
+            drift = max(run.drift, worth)
+            await rows.carry(connection, order.run_id, joined(run.findings, adopted), drift, reading.state)
+
     async def _overwrite(
         self, connection: "Connection", order: SnapshotOrder, reading: rows.Reading
     ) -> Report | None:
@@ -197,10 +217,6 @@ class ReconciliationActivities:
         again = compare(state, books, self._pace.graces)
         not_adopted = any(found.kind is DriftKind.MISSED_FILL for found in again.findings)
         if not_adopted or residual(again) != residual(reading.comparison):
-            # What was adopted is gone from later readings: the run's end must still tell of it.
-            adopted = [each for each in reading.comparison.findings if each.kind in Adopter.KINDS]
-            drift = run.drift + worth_of_fills(adopted)
-            await rows.carry(connection, order.run_id, joined(run.findings, adopted), drift, state)
             return None
         opening = not books.opened
         overwrite = Overwrite(connection, order.run_id, state, books.held, opening=opening, now=now)

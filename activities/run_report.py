@@ -19,7 +19,7 @@ def report_of(
 ) -> Report:
     """The report of a run whose books agree now."""
     findings = joined(run.findings, comparison.findings)
-    drift = run.drift + comparison.drift
+    drift = max(run.drift, comparison.drift)
     killed = stops_everything(findings)
     outcome = Outcome.DRIFT if findings else Outcome.CLEAN
     if opening and not killed:

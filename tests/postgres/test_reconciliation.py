@@ -466,6 +466,63 @@ async def test_our_order_replaced_by_hand_whose_successor_has_executed(
     assert (await steps.run()).outcome is Outcome.CLEAN
 
 
+async def test_a_repeated_overwrite_counts_drift_once(
+    rows: Database, broker: SetBroker, steps: Steps
+) -> None:
+    """3 % adopted twice over, because the answer of the first time was lost, is not 6 %."""
+    missed, late = fill("missed", quantity=30), fill("late", cumulative_quantity=D(35))
+    broker.fills = [missed]
+    for each in (missed, late):
+        broker.buy(each)
+    await steps.read("r", 1)
+    assert (await steps.read("r", 2)).confirmed
+    await tell(rows, late)
+    for _ in range(2):
+        assert (await steps.overwrite("r", 2)).report is None
+    broker.fills = [missed, late]
+    report = (await steps.read("r", 3)).report
+    assert report is not None
+    assert (report.drift, report.killed) == (30 * PRICE, False)
+    assert await told(rows) == ["MISSED_FILL"]
+
+
+async def test_what_was_booked_as_a_residual_is_not_drift_again_once_it_is_listed(
+    rows: Database, broker: SetBroker, steps: Steps
+) -> None:
+    late = fill("late", quantity=60)
+    broker.buy(late)
+    first = await steps.run()
+    assert (first.drift, first.killed) == (60 * PRICE, True)
+    broker.fills = [late]
+    second = await steps.run()
+    assert (second.drift, second.killed) == (D(0), False)
+    assert await agrees(rows, broker)
+
+
+async def test_drift_is_told_and_stops_trading_though_the_worker_dies_after_adopting_it(
+    rows: Database, broker: SetBroker, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missed = fill("missed", quantity=60)
+    broker.fills = [missed]
+    broker.buy(missed)
+    await steps.read("r", 1)
+    assert (await steps.read("r", 2)).confirmed
+
+    async def die(*_: Any) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(steps.activities, "_overwrite", die)
+    with pytest.raises(RuntimeError, match="killed"):
+        await steps.overwrite("r", 2)
+    assert await agrees(rows, broker), "it was adopted"
+    monkeypatch.undo()
+    report = (await steps.read("r", 3)).report or pytest.fail("nothing differs any more")
+    assert (report.outcome, report.drift) == (Outcome.DRIFT, 60 * PRICE)
+    assert await told(rows) == ["MISSED_FILL"]
+    async with rows.connection() as connection:
+        assert (await read_state(connection)).engaged
+
+
 @pytest.mark.parametrize("seed", range(10))
 async def test_whatever_happens_the_books_become_the_brokers(
     rows: Database, broker: SetBroker, steps: Steps, seed: int
