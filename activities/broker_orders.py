@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from broker.errors import NetworkError, NotFound
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from storage.database import Database
 
 LOOKUPS_MAX: Final = 200
-"""Orders read by id in one reading. More means that a list was not whole."""
+"""Open orders of ours read by id in one reading. More means that the list of open ones was not whole."""
+STRANGERS_BY_ID_MAX: Final = 20
+"""Executed orders of others read one by one; more are read from the list of all orders first."""
+SUBMITTED_BEFORE: Final = timedelta(days=1)
+"""How long before its execution an order is looked for in that list: most are of the same day."""
 CHAIN_MAX: Final = 20
 """Replacements of one order followed back to the first."""
 
@@ -73,13 +77,16 @@ class OrderReader:
         for own in here:
             if own.broker_order_id not in shown:
                 await look.not_listed(own)
-        for broker_id in sorted(executed - look.own_ids - shown - known):
+        strangers = executed - look.own_ids - shown - known
+        if len(strangers) > STRANGERS_BY_ID_MAX:
+            await look.list_since(min(fill.executed_at for fill in fills) - SUBMITTED_BEFORE)
+        for broker_id in sorted(strangers):
             await look.executed(broker_id)
         return SeenOrders(tuple(look.seen), tuple(look.external), frozenset(look.own_ids))
 
 
 class _Look:
-    """One look: the orders found so far, and how many had to be read by id."""
+    """One look: the orders found so far, and how many open ones of ours had to be read by id."""
 
     def __init__(
         self, database: "Database", broker: "BrokerReader", clock: "MarketClock", market_at: datetime
@@ -89,6 +96,7 @@ class _Look:
         self._clock = clock
         self._market_at = market_at
         self._lookups = 0
+        self._listed: dict[str, BrokerOrder] = {}
         self._by_id: dict[str, rows.OwnOrder] = {}
         self._by_client_id: dict[str, rows.OwnOrder] = {}
         self.seen: list[SeenOrder] = []
@@ -121,6 +129,11 @@ class _Look:
     async def not_listed(self, own: rows.OwnOrder) -> None:
         """An order that is open here and that the broker does not list: it is read by id."""
         assert own.broker_order_id is not None, "only acknowledged orders are asked for"
+        self._lookups += 1
+        if self._lookups > LOOKUPS_MAX:
+            raise NetworkError(
+                f"more than {LOOKUPS_MAX} open orders are missing from the broker's list: it is not whole"
+            )
         try:
             order = await self._newest(own.broker_order_id)
         except NotFound:
@@ -138,6 +151,12 @@ class _Look:
                 break
             order = await self._read(order.replaced_by)
         return order
+
+    async def list_since(self, after: datetime) -> None:
+        """Read many at once what would have to be read by id: a page holds 500 orders."""
+        orders = await self._broker.get_orders(after=after, until=self._market_at)
+        self._listed = {order.broker_order_id: order for order in orders}
+        await self._ask_for(orders)
 
     async def executed(self, broker_id: str) -> None:
         """An order of which only an execution is known."""
@@ -182,12 +201,7 @@ class _Look:
             self.learn(await rows.own_orders(connection, broker_ids, client_ids))
 
     async def _read(self, broker_id: str) -> BrokerOrder:
-        self._lookups += 1
-        if self._lookups > LOOKUPS_MAX:
-            raise NetworkError(
-                f"more than {LOOKUPS_MAX} open orders are missing from the broker's list: it is not whole"
-            )
-        return await self._broker.get_order_status(broker_id)
+        return self._listed.get(broker_id) or await self._broker.get_order_status(broker_id)
 
     def _note(
         self,

@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 
 FILLS_OVERLAP: Final = timedelta(minutes=2)
 """Rows of one moment may be listed out of order, so the last minutes are read again."""
+FILL_TIMES_APART: Final = timedelta(minutes=1)
+"""How far apart stream and list may put one execution: ours are read from so much earlier than the list."""
 ACTIVITIES_OVERLAP: Final = timedelta(days=7)
 """Fees and dividends are listed under their day, some days later."""
 MARKET_VALUE_TOLERANCE: Final = Decimal("0.2")
 """How far the listed positions may be worth less or more than the account says, as a share of the latter.
 Prices move a little between two requests; a list that lacks rows is further off."""
+
+CENT: Final = Decimal("0.01")
+"""US dollars. Shares of a company that is gone are listed and worth nothing."""
 
 
 class SnapshotMoved(Exception):
@@ -97,7 +102,7 @@ class BrokerStateReader:
         state = self._state(market_at, told, after, seen_orders, missing).model_copy(
             update={"activities": tuple(each for each in told.activities if each.activity_id not in booked)}
         )
-        return state, _books(after, told.fills, opened=last is not None)
+        return state, _books(after, told.fills, since, opened=last is not None)
 
     def _state(
         self, market_at: datetime, told: _Told, ours: _Ours, orders: SeenOrders, missing: Iterable[Fill]
@@ -168,7 +173,7 @@ def check_whole(account: Account, positions: Sequence[Position]) -> None:
         return
     told = abs(account.long_market_value) + abs(account.short_market_value)
     listed = sum((abs(each.market_value or Decimal(0)) for each in positions), Decimal(0))
-    if abs(told - listed) > MARKET_VALUE_TOLERANCE * told or bool(told) != bool(positions):
+    if abs(told - listed) > max(MARKET_VALUE_TOLERANCE * told, CENT):
         raise NetworkError(
             f"the list of positions is not whole: {len(positions)} worth ${listed} are listed, the account "
             f"says ${told}"
@@ -188,16 +193,17 @@ async def _read_ours(connection: "Connection", since: datetime) -> _Ours:
         held=await journal.read_held(connection),
         cash=await journal.read_cash(connection),
         marks=await journal.read_marks(connection),
-        fills=await journal.known_fills(connection, since),
+        fills=await journal.known_fills(connection, since - FILL_TIMES_APART),
     )
 
 
-def _books(ours: _Ours, listed: Iterable[Fill], *, opened: bool) -> Books:
+def _books(ours: _Ours, listed: Iterable[Fill], since: datetime, *, opened: bool) -> Books:
     ids = {fill.activity_id for fill in listed}
     keys = {_key(fill) for fill in listed}
     unlisted: dict[str, Decimal] = {}
     for each in ours.fills:
-        if not each.busted and each.activity_id not in ids and each.key not in keys:
+        asked_for = each.executed_at > since
+        if asked_for and not each.busted and each.activity_id not in ids and each.key not in keys:
             unlisted[each.ticker] = unlisted.get(each.ticker, Decimal(0)) + each.shares
     return Books(held=ours.held, cash=ours.cash, opened=opened, marks=ours.marks, unlisted=unlisted)
 

@@ -82,8 +82,12 @@ def compare(broker: BrokerState, books: Books, graces: Graces) -> Comparison:
 
 
 def agree(earlier: Comparison, later: Comparison) -> bool:
-    """Whether two readings show the same differences."""
-    return sorted(map(_sortable, earlier.findings)) == sorted(map(_sortable, later.findings))
+    """Whether two readings show the same differences.
+
+    An execution need not stand twice: its id says what it is, and a busy stranger always has a new one. What it
+    does not explain must, and so must orders; the later reading's executions count.
+    """
+    return _unidentified(earlier) == _unidentified(later)
 
 
 def residual(comparison: Comparison) -> dict[str, Decimal]:
@@ -139,6 +143,10 @@ def shares_by_ticker(held: Iterable[Held]) -> dict[str, Decimal]:
     for row in held:
         found[row.ticker] += row.quantity
     return found
+
+
+def _unidentified(comparison: Comparison) -> list[tuple[str, str, str]]:
+    return sorted(_sortable(found) for found in comparison.findings if found.fill is None)
 
 
 def _sortable(found: Finding) -> tuple[str, str, str]:

@@ -21,10 +21,14 @@ class Readiness:
     """When the update stream last gave a sign of life."""
     gap_ended_at: datetime | None = None
     """When it came back from its last silence of more than a minute."""
+    kill_due: bool = False
+    """A run has decided to stop trading, and the kill switch is not engaged yet."""
 
 
 def waits_for(books: Readiness, now: datetime) -> str | None:
     """Why a placement must wait, in words for people; None when it need not."""
+    if books.kill_due:
+        return "a reconciliation has found too much drift and the kill switch is being engaged"
     if books.last_seen_at is not None and now - books.last_seen_at > STREAM_GAP_MAX:
         silent = int((now - books.last_seen_at).total_seconds())
         return f"the broker's update stream has been silent for {silent} s: orders wait until it is back"
@@ -41,6 +45,6 @@ def waits_for(books: Readiness, now: datetime) -> str | None:
 
 
 def can_be_mended(books: Readiness, now: datetime) -> bool:
-    """Whether a reconciliation now would let orders go on; while the stream is silent it would not."""
+    """Whether a reconciliation now would let orders go on; with a silent stream or a kill due it would not."""
     silent = books.last_seen_at is not None and now - books.last_seen_at > STREAM_GAP_MAX
-    return not silent and waits_for(books, now) is not None
+    return not silent and not books.kill_due and waits_for(books, now) is not None

@@ -32,7 +32,8 @@ order by read_at desc
 limit 1
 
 -- name: readiness
-select r.read_at, r.finished_at, s.last_seen_at, s.gap_ended_at
+select r.read_at, r.finished_at, s.last_seen_at, s.gap_ended_at,
+    exists (select from reconciliations where kill = 'due') as kill_due
 from trade_stream s
 left join lateral (
     select read_at, finished_at from reconciliations

@@ -30,13 +30,16 @@ class SetBroker:
         self.activities: list[CashActivity] = []
         self.orders: dict[str, BrokerOrder] = {}
         self.equity: Decimal | None = None
+        self.worth: Decimal | None = None
+        self.lookups = 0
 
     async def get_account(self) -> Account:
         worth = sum((abs(held) * PRICE for held in self.shares.values()), D(0))
         return Account(
             account_id="A1", account_number="1", status="ACTIVE", cash=self.cash,
             equity=self.cash + worth if self.equity is None else self.equity, last_equity=D(100_000),
-            buying_power=D(400_000), long_market_value=worth, short_market_value=D(0), tradable=True,
+            buying_power=D(400_000), long_market_value=worth if self.worth is None else self.worth,
+            short_market_value=D(0), tradable=True,
         )  # fmt: skip
 
     async def get_positions(self) -> list[Position]:
@@ -52,9 +55,14 @@ class SetBroker:
         return [order for order in self.orders.values() if order.raw_status in ("new", "accepted")]
 
     async def get_order_status(self, broker_order_id: str) -> BrokerOrder:
+        self.lookups += 1
         if broker_order_id not in self.orders:
             raise NotFound(f"no order {broker_order_id}")
         return self.orders[broker_order_id]
+
+    async def get_orders(self, *, after: datetime, until: datetime) -> list[BrokerOrder]:
+        found = self.orders.values()
+        return [order for order in found if order.created_at and after < order.created_at < until]
 
     async def get_fills(self, since: datetime) -> list[Fill]:
         return [fill for fill in self.fills if fill.executed_at > since]

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,14 +12,19 @@ import asyncpg
 import pytest
 
 from activities.adoption import Adopter
+from activities.broker_orders import LOOKUPS_MAX
+from activities.broker_state import FILLS_OVERLAP, check_whole
 from activities.evidence import take_in
-from schemas.broker import CashActivity, TradeEvent, TradeUpdate
-from schemas.orders import Action, BrokerOrder, Fill, OrderStatus
+from activities.reconciliation import carry_out_kill
+from broker.errors import NetworkError
+from risk.readiness import waits_for
+from schemas.broker import CashActivity, Position, TradeEvent, TradeUpdate
+from schemas.orders import Action, BrokerOrder, Fill, OrderStatus, Side
 from schemas.reconciliation import CASH, EXTERNAL, DriftKind, EndRun, Outcome
 from storage import journal
 from storage.database import Database
 from storage.orders import read_order
-from storage.reconciliation import external_open, read_readiness
+from storage.reconciliation import external_open, kills_due, last_market_at, read_readiness
 from storage.risk import read_exposures, read_working
 from storage.switches import read_state, stream_connected, stream_seen
 from tests.postgres.books import prepare, propose
@@ -521,6 +527,92 @@ async def test_drift_is_told_and_stops_trading_though_the_worker_dies_after_adop
     assert await told(rows) == ["MISSED_FILL"]
     async with rows.connection() as connection:
         assert (await read_state(connection)).engaged
+
+
+@pytest.mark.parametrize("milliseconds", [-1, 1])
+async def test_stream_and_list_may_put_an_execution_on_two_sides_of_the_windows_edge(
+    rows: Database, broker: SetBroker, steps: Steps, milliseconds: int
+) -> None:
+    async with rows.connection() as connection:
+        last = await last_market_at(connection)
+    assert last is not None
+    edge, apart = last - FILLS_OVERLAP, timedelta(milliseconds=milliseconds) / 2
+    streamed = fill("x", execution_id="e1", activity_id=None, executed_at=edge + apart)
+    await tell(rows, streamed)
+    broker.buy(streamed)
+    other_name = {"execution_id": None, "activity_id": "act-x", "executed_at": edge - apart}
+    broker.fills = [streamed.model_copy(update=other_name)]
+    assert (await steps.run()).outcome is Outcome.CLEAN
+    assert await agrees(rows, broker)
+
+
+@pytest.mark.parametrize("days_old", [0, 3])
+async def test_any_number_of_strangers_orders_may_have_executed(
+    rows: Database, broker: SetBroker, steps: Steps, days_old: int
+) -> None:
+    steps = Steps(rows, broker, fill_seconds=0)
+    created_at = datetime.now(UTC) - timedelta(days=days_old, minutes=5)
+    for number in range(LOOKUPS_MAX + 1):
+        name = f"b-{number}"
+        broker.open_order(name, f"human-{number}", raw_status="filled", created_at=created_at)
+        done = fill(name, quantity=1, price="1", broker_order_id=name, executed_at=datetime.now(UTC))
+        broker.buy(done)
+        broker.fills.append(done)
+    report = await steps.run()
+    assert (report.outcome, report.found) == (Outcome.DRIFT, LOOKUPS_MAX + 1)
+    assert await agrees(rows, broker)
+    assert (broker.lookups == 0) is (days_old == 0), "those of the day come from the list"
+
+
+async def test_a_stranger_who_trades_all_the_time_does_not_keep_the_books_from_being_brought_up(
+    rows: Database, broker: SetBroker, steps: Steps
+) -> None:
+    steps = Steps(rows, broker, fill_seconds=0)
+    broker.open_order("b-x", "human", raw_status="filled")
+    for number in (1, 2):
+        done = fill(f"x{number}", quantity=1, broker_order_id="b-x", executed_at=datetime.now(UTC))
+        broker.buy(done)
+        broker.fills.append(done)
+        answer = await steps.read("r", number)
+        assert answer.confirmed is (number == 2)
+    report = (await steps.overwrite("r", 2)).report or pytest.fail("they agree on what nothing explains")
+    assert [found.subject for found in report.findings] == ["act-x1", "act-x2"]
+    assert await agrees(rows, broker)
+
+
+async def test_no_order_goes_out_between_the_decision_to_stop_and_the_kill_switch(
+    rows: Database, broker: SetBroker, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.equity = D(50_000)
+    broker.cash -= 10_000
+
+    async def die(run_id: str) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(steps.activities, "_stop", die)
+    with pytest.raises(RuntimeError, match="killed"):
+        await steps.run()
+    now = datetime.now(UTC)
+    async with rows.connection() as connection:
+        assert "kill switch is being engaged" in (waits_for(await read_readiness(connection), now) or "")
+        (run_id,) = await kills_due(connection)
+    await rows.run(lambda connection: carry_out_kill(connection, run_id, now))
+    async with rows.connection() as connection:
+        assert (await read_state(connection)).engaged
+        assert not (await read_readiness(connection)).kill_due
+
+
+@pytest.mark.parametrize(("worth", "whole"), [("0", True), ("0.01", True), ("0.02", False), ("7000", False)])
+async def test_shares_that_are_worth_nothing_are_a_whole_list(
+    broker: SetBroker, worth: str, *, whole: bool
+) -> None:
+    broker.worth = D(worth)
+    gone = Position(
+        ticker="GONE", quantity=D(100), average_entry_price=D(5), market_value=D(0), current_price=D(0),
+        side=Side.BUY,
+    )  # fmt: skip
+    with nullcontext() if whole else pytest.raises(NetworkError, match="not whole"):
+        check_whole(await broker.get_account(), [gone])
 
 
 @pytest.mark.parametrize("seed", range(10))

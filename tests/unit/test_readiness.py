@@ -1,5 +1,6 @@
 """When a placement waits for the books."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -21,6 +22,7 @@ GOOD = Readiness(read_at=NOW, finished_at=NOW, last_seen_at=NOW, gap_ended_at=NO
     ("books", "waits", "mended"),
     [
         (GOOD, None, False),
+        (replace(GOOD, kill_due=True), "kill switch", False),
         (Readiness(), "not been reconciled", True),
         (Readiness(last_seen_at=NOW), "not been reconciled", True),
         (Readiness(read_at=NOW, finished_at=NOW), None, False),
