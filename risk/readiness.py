@@ -1,6 +1,6 @@
 """Whether the books are known well enough to place a new order."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -18,7 +18,7 @@ class Readiness:
     """As the deciding reading of the last good reconciliation began."""
     finished_at: datetime | None = None
     last_seen_at: datetime | None = None
-    """When the update stream last gave a sign of life."""
+    """When the update stream last gave a sign of life; None where it never has."""
     gap_ended_at: datetime | None = None
     """When it came back from its last silence of more than a minute."""
     kill_due: bool = False
@@ -41,10 +41,14 @@ def waits_for(books: Readiness, now: datetime) -> str | None:
         )
     if books.gap_ended_at is not None and books.read_at <= books.gap_ended_at:
         return "the update stream was silent for over a minute and the books have not been reconciled since"
+    if books.last_seen_at is None:
+        return "the broker's update stream has not been connected yet: orders wait until it is"
     return None
 
 
 def can_be_mended(books: Readiness, now: datetime) -> bool:
     """Whether a reconciliation now would let orders go on; with a silent stream or a kill due it would not."""
     silent = books.last_seen_at is not None and now - books.last_seen_at > STREAM_GAP_MAX
-    return not silent and not books.kill_due and waits_for(books, now) is not None
+    if silent or books.kill_due:
+        return False
+    return waits_for(replace(books, last_seen_at=now), now) is not None

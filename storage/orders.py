@@ -235,10 +235,25 @@ async def write_executions(locked: LockedOrder, new: OrderState, now: datetime) 
             _SQL["add_to_position"], order.ticker, order.strategy, shares, cash, now
         )
         # After the statement that waits for an overwrite: only a later one sees what that has booked.
-        for fill, change in moved:
-            if change:
-                await reverse_residuals(locked.connection, fill, change, now)
+        for fill, change in _net(moved):
+            await reverse_residuals(locked.connection, fill, change, now)
     return added
+
+
+def _net(moved: Sequence[tuple[Fill, Decimal]]) -> list[tuple[Fill, Decimal]]:
+    """What is left of a step's changes once they are set off against one another, latest first.
+
+    A correction takes back one execution and brings another in its place: what it leaves as it was, no
+    overwrite has booked for it.
+    """
+    net = sum((change for _, change in moved), Decimal(0))
+    left = []
+    for fill, change in reversed(moved):
+        part = min(change, net, key=abs) if change * net > 0 else Decimal(0)
+        if part:
+            left.append((fill, part))
+            net -= part
+    return left
 
 
 def _signed(fills: Sequence[Fill], what: str) -> Decimal:

@@ -16,6 +16,7 @@ from storage.market import save_account, save_quotes
 from storage.reconciliation import finish
 from storage.risk import save_limits
 from storage.signals import accept_signal, find_token, save_token
+from storage.switches import stream_connected
 
 TOKEN = "a token of this test"
 LIMITS = {
@@ -72,13 +73,14 @@ async def refresh(connection: Connection) -> None:
 
 
 async def reconciled(database: Database) -> None:
-    """Books that agree with the broker's as of now, so that orders need not wait."""
+    """Books that agree with the broker's as of now, and an update stream, so that orders need not wait."""
     now = datetime.now(UTC)
     report = Report(
         run_id="r0", trigger="test", outcome=Outcome.CLEAN, started_at=now, finished_at=now, equity=Decimal(1)
     )
     async with database.transaction() as connection:
         await finish(connection, report, read_at=now, market_at=now)
+        await stream_connected(connection, now)
 
 
 async def propose(database: Database, signal_id: str, **fields: Any) -> None:

@@ -615,6 +615,33 @@ async def test_shares_that_are_worth_nothing_are_a_whole_list(
         check_whole(await broker.get_account(), [gone])
 
 
+@pytest.mark.parametrize("quantity", [5, 7])
+async def test_a_correction_leaves_a_strangers_residual_alone(
+    rows: Database, broker: SetBroker, steps: Steps, quantity: int
+) -> None:
+    """Of 5 shares that were told it makes 5 at another price, or 7: only 2 could have been in the residual."""
+    bought = fill("b", execution_id="e1", activity_id=None)
+    broker.buy(bought)
+    await tell(rows, bought)
+    assert (await steps.run()).outcome is Outcome.CLEAN
+    broker.shares["AAPL"] += 3
+    await steps.run()
+    assert await agrees(rows, broker)
+    order = broker.open_order("b-own", "ti-own", filled_quantity=D(quantity), quantity=D(50))
+    right = {"price": D(99), "quantity": D(quantity), "cumulative_quantity": D(quantity)}
+    correction = TradeUpdate(
+        event=TradeEvent.TRADE_CORRECT, raw_event="trade_correct", at=datetime.now(UTC), order=order,
+        fill=bought.model_copy(update=right),
+    )  # fmt: skip
+    await tell(rows, correction)
+    assert (await books(rows))[0] == {"AAPL": D(8)}
+    async with rows.connection() as connection:
+        held = {row.strategy: row.quantity for row in await journal.read_held(connection)}
+        reversals = await connection.fetchval("select count(*) from journal where cause = 'REVERSAL'")
+    assert held == {"momentum": D(quantity), EXTERNAL: D(8 - quantity)}
+    assert reversals == (0 if quantity == 5 else 2), "shares and cash of the net alone"
+
+
 @pytest.mark.parametrize("seed", range(10))
 async def test_whatever_happens_the_books_become_the_brokers(
     rows: Database, broker: SetBroker, steps: Steps, seed: int
