@@ -18,6 +18,7 @@ def ticker(order: Candidate) -> CheckResult:
         at_risk=order.book.ticker.at_risk,
         limit_pct=order.facts.limits.max_ticker_exposure_pct,
         scope=order.proposal.ticker,
+        unpriced=order.book.ticker.unpriced,
     )
 
 
@@ -40,6 +41,7 @@ def gross(order: Candidate) -> CheckResult:
         at_risk=order.book.gross,
         limit_pct=order.facts.limits.max_gross_exposure_pct,
         scope="account",
+        unpriced=order.book.unpriced,
     )
 
 
@@ -50,6 +52,7 @@ def _within(
     at_risk: Callable[[Decimal, Decimal], Decimal],
     limit_pct: Decimal,
     scope: str,
+    unpriced: int = 0,
 ) -> CheckResult:
     """Dollars at risk with the order in them ≤ limit % of equity; opens only."""
     before, after = at_risk(ZERO, ZERO), at_risk(order.buys, order.sells)
@@ -59,6 +62,12 @@ def _within(
         return result(name, True, text(before), text(limit), NOT_FOR_CLOSES)
     if order.notional is None:
         return not_computed(name, False, "unknown", text(limit), NO_PRICE)
+    if unpriced:
+        why = (
+            f"{scope}: {unpriced} open orders that are not ours have no known price, so what is at risk is not "
+            "known; cancel them at the broker, or wait for a quote"
+        )
+        return result(name, False, "unknown", text(limit), why)
     if equity <= 0:
         return result(
             name, False, text(after), "0", f"equity {text(equity)} is not positive: nothing may be opened"

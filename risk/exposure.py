@@ -21,6 +21,8 @@ class Totals:
     """US dollars a share: the highest where rows differ."""
     buys: Decimal = ZERO
     sells: Decimal = ZERO
+    unpriced: int = 0
+    """Others' open orders that are in no sum, because nobody can say what they are worth."""
 
     def at_risk(self, buys: Decimal = ZERO, sells: Decimal = ZERO) -> Decimal:
         """US dollars if only the buys fill, or only the sells, whichever is more; an order may be added.
@@ -45,6 +47,8 @@ class Book:
     """Shares of the ticker that may still be sold: held over the whole account less its working sells."""
     coverable: Decimal
     """Shares of the ticker that may still be bought back: short over the whole account less its working buys."""
+    unpriced: int = 0
+    """Others' open orders of unknown worth, in the whole account."""
 
     def gross(self, buys: Decimal = ZERO, sells: Decimal = ZERO) -> Decimal:
         """US dollars at risk in the whole account, with an order on the ticker added."""
@@ -59,9 +63,11 @@ def book(exposures: Iterable[Exposure], ticker: str, strategy: str) -> Book:
     """Sum up the account's rows for an order of ``strategy`` on ``ticker``."""
     here = own_here = Totals()
     elsewhere = own_elsewhere = closable = coverable = ZERO
+    unpriced = 0
     by_ticker = attrgetter("ticker")
     for name, group in groupby(sorted(exposures, key=by_ticker), by_ticker):
         rows = list(group)
+        unpriced += sum(row.unpriced_orders for row in rows)
         own = [row for row in rows if row.strategy == strategy]
         if name == ticker:
             here, own_here = _totals(rows), _totals(own)
@@ -71,14 +77,16 @@ def book(exposures: Iterable[Exposure], ticker: str, strategy: str) -> Book:
             elsewhere += _totals(rows).at_risk()
             if own:
                 own_elsewhere += _totals(own).at_risk()
-    return Book(here, own_here, elsewhere, own_elsewhere, closable, coverable)
+    return Book(here, own_here, elsewhere, own_elsewhere, closable, coverable, unpriced)
 
 
 def _totals(rows: Iterable[Exposure]) -> Totals:
     held = mark = buys = sells = ZERO
+    unpriced = 0
     for row in rows:
+        unpriced += row.unpriced_orders
         held += row.held
         mark = max(mark, row.mark)
         buys += row.reserved_buy_notional
         sells += row.reserved_sell_notional
-    return Totals(held, mark, buys, sells)
+    return Totals(held, mark, buys, sells, unpriced)

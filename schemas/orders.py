@@ -171,6 +171,8 @@ class BrokerOrder(Wire):
     replaces: str | None = None
     legs: tuple[str, ...] = ()
     """Broker ids of child orders."""
+    notional: DecimalText | None = None
+    """US dollars of an order that names no quantity."""
 
 
 CORRECTED_SUFFIX: Final = "/corrected"

@@ -134,6 +134,8 @@ class Exposure(Wire):
     reserved_sell_notional: DecimalText = Decimal(0)
     mark: DecimalText
     """US dollars a share that the held quantity is valued at."""
+    unpriced_orders: int = 0
+    """Open orders that are not ours and of which nobody can say what they are worth."""
 
 
 class RiskFacts(Wire):

@@ -59,6 +59,7 @@ def order(raw: object) -> BrokerOrder:
         quantity=_maybe(data, "qty", _decimal),
         filled_quantity=_maybe(data, "filled_qty", _decimal) or Decimal(0),
         filled_average_price=_maybe(data, "filled_avg_price", _decimal),
+        notional=_maybe(data, "notional", _decimal),
         limit_price=_maybe(data, "limit_price", _decimal),
         stop_price=_maybe(data, "stop_price", _decimal),
         order_class=_maybe(data, "order_class", text) or "",

@@ -40,22 +40,35 @@ where s.signal_id = $1
 -- name: read_exposures
 with held as (
     select ticker, strategy, quantity, cash from positions where quantity <> 0
+), external as (
+    -- At its own price, the quote's, or what the shares held have cost; null where nothing is known.
+    select e.ticker, e.side, e.remaining, (e.document->>'notional')::numeric as notional,
+        e.document->>'quantity' is not null as counted,
+        coalesce(
+            e.price, q.ask, q.bid,
+            (select abs(sum(h.cash) / nullif(sum(h.quantity), 0)) from held h where h.ticker = e.ticker)
+        ) as price
+    from external_orders e
+    left join latest_quotes q on q.ticker = e.ticker and q.provider = 'primary'
+    where e.ended_at is null
 ), working as (
-    select ticker, strategy, side, quantity, price
+    select ticker, strategy, side, quantity, quantity * price as dollars, false as unpriced
     from reservations
     where state in ('held', 'working')
     union all
     -- Open orders that are not ours can fill as well.
-    select e.ticker, 'EXTERNAL', e.side, e.remaining, coalesce(e.price, q.ask, q.bid, 0)
-    from external_orders e
-    left join latest_quotes q on q.ticker = e.ticker and q.provider = 'primary'
-    where e.ended_at is null
+    select ticker, 'EXTERNAL', side,
+        case when counted then remaining else coalesce(notional / nullif(price, 0), 0) end,
+        case when counted then remaining * coalesce(price, 0) else coalesce(notional, 0) end,
+        case when counted then remaining > 0 and price is null else notional is null end
+    from external
 ), reserved as (
     select ticker, strategy,
         coalesce(sum(quantity) filter (where side = 'buy'), 0) as buy,
         coalesce(sum(quantity) filter (where side = 'sell'), 0) as sell,
-        coalesce(sum(quantity * price) filter (where side = 'buy'), 0) as buy_notional,
-        coalesce(sum(quantity * price) filter (where side = 'sell'), 0) as sell_notional
+        coalesce(sum(dollars) filter (where side = 'buy'), 0) as buy_notional,
+        coalesce(sum(dollars) filter (where side = 'sell'), 0) as sell_notional,
+        count(*) filter (where unpriced) as unpriced_orders
     from working
     group by ticker, strategy
 )
@@ -64,6 +77,7 @@ select ticker, strategy,
     coalesce(r.buy, 0) as reserved_buy, coalesce(r.sell, 0) as reserved_sell,
     coalesce(r.buy_notional, 0) as reserved_buy_notional,
     coalesce(r.sell_notional, 0) as reserved_sell_notional,
+    coalesce(r.unpriced_orders, 0) as unpriced_orders,
     coalesce((q.bid + q.ask) / 2, q.ask, q.bid, abs(h.cash / nullif(h.quantity, 0)), 0) as mark
 from held h
 full join reserved r using (ticker, strategy)

@@ -642,6 +642,23 @@ async def test_a_correction_leaves_a_strangers_residual_alone(
     assert reversals == (0 if quantity == 5 else 2), "shares and cash of the net alone"
 
 
+async def test_a_strangers_order_counts_for_what_can_be_known_of_it(
+    rows: Database, broker: SetBroker, steps: Steps
+) -> None:
+    market = {"raw_type": "market", "limit_price": None}
+    broker.open_order("b-n", "dollars", quantity=None, notional=D(5000), **market)
+    broker.open_order("b-m", "quoted", quantity=D(10), side="sell", **market)
+    broker.open_order("b-t", "unquoted", ticker="TSLA", quantity=D(1000), **market)
+    broker.open_order("b-d", "unquoted dollars", ticker="TSLA", quantity=None, notional=D(700), **market)
+    await steps.run()
+    async with rows.connection() as connection:
+        aapl, tsla = [each for each in await read_exposures(connection) if each.strategy == EXTERNAL]
+    assert (aapl.reserved_buy_notional, aapl.unpriced_orders) == (D(5000), 0)
+    assert round(aapl.reserved_buy, 2) == round(5000 / D("100.01"), 2)
+    assert (aapl.reserved_sell, aapl.reserved_sell_notional) == (D(10), 10 * D("100.01"))
+    assert (tsla.reserved_buy, tsla.reserved_buy_notional, tsla.unpriced_orders) == (D(1000), D(700), 1)
+
+
 @pytest.mark.parametrize("seed", range(10))
 async def test_whatever_happens_the_books_become_the_brokers(
     rows: Database, broker: SetBroker, steps: Steps, seed: int

@@ -76,6 +76,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], CheckName]] = [
     ("ticker exposure", {}, {"exposures": (held(191),)}, CheckName.TICKER_EXPOSURE),
     ("strategy exposure", {}, {"exposures": (held(491, ticker="MSFT"),)}, CheckName.STRATEGY_EXPOSURE),
     ("gross exposure", {}, {"exposures": (held(991, ticker="F", strategy="x"),)}, CheckName.GROSS_EXPOSURE),
+    ("worth unknown", {}, {"exposures": (held(0, ticker="F", unpriced_orders=1),)}, CheckName.GROSS_EXPOSURE),
     ("buying power", {}, {"buying_power": D("999.99")}, CheckName.BUYING_POWER),
 ]  # fmt: skip
 
@@ -154,6 +155,12 @@ def test_a_price_that_cannot_be_is_refused_and_named(changes: dict[str, Any], te
     check = outcome(assess(proposal(**changes), facts()), CheckName.PRICE_COLLAR)
     assert not check.passed
     assert text in check.formula
+
+
+def test_beside_an_order_of_unknown_worth_nothing_is_opened_and_closes_pass() -> None:
+    found = reasons(proposal(), facts(exposures=(held(0, strategy="EXTERNAL", unpriced_orders=1),)))
+    assert found == {CheckName.TICKER_EXPOSURE, CheckName.GROSS_EXPOSURE}
+    assert not reasons(close(), facts(exposures=(held(10, unpriced_orders=1),)))
 
 
 @pytest.mark.parametrize("equity", [D(0), D(-1)])
