@@ -47,6 +47,8 @@ READ_TRIES: Final = 5
 READ_PAUSE_SECONDS: Final = 0.05
 OPENING_PAUSE_SECONDS: Final = 0.5
 """Between the first two readings ever: nothing of ours can be on its way yet, and orders wait for them."""
+TICK: Final = timedelta(microseconds=1)
+"""The smallest step of a time."""
 READING_AGE_MAX: Final = timedelta(seconds=60)
 """An overwrite acts on no older reading."""
 
@@ -246,9 +248,15 @@ class ReconciliationActivities:
             await overwrite.book(comparison.findings)
         await rows.save_external(connection, state.external, now)
         report = report_of(run, state, comparison, opening=opening, booked=booked, now=self._now())
-        await rows.finish(connection, report, read_at=read_at, market_at=state.market_at)
+        await rows.finish(connection, report, read_at=read_at, market_at=self._known_up_to(state))
         self._metrics.set_drift(report.drift_pct or Decimal(0))
         return report
+
+    def _known_up_to(self, state: BrokerState) -> datetime:
+        """Market time up to which others' executions are in the books: before the first that was left out."""
+        grace = self._pace.graces.fill_seconds
+        left_out = [each for each in state.fills if not each.ours and each.age_seconds < grace]
+        return min((each.fill.executed_at - TICK for each in left_out), default=state.market_at)
 
     @activity.defn(name=wire.ACTIVITY_END_RECONCILIATION)
     async def end_reconciliation(self, end: EndRun) -> Report:

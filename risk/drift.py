@@ -43,7 +43,8 @@ _DO: Final[Mapping[DriftKind, str]] = {
     DriftKind.CASH: "look for a fee, a transfer or a correction in the broker's statement",
     DriftKind.ORDER_ENDED_THERE: "nothing: the broker's word is adopted; who cancelled it, if nobody here did?",
     DriftKind.ORDER_OPEN_THERE: "watch it with `trading order show`: it can still fill",
-    DriftKind.ORDER_UNKNOWN_THERE: "ask the broker about this order: its fate decides what is held",
+    DriftKind.ORDER_UNKNOWN_THERE: "ask the broker's support for this order by both its ids: no command here ends "
+    "it; it stays open with its room reserved until the broker shows it again, as nothing is freed by guess",
     DriftKind.EXTERNAL_ORDER: "who placed it? `trading kill` cancels it with all others",
     DriftKind.FOREIGN_INSTALLATION: "another installation trades this account: stop it before `trading release`",
 }

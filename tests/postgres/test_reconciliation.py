@@ -659,6 +659,22 @@ async def test_a_strangers_order_counts_for_what_can_be_known_of_it(
     assert (tsla.reserved_buy, tsla.reserved_buy_notional, tsla.unpriced_orders) == (D(1000), D(700), 1)
 
 
+async def test_a_strangers_execution_that_was_left_out_is_one_in_the_next_run(
+    rows: Database, broker: SetBroker, steps: Steps
+) -> None:
+    """It was too young; the run that left it out must not count as having it."""
+    broker.open_order("b-x", "human", raw_status="filled")
+    young = fill("young", broker_order_id="b-x", executed_at=datetime.now(UTC))
+    broker.buy(young)
+    broker.fills = [young]
+    report = await steps.run()
+    assert (report.outcome, report.left_out) == (Outcome.CLEAN, 1)
+    report = await Steps(rows, broker, fill_seconds=0).run()
+    assert [found.kind for found in report.findings] == [DriftKind.EXTERNAL_FILL]
+    assert await agrees(rows, broker)
+    assert (await steps.run()).outcome is Outcome.CLEAN, "it is booked under its id, once"
+
+
 @pytest.mark.parametrize("seed", range(10))
 async def test_whatever_happens_the_books_become_the_brokers(
     rows: Database, broker: SetBroker, steps: Steps, seed: int
