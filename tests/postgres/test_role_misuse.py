@@ -20,6 +20,7 @@ from storage import switches
 from storage.database import Database
 from storage.events import KEY_LOCKS
 from storage.grants import Role
+from storage.migrate import migrate
 from storage.orders import lock_order
 from storage.placement import FENCE_KEY, write_pre_trade
 from storage.switches import bind_installation
@@ -28,6 +29,8 @@ from tests.postgres.scripted_broker import ScriptedBroker
 from tests.postgres.test_roles import PASSWORD, connected, roles
 
 __all__ = ["roles"]
+
+OWNER_PASSWORD: Final = "owner-of-this-test"
 
 FORGED_ORDER: Final = """
     insert into orders (internal_order_id, signal_id, leg, generation, strategy, ticker, action, order_type,
@@ -204,3 +207,24 @@ async def test_the_fence_is_only_for_those_who_need_it(roles: str) -> None:
         Role.OPERATIONS: {writers, exclusive, "pg_try_advisory_lock(bigint)"},
         Role.CONSOLE: {writers, exclusive},
     }
+
+
+async def test_an_owner_who_is_no_superuser_migrates_and_says_what_stays_open(
+    empty_database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(empty_database) as superuser:
+        name = await superuser.fetchval("select current_database()")
+        await superuser.execute(f"create role plain_owner login createrole password '{OWNER_PASSWORD}'")
+        await superuser.execute(f"alter database {name} owner to plain_owner")
+        try:
+            parts = urlsplit(empty_database)
+            netloc = f"plain_owner:{OWNER_PASSWORD}@{parts.hostname}:{parts.port}"
+            await migrate(urlunsplit(parts._replace(netloc=netloc)))
+            assert "advisory locks stay open" in caplog.text
+            assert not await superuser.fetchval(
+                "select has_table_privilege('ti_gateway', 'decisions', 'insert')"
+            )
+        finally:
+            await superuser.execute("drop owned by plain_owner cascade")
+            await superuser.execute(f"alter database {name} owner to current_user")
+            await superuser.execute("drop role plain_owner")
