@@ -132,7 +132,8 @@ class PlacementActivities:
         waits = waits_for(await read_readiness(connection), now)
         if waits is not None:
             raise try_again("NOT_RECONCILED", f"{waits}; see `trading reconcile --list`", RECONCILED_RETRY)
-        if order.pre_trade_at is None or now - order.pre_trade_at > PRE_TRADE_VALID_FOR:
+        # A time that is yet to come proves nothing either.
+        if order.pre_trade_at is None or not timedelta(0) <= now - order.pre_trade_at <= PRE_TRADE_VALID_FOR:
             return PlaceAnswer(kind=PlaceKind.RECHECK, order=order.view)
         assert basis.approval_id is not None, "no approval is a refusal"
         stored, request = await self._store_intent(locked, basis.approval_id, now)
@@ -262,6 +263,8 @@ def _refusal(order: StoredOrder, basis: rows.PlacementBasis, now: datetime) -> s
         return "CANCELED"
     if basis.engaged:
         return CheckName.KILL_SWITCH
+    if not basis.as_signalled:
+        return CheckName.ORDER_AS_SIGNAL
     if not basis.approved or basis.approval_id is None or basis.expires_at is None:
         return "NOT_APPROVED"
     if basis.approved_epoch != basis.switch_epoch:

@@ -51,6 +51,7 @@ class _Basis:
     limits_version: int
     kill_epoch: int
     snapshot_is_fresh: bool
+    as_signalled: bool
 
 
 class RiskActivities:
@@ -144,7 +145,9 @@ class RiskActivities:
             unknown_outcomes=row.unknown_outcomes,
             limits=row.limits,
         )
-        return _Basis(row.proposal, facts, row.limits_version, row.kill_epoch, snapshot_is_fresh)
+        return _Basis(
+            row.proposal, facts, row.limits_version, row.kill_epoch, snapshot_is_fresh, row.as_signalled
+        )
 
     async def _quote(
         self, connection: "Connection", row: rows.FactsRow, market_now: datetime
@@ -159,6 +162,8 @@ class RiskActivities:
         verdict = assess(basis.proposal, basis.facts)
         if not basis.snapshot_is_fresh:
             verdict = _with_failed(verdict, _stale_snapshot(now))
+        if not basis.as_signalled:
+            verdict = _with_failed(verdict, _not_as_signalled(locked.order, basis.proposal))
         if not verdict.approved:
             message = user_message(verdict.checks)
             order = await rows.write_rejection(
@@ -221,6 +226,21 @@ def _stale_snapshot(now: datetime) -> CheckResult:
         value="stale",
         limit=f"≤ {SNAPSHOT_AGE_MAX.total_seconds():g} s",
         formula=f"no account snapshot of the last {SNAPSHOT_AGE_MAX.total_seconds():g} s at {now.isoformat()}",
+    )
+
+
+def _not_as_signalled(order: StoredOrder, proposal: Proposal) -> CheckResult:
+    """What is approved would not be what goes out: one of the two rows was not written by our gateway's code."""
+    ordered = f"{order.action.value} {order.ticker} {order.order_type.value} for {order.strategy}"
+    signalled = (
+        f"{proposal.action.value} {proposal.ticker} {proposal.order_type.value} for {proposal.strategy}"
+    )
+    return CheckResult(
+        name=CheckName.ORDER_AS_SIGNAL,
+        passed=False,
+        value=ordered,
+        limit=signalled,
+        formula=f"the order row says {ordered}, the signal row {signalled}: they must be equal in every term",
     )
 
 

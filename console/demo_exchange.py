@@ -36,14 +36,28 @@ class Shown:
     ask: Decimal
 
 
+def paper_secret(addresses: Addresses, name: str) -> str:
+    """A key of the paper account, from its file: no other command is given it.
+
+    Raises:
+        DependencyDown: there is none, because nothing ran here yet.
+    """
+    try:
+        return (addresses.data_dir / "keys" / name).read_text().strip()
+    except OSError as error:
+        raise DependencyDown(
+            f"the paper account's key cannot be read: {error}", do="start it with `trading up`"
+        ) from error
+
+
 class PaperExchange:
     """The exchange's HTTP side, with the keys of this installation's paper account."""
 
     def __init__(self, addresses: Addresses) -> None:
         self._url = addresses.need("exchange_url")
         self._keys = {
-            "APCA-API-KEY-ID": addresses.need("exchange_key"),
-            "APCA-API-SECRET-KEY": addresses.need("exchange_secret"),
+            "APCA-API-KEY-ID": paper_secret(addresses, "trading_broker_key"),
+            "APCA-API-SECRET-KEY": paper_secret(addresses, "trading_broker_secret"),
         }
 
     async def ledger(self) -> Ledger:

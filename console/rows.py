@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from console.addresses import Addresses
-from console.errors import DependencyDown
+from console.errors import BadUsage, DependencyDown
 
 if TYPE_CHECKING:
     import asyncpg
@@ -31,7 +31,13 @@ async def rows(addresses: Addresses) -> AsyncIterator["asyncpg.Connection[Any]"]
             command_timeout=STATEMENT_SECONDS,
             server_settings={"application_name": "trading-console", "timezone": "UTC"},
         )
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as error:
+    except ValueError:
+        # Not what it says: what stands in the wrong place may be the password.
+        raise BadUsage(
+            "the database's address cannot be read",
+            do="write %2F for /, %3F for ? and %23 for # in its user and password",
+        ) from None
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
         raise _down(addresses, error) from error
     try:
         yield connection

@@ -22,7 +22,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from console.addresses import Addresses
-from console.demo_exchange import PaperExchange
+from console.demo_exchange import PaperExchange, paper_secret
 from console.demo_stack import stack
 from console.recordings import judge_fills, read_recordings
 from console.rows import rows
@@ -56,8 +56,8 @@ async def run_strategy(addresses: Addresses, options: argparse.Namespace, ticker
         "TRADING_GATEWAY_URL": addresses.need("gateway_url"),
         "TRADING_TOKEN": addresses.need("token"),
         "MARKET_DATA_URL": addresses.need("exchange_url"),
-        "MARKET_DATA_KEY": addresses.need("exchange_key"),
-        "MARKET_DATA_SECRET": addresses.need("exchange_secret"),
+        "MARKET_DATA_KEY": paper_secret(addresses, "trading_broker_key"),
+        "MARKET_DATA_SECRET": paper_secret(addresses, "trading_broker_secret"),
         "NO_PROXY": "127.0.0.1",
     }
     chosen = ("--ticker", ticker, "--until", options.until)

@@ -1,6 +1,7 @@
 """One reader of the event stream: what it may see, how far it has read, and why it is sent away."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -51,7 +52,18 @@ class Reader:
         """Whether this reader sees the event. One without a known strategy is for unbound tokens only."""
         if self.topics and event.topic not in self.topics:
             return False
-        return self.strategy in (None, event.strategy) or event.topic.startswith(SYSTEM)
+        if self.strategy in (None, event.strategy):
+            return True
+        if event.topic == Topic.STATE_DRIFT:
+            # About a signal, it is that signal's strategy's, known or not.
+            return event.strategy is None and json.loads(event.payload).get("signal_id") is None
+        return event.topic.startswith(SYSTEM)
+
+    def told(self, event: StreamEvent) -> str:
+        """The payload as this reader may read it: who is bound to a strategy learns of no other's orders."""
+        if self.strategy is None or event.topic != Topic.KILLSWITCH_ACTIVATED:
+            return event.payload
+        return json.dumps(json.loads(event.payload) | {"orders": {}})
 
     async def items(self) -> AsyncIterator[ServerSentEvent]:
         """What is sent, until the stream must end; the last item says why."""
@@ -62,7 +74,9 @@ class Reader:
                 page = await self._page()
                 for event in filter(self.shows, page):
                     handed_at = _now()
-                    yield _item(event)
+                    yield ServerSentEvent(
+                        id=str(event.position), event=event.topic, raw_data=self.told(event)
+                    )
                     told = event.position
                     if _now() - handed_at > SLOW_SECONDS:
                         yield _ended(End.SLOW_READER)
@@ -90,10 +104,6 @@ class Reader:
             return True
         self._checked_at = _now()
         return await self.still_allowed()
-
-
-def _item(event: StreamEvent) -> ServerSentEvent:
-    return ServerSentEvent(id=str(event.position), event=event.topic, raw_data=event.payload)
 
 
 def _ended(end: End) -> ServerSentEvent:

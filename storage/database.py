@@ -39,6 +39,16 @@ class DatabaseUnavailable(Exception):
     """PostgreSQL does not answer. Nothing was changed that is not committed; try again."""
 
 
+class BadDatabaseAddress(Exception):
+    """The database's address is none. No part of it is told: what stands in the wrong place may be the password."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the database's address cannot be read: in user and password write %2F for /, %3F for ?, %23 for #, "
+            "%40 for @"
+        )
+
+
 class Database:
     """The pools of one process. Build it in a worker's main and hand it to what needs it."""
 
@@ -52,12 +62,15 @@ class Database:
 
         Raises:
             DatabaseUnavailable: no connection within ``CONNECT_TIMEOUT_SECONDS``.
+            BadDatabaseAddress: ``dsn`` is none.
         """
         try:
             pool = await _pool(dsn, POOL_MIN, POOL_MAX, reset=_keep)
             fence_pool = await _pool(dsn, 1, FENCE_CONNECTIONS_MAX) if fences else None
         except (OSError, asyncpg.PostgresError, TimeoutError) as error:
             raise DatabaseUnavailable(f"PostgreSQL does not answer: {error}") from error
+        except ValueError:
+            raise BadDatabaseAddress from None
         return cls(pool, fence_pool)
 
     async def close(self) -> None:

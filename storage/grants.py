@@ -1,7 +1,8 @@
 """Who may do what in the database: `grants.toml`, given whole after every migration.
 
-A role has what the file says and nothing else: rights given by hand are taken back. A table that the file does
-not name stays closed to every role, so a migration without its section opens nothing.
+On the tables of this database a role has what the file says and nothing else: rights given by hand, to it or to
+everybody, are taken back. A table that the file does not name stays closed to every role, so a migration without
+its section opens nothing. Memberships are not looked at: who makes a role a member of another gives it all.
 """
 
 import base64
@@ -18,6 +19,7 @@ from typing import Final
 
 import asyncpg
 
+from observability.logging import get_logger
 from storage import statements
 
 SCRAM_ITERATIONS: Final = 4096
@@ -25,6 +27,7 @@ SCRAM_SALT_BYTES: Final = 16
 NOTHING: Final = "none"
 
 _SQL: Final = statements.load("roles")
+_log = get_logger(__name__)
 _NAME: Final = re.compile(r"[a-z_]+")
 _RIGHT: Final = re.compile(r"delete|(?:select|insert|update)(?:\s*\([a-z_, \n]+\))?")
 _BETWEEN_RIGHTS: Final = re.compile(r",\s*(?![^(]*\))")
@@ -43,6 +46,18 @@ class Role(StrEnum):
     def short(self) -> str:
         """Its name in `grants.toml`."""
         return self.value.removeprefix("ti_")
+
+
+LOCKS: Final[Mapping[str, tuple[Role, ...]]] = {
+    # The writers of one key come one after the other. Two numbers: another space than that of the fence.
+    "pg_advisory_xact_lock(integer, integer)": tuple(Role),
+    # The fence: shared by placement tries, for a moment exclusive where the kill switch is swept.
+    "pg_try_advisory_lock_shared(bigint)": (Role.EXECUTION,),
+    "pg_try_advisory_xact_lock(bigint)": (Role.EXECUTION, Role.OPERATIONS, Role.CONSOLE),
+    # The relay's lead.
+    "pg_try_advisory_lock(bigint)": (Role.OPERATIONS,),
+}
+"""Advisory locks need no right on any table: who may take them all can keep others from the fence for ever."""
 
 
 class GrantsUnsound(Exception):
@@ -91,7 +106,18 @@ async def apply(connection: asyncpg.Connection) -> None:
         for table, rights in load().items():
             if table in present:
                 commands += [f"grant {right} on {table} to {role}" for role, right in rights.items()]
+        commands += await _locks(connection)
         await connection.execute(";\n".join(commands))
+
+
+async def _locks(connection: asyncpg.Connection) -> list[str]:
+    """The functions of advisory locks belong to PostgreSQL's superuser; another owner cannot close them."""
+    if not await connection.fetchval(_SQL["owns_locks"]):
+        _log.warning("advisory locks stay open to every role: only a superuser can close them")
+        return []
+    closed = [row[0] for row in await connection.fetch(_SQL["close_locks"], [role.value for role in Role])]
+    given = [f"grant execute on function {name} to {', '.join(roles)}" for name, roles in LOCKS.items()]
+    return closed + given
 
 
 async def set_passwords(connection: asyncpg.Connection, passwords: Mapping[Role, str]) -> None:

@@ -32,6 +32,8 @@ class PlacementBasis(Wire):
     switch_epoch: int
     valid_until: UtcTime
     received_at: UtcTime
+    as_signalled: bool
+    """The order row says what the signal row says."""
     approval_id: UUID | None
     approved: bool | None
     approved_epoch: int | None

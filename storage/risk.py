@@ -52,6 +52,8 @@ class FactsRow:
     kill_changed_at: datetime | None
     received_at: datetime
     """When the gateway took the signal."""
+    as_signalled: bool
+    """The order row, which is what goes out, says what the signal row says, which is what is judged."""
     limits_version: int | None
     limits: Limits | None
     quote: Quote | None
@@ -115,6 +117,7 @@ async def read_facts(connection: Connection, signal_id: str) -> FactsRow:
         kill_reason=row["kill_reason"],
         kill_changed_at=row["kill_changed_at"],
         received_at=row["taken_in_at"],
+        as_signalled=row["as_signalled"],
         limits_version=row["limits_version"],
         limits=Limits.model_validate_json(row["limits"]) if row["limits"] else None,
         quote=Quote.model_validate(dict(row)) if row["quoted_at"] is not None else None,

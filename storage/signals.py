@@ -53,7 +53,10 @@ def token_hash(secret: str) -> bytes:
 async def save_token(
     connection: Connection, *, name: str, strategy: str | None, secret: str, now: datetime
 ) -> UUID:
-    """Store a token's hash under its name; the same name again replaces secret, strategy and expiry."""
+    """Store a token's hash under its name; another secret under the same name replaces it.
+
+    A revoked name stays revoked.
+    """
     token_id: UUID = await connection.fetchval(
         _SQL["insert_token"], uuid4(), name, strategy, token_hash(secret), now, None
     )

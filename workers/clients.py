@@ -2,10 +2,12 @@
 
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import cache
 from typing import Final
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.runtime import Runtime
 
 from broker.alpaca.client import AlpacaReader
 from broker.alpaca.settings import AlpacaSettings, BrokerCall, OnCall
@@ -39,8 +41,14 @@ async def connect_temporal(settings: TemporalSettings, service: str) -> Client:
         namespace=settings.temporal_namespace,
         data_converter=pydantic_data_converter,
         interceptors=temporal_interceptors(),
-        runtime=temporal_runtime(service),
+        runtime=_runtime(service),
     )
+
+
+@cache
+def _runtime(service: str) -> Runtime:
+    """One for the process, however often it has to connect: each has threads of its own."""
+    return temporal_runtime(service)
 
 
 async def open_database(

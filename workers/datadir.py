@@ -7,7 +7,7 @@ import random
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,10 +100,13 @@ class DataDir:
         except (OSError, ValueError):
             found = None
         kept: dict[str, Any] = found if isinstance(found, dict) else {}
-        chosen = kept.get(name)
-        if not isinstance(chosen, int) or not _can_listen(chosen):
-            chosen = free_port()
-            file.write_text(json.dumps(kept | {name: chosen}, indent=2) + "\n")
+        chosen = kept.pop(name, None)
+        # What others have is theirs, though they may not listen yet.
+        if not isinstance(chosen, int) or chosen in kept.values() or not _can_listen(chosen):
+            chosen = free_port(kept.values())
+            fresh = file.with_suffix(".new")
+            fresh.write_text(json.dumps(kept | {name: chosen}, indent=2) + "\n")
+            fresh.replace(file)
         return chosen
 
     @property
@@ -245,14 +248,16 @@ def _can_listen(port: int) -> bool:
     return False
 
 
-def free_port() -> int:
-    """Choose a TCP port of 127.0.0.1 that nothing uses now.
+def free_port(taken: Collection[object] = ()) -> int:
+    """Choose a TCP port of 127.0.0.1 that nothing uses now and that is none of ``taken``.
 
     Raises:
         DataDirError: none found in 200 attempts.
     """
     for _ in range(PORT_ATTEMPTS_MAX):
         port = random.randrange(FIRST_PORT, LAST_PORT)  # noqa: S311
+        if port in taken:
+            continue
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

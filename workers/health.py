@@ -13,6 +13,8 @@ from activities.starter import TemporalUnavailable
 from gateway.deps import DATABASE_ERRORS
 from gateway.server import listening
 from observability.metrics import CONTENT_TYPE, Metrics
+from storage.database import Database
+from storage.switches import read_state
 from workers.settings import HealthSettings
 
 Check = Callable[[], Awaitable[None]]
@@ -47,6 +49,12 @@ async def health_served(
     )
     async with listening(app, host=settings.metrics_host, port=settings.metrics_port) as port:
         yield port
+
+
+async def reads(database: Database) -> None:
+    """The check that the database answers. Raises DATABASE_ERRORS."""
+    async with database.connection() as connection:
+        await read_state(connection)
 
 
 async def _said(check: Check) -> str:

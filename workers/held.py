@@ -3,7 +3,8 @@ nobody checks is none."""
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -18,12 +19,14 @@ from workers.settings import (
 )
 
 FOREIGN: Final = (
-    "APCA_API_KEY_ID", "APCA_API_SECRET_KEY", "EXCHANGE_KEY", "EXCHANGE_SECRET", "PGPASSWORD", "PGPASSFILE",
-    "TRADING_OPERATOR_KEY_FILE", "TRADING_TOKEN",
+    "APCA_API_KEY_ID", "APCA_API_SECRET_KEY", "DATABASE_URL", "EXCHANGE_KEY", "EXCHANGE_SECRET", "PGPASSFILE",
+    "PGPASSWORD", "PGSERVICE", "PGSERVICEFILE", "TRADING_OPERATOR_KEY_FILE", "TRADING_TOKEN",
 )  # fmt: skip
 """Variables of others that hold or lead to a secret: alpaca-py's, the exchange's, libpq's, the command line's."""
-_LOOKS_SECRET: Final = re.compile(r"TRADING_\w*(?:_KEY|_SECRET|_PASSWORD|_TOKEN)")
+_LOOKS_SECRET: Final = re.compile(r"TRADING_\w*(?:KEY|SECRET|PASSWORD|TOKEN|CREDENTIAL)\w*|APCA_\w+")
 """A secret of a later release is none of an earlier one's either."""
+_LAYOUT: Final = ".."
+"""How the folders begin that Kubernetes keeps a volume's files in; each of its files is a link into one."""
 
 
 class SecretNotAllowed(Exception):
@@ -45,15 +48,28 @@ def refuse_what_is_not_ours(name: str, environ: Mapping[str, str] = os.environ) 
     own = {ENV_PREFIX + each.upper() for each in process.secrets}
     known = {ENV_PREFIX + each.upper() for other in PROCESSES.values() for each in other.secrets}
     for variable in sorted(environ):
-        suspicious = variable in known or variable in FOREIGN or _LOOKS_SECRET.fullmatch(variable)
-        if suspicious and variable not in own:
+        # Settings are read whatever the case of their variables.
+        upper = variable.upper()
+        suspicious = upper in known or upper in FOREIGN or _LOOKS_SECRET.fullmatch(upper)
+        if suspicious and upper not in own | {SECRETS_DIR_VARIABLE}:
             raise SecretNotAllowed(name, variable, "the environment")
     folder = environ.get(SECRETS_DIR_VARIABLE)
     if folder and Path(folder).is_dir():
-        for file in sorted(Path(folder).iterdir()):
-            # A folder of secrets holds secrets: whatever is not his is too much, known here or not.
-            if not file.name.startswith(".") and file.name.upper() not in own:
-                raise SecretNotAllowed(name, file.name, "the folder of secrets")
+        for file in _not_ours(Path(folder), own):
+            raise SecretNotAllowed(name, str(file.relative_to(folder)), "the folder of secrets")
+
+
+def _not_ours(folder: Path, own: AbstractSet[str]) -> Iterator[Path]:
+    """A folder of secrets holds secrets: whatever is not his is too much, known here or not, hidden or not."""
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith(_LAYOUT) and entry.is_dir() and entry.resolve().parent == folder.resolve():
+            yield from (each for each in sorted(entry.iterdir()) if not _is_own(each, own))
+        elif not _is_own(entry, own):
+            yield entry
+
+
+def _is_own(file: Path, own: AbstractSet[str]) -> bool:
+    return file.name.upper() in own and not file.is_dir()
 
 
 def refuse_another_role(name: str, settings: Settings) -> None:

@@ -23,7 +23,6 @@ from storage import reconciliation as reconciliation_rows
 from storage import switches as switch_rows
 from storage.signals import read_signal
 from workers.clients import utc_now
-from workers.kill_watch import KillWatcher
 from workers.loops import for_ever
 from workers.parts import OperationsParts
 from workers.relay import Relay
@@ -55,7 +54,6 @@ class Housekeeping:
         self._operations_queue = operations_queue
         self._starter = starter
         self._relay = Relay(parts.settings.dsn, parts.metrics)
-        self._kill_watcher = KillWatcher(parts)
         self._caught_up_at = float("-inf")
         self._orders_read_at = float("-inf")
         self._clock_stored: ClockReading | None = None
@@ -74,7 +72,6 @@ class Housekeeping:
                 (self.catch_up, TICK_SECONDS),
                 (self.keep_market_rows, TICK_SECONDS),
                 (self.keep_market_clock, TICK_SECONDS),
-                (self._kill_watcher.look, TICK_SECONDS),
                 (self.keep_singletons, SWEEP_SECONDS),
                 (self.reconcile_when_due, TICK_SECONDS),
             ):

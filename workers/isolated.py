@@ -90,8 +90,6 @@ class IsolatedInstallation(Installation):
             "namespace": temporal.NAMESPACE,
             "database_url": f"postgresql://{Role.CONSOLE}:{password}@127.0.0.1:{server.port}/{postgres.DATABASE}",
             "exchange_url": url(*EXCHANGE),
-            "exchange_key": secrets["trading_broker_key"],
-            "exchange_secret": secrets["trading_broker_secret"],
             "metrics_url": url(*GATEWAY, "/metrics"),
             "metrics_urls": {name: url(name, HEALTH_PORT, "/metrics") for name in WORKERS},
             "pid": os.getpid(),

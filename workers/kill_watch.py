@@ -1,16 +1,19 @@
 """The kill switch's watcher: sweeps where nobody else has, Temporal up or down.
 
-Operations and execution each run one, so that the death of either leaves the switch its sweep.
+Operations and execution each run one, so that the death of either leaves the switch its sweep. It begins as soon as
+there are a database and a broker: a process that is started while Temporal is down watches all the same.
 """
 
 from datetime import timedelta
 from typing import Final
 
 from activities.kill_sweep import KillSweeper
+from broker.port import BrokerReader
 from observability.logging import get_logger
+from observability.metrics import Metrics
+from storage.database import Database
 from storage.switches import read_state
 from workers.clients import utc_now
-from workers.parts import BrokerParts
 
 WATCH_SECONDS: Final = 1.0
 KILL_SWEEP_REPEAT: Final = timedelta(seconds=90)
@@ -24,10 +27,10 @@ _log = get_logger(__name__)
 class KillWatcher:
     """Reads the row; two watchers that sweep at once do no harm."""
 
-    def __init__(self, parts: BrokerParts) -> None:
-        self._database = parts.database
-        self._metrics = parts.metrics
-        self._sweeper = KillSweeper(parts.database, parts.broker, now=utc_now)
+    def __init__(self, database: Database, broker: BrokerReader, metrics: Metrics) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._sweeper = KillSweeper(database, broker, now=utc_now)
 
     async def look(self) -> None:
         """Sweep when the switch is engaged and nobody has swept."""

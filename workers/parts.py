@@ -4,6 +4,7 @@ Each kind of process has parts of its own kind, so that what it may not do is no
 broker, operations a broker without a way to place.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -32,7 +33,9 @@ from workers.clients import (
     reporter,
     utc_now,
 )
+from workers.kill_watch import WATCH_SECONDS, KillWatcher
 from workers.limits import require_limits
+from workers.loops import for_ever
 from workers.settings import (
     ExecutionSettings,
     GatewaySettings,
@@ -42,6 +45,7 @@ from workers.settings import (
     WorkerSettings,
 )
 from workers.stored_clock import RowClock, StoredClock
+from workers.waiting import temporal_when_up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,13 +178,15 @@ async def build_risk(settings: RiskSettings) -> AsyncIterator[RiskParts]:
 
 
 @asynccontextmanager
-async def build_execution(settings: ExecutionSettings) -> AsyncIterator[ExecutionParts]:
+async def build_execution(
+    settings: ExecutionSettings, stop: asyncio.Event | None = None
+) -> AsyncIterator[ExecutionParts]:
     """A broker that can place. Quotes are asked for: the one stream an account has is the operations'.
 
-    Raises as `build`.
+    Raises as `build`; with ``stop`` it waits for Temporal, and raises StoppedWaiting when that comes first.
     """
     async with AsyncExitStack() as stack:
-        side = await _side(stack, settings, AlpacaTrader, fences=True, service="execution")
+        side = await _side(stack, settings, AlpacaTrader, fences=True, service="execution", stop=stop)
         _, quotes = quote_source(settings, side.clock, streamed=False)
         stack.push_async_callback(quotes.close)
         yield ExecutionParts(
@@ -196,10 +202,12 @@ async def build_execution(settings: ExecutionSettings) -> AsyncIterator[Executio
 
 
 @asynccontextmanager
-async def build_operations(settings: OperationsSettings) -> AsyncIterator[OperationsParts]:
-    """A broker that reads and cancels, and the streams. Raises as `build`."""
+async def build_operations(
+    settings: OperationsSettings, stop: asyncio.Event | None = None
+) -> AsyncIterator[OperationsParts]:
+    """A broker that reads and cancels, and the streams. Raises and waits as `build_execution`."""
     async with AsyncExitStack() as stack:
-        side = await _side(stack, settings, AlpacaReader, fences=False, service="operations")
+        side = await _side(stack, settings, AlpacaReader, fences=False, service="operations", stop=stop)
         feeds, quotes = quote_source(settings, side.clock, streamed=True)
         stack.push_async_callback(quotes.close)
         notifier = _notifier(stack, side)
@@ -226,13 +234,21 @@ async def _side(
     *,
     fences: bool,
     service: str,
+    stop: asyncio.Event | None = None,
 ) -> _Side[B]:
+    """With ``stop`` Temporal is waited for until then; the kill switch is watched meanwhile, and ever after."""
     database = await open_database(stack, settings, fences=fences)
     metrics = Metrics()
     broker = make(broker_settings(settings), on_call=reporter(metrics))
     stack.push_async_callback(broker.close)
     installation = await bind(database, broker)
-    client = await connect_temporal(settings, service)
+    watcher = KillWatcher(database, broker, metrics)
+    watching = asyncio.create_task(for_ever(watcher.look, WATCH_SECONDS), name="kill watcher")
+    stack.callback(watching.cancel)
+    if stop is None or isinstance(settings, WorkerSettings):
+        client = await connect_temporal(settings, service)
+    else:
+        client = await temporal_when_up(settings, service, stop, database=database, metrics=metrics)
     clock = await stack.enter_async_context(MarketClock(broker, speed=settings.market_speed))
     hours = MarketHours(clock, await load_calendar(), broker)
     return _Side(client, metrics, database, broker, clock, hours, installation)

@@ -14,11 +14,8 @@ from gateway.server import serving
 from observability.logging import get_logger
 from schemas.wire import Queue
 from storage.database import Database
-from storage.switches import read_state
-from workers.health import Check, health_served
+from workers.health import Check, health_served, reads
 from workers.housekeeping import Housekeeping
-from workers.kill_watch import WATCH_SECONDS, KillWatcher
-from workers.loops import for_ever
 from workers.parts import (
     OrdersParts,
     build_execution,
@@ -82,16 +79,14 @@ async def run_risk(settings: RiskSettings, stop: asyncio.Event) -> None:
 
 async def run_execution(settings: ExecutionSettings, stop: asyncio.Event) -> None:
     """The execution agent, and a second pair of eyes on the kill switch."""
-    async with build_execution(settings) as parts:
+    async with build_execution(settings, stop) as parts:
         worker = role_worker(Queue.EXECUTION, (Queue.EXECUTION,), parts, execution_activities(parts))
-        watching = for_ever(KillWatcher(parts).look, WATCH_SECONDS)
-        workers = [worker, kill_worker(parts)]
-        await _work(settings, parts, workers, stop, database=parts.database, beside=watching)
+        await _work(settings, parts, [worker, kill_worker(parts)], stop, database=parts.database)
 
 
 async def run_operations(settings: OperationsSettings, stop: asyncio.Event) -> None:
     """Update stream, kill switch, and all that goes on beside the workflows."""
-    async with build_operations(settings) as parts:
+    async with build_operations(settings, stop) as parts:
         worker = role_worker(
             Queue.OPERATIONS,
             (Queue.OPERATIONS,),
@@ -121,7 +116,7 @@ async def _work(
     """
     checks: dict[str, Check] = {"temporal": OrderStarter(parts.client, Queue.ORDERS.value).check}
     if database is not None:
-        checks["database"] = lambda: _reads(database)
+        checks["database"] = lambda: reads(database)
     async with AsyncExitStack() as stack:
         for worker in workers:
             await stack.enter_async_context(worker)
@@ -136,8 +131,3 @@ async def _work(
         for task in done:
             task.result()
         _log.info("stopping")
-
-
-async def _reads(database: Database) -> None:
-    async with database.connection() as connection:
-        await read_state(connection)

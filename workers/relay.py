@@ -51,6 +51,9 @@ class Relay:
                     await self._stand_by(bell)
                     _log.info("relay: numbering events")
                     await self._lead(bell)
+            except asyncpg.UniqueViolationError as error:
+                # No connection mends that: somebody else gave a position, and numbering stands still.
+                _log.error("relay: a position is taken, nothing can be numbered", reason=str(error))
             except _LOST as error:
                 _log.warning("relay: connection lost, starting again", reason=type(error).__name__)
             await asyncio.sleep(RECONNECT_SECONDS)

@@ -11,6 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
+import asyncpg
+from temporalio.service import RPCError
+
 from activities.starter import OrderStarter
 from broker.errors import BrokerError
 from gateway.app import build_app
@@ -19,7 +22,7 @@ from gateway.server import serving
 from observability.logging import configure_logging, get_logger
 from observability.tracing import configure_tracing
 from schemas.wire import Queue
-from storage.database import DatabaseUnavailable
+from storage.database import BadDatabaseAddress, DatabaseUnavailable
 from storage.migrate import MigrationError
 from storage.risk import LimitsMissing
 from storage.switches import WrongInstallation
@@ -32,6 +35,7 @@ from workers.roles import compact_workers, isolated_workers
 from workers.settings import PROCESSES, Settings, SettingsError, WorkerSettings, read_settings
 from workers.setup import run_migrate
 from workers.singletons import ensure_schedule, ensure_singletons
+from workers.waiting import StoppedWaiting
 
 EXIT_DONE: Final = 0
 EXIT_REFUSED: Final = 1
@@ -100,7 +104,19 @@ async def _main(name: str, settings: Settings) -> int:
         loop.add_signal_handler(number, stop.set)
     try:
         await RUNNERS[name](settings, stop)
-    except (DatabaseUnavailable, BrokerError, RuntimeError, OSError) as error:
+    except StoppedWaiting:
+        return EXIT_DONE
+    except BadDatabaseAddress as error:
+        _log.error("refusing to start", reason=str(error))
+        return EXIT_USAGE
+    except (
+        DatabaseUnavailable,
+        BrokerError,
+        RPCError,
+        asyncpg.PostgresError,
+        RuntimeError,
+        OSError,
+    ) as error:
         _log.error("cannot run: a dependency is down", reason=f"{type(error).__name__}: {error}")
         return EXIT_DEPENDENCY
     except (MigrationError, LimitsMissing, LimitsUnsound, WrongInstallation) as error:

@@ -10,7 +10,7 @@ import asyncpg
 from observability.logging import get_logger
 from schemas.risk import Limits
 from security.grants import public_key_id
-from storage.database import CONNECT_TIMEOUT_SECONDS, Database, DatabaseUnavailable
+from storage.database import CONNECT_TIMEOUT_SECONDS, BadDatabaseAddress, Database, DatabaseUnavailable
 from storage.grants import Role, set_passwords
 from storage.migrate import MigrationError, migrate
 from storage.risk import LimitsMissing, save_limits
@@ -30,7 +30,7 @@ async def run_migrate(settings: MigrateSettings, stop: asyncio.Event) -> None:
 
     Raises:
         MigrationError, LimitsUnsound: nothing can be done with what is there.
-        DatabaseUnavailable: it does not answer.
+        DatabaseUnavailable, BadDatabaseAddress: it does not answer, or its address is none.
     """
     passwords = {
         Role.GATEWAY: settings.ti_gateway_password,
@@ -51,6 +51,8 @@ async def run_migrate(settings: MigrateSettings, stop: asyncio.Event) -> None:
             await connection.close()
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
         raise DatabaseUnavailable(f"PostgreSQL does not answer: {type(error).__name__}: {error}") from error
+    except ValueError:
+        raise BadDatabaseAddress from None
     await first_rows(
         settings.dsn,
         token=token.get_secret_value().strip() if token else None,

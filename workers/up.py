@@ -107,8 +107,6 @@ class Installation:
             "namespace": temporal.NAMESPACE,
             "database_url": dsn,
             "exchange_url": ports.exchange_url,
-            "exchange_key": known.broker_key,
-            "exchange_secret": known.broker_secret,
             "metrics_url": f"{ports.gateway_url}/metrics",
             "pid": os.getpid(),
             "pids": supervisor.pids,

@@ -1,16 +1,17 @@
 -- name: append_records
 -- Writers of one key come one after the other, from before the first sequence is taken until their commit. The
--- locks guard only that order: nothing that they protect is read here.
+-- locks guard only that order: nothing that they protect is read here. The kill switch's key has none: its writers
+-- hold the switch's row, and no role that may not engage must be able to keep others from it.
 with locked as (
     select count(pg_advisory_xact_lock($15, hashtext(key)))
-    from (select distinct key from unnest($3::text[]) as key order by key) as keys
+    from (select distinct key from unnest($3::text[]) as key where key <> 'kill-switch' order by key) as keys
 ),
 queued as (
     insert into events (event_id, topic, key, payload, occurred_at)
     select told.event_id, told.topic, told.key, told.payload, told.occurred_at
     from locked, unnest($1::text[], $2::text[], $3::text[], $4::jsonb[], $5::timestamptz[])
         with ordinality as told (event_id, topic, key, payload, occurred_at, place)
-    where locked.count > 0
+    where locked.count >= 0
     order by told.place
     on conflict (event_id) do nothing
 )

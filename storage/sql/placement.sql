@@ -8,6 +8,13 @@ select pg_advisory_unlock_shared($1)
 select
     k.engaged, k.epoch as switch_epoch,
     s.valid_until, s.received_at,
+    not exists (
+        select from orders o
+        where o.signal_id = s.signal_id
+            and (o.ticker, o.strategy, o.action, o.order_type, o.time_in_force, o.extended_hours, o.stop_price)
+                is distinct from
+                (s.ticker, s.strategy, s.action, s.order_type, s.time_in_force, s.extended_hours, s.stop_price)
+    ) as as_signalled,
     d.approval_id, d.approved, d.kill_epoch as approved_epoch, d.decided_at, d.expires_at,
     exists (
         select from orders u

@@ -8,6 +8,13 @@ update reservations set state = 'lapsed', ended_at = $1 where state = 'held' and
 select
     s.ticker, s.strategy, s.action, s.order_type, s.time_in_force, s.quantity, s.limit_price, s.stop_price,
     s.hard_stop_loss, s.extended_hours, s.created_at, s.valid_until, s.signal_id,
+    not exists (
+        select from orders o
+        where o.signal_id = s.signal_id
+            and (o.ticker, o.strategy, o.action, o.order_type, o.time_in_force, o.extended_hours, o.stop_price)
+                is distinct from
+                (s.ticker, s.strategy, s.action, s.order_type, s.time_in_force, s.extended_hours, s.stop_price)
+    ) as as_signalled,
     a.equity, a.buying_power, a.taken_at,
     k.engaged, k.epoch, k.reason as kill_reason, k.changed_at as kill_changed_at, s.received_at as taken_in_at,
     l.version as limits_version, l.document as limits,

@@ -17,6 +17,19 @@ select format('grant usage on schema public to %I', $1::text)
 
 -- name: let_in_only_roles
 select format('revoke all on database %I from public', current_database())
+union all
+select 'revoke all on schema public from public'
+union all
+select 'revoke all on all tables in schema public from public'
+
+-- name: owns_locks
+select rolsuper from pg_roles where rolname = current_user
+
+-- name: close_locks
+select format('revoke all on function %s from public, %s', oid::regprocedure, array_to_string($1::text[], ', '))
+from pg_proc
+where pronamespace = 'pg_catalog'::regnamespace
+    and (starts_with(proname, 'pg_try_advisory_') or proname ~ '^pg_advisory_(xact_)?lock')
 
 -- name: set_password
 select format('alter role %I login password %L', $1::text, $2::text)

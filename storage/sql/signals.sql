@@ -33,9 +33,11 @@ limit $3
 -- name: insert_token
 insert into api_tokens (token_id, name, strategy, token_hash, created_at, expires_at)
 values ($1, $2, $3, $4, $5, $6)
+-- Who was revoked stays so: the same rows are written again at every migration.
 on conflict (name) do update set
-    strategy = excluded.strategy, token_hash = excluded.token_hash, expires_at = excluded.expires_at,
-    revoked_at = null
+    strategy = excluded.strategy, token_hash = excluded.token_hash,
+    expires_at = case when api_tokens.token_hash = excluded.token_hash
+        then api_tokens.expires_at else excluded.expires_at end
 returning token_id
 
 -- name: find_token

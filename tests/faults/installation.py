@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -207,9 +208,10 @@ async def running(data_dir: DataDir, *options: str) -> AsyncIterator[Doors]:
 async def doors_of(addresses: dict[str, Any], up: Up | None = None) -> AsyncIterator[Doors]:
     """Clients for these addresses."""
     token = {"Authorization": f"Bearer {addresses['tokens']['demo']}"}
+    folder = Path(addresses["operator_key_file"]).parent
     keys = {
-        "APCA-API-KEY-ID": addresses["exchange_key"],
-        "APCA-API-SECRET-KEY": addresses["exchange_secret"],
+        "APCA-API-KEY-ID": (folder / "trading_broker_key").read_text().strip(),
+        "APCA-API-SECRET-KEY": (folder / "trading_broker_secret").read_text().strip(),
     }
     async with (
         httpx2.AsyncClient(base_url=addresses["gateway_url"], headers=token, timeout=30) as gateway,

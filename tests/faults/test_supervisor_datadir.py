@@ -138,6 +138,19 @@ def test_default_place_is_a_setting_or_follows_the_user(monkeypatch: pytest.Monk
     assert DataDir.default().root == Path("/var/lib/trading-interface")
 
 
+def test_no_two_names_ever_have_one_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How: the same number comes up again, and stands twice in a file of an earlier release."""
+    numbers = iter([25_011, 25_011, 25_012, 25_012, 25_011, 25_013])
+    monkeypatch.setattr("workers.datadir.random.randrange", lambda *_: next(numbers))
+    monkeypatch.setattr("workers.datadir._can_listen", lambda _: True)
+    monkeypatch.setattr("workers.datadir.socket.socket.bind", lambda *_: None)
+    folder = DataDir(tmp_path)
+    assert [folder.port(name) for name in ("a", "b", "a", "b")] == [25_011, 25_012, 25_011, 25_012]
+    (tmp_path / "ports.json").write_text('{"a": 25011, "b": 25011, "c": 25012}')
+    assert [folder.port(name) for name in ("a", "b", "c")] == [25_013, 25_011, 25_012]
+    assert [path.name for path in tmp_path.iterdir()] == ["ports.json"]
+
+
 def test_free_port_is_free_and_outside_the_range_of_outgoing_connections() -> None:
     port = free_port()
     assert FIRST_PORT <= port < LAST_PORT

@@ -17,7 +17,7 @@ from gateway.app import build_app
 from gateway.server import serving
 from observability.metrics import Metrics
 from schemas.audit import AuditEntry
-from schemas.events import KillSwitchActivated
+from schemas.events import KillSwitchActivated, StateDrift
 from schemas.wire import Topic
 from storage.database import Connection
 from storage.event_stream import number_events
@@ -114,6 +114,28 @@ async def test_a_token_sees_its_own_strategy_and_the_system(
     for token, wanted in shown.items():
         async with reading(http, token, since="0") as stream:
             assert as_told(await stream.events(len(wanted))) == wanted
+
+
+async def test_a_bound_token_learns_of_no_other_strategys_orders_from_the_system(
+    gateway: Gateway, http: httpx2.AsyncClient
+) -> None:
+    await gateway.submit(signal("mine"))
+    await gateway.submit(signal("theirs", strategy="carry"), OTHER_TOKEN)
+    async with gateway.database.transaction() as connection:
+        await kill_event(connection, orders={"ti-theirs": "cancelled"})
+    about = ("mine", "theirs", "nobodys", None)
+    await publish(gateway, *(drift_event(number, each) for number, each in enumerate(about)))
+    topics = ["system.killswitch.activated", "system.state_drift"]
+    async with reading(http, ANY_TOKEN, since="0", topic=topics) as stream:
+        kill, *drifts = await stream.events(5)
+    assert json.loads(kill.data or "")["orders"] == {"ti-theirs": "cancelled"}
+    assert [json.loads(each.data or "")["signal_id"] for each in drifts] == list(about)
+    for token, own in ((TOKEN, "mine"), (OTHER_TOKEN, "theirs")):
+        async with reading(http, token, since="0", topic=topics) as stream:
+            shown = await stream.events(3)
+        payloads = [json.loads(each.data or "") for each in shown]
+        assert payloads[0] == json.loads(kill.data or "") | {"orders": {}}
+        assert [each["signal_id"] for each in payloads[1:]] == [own, None]
 
 
 async def test_topics_are_chosen(gateway: Gateway, http: httpx2.AsyncClient) -> None:
@@ -335,11 +357,23 @@ async def test_openapi_says_what_each_topic_carries(shared_gateway: Gateway) -> 
     assert "fill_price" in document["components"]["schemas"]["ExecutionFill"]["properties"]
 
 
-async def kill_event(connection: Connection) -> None:
+def drift_event(number: int, signal_id: str | None) -> Queued:
+    event = StateDrift.model_validate(
+        {
+            "event_id": f"evt_drift_{number}", "timestamp": "2026-11-23T15:00:00Z", "run_id": "r",
+            "kind": "POSITION", "subject": f"s{number}", "ticker": "TSLA", "local": "500", "broker": "400",
+            "signal_id": signal_id, "detail": "d", "what_to_do": "w", "drift": "100", "equity": "100000",
+            "snapshot_at": "2026-11-23T15:00:00Z",
+        }
+    )  # fmt: skip
+    return Queued(Topic.STATE_DRIFT, "reconciliation", event)
+
+
+async def kill_event(connection: Connection, orders: dict[str, str] | None = None) -> None:
     event = KillSwitchActivated.model_validate(
         {
             "event_id": "evt_kill", "timestamp": "2026-11-23T15:00:00Z", "reason": "drill",
-            "triggered_by": "test", "action_taken": "ALL_OPEN_ORDERS_CANCELED",
+            "triggered_by": "test", "action_taken": "ALL_OPEN_ORDERS_CANCELED", "orders": orders or {},
         }
     )  # fmt: skip
     entry = AuditEntry.model_validate(

@@ -266,6 +266,21 @@ async def test_events_from_before_positions_get_the_order_in_which_they_were_wri
     assert events == [(number + 1, "k", number) for number in range(31)]
 
 
+async def test_a_position_that_is_taken_is_told_as_what_it_is(
+    database: str, judge: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    await write_committed(database, "k", 1)
+    await judge.execute(
+        "insert into events (event_id, topic, key, payload, occurred_at, position)"
+        " values ('forged', 't', 'k', '{}', now(), 1)"
+    )
+    async with asyncio.timeout(DONE_WITHIN_SECONDS), relaying(database):
+        while not caplog.records or caplog.records[-1].levelname != "ERROR":
+            await asyncio.sleep(0.02)
+    assert "a position is taken" in caplog.text
+    assert "connection lost" not in caplog.text
+
+
 _OLD_EVENT = (
     "insert into events (event_id, topic, key, payload, occurred_at) values"
     " ($1, 'trading.execution.status', 'k', jsonb_build_object('row_version', $2::int),"

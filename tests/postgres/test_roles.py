@@ -75,6 +75,8 @@ WRITERS: Final[Mapping[str, str]] = {
     "switches.caught_up": "operations",
 }
 """Every statement that writes or locks, and the roles that can run it. "": the owner alone."""
+MOVES: Final = ("- 1", "+ 1", "+ 9223372036854775000")
+"""Of the epoch alone: back, or so far on that nobody could engage any more."""
 WRITES: Final = re.compile(r"\b(?:insert into|update \w+ |delete from|for update|lock table)", re.IGNORECASE)
 
 FORBIDDEN: Final[Mapping[Role, tuple[str, ...]]] = {
@@ -230,13 +232,13 @@ async def test_what_a_role_may_not_do_is_refused(roles: str, role: Role) -> None
 async def test_nobody_releases_the_kill_switch_by_hand(roles: str) -> None:
     release = "update kill_switch set engaged = false, epoch = epoch + 1"
     async with connected(roles) as owner:
-        await owner.execute("update kill_switch set engaged = true, epoch = 5")
+        await owner.execute("update kill_switch set engaged = true, epoch = epoch + 1")
         for role in (Role.CONSOLE, Role.EXECUTION, Role.OPERATIONS, None):
             async with connected(roles, role) as connection:
-                for attempt in (release, "update kill_switch set epoch = 4"):
+                for attempt in (release, *(f"update kill_switch set epoch = epoch {by}" for by in MOVES)):
                     with pytest.raises(asyncpg.InsufficientPrivilegeError):
                         await connection.execute(attempt)
-        assert await owner.fetchval("select engaged and epoch = 5 from kill_switch")
+        assert await owner.fetchval("select engaged and epoch = 1 from kill_switch")
 
 
 async def test_rights_given_by_hand_are_taken_back(database: str) -> None:

@@ -24,7 +24,10 @@ from workers.settings import (
 VALUE = "s3cr3t-value"
 ALONE = [name for name, process in PROCESSES.items() if process.alone]
 EVERY_SECRET = {ENV_PREFIX + name.upper() for process in PROCESSES.values() for name in process.secrets}
-LATER = {"TRADING_APPROVAL_SIGNING_KEY", "TRADING_SLACK_TOKEN", "TRADING_VAULT_SECRET"}
+LATER = {
+    "TRADING_APPROVAL_SIGNING_KEY", "TRADING_SLACK_TOKEN", "TRADING_VAULT_SECRET", "TRADING_SIGNING_KEY_FILE",
+    "TRADING_BROKER_KEY_ID", "TRADING_CREDENTIALS", "TRADING_APIKEY", "APCA_ANYTHING",
+}  # fmt: skip
 NOT_OURS = [
     (name, variable)
     for name in ALONE
@@ -65,13 +68,55 @@ def test_its_own_secrets_are_taken_and_an_unknown_file_is_not(name: str, tmp_pat
     own = [ENV_PREFIX + each.upper() for each in PROCESSES[name].secrets]
     for each in own:
         (tmp_path / each.lower()).write_text(VALUE)
-    (tmp_path / "..data").mkdir()
     environment = dict.fromkeys(own, VALUE) | {"PATH": "/bin", "TRADING_LOG_LEVEL": "INFO"}
     environment[SECRETS_DIR_VARIABLE] = str(tmp_path)
     refuse_what_is_not_ours(name, environment)
     (tmp_path / "somebody-elses.pem").write_text(VALUE)
     with pytest.raises(SecretNotAllowed, match=r"somebody-elses\.pem"):
         refuse_what_is_not_ours(name, environment)
+
+
+@pytest.mark.parametrize(("name", "variable"), NOT_OURS)
+def test_a_secret_of_another_is_refused_in_any_case(name: str, variable: str) -> None:
+    """pydantic-settings reads a setting's variable in any case."""
+    for written in (variable.lower(), variable.title()):
+        with pytest.raises(SecretNotAllowed, match=written):
+            refuse_what_is_not_ours(name, {written: VALUE})
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        ".trading_broker_key", ".other/trading_broker_key", "trading_database_password/trading_broker_key",
+        "..data/trading_broker_key", "..data/trading_database_password/trading_broker_key",
+    ],
+)  # fmt: skip
+def test_nothing_hides_in_the_folder_of_secrets(hidden: str, tmp_path: Path) -> None:
+    file = tmp_path / hidden
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(VALUE)
+    with pytest.raises(SecretNotAllowed, match="the folder of secrets"):
+        refuse_what_is_not_ours("risk", {SECRETS_DIR_VARIABLE: str(tmp_path)})
+
+
+def test_a_volume_of_kubernetes_is_looked_through(tmp_path: Path) -> None:
+    """Its files are links to ``..data/NAME``, and that is a link to a folder named by its time."""
+    volume = tmp_path / "volume"
+    kept = volume / "..2026_11_26_12_00_00.1"
+    kept.mkdir(parents=True)
+    (kept / "trading_database_password").write_text(VALUE)
+    (volume / "..data").symlink_to(kept.name)
+    (volume / "trading_database_password").symlink_to("..data/trading_database_password")
+    environment = {SECRETS_DIR_VARIABLE: str(volume)}
+    refuse_what_is_not_ours("risk", environment)
+    (kept / "trading_broker_key").write_text(VALUE)
+    with pytest.raises(SecretNotAllowed, match="trading_broker_key"):
+        refuse_what_is_not_ours("risk", environment)
+    (kept / "trading_broker_key").unlink()
+    (tmp_path / "elsewhere").mkdir()
+    (volume / "..more").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SecretNotAllowed, match="more"):
+        refuse_what_is_not_ours("risk", environment)
 
 
 @pytest.mark.parametrize("user", ["trading", "ti_execution", "ti_risk_2", "TI_RISK", ""])

@@ -1,0 +1,230 @@
+"""What somebody who has taken over one process might try with its database role, and what becomes of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from activities.placement import PlacementActivities
+from activities.risk import RiskActivities
+from observability.metrics import Metrics
+from schemas.kill import KillCommand, KillScope, KillState
+from schemas.risk import AssessmentKind
+from schemas.runs import OrderQuestion, PlaceKind, RiskQuestion
+from storage import switches
+from storage.database import Database
+from storage.events import KEY_LOCKS
+from storage.grants import Role
+from storage.migrate import migrate
+from storage.orders import lock_order
+from storage.placement import FENCE_KEY, write_pre_trade
+from storage.switches import bind_installation
+from tests.postgres.books import market_clock, prepare, propose, reconciled
+from tests.postgres.scripted_broker import ScriptedBroker
+from tests.postgres.test_roles import PASSWORD, connected, roles
+
+__all__ = ["roles"]
+
+OWNER_PASSWORD: Final = "owner-of-this-test"
+
+FORGED_ORDER: Final = """
+    insert into orders (internal_order_id, signal_id, leg, generation, strategy, ticker, action, order_type,
+        time_in_force, extended_hours, quantity, limit_price, status, created_at, updated_at{more})
+    select gen_random_uuid(), 'evil', 'entry', 0, strategy, 'TSLA', 'SELL_TO_OPEN', order_type, time_in_force,
+        extended_hours, 1, 1, 'CREATED', received_at, received_at{values}
+    from signals where signal_id = 'evil'"""
+FORGED_SIGNAL: Final = """
+    insert into signals
+    select 'evil', token_id, content_hash, document, strategy, ticker, action, order_type, time_in_force, quantity,
+        limit_price, hard_stop_loss, extended_hours, created_at, valid_until, received_at, traceparent, stop_price
+    from signals where signal_id = 'good'"""
+FORGED_AUDIT: Final = """
+    insert into audit_log (id, occurred_at, correlation_id, component, actor, input_hash, decision, checks, refs,
+        payload)
+    overriding system value values (1, now(), 'kill-switch', 'x', 'x', 'x', 'KILL_RELEASED', '[]', '[]', '{}')"""
+FORGED_EVENT: Final = """
+    insert into events (event_id, topic, key, payload, occurred_at, {column})
+    overriding system value values ('forged', 'system.killswitch.activated', 'kill-switch', '{{}}', now(), 1)"""
+
+
+def as_role(dsn: str, role: Role) -> str:
+    parts = urlsplit(dsn)
+    netloc = f"{role}:{quote(PASSWORD, safe='')}@{parts.hostname}:{parts.port}"
+    return urlunsplit(parts._replace(netloc=netloc))
+
+
+class Desk:
+    """Risk and execution, each with its own role; the broker is scripted."""
+
+    def __init__(self, risk: RiskActivities, placement: PlacementActivities, broker: ScriptedBroker) -> None:
+        self.risk = risk
+        self.placement = placement
+        self.broker = broker
+
+    async def place(self, signal_id: str) -> PlaceKind:
+        question = OrderQuestion(signal_id=signal_id, as_of=datetime.now(UTC))
+        return (await self.placement.place_order(question)).kind
+
+
+@asynccontextmanager
+async def desk(dsn: str) -> AsyncIterator[tuple[Desk, Database]]:
+    """Books that are ready to trade, and one signal ``good``."""
+    async with AsyncExitStack() as stack:
+        owner = await Database.connect(dsn)
+        stack.push_async_callback(owner.close)
+        await prepare(owner)
+        await reconciled(owner)
+        await propose(owner, "good")
+        async with owner.transaction() as connection:
+            installation = await bind_installation(
+                connection, account="A1", mode="paper", now=datetime.now(UTC)
+            )
+        rows = await Database.connect(as_role(dsn, Role.RISK))
+        stack.push_async_callback(rows.close)
+        fenced = await Database.connect(as_role(dsn, Role.EXECUTION), fences=True)
+        stack.push_async_callback(fenced.close)
+        clock = await stack.enter_async_context(market_clock())
+        broker = ScriptedBroker()
+        risk = RiskActivities(rows, clock, Metrics(), now=lambda: datetime.now(UTC))
+        placement = PlacementActivities(fenced, broker, clock, installation, Metrics())  # type: ignore[arg-type]
+        yield Desk(risk, placement, broker), owner
+
+
+async def test_an_order_that_is_not_its_signal_is_refused_by_risk_and_never_sent(roles: str) -> None:
+    """How: a gateway writes a signal to buy AAPL with an order to sell TSLA, as far as its role lets it."""
+    async with desk(roles) as (both, _):
+        async with connected(roles, Role.GATEWAY) as gateway:
+            await gateway.execute(FORGED_SIGNAL)
+            for column, value in (
+                ("pre_trade_at", "'2100-01-01'"), ("client_order_id", "'ti-forged'"), ("post_open", "true"),
+                ("post_count", "1"), ("posting_deadline", "'2100-01-01'"), ("flags", "'{outcome_unknown}'"),
+            ):  # fmt: skip
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await gateway.execute(FORGED_ORDER.format(more=f", {column}", values=f", {value}"))
+            await gateway.execute(FORGED_ORDER.format(more="", values=""))
+        answer = await both.risk.assess_risk(RiskQuestion(signal_id="evil", as_of=datetime.now(UTC)))
+        assert answer.kind is AssessmentKind.REJECTED
+        assert "ORDER_NOT_AS_SIGNAL" in answer.reasons
+        assert await both.place("evil") is PlaceKind.ENDED
+        assert both.broker.posts == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ticker = 'TSLA'", "strategy = 'carry'", "action = 'SELL_TO_OPEN'", "order_type = 'MARKET'",
+        "time_in_force = 'GTC'", "extended_hours = true", "order_type = 'STOP_LIMIT', stop_price = 99",
+    ],
+)  # fmt: skip
+async def test_an_order_changed_after_its_approval_is_not_sent(roles: str, change: str) -> None:
+    async with desk(roles) as (both, owner):
+        answer = await both.risk.assess_risk(RiskQuestion(signal_id="good", as_of=datetime.now(UTC)))
+        assert answer.kind is AssessmentKind.APPROVED
+        async with owner.transaction() as connection:
+            await write_pre_trade(await lock_order(connection, "good"), datetime.now(UTC))
+            await connection.execute(f"update orders set {change}")
+        assert await both.place("good") is PlaceKind.ENDED
+        async with owner.connection() as connection:
+            assert await connection.fetchval("select reason from orders") == "ORDER_NOT_AS_SIGNAL"
+        assert both.broker.posts == []
+
+
+async def test_checks_of_the_future_are_made_again(roles: str) -> None:
+    async with desk(roles) as (both, owner):
+        await both.risk.assess_risk(RiskQuestion(signal_id="good", as_of=datetime.now(UTC)))
+        for ahead, wanted in ((timedelta(hours=1), PlaceKind.RECHECK), (timedelta(0), PlaceKind.PLACED)):
+            async with owner.transaction() as connection:
+                await write_pre_trade(await lock_order(connection, "good"), datetime.now(UTC) + ahead)
+            assert await both.place("good") is wanted
+        assert len(both.broker.posts) == 1
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_nobody_names_the_place_of_a_record(roles: str, role: Role) -> None:
+    """An id or position taken in advance would stop the kill switch's audit row, or the relay."""
+    async with connected(roles, role) as connection:
+        for attempt in (
+            FORGED_AUDIT, FORGED_EVENT.format(column="position"), FORGED_EVENT.format(column="sequence"),
+        ):  # fmt: skip
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(attempt)
+
+
+async def engage(dsn: str) -> KillState:
+    """As the console does."""
+    async with connected(dsn, Role.CONSOLE) as connection, connection.transaction():
+        command = KillCommand(reason="drill", triggered_by="op", scope=KillScope.ALL)
+        return await switches.engage(
+            connection, command, request_id="r1", now=datetime.now(UTC), component="Console"
+        )
+
+
+@pytest.mark.parametrize("role", [Role.GATEWAY, Role.RISK])
+async def test_no_lock_of_another_keeps_the_switch_from_being_engaged(roles: str, role: Role) -> None:
+    """How: the role holds every lock that it can get, in a transaction that stays open."""
+    async with connected(roles, role) as holder, holder.transaction():
+        await holder.fetchval("select pg_advisory_xact_lock($1, hashtext('kill-switch'))", KEY_LOCKS)
+        engaged = asyncio.create_task(engage(roles))
+        state = await asyncio.wait_for(engaged, 30)
+    assert (state.engaged, state.epoch) == (True, 1)
+    async with connected(roles) as owner:
+        assert await owner.fetchval("select count(*) from events where key = 'kill-switch'") == 1
+
+
+async def test_the_fence_is_only_for_those_who_need_it(roles: str) -> None:
+    async with connected(roles) as owner:
+        functions: list[Any] = await owner.fetch(
+            "select oid::regprocedure::text as name, proname, pronargs from pg_proc"
+            " where proname ~ '^pg_(try_)?advisory_(xact_)?lock'"
+        )
+        assert len(functions) == 16
+        connections = await owner.fetch("select rolname, rolconnlimit from pg_roles where rolname ~ '^ti_'")
+        most = await owner.fetchval("select current_setting('max_connections')::int")
+    assert all(row["rolconnlimit"] > 0 for row in connections)
+    assert sum(row["rolconnlimit"] for row in connections) < most - 10
+    taken: dict[Role, set[str]] = {}
+    for role in Role:
+        taken[role] = set()
+        async with connected(roles, role) as connection:
+            for function in functions:
+                arguments = f"{FENCE_KEY}::bigint" if function["pronargs"] == 1 else "1, 2"
+                try:
+                    async with connection.transaction():
+                        await connection.execute(f"select {function['proname']}({arguments})")
+                except asyncpg.InsufficientPrivilegeError:
+                    continue
+                taken[role].add(function["name"])
+    writers, exclusive = "pg_advisory_xact_lock(integer,integer)", "pg_try_advisory_xact_lock(bigint)"
+    assert taken == {
+        Role.GATEWAY: {writers},
+        Role.RISK: {writers},
+        Role.EXECUTION: {writers, exclusive, "pg_try_advisory_lock_shared(bigint)"},
+        Role.OPERATIONS: {writers, exclusive, "pg_try_advisory_lock(bigint)"},
+        Role.CONSOLE: {writers, exclusive},
+    }
+
+
+async def test_an_owner_who_is_no_superuser_migrates_and_says_what_stays_open(
+    empty_database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(empty_database) as superuser:
+        name = await superuser.fetchval("select current_database()")
+        await superuser.execute(f"create role plain_owner login createrole password '{OWNER_PASSWORD}'")
+        await superuser.execute(f"alter database {name} owner to plain_owner")
+        try:
+            parts = urlsplit(empty_database)
+            netloc = f"plain_owner:{OWNER_PASSWORD}@{parts.hostname}:{parts.port}"
+            await migrate(urlunsplit(parts._replace(netloc=netloc)))
+            assert "advisory locks stay open" in caplog.text
+            assert not await superuser.fetchval(
+                "select has_table_privilege('ti_gateway', 'decisions', 'insert')"
+            )
+        finally:
+            await superuser.execute("drop owned by plain_owner cascade")
+            await superuser.execute(f"alter database {name} owner to current_user")
+            await superuser.execute("drop role plain_owner")
