@@ -39,7 +39,7 @@ def report_of(
         left_out=comparison.left_out,
         booked=booked,
         killed=killed,
-        detail=_detail(outcome, findings, state, killed=killed),
+        detail=_detail(outcome, findings, state, killed=killed, left_out=comparison.left_out),
     )
 
 
@@ -73,7 +73,11 @@ def joined(earlier: Sequence[Finding], later: Sequence[Finding]) -> tuple[Findin
     return tuple(found.values())
 
 
-def _detail(outcome: Outcome, findings: tuple[Finding, ...], state: BrokerState, *, killed: bool) -> str:
+def _detail(
+    outcome: Outcome, findings: tuple[Finding, ...], state: BrokerState, *, killed: bool, left_out: int
+) -> str:
+    if outcome is Outcome.CLEAN and left_out:
+        return f"nothing is wrong in what can be judged; {left_out} too young: ask again in a minute"
     if outcome is Outcome.CLEAN:
         return "the books agree"
     if outcome is Outcome.OPENED:

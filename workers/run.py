@@ -3,7 +3,9 @@
 Ends on SIGTERM and SIGINT: the gateway takes no more signals, activities get their grace, pools close.
 """
 
+import argparse
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -125,26 +127,40 @@ async def _main(name: str, settings: Settings) -> int:
     return EXIT_DONE
 
 
+def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="trading worker",
+        description="Run one process of the product until SIGTERM or Ctrl-C. Its log is JSON, on standard error.",
+        epilog="Settings are variables TRADING_…, secrets files in TRADING_SECRETS_DIR: docs/CONFIGURATION.md "
+        "lists them for each process. Exit codes: 0 done, 1 refused, 2 bad usage, 3 a dependency is down.",
+    )
+    parser.add_argument("name", choices=tuple(RUNNERS))
+    parser.add_argument("--json", action="store_true", help="tell a refused start as JSON too")
+    return parser.parse_args(arguments)
+
+
+def _tell(error: Exception, exit_code: int, code: str, *, as_json: bool) -> int:
+    told = json.dumps({"error": {"code": code, "message": str(error)}}) if as_json else str(error)
+    sys.stderr.write(f"{told}\n")
+    return exit_code
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the process named in ``arguments``.
 
     Returns:
         0 done, 1 refused to start, 2 wrong usage, 3 a dependency is down.
     """
-    if len(arguments) != 1 or arguments[0] not in RUNNERS:
-        sys.stderr.write(f"usage: python -m workers.run {{{','.join(RUNNERS)}}}\n")
-        return EXIT_USAGE
-    name = arguments[0]
+    options = _arguments(arguments)
+    name: str = options.name
     try:
         refuse_what_is_not_ours(name)
         settings = read_settings(PROCESSES[name].settings)
         refuse_another_role(name, settings)
     except SecretNotAllowed as error:
-        sys.stderr.write(f"{error}\n")
-        return EXIT_REFUSED
+        return _tell(error, EXIT_REFUSED, "REFUSED", as_json=options.json)
     except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return EXIT_USAGE
+        return _tell(error, EXIT_USAGE, "BAD_USAGE", as_json=options.json)
     configure_logging(name, level=settings.log_level, file=settings.log_file)
     tracing = configure_tracing(name)
     try:

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
     )
 
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     """``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
     log_file: Path | None = None
     """Where logs go instead of standard error."""
