@@ -32,7 +32,9 @@ async def test_a_partly_filled_order_says_that_it_waits_for_the_rest(stack: Stac
 
 
 async def test_a_lost_answer_says_so_until_the_order_has_ended(stack: Stack, unique: Any) -> None:
+    """How: the update stream is mute, else it may tell the order's fate before the answer is lost."""
     signal_id = unique("lost")
+    await order_fault(stack, "drop_frame", times=10, match={"stream": "trade_updates"})
     await order_fault(stack, "status_504_after_landing")
     await stack.submit(signal(signal_id))
     order = await stack.settled(signal_id)

@@ -115,8 +115,12 @@ class TestLeashAlone:
     async def test_killing_the_leash_kills_the_command(self) -> None:
         process = await spawn(*on_leash("sh", "-c", "echo ready; exec sleep 300"))
         assert await first_line(process) == "ready"
+        await wait_until(
+            lambda: "sleep" in {member.command for member in family(process.pid)},
+            seconds_max=APPEARS_WITHIN_SECONDS,
+            what="the command runs",
+        )
         members = family(process.pid)
-        assert {member.command for member in members} >= {"sleep"}
         process.kill()
         await wait_gone(members)
         await process.wait()
