@@ -66,7 +66,7 @@ class CatchUp:
         account = await self._broker.get_account()
         await self._clock.ensure_reading()
         reading = self._clock.reading()
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("catch_up.account") as connection:
             await market_rows.save_account(connection, account, taken_at=asked_at)
             await market_rows.save_clock_reading(connection, clock_row(reading, self._clock.speed))
 

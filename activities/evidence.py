@@ -35,7 +35,9 @@ async def take_in(database: "Database", evidence: Evidence, *, now: datetime, so
     Returns:
         The order after it, or None when the order is not ours.
     """
-    return await database.run(lambda connection: _take_in(connection, evidence, now, source))
+    return await database.run(
+        "evidence.taken_in", lambda connection: _take_in(connection, evidence, now, source)
+    )
 
 
 async def take_in_successor(
@@ -57,7 +59,7 @@ async def take_in_successor(
         after = await bring(locked, order, now=now, source=source)
         return Taken(after, news=after.row_version != locked.order.row_version)
 
-    return await database.run(apply)
+    return await database.run("evidence.successor", apply)
 
 
 async def _take_in(connection: "Connection", evidence: Evidence, now: datetime, source: str) -> Taken | None:

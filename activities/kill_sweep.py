@@ -176,7 +176,7 @@ class KillSweeper:
 
     async def _store(self, state: KillState, fates: dict[str, OrderFate], *, confirmed: bool) -> KillState:
         """Row, event with the truth, audit row. An order once named stays named until the release."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("kill.swept") as connection:
             return await rows.save_sweep(connection, state, fates, confirmed=confirmed, now=self._now())
 
 

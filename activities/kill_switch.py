@@ -65,7 +65,7 @@ class KillSwitchActivities:
         """
         now = self._now()
         command = order.command
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("kill.engaged") as connection:
             state = await rows.engage(
                 connection, command, request_id=order.request_id, now=now, component=COMPONENT
             )
@@ -99,7 +99,7 @@ class KillSwitchActivities:
     async def note_attempt(self, note: KillNote) -> None:
         """Audit a try that changes nothing. Idempotent in effect: a repeat is one more audit row."""
         now = self._now()
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("kill.noted") as connection:
             await rows.note(connection, decision=note.decision, actor=note.actor, detail=note.detail, now=now)
 
     @activity.defn(name=wire.ACTIVITY_KILL_RELEASE)
@@ -109,7 +109,7 @@ class KillSwitchActivities:
         Idempotent: a grant's nonce and epoch are unique rows; the repeat of a done release is answered so.
         """
         now = self._now()
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("kill.released") as connection:
             refusal = await self._refusal(connection, order, now)
             if refusal is None and not await rows.release(connection, order.grant, now=now):
                 refusal = "the grant was used before, or is for another activation"

@@ -72,7 +72,7 @@ class MarketActivities:
             raise as_failure(error) from error
         except MarketDataError as error:
             raise try_again(error.code, error.message) from error
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("market.refreshed") as connection:
             await rows.save_account(connection, account, taken_at=asked_at)
             await rows.save_quotes(connection, quotes)
             await rows.save_clock_reading(connection, clock_row(self._clock.reading(), self._clock.speed))
@@ -114,7 +114,7 @@ class MarketActivities:
             checks=verdict.checks,
             user_message=verdict.user_message,
         )
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("market.pre_trade") as connection:
             locked = await lock_order(connection, question.signal_id)
             if not _is_due(locked.order):
                 return PreTradeAnswer(passed=False, order=locked.order.view)

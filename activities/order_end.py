@@ -47,7 +47,7 @@ class OrderEndActivities:
         Idempotent: an ended order is answered as it is. An order that may stand at the broker is left alone.
         """
         now = self._clock.instant(end.as_of)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("end.refused") as connection:
             locked = await lock_order(connection, end.signal_id)
             order = locked.order
             if order.status.is_final or order.may_stand or order.broker_order_id is not None:
@@ -99,7 +99,7 @@ class OrderEndActivities:
 
     async def _remember(self, cancel: CancelStep) -> StoredOrder:
         now = self._clock.instant(cancel.as_of)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("end.cancel_remembered") as connection:
             locked = await lock_order(connection, cancel.signal_id)
             await request_cancel(locked, cancel.actor, now)
             return locked.order
@@ -127,7 +127,7 @@ class OrderEndActivities:
             decision="CANCEL_REQUESTED",
             detail=cancel.reason,
         )
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("end.cancel_requested") as connection:
             locked = await lock_order(connection, cancel.signal_id)
             after = await advance(locked, lifecycle.apply(locked.state, lifecycle.CancelRequested()), step)
         return CancelReply(
@@ -167,7 +167,7 @@ class OrderEndActivities:
     async def _settle(self, question: OrderQuestion, found: BrokerOrder | None) -> StoredOrder | None:
         """Take in the broker's last word and settle; None while executions are missing."""
         now = self._clock.instant(question.as_of)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("end.settled") as connection:
             locked = await lock_order(connection, question.signal_id)
             order = locked.order
             if found is not None:

@@ -21,6 +21,7 @@ from schemas.risk import CheckName
 from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind
 from schemas.wire import client_order_id
 from storage import placement as rows
+from storage.commits import committing
 from storage.orders import LockedOrder, StoredOrder, lock_order
 from storage.reconciliation import read_readiness
 from storage.transitions import Step, advance, announce, audit, refuse
@@ -98,10 +99,10 @@ class PlacementActivities:
                 raise try_again("KILL_PENDING", "the kill switch holds the fence", FENCE_RETRY)
             try:
                 try:
-                    async with connection.transaction():
+                    async with committing(connection, "placement.intent"):
                         found = await self._intend(connection, question)
                 except rows.IntentRefused as refused:
-                    async with connection.transaction():
+                    async with committing(connection, "placement.intent_refused"):
                         locked = await lock_order(connection, question.signal_id)
                         now = self._clock.instant(question.as_of)
                         return await self._refuse(locked, str(refused), now)
@@ -196,7 +197,7 @@ class PlacementActivities:
             evidence={"broker": placed.model_dump(mode="json")},
             answers_post=True,
         )
-        async with connection.transaction():
+        async with committing(connection, "placement.accepted"):
             locked = await lock_order(connection, intent.order.signal_id)
             if difference(intent.request, placed, None) is not None:
                 # Not the order that was sent: the look-up decides whether it is ours.
@@ -208,7 +209,7 @@ class PlacementActivities:
     async def _failed(self, connection: "Connection", intent: _Intent, error: BrokerError) -> PlaceAnswer:
         """The broker's no ends the order; everything else leaves it unknown."""
         now = self._clock.instant(intent.received_at)
-        async with connection.transaction():
+        async with committing(connection, "placement.failed"):
             locked = await lock_order(connection, intent.order.signal_id)
             if locked.order.post_count != intent.order.post_count:
                 # A later try has taken over: this late answer is about an older POST.
@@ -250,7 +251,7 @@ class PlacementActivities:
     async def _take_back(self, connection: "Connection", intent: _Intent, code: str, message: str) -> None:
         """No byte was sent, or the broker refused it unread: this was not a POST."""
         now = self._clock.instant(intent.received_at)
-        async with connection.transaction():
+        async with committing(connection, "placement.taken_back"):
             locked = await lock_order(connection, intent.order.signal_id)
             after = await rows.write_not_sent(locked, intent.order.post_count, now)
             step = Step(now=now, component=COMPONENT, decision="NOT_SENT", detail=f"{code}: {message}")

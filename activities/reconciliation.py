@@ -93,7 +93,7 @@ class ReconciliationActivities:
             ApplicationError: type SNAPSHOT_MOVED, ERR_CLOCK or the broker's code; read again.
         """
         started = self._now()
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("reconciliation.opened") as connection:
             run = await rows.open_run(connection, order.run_id, order.trigger, started)
             if run.report is not None:
                 return StepAnswer(report=told(run.report))
@@ -112,7 +112,7 @@ class ReconciliationActivities:
             return await self._keep(
                 order, rows.Reading(taken_at=started, state=state, comparison=comparison), books
             )
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("reconciliation.finished") as connection:
             report = await self._finish(connection, order, run, state, comparison, read_at=started)
         if report.killed:
             await self._stop(order.run_id)
@@ -135,7 +135,7 @@ class ReconciliationActivities:
             _log.error("positions were not the sum of executions and journal: written anew", rows=len(wrong))
 
     async def _keep(self, order: SnapshotOrder, reading: rows.Reading, books: Books) -> StepAnswer:
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("reconciliation.reading") as connection:
             before = await rows.read_reading(connection, order.run_id, order.number - 1)
             await rows.save_reading(connection, order.run_id, order.number, reading)
         confirmed = before is not None and agree(before.comparison, reading.comparison)
@@ -169,7 +169,9 @@ class ReconciliationActivities:
                 await self._adopter.adopt(reading.comparison.findings, now=self._now())
             except BrokerError as error:
                 raise as_failure(error) from error
-            report = await self._database.run(lambda connection: self._overwrite(connection, order, reading))
+            report = await self._database.run(
+                "reconciliation.overwritten", lambda connection: self._overwrite(connection, order, reading)
+            )
         else:
             report = run.report
         if report is not None and report.killed:
@@ -198,7 +200,7 @@ class ReconciliationActivities:
         adopted = [each for each in comparison.findings if each.kind in Adopter.KINDS]
         if not adopted:
             return
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("reconciliation.adopted") as connection:
             run = await rows.open_run(connection, order.run_id, order.trigger, self._now())
             opening = await rows.last_market_at(connection) is None
             # A purchase and a sale of ours that cancel out are no drift: no more than the reading had of it.
@@ -266,7 +268,7 @@ class ReconciliationActivities:
         """
         now = self._now()
         outcome = Outcome.FAILED if end.outcome.is_good else end.outcome
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("reconciliation.in_vain") as connection:
             run = await rows.open_run(connection, end.run_id, end.trigger, now)
             if run.report is not None:
                 return told(run.report)
@@ -278,7 +280,9 @@ class ReconciliationActivities:
         return told(report)
 
     async def _stop(self, run_id: str) -> None:
-        await self._database.run(lambda connection: carry_out_kill(connection, run_id, self._now()))
+        await self._database.run(
+            "reconciliation.kill", lambda connection: carry_out_kill(connection, run_id, self._now())
+        )
 
 
 async def carry_out_kill(connection: "Connection", run_id: str, now: datetime) -> bool:

@@ -74,7 +74,7 @@ class ResolutionActivities:
 
     async def _adopt(self, order: StoredOrder, found: BrokerOrder, question: OrderQuestion) -> ResolveAnswer:
         now = self._clock.instant(question.as_of)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("resolution.adopted") as connection:
             locked = await lock_order(connection, order.signal_id)
             conflict = conflict_in(locked, found)
             if conflict is not None:
@@ -151,7 +151,7 @@ class ResolutionActivities:
             detail="not found yet",
             answers_post=False,
         )
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("resolution.unknown") as connection:
             locked = await lock_order(connection, signal_id)
             await advance(locked, lifecycle.apply(locked.state, lifecycle.OutcomeUnknown()), step)
 
@@ -159,7 +159,7 @@ class ResolutionActivities:
         self, order: StoredOrder, question: OrderQuestion, lookups: int, *, proved: bool
     ) -> ResolveAnswer:
         now = self._clock.instant(question.as_of)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction("resolution.absence") as connection:
             locked = await lock_order(connection, order.signal_id)
             current = locked.order
             if current.post_count != order.post_count or current.broker_order_id is not None:

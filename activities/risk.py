@@ -82,7 +82,9 @@ class RiskActivities:
             LimitsMissing: no limits are set.
         """
         await self._clock.ensure_reading()
-        assessment = await self._database.run(lambda connection: self._decide(connection, question))
+        assessment = await self._database.run(
+            "risk.decided", lambda connection: self._decide(connection, question)
+        )
         self._count(assessment)
         return assessment
 

@@ -21,6 +21,7 @@ from console.recordings import Recording, judge_fills, read_recordings
 from console.signal_files import as_text
 from schemas.orders import OrderStatus
 from schemas.risk import CheckName
+from storage.commits import committing
 from storage.events import timeline
 from storage.orders import read_order
 from storage.risk import current_limits, save_limits
@@ -190,7 +191,7 @@ async def allow_early(connection: "asyncpg.Connection[Any]") -> None:
     if EARLY not in allowed:
         wider = limits.model_copy(update={"extended_hours_strategies": (*allowed, EARLY)})
         reason = f"{EARLY} proposes before the open"
-        async with connection.transaction():
+        async with committing(connection, "console.limits"):
             await save_limits(connection, wider, author="trading demo", reason=reason, now=utc_now())
 
 

@@ -18,6 +18,7 @@ from console.temporal import SIGNAL_RPC_TIMEOUT, UPDATE_RPC_TIMEOUT, connect
 from schemas.kill import KillCommand, KillScope, KillState, ReleaseAnswer, ReleaseGrant
 from schemas.wire import ID_KILL_SWITCH, SIGNAL_KILL, UPDATE_RELEASE
 from storage import switches
+from storage.commits import committing
 from storage.placement import unanswered_posts
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ async def kill(
 
 
 async def _engage(addresses: Addresses, command: KillCommand) -> KillState:
-    async with rows(addresses) as connection, connection.transaction():
+    async with rows(addresses) as connection, committing(connection, "console.kill"):
         return await switches.engage(
             connection, command, request_id=command.request_id or str(uuid4()), now=utc_now(),
             component=COMPONENT,

@@ -47,6 +47,12 @@ _COMMANDS: Final = (
         "console.reconcile:reconcile",
         "Compare our books with the broker's now.",
     ),
+    (
+        "Operate",
+        "chaos",
+        "console.processes:chaos",
+        "Break everything on purpose; the exchange's ledger judges.",
+    ),
     ("Operate", "doctor", "console.doctor:doctor", "Check every part and say what is wrong."),
 )
 _GROUPS: Final = (
@@ -63,7 +69,7 @@ _GROUPS: Final = (
         ("tail", "console.events:tail", "Print events as they come; --json prints one object a line."),
     )),
 )  # fmt: skip
-_PASSED_ON: Final = ("up", "worker", "exchange")
+_PASSED_ON: Final = ("up", "worker", "exchange", "chaos")
 """Their options, ``--help`` too, belong to the process they become."""
 
 

@@ -28,6 +28,11 @@ def worker(*options: PassedOn) -> int:
     _become("workers.run", *options)
 
 
+def chaos(*options: PassedOn) -> int:
+    """Make a fault run on this machine, in folders of its own."""
+    _become("workers.chaos", *options)
+
+
 def _become(module: str, *arguments: str) -> NoReturn:
     """Replace this process, so that signals and exit code are the other's own."""
     if find_spec(module) is None:

@@ -70,7 +70,7 @@ async def take(deps: GatewayDeps, token: Token, signal: SignalIn) -> bool:
         )  # fmt: skip
 
     try:
-        new = await deps.database.run(work)
+        new = await deps.database.run("gateway.signal", work)
     except SignalConflict as error:
         raise ApiError(
             409, Code.SIGNAL_CONFLICT, str(error), fields=[FieldProblem(field="signal_id", message="taken")]

@@ -7,6 +7,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import asyncpg
 
+from storage.commits import committing
 from storage.placement import NoFenceConnection
 
 POOL_MIN: Final = 2
@@ -103,18 +104,19 @@ class Database:
             await self._fences.release(connection)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        async with self.connection() as connection, connection.transaction():
+    async def transaction(self, name: str) -> AsyncIterator[Connection]:
+        """A pooled connection in a transaction; ``name`` is its commit's (`observability.crash_points`)."""
+        async with self.connection() as connection, committing(connection, name):
             yield connection
 
-    async def run(self, work: Callable[[Connection], Awaitable[_T]]) -> _T:
+    async def run(self, name: str, work: Callable[[Connection], Awaitable[_T]]) -> _T:
         """Run ``work`` in a transaction, again from the start where PostgreSQL chose it as a victim.
 
         40001 and 40P01 (serialization failure, deadlock) are tried ``TRANSACTION_TRIES_MAX`` times in all.
         """
         for attempt in range(1, TRANSACTION_TRIES_MAX + 1):
             try:
-                async with self.transaction() as connection:
+                async with self.transaction(name) as connection:
                     return await work(connection)
             except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
                 if attempt == TRANSACTION_TRIES_MAX:

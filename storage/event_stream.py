@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from schemas.wire import Topic
+from storage.commits import committing
 from storage.statements import load
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ async def number_events(connection: Connection, *, limit: int) -> int:
     Returns:
         How many were numbered.
     """
-    async with connection.transaction():
+    async with committing(connection, "relay.numbered"):
         await connection.fetchval(_SQL["lock_relay"])
         count: int = await connection.fetchval(_SQL["number_events"], limit)
         if count:

@@ -94,7 +94,7 @@ def reporter(metrics: Metrics) -> OnCall:
 async def bind(database: Database, broker: AlpacaReader) -> Installation:
     """Prove the keys, tie the database to the account, and refuse to start without limits."""
     account = await broker.authenticate()
-    async with database.transaction() as connection:
+    async with database.transaction("start.bound") as connection:
         installation = await bind_installation(
             connection, account=account.account_id, mode=MODE, now=utc_now()
         )

@@ -147,7 +147,9 @@ class Housekeeping:
             kills = await reconciliation_rows.kills_due(connection)
             last = await reconciliation_rows.list_runs(connection, 1)
         for run_id in kills:
-            await self._parts.database.run(partial(carry_out_kill, run_id=run_id, now=now))
+            await self._parts.database.run(
+                "reconciliation.kill", partial(carry_out_kill, run_id=run_id, now=now)
+            )
         if books.finished_at is not None:
             self._parts.metrics.set_reconciliation_age((now - books.finished_at).total_seconds())
         in_vain = bool(last) and not last[0].outcome.is_good and now - last[0].finished_at < RECONCILE_PAUSE

@@ -83,7 +83,7 @@ async def first_rows(dsn: str, *, token: str | None, operator_key: bytes | None)
     database = await Database.connect(dsn)
     now = datetime.now(UTC)
     try:
-        async with database.transaction() as connection:
+        async with database.transaction("start.set_up") as connection:
             if token is not None:
                 await save_token(connection, name=DEMO_TOKEN, strategy=None, secret=token, now=now)
             if operator_key is not None:

@@ -18,6 +18,7 @@ from broker.alpaca.errors import Kind, UnreadableError, classify, read_json, unp
 from broker.alpaca.settings import OUTCOME_OK, AlpacaSettings, BrokerCall, OnCall
 from broker.alpaca.transport import Attempt, GuardedAdapter, StoppedError, Watchdog
 from broker.errors import BrokerError, NothingSent, ValidationRefused
+from observability.crash_points import pass_by
 
 if TYPE_CHECKING:
     from alpaca.trading.client import TradingClient
@@ -136,6 +137,7 @@ class Calls:
         self._watchdog.watch(attempt)
         began = time.monotonic()
         raised: Exception | None = None
+        pass_by("call", operation.name, "before")
         try:
             use(client)
         except Exception as error:  # noqa: BLE001 - whatever it is, the transport knows what happened
@@ -143,6 +145,7 @@ class Calls:
         finally:
             attempt.finish()
             idle.append(client)
+        pass_by("call", operation.name, "after")
         latency_ms = (time.monotonic() - began) * 1000
         result = _judge(operation, attempt, raised, read)
         self._report(operation, attempt, result, latency_ms)

@@ -22,7 +22,7 @@ async def known_key(dsn: str, folder: Path) -> Path:
     path = folder / "operator.json"
     key_id, public = make_key_file(path, "Ada")
     database = await Database.connect(dsn)
-    async with database.transaction() as connection:
+    async with database.transaction("test") as connection:
         await save_operator_key(
             connection, key_id=key_id, public_key=public, person="Ada", now=datetime.now(UTC)
         )
@@ -142,7 +142,7 @@ async def test_kill_without_anything_says_not_engaged() -> None:
 async def test_release_without_workers_stays_engaged(database: str, tmp_path: Path) -> None:
     key = await known_key(database, tmp_path)
     pool = await Database.connect(database)
-    async with pool.transaction() as connection:
+    async with pool.transaction("test") as connection:
         command = KillCommand(reason="drill", triggered_by="test")
         await engage(connection, command, request_id="1", now=datetime.now(UTC), component="test")
     await pool.close()

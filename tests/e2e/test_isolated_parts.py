@@ -104,7 +104,7 @@ async def test_the_switch_is_swept_by_who_is_started_while_temporal_is_down(
     )
     rows = await Database.connect(settings.dsn)
     command = KillCommand(reason="drill", triggered_by="op", scope=KillScope.ALL)
-    async with rows.transaction() as connection:
+    async with rows.transaction("test") as connection:
         await engage(connection, command, request_id="r1", now=utc_now(), component="Console")
     stop = asyncio.Event()
     running = asyncio.create_task(run(settings, stop))

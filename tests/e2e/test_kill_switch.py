@@ -52,7 +52,7 @@ async def until_swept(stack: Stack) -> KillState:
 async def key_file(stack: Stack, tmp_path: Path) -> Path:
     path = tmp_path / "operator.json"
     key_id, public_key = make_key_file(path, "an operator")
-    async with stack.parts.database.transaction() as connection:
+    async with stack.parts.database.transaction("test") as connection:
         await save_operator_key(
             connection, key_id=key_id, public_key=public_key, person="an operator", now=datetime.now(UTC)
         )
@@ -185,7 +185,7 @@ async def test_without_its_workflow_the_watcher_sweeps(stack_factory: StackFacto
     await stack.submit(signal(signal_id, ticker="MSFT", order_type="LIMIT", limit_price="399"))
     await stack.until(signal_id, lambda order: order["status"] == "ACKNOWLEDGED")
     await stack.client.get_workflow_handle(wire.ID_KILL_SWITCH).terminate("a test")
-    async with stack.parts.database.transaction() as connection:
+    async with stack.parts.database.transaction("test") as connection:
         command = KillCommand(reason="by row", triggered_by="test")
         await engage(connection, command, request_id="row", now=datetime.now(UTC), component="test")
     await until_swept(stack)

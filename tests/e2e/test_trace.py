@@ -136,7 +136,7 @@ async def test_a_workflow_started_late_continues_its_signal_s_trace(
     """How: the signal is stored as by a gateway that died before the start; the sweeper starts it."""
     orphan, stored_at = unique("orphan"), utc_now() - 2 * SWEEP_GRACE
     proposed = SignalIn.model_validate_json(json.dumps(signal(orphan)))
-    async with stack.parts.database.transaction() as connection:
+    async with stack.parts.database.transaction("test") as connection:
         token = await find_token(connection, stack.token, utc_now())
         assert token is not None
         await accept_signal(

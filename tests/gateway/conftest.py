@@ -97,7 +97,7 @@ async def gateway_on(dsn: str) -> AsyncIterator[Gateway]:
     """A gateway with limits, a token for ``momentum``, one for ``carry`` and one for any strategy."""
     pool = await Database.connect(dsn)
     now = datetime.now(UTC)
-    async with pool.transaction() as connection:
+    async with pool.transaction("test") as connection:
         await save_token(connection, name="momentum", strategy="momentum", secret=TOKEN, now=now)
         await save_token(connection, name="carry", strategy="carry", secret=OTHER_TOKEN, now=now)
         await save_token(connection, name="anyone", strategy=None, secret=ANY_TOKEN, now=now)

@@ -99,7 +99,7 @@ async def test_a_token_sees_its_own_strategy_and_the_system(
     await gateway.submit(signal("mine"))
     await gateway.submit(signal("theirs", strategy="carry"), OTHER_TOKEN)
     await publish(gateway, status_event("mine", 1), status_event("theirs", 1), status_event("nobodys", 1))
-    async with gateway.database.transaction() as connection:
+    async with gateway.database.transaction("test") as connection:
         await kill_event(connection)
     # What a reader must not see comes last but one, so that a leak would be told before the end.
     await publish(gateway, status_event("mine", 2), status_event("theirs", 2))
@@ -121,7 +121,7 @@ async def test_a_bound_token_learns_of_no_other_strategys_orders_from_the_system
 ) -> None:
     await gateway.submit(signal("mine"))
     await gateway.submit(signal("theirs", strategy="carry"), OTHER_TOKEN)
-    async with gateway.database.transaction() as connection:
+    async with gateway.database.transaction("test") as connection:
         await kill_event(connection, orders={"ti-theirs": "cancelled"})
     about = ("mine", "theirs", "nobodys", None)
     await publish(gateway, *(drift_event(number, each) for number, each in enumerate(about)))
@@ -140,7 +140,7 @@ async def test_a_bound_token_learns_of_no_other_strategys_orders_from_the_system
 
 async def test_topics_are_chosen(gateway: Gateway, http: httpx2.AsyncClient) -> None:
     await gateway.submit(signal("mine"))
-    async with gateway.database.transaction() as connection:
+    async with gateway.database.transaction("test") as connection:
         await kill_event(connection)
     await publish(gateway, status_event("mine", 1))
     topics = ["trading.execution.status", "system.killswitch.activated"]

@@ -50,7 +50,7 @@ def market_clock() -> MarketClock:
 async def prepare(database: Database, **limits: Any) -> None:
     """Token, limits, $100,000 of equity and a fresh quote of 99.99 × 100.01 for AAPL."""
     now = datetime.now(UTC)
-    async with database.transaction() as connection:
+    async with database.transaction("test") as connection:
         await save_token(connection, name="test", strategy=None, secret=TOKEN, now=now)
         document = Limits.model_validate_json(json.dumps({**LIMITS, **limits}))
         await save_limits(connection, document, author="test", reason="test", now=now)
@@ -78,7 +78,7 @@ async def reconciled(database: Database) -> None:
     report = Report(
         run_id="r0", trigger="test", outcome=Outcome.CLEAN, started_at=now, finished_at=now, equity=Decimal(1)
     )
-    async with database.transaction() as connection:
+    async with database.transaction("test") as connection:
         await finish(connection, report, read_at=now, market_at=now)
         await stream_connected(connection, now)
 
@@ -93,7 +93,7 @@ async def propose(database: Database, signal_id: str, **fields: Any) -> None:
             **fields,
         }
     )  # fmt: skip
-    async with database.transaction() as connection:
+    async with database.transaction("test") as connection:
         token = await find_token(connection, TOKEN, now)
         assert token is not None
         await accept_signal(

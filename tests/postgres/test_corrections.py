@@ -25,7 +25,7 @@ async def rows(database: str) -> AsyncIterator[Database]:
     opened = await Database.connect(database)
     await prepare(opened)
     await propose(opened, "s1")
-    async with opened.transaction() as connection:
+    async with opened.transaction("test") as connection:
         await connection.execute("update orders set client_order_id = 'c1', post_count = 1")
     yield opened
     await opened.close()
@@ -76,7 +76,7 @@ async def test_an_execution_busted_before_it_came_is_no_fill(rows: Database) -> 
 
 async def test_a_token_made_again_speaks_for_its_new_strategy_only(rows: Database) -> None:
     moment = datetime.now(UTC)
-    async with rows.transaction() as connection:
+    async with rows.transaction("test") as connection:
         await save_token(connection, name="n", strategy=None, secret="first", now=moment)
         await save_token(connection, name="n", strategy="momentum", secret="second", now=moment)
         assert await find_token(connection, "first", moment) is None

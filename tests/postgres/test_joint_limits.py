@@ -56,7 +56,7 @@ async def _assess_in_processes(dsn: str, signal_ids: list[str], rows: Database) 
     for process in processes:
         assert process.stdout
         assert await process.stdout.readline() == b"ready\n"
-    async with rows.transaction() as connection:
+    async with rows.transaction("test") as connection:
         await refresh(connection)  # Starting took its time; a quote is good for 15 s.
     for process in processes:
         assert process.stdin

@@ -36,7 +36,7 @@ async def rows(database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 
 
 async def engage(rows: Database, scope: KillScope = KillScope.ALL) -> KillState:
-    async with rows.transaction() as connection:
+    async with rows.transaction("test") as connection:
         return await switches.engage(
             connection,
             KillCommand(reason="test", scope=scope),
@@ -65,13 +65,13 @@ async def test_an_unknown_order_that_proved_absent_is_confirmed(rows: Database) 
     broker: Any = ScriptedBroker()
     await prepare(rows)
     await propose(rows, "s1")
-    async with rows.transaction() as connection:
+    async with rows.transaction("test") as connection:
         await connection.execute("update orders set client_order_id = 'lost', flags = '{outcome_unknown}'")
     await engage(rows)
     sweeper = KillSweeper(rows, broker, now=now)
     first = await sweeper.sweep(beat=quietly)
     assert (first.sweep_confirmed, first.fates) == (False, {"lost": OrderFate.UNKNOWN})
-    async with rows.transaction() as connection:
+    async with rows.transaction("test") as connection:
         locked = await lock_order(connection, "s1")
         ended = lifecycle.apply(locked.state, lifecycle.Refused("KILL_SWITCH"))
         await refuse(locked, ended, Step(now=now(), component="test", decision="REFUSED"))
@@ -94,7 +94,7 @@ async def test_a_scope_widened_during_a_sweep_wants_its_own(rows: Database) -> N
     began = await engage(rows, KillScope.RISK_ADDING)
     widened = await engage(rows, KillScope.ALL)
     assert widened.epoch == began.epoch
-    async with rows.transaction() as connection:
+    async with rows.transaction("test") as connection:
         stored = await switches.save_sweep(connection, began, {}, confirmed=True, now=now())
         assert (stored.scope, stored.sweep_confirmed) == (KillScope.ALL, False)
         events = await connection.fetch("select payload->>'action_taken' as action from events")
@@ -105,7 +105,7 @@ async def test_row_and_signal_of_one_command_are_one_activation(rows: Database) 
     """How: the row is written, swept, and the signal with the same request id comes after; then a new one."""
 
     async def engage_as(request_id: str) -> KillState:
-        async with rows.transaction() as connection:
+        async with rows.transaction("test") as connection:
             return await switches.engage(
                 connection, KillCommand(reason="test"), request_id=request_id, now=now(), component="test"
             )

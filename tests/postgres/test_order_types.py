@@ -37,7 +37,7 @@ async def risk(rows: Database) -> AsyncIterator[RiskActivities]:
 
 async def hold(rows: Database, quantity: int) -> None:
     """Have this position in AAPL."""
-    async with rows.transaction() as connection:
+    async with rows.transaction("test") as connection:
         await connection.execute(
             "insert into positions values ('AAPL', 'momentum', $1, 0, now())", Decimal(quantity)
         )
@@ -85,7 +85,7 @@ async def test_buying_power_counts_opens_that_the_snapshot_does_not_know_and_no_
 ) -> None:
     """$2,060.21 of room: a cover takes none, the first short 1,030.103, the second as much, the third too much."""
     await hold(rows, -5)
-    async with rows.transaction() as connection:
+    async with rows.transaction("test") as connection:
         await connection.execute("update account set buying_power = 2060.21")
     cover = await asked(rows, risk, "cover", action="BUY_TO_CLOSE", quantity=D(5), limit_price=D("98"))
     shorts = [await asked(rows, risk, f"short-{n}", action="SELL_TO_OPEN") for n in range(3)]
@@ -101,7 +101,7 @@ async def test_a_resting_stop_blocks_the_other_side_until_it_has_ended(
     await hold(rows, 20)
     assert (await asked(rows, risk, "stop", **SELL_STOP)).kind is AssessmentKind.APPROVED
     assert (await asked(rows, risk, "more")).reasons == ("OPPOSITE_ORDER",)
-    async with rows.transaction() as connection:
+    async with rows.transaction("test") as connection:
         locked = await lock_order(connection, "stop")
         ended = locked.state.model_copy(update={"status": OrderStatus.CANCELED})
         await write_state(locked, ended, datetime.now(UTC), user_message=None, answered=True)
@@ -113,7 +113,7 @@ async def test_a_short_whose_fills_are_on_their_way_still_keeps_buys_away(
 ) -> None:
     """The broker says filled, the executions have not arrived: the account is short, and no row says so yet."""
     await asked(rows, risk, "short", action="SELL_TO_OPEN", limit_price=D("101.00"))
-    async with rows.transaction() as connection:
+    async with rows.transaction("test") as connection:
         locked = await lock_order(connection, "short")
         told = {"status": OrderStatus.FILLED, "broker_filled_quantity": D(10)}
         await write_state(

@@ -46,7 +46,7 @@ class Desk:
 
     async def place(self) -> Any:
         """One try, right after the pre-trade checks."""
-        async with self.database.transaction() as connection:
+        async with self.database.transaction("test") as connection:
             await rows.write_pre_trade(await lock_order(connection, SIGNAL), datetime.now(UTC))
         return await self.placement.place_order(question())
 
@@ -60,7 +60,7 @@ async def desk(database: str) -> AsyncIterator[Desk]:
     opened = await Database.connect(database, fences=True)
     await prepare(opened)
     await reconciled(opened)
-    async with opened.transaction() as connection:
+    async with opened.transaction("test") as connection:
         installation = await bind_installation(connection, account="A1", mode="paper", now=datetime.now(UTC))
     await propose(opened, SIGNAL)
     broker: Any = ScriptedBroker()

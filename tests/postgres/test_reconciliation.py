@@ -60,7 +60,7 @@ async def steps(rows: Database, broker: SetBroker) -> Steps:
 
 async def books(rows: Database) -> tuple[dict[str, Decimal], Decimal]:
     """Shares and cash of executions and journal alone; ``positions`` must say the same."""
-    async with rows.transaction() as connection:
+    async with rows.transaction("test") as connection:
         sums = await journal.rebuild(connection)
         assert await journal.mend(connection, datetime.now(UTC)) == []
     shares: dict[str, Decimal] = {}
@@ -596,7 +596,7 @@ async def test_no_order_goes_out_between_the_decision_to_stop_and_the_kill_switc
     async with rows.connection() as connection:
         assert "kill switch is being engaged" in (waits_for(await read_readiness(connection), now) or "")
         (run_id,) = await kills_due(connection)
-    await rows.run(lambda connection: carry_out_kill(connection, run_id, now))
+    await rows.run("test", lambda connection: carry_out_kill(connection, run_id, now))
     async with rows.connection() as connection:
         assert (await read_state(connection)).engaged
         assert not (await read_readiness(connection)).kill_due

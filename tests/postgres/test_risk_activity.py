@@ -95,10 +95,10 @@ async def test_an_old_quote_and_an_old_snapshot_are_asked_for_and_then_refused(
     rows: Database, risk: RiskActivities
 ) -> None:
     await propose(rows, "s1")
-    async with rows.transaction() as connection:
+    async with rows.transaction("test") as connection:
         await connection.execute("update latest_quotes set quoted_at = quoted_at - interval '15.1 seconds'")
     assert (await risk.assess_risk(question("s1"))).kind is AssessmentKind.NEEDS_QUOTE
-    async with rows.transaction() as connection:
+    async with rows.transaction("test") as connection:
         await refresh(connection)
         await connection.execute("update account set taken_at = taken_at - interval '61 seconds'")
     assert (await risk.assess_risk(question("s1"))).kind is AssessmentKind.NEEDS_SNAPSHOT
@@ -114,7 +114,7 @@ async def test_an_approval_without_an_intent_gives_its_room_back_after_60_second
     await propose(rows, "s2", quantity=Decimal(950), limit_price=Decimal(95))
     assert (await risk.assess_risk(question("s1"))).kind is AssessmentKind.APPROVED
     later = datetime.now(UTC) + timedelta(seconds=61)
-    async with rows.transaction() as connection:
+    async with rows.transaction("test") as connection:
         await connection.execute("update account set taken_at = taken_at + interval '61 seconds'")
         await connection.execute("update latest_quotes set quoted_at = quoted_at + interval '61 seconds'")
         await connection.execute(
@@ -146,7 +146,7 @@ async def test_no_limits_no_decision(rows: Database, risk: RiskActivities) -> No
     from storage.risk import LimitsMissing
 
     await propose(rows, "s1")
-    async with rows.transaction() as connection:
+    async with rows.transaction("test") as connection:
         await connection.execute("truncate limits cascade")
     with pytest.raises(LimitsMissing):
         await risk.assess_risk(question("s1"))

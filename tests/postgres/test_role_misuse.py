@@ -80,7 +80,7 @@ async def desk(dsn: str) -> AsyncIterator[tuple[Desk, Database]]:
         await prepare(owner)
         await reconciled(owner)
         await propose(owner, "good")
-        async with owner.transaction() as connection:
+        async with owner.transaction("test") as connection:
             installation = await bind_installation(
                 connection, account="A1", mode="paper", now=datetime.now(UTC)
             )
@@ -125,7 +125,7 @@ async def test_an_order_changed_after_its_approval_is_not_sent(roles: str, chang
     async with desk(roles) as (both, owner):
         answer = await both.risk.assess_risk(RiskQuestion(signal_id="good", as_of=datetime.now(UTC)))
         assert answer.kind is AssessmentKind.APPROVED
-        async with owner.transaction() as connection:
+        async with owner.transaction("test") as connection:
             await write_pre_trade(await lock_order(connection, "good"), datetime.now(UTC))
             await connection.execute(f"update orders set {change}")
         assert await both.place("good") is PlaceKind.ENDED
@@ -138,7 +138,7 @@ async def test_checks_of_the_future_are_made_again(roles: str) -> None:
     async with desk(roles) as (both, owner):
         await both.risk.assess_risk(RiskQuestion(signal_id="good", as_of=datetime.now(UTC)))
         for ahead, wanted in ((timedelta(hours=1), PlaceKind.RECHECK), (timedelta(0), PlaceKind.PLACED)):
-            async with owner.transaction() as connection:
+            async with owner.transaction("test") as connection:
                 await write_pre_trade(await lock_order(connection, "good"), datetime.now(UTC) + ahead)
             assert await both.place("good") is wanted
         assert len(both.broker.posts) == 1

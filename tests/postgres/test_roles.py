@@ -17,6 +17,8 @@ PASSWORD: Final = "a password for tests: it's / got % signs"
 ALL: Final = "gateway risk execution operations console"
 BOTH_BROKERS: Final = "execution operations"
 WRITERS: Final[Mapping[str, str]] = {
+    "alerts.raise_alert": "risk execution operations console",
+    "alerts.clear_alert": "risk execution operations console",
     "events.append_records": ALL,
     "events.lock_relay": "operations",
     "events.number_events": "operations",

@@ -176,7 +176,7 @@ async def seed(dsn: str, token: str, limits: dict[str, Any]) -> None:
     """A token and limits, as `trading up` gives a fresh installation."""
     rows = await Database.connect(dsn)
     now = datetime.now(UTC)
-    async with rows.transaction() as connection:
+    async with rows.transaction("test") as connection:
         await save_token(connection, name="test", strategy=None, secret=token, now=now)
         await save_limits(
             connection, Limits.model_validate_json(json.dumps(limits)), author="test", reason="test", now=now

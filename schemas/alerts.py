@@ -1,0 +1,69 @@
+"""What a person must hear of: one row for as long as it lasts."""
+
+from enum import StrEnum
+
+from schemas.base import UtcTime, Wire
+
+
+class Severity(StrEnum):
+    """As in the specification: critical wakes somebody, high is looked at at once, medium today."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+
+
+class AlertCode(StrEnum):
+    """What is wrong. A name once used keeps its meaning."""
+
+    OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+    """Nobody knows for a minute and more whether an order stands at the broker."""
+    NOT_AT_BROKER = "NOT_AT_BROKER"
+    """Every permitted POST is proved not to stand there."""
+    BROKER_HALT = "BROKER_HALT"
+    """The broker cannot be reached, or does not accept our keys: orders wait."""
+    INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
+    IDENTITY_CONFLICT = "IDENTITY_CONFLICT"
+    """An order under our id is not the one that we sent."""
+    UNPROTECTED = "UNPROTECTED"
+    """Shares are held without the stop that their signal asked for."""
+    END_OF_DAY_UNCONFIRMED = "END_OF_DAY_UNCONFIRMED"
+    """The rest of a partly filled order was not confirmed cancelled at the bell."""
+    LATE_TRUTH = "LATE_TRUTH"
+    """The broker shows an order that had been closed here."""
+    BUST_OR_CORRECTION = "BUST_OR_CORRECTION"
+    """The exchange took an execution back, or changed it."""
+    FILLS_MISSING = "FILLS_MISSING"
+    """The broker counts shares of which no execution has arrived."""
+    KILL_SWITCH = "KILL_SWITCH"
+    KILL_MISSPELT = "KILL_MISSPELT"
+    """A signal of another name engaged the kill switch."""
+    KILL_RELEASE_REFUSED = "KILL_RELEASE_REFUSED"
+    KILL_SWEEP_UNCONFIRMED = "KILL_SWEEP_UNCONFIRMED"
+    UPDATE_STREAM_DOWN = "UPDATE_STREAM_DOWN"
+
+
+class Alert(Wire):
+    """One thing that is wrong with one subject."""
+
+    code: AlertCode
+    severity: Severity
+    subject: str
+    """What it is about: a client order id, a ticker, an epoch. With ``code`` it names the alert."""
+    text: str
+    """What is wrong and what to do, for the person who is woken."""
+    correlation_id: str
+    """The signal's id, or the switch's or account's name, as in the audit log."""
+
+    @property
+    def alert_id(self) -> str:
+        """One row while it lasts."""
+        return f"{self.code.value}:{self.subject}"
+
+
+class StoredAlert(Alert):
+    raised_at: UtcTime
+    last_raised_at: UtcTime
+    times: int
+    """How often it was raised since ``raised_at``."""
+    cleared_at: UtcTime | None = None

@@ -1,0 +1,69 @@
+"""Alerts: raised and cleared in the transaction of what they tell of, each change with its audit row."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from observability.logging import get_logger
+from schemas.alerts import Alert, AlertCode, StoredAlert
+from schemas.audit import AuditEntry
+from storage.events import append
+from storage.statements import load
+
+if TYPE_CHECKING:
+    from storage.database import Connection
+
+_SQL: Final = load("alerts")
+
+LIST_MAX: Final = 500
+_log = get_logger(__name__)
+
+
+async def raise_alert(connection: Connection, alert: Alert, *, component: str, now: datetime) -> bool:
+    """Raise it, in the caller's transaction. One that is raised already counts once more.
+
+    Returns:
+        Whether it was not raised before.
+    """
+    await connection.execute(_SQL["lock_alert"], alert.alert_id)
+    row = await connection.fetchrow(_SQL["read_alert"], alert.alert_id)
+    fresh = row is None or row["cleared_at"] is not None
+    await connection.execute(
+        _SQL["raise_alert"], alert.alert_id, alert.code.value, alert.severity.value, alert.subject, alert.text,
+        alert.correlation_id, now,
+    )  # fmt: skip
+    if fresh:
+        await append(connection, _entry(alert, "ALERT_RAISED", component, now))
+        _log.error("alert", code=alert.code.value, subject=alert.subject, reason=alert.text)
+    return fresh
+
+
+async def clear_alert(
+    connection: Connection, code: AlertCode, subject: str, *, component: str, now: datetime
+) -> bool:
+    """It is over, in the caller's transaction. Free where nothing was raised."""
+    row = await connection.fetchrow(_SQL["clear_alert"], f"{code.value}:{subject}", now)
+    if row is None:
+        return False
+    await append(connection, _entry(StoredAlert.model_validate(dict(row)), "ALERT_CLEARED", component, now))
+    return True
+
+
+async def list_alerts(
+    connection: Connection, *, everything: bool = False, limit: int = LIST_MAX
+) -> list[StoredAlert]:
+    """Those that last, newest first; with ``everything`` the cleared ones after them."""
+    rows = await connection.fetch(_SQL["list_alerts"], everything, min(limit, LIST_MAX))
+    return [StoredAlert.model_validate(dict(row)) for row in rows]
+
+
+def _entry(alert: Alert, decision: str, component: str, now: datetime) -> AuditEntry:
+    return AuditEntry(
+        occurred_at=now,
+        correlation_id=alert.correlation_id,
+        component=component,
+        actor="system",
+        decision=decision,
+        input={"detail": f"{alert.code.value}: {alert.text}", "subject": alert.subject},
+    )

@@ -1,0 +1,21 @@
+"""Transactions whose commits have names."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from observability.crash_points import pass_by
+
+if TYPE_CHECKING:
+    from storage.database import Connection
+
+
+@asynccontextmanager
+async def committing(connection: Connection, name: str) -> AsyncIterator[None]:
+    """A transaction on a connection already held. ``name`` is its commit's: see `observability.crash_points`."""
+    async with connection.transaction():
+        yield
+        pass_by("commit", name, "before")
+    pass_by("commit", name, "after")

@@ -1,0 +1,25 @@
+-- name: lock_alert
+select pg_advisory_xact_lock(hashtextextended($1, 0))
+
+-- name: read_alert
+select code, severity, subject, text, correlation_id, raised_at, last_raised_at, times, cleared_at
+from alerts where alert_id = $1
+
+-- name: raise_alert
+insert into alerts (alert_id, code, severity, subject, text, correlation_id, raised_at, last_raised_at)
+values ($1, $2, $3, $4, $5, $6, $7, $7)
+on conflict (alert_id) do update set
+    severity = excluded.severity, text = excluded.text, correlation_id = excluded.correlation_id,
+    raised_at = case when alerts.cleared_at is null then alerts.raised_at else excluded.raised_at end,
+    times = case when alerts.cleared_at is null then alerts.times + 1 else 1 end,
+    last_raised_at = excluded.last_raised_at, cleared_at = null
+
+-- name: clear_alert
+update alerts set cleared_at = $2 where alert_id = $1 and cleared_at is null
+returning code, severity, subject, text, correlation_id, raised_at, last_raised_at, times, cleared_at
+
+-- name: list_alerts
+select code, severity, subject, text, correlation_id, raised_at, last_raised_at, times, cleared_at
+from alerts where $1 or cleared_at is null
+order by cleared_at is not null, last_raised_at desc, alert_id
+limit $2
