@@ -34,7 +34,8 @@ KINDS: Final = {
 def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="trading chaos",
-        description="Break everything on this machine on purpose; the ledger of the paper exchange judges. Exit 0: good, 1: found wrong.",
+        description="Break everything on this machine on purpose; the paper exchange's ledger judges. "
+        "Exit 0: good, 1: found wrong.",
     )
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--signals", type=int, metavar="N", help="so many signals while everything is killed")
