@@ -76,12 +76,11 @@ def test_a_deaf_socket_ends_with_its_client_and_with_the_exchange(tmp_path: Path
             wait_until(lambda: venue.summary()["faults"].get("deaf_socket") == 2)
             socket.close_timeout = 0.1
         venue.call("POST", "/_exchange/faults", json=deaf)
-        with contextlib.ExitStack() as kept:
-            last = kept.enter_context(listening(venue))
-            venue.order()
-            wait_until(lambda: venue.summary()["faults"].get("deaf_socket") == 4)
-            kept.pop_all()
-    with pytest.raises(ConnectionClosed):
+        stays = contextlib.ExitStack()
+        last = stays.enter_context(listening(venue))
+        venue.order()
+        wait_until(lambda: venue.summary()["faults"].get("deaf_socket") == 4)
+    with stays, pytest.raises(ConnectionClosed):
         last.recv(timeout=10)
 
 
