@@ -37,7 +37,9 @@ EXIT_DONE, EXIT_REFUSED, EXIT_USAGE = 0, 1, 2
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="exchange", description="A paper exchange on this machine that speaks the Alpaca protocol."
+        prog="exchange",
+        description="A paper exchange on this machine that speaks the Alpaca protocol.",
+        epilog="exchange faults add|list|clear orders faults at a running one.",
     )
     parser.add_argument(
         "--data-dir", type=Path, help="folder of the ledger; default a temporary one, gone at the end"
