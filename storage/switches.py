@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from risk.readiness import STREAM_GAP_MAX
 from schemas.audit import AuditEntry
 from schemas.base import UtcTime, Wire
 from schemas.events import KillSwitchActivated
 from schemas.kill import KillCommand, KillState, OrderFate, ReleaseGrant
-from schemas.wire import Topic, event_id
+from schemas.wire import Topic
 from storage.events import Queued, append
-from storage.placement import FENCE_KEY
 from storage.statements import load
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ async def engage(
             "command": command.model_dump(mode="json"),
         },
     )  # fmt: skip
-    await append(connection, entry, _activated(after, "NEW_ORDERS_BLOCKED_CANCELS_REQUESTED", now, "engaged"))
+    await append(connection, entry, _activated(after, "NEW_ORDERS_BLOCKED_CANCELS_REQUESTED", now))
     return after
 
 
@@ -105,11 +104,14 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\x00", " ")
 
 
-def _activated(state: KillState, action_taken: str, now: datetime, part: str) -> Queued:
-    """``system.killswitch.activated``, once per epoch and part."""
+def _activated(state: KillState, action_taken: str, now: datetime) -> Queued:
+    """``system.killswitch.activated``. Its id cannot be known before, so that nobody can take it before.
+
+    No repeat makes a second one: the switch's row is locked, and only what changes it is told.
+    """
     event = KillSwitchActivated.model_validate(
         {
-            "event_id": event_id(Topic.KILLSWITCH_ACTIVATED, state.epoch, part),
+            "event_id": f"evt_{uuid4().hex}",
             "timestamp": now,
             "reason": state.reason or "",
             "triggered_by": state.triggered_by or "",
@@ -117,30 +119,67 @@ def _activated(state: KillState, action_taken: str, now: datetime, part: str) ->
             "epoch": state.epoch,
             "scope": state.scope.value,
             "orders": {key: fate.value for key, fate in state.fates.items()},
+            "unprotected": state.unprotected,
         }
     )
     return Queued(Topic.KILLSWITCH_ACTIVATED, CORRELATION, event)
 
 
 async def save_sweep(
-    connection: Connection, swept: KillState, fates: dict[str, OrderFate], *, confirmed: bool, now: datetime
+    connection: Connection,
+    began: KillState,
+    fates: dict[str, OrderFate],
+    *,
+    confirmed: bool,
+    unprotected: tuple[str, ...],
+    now: datetime,
 ) -> KillState:
     """Store what a sweep found, with its event and audit row, if what it was sent for still stands.
 
-    ``swept`` is the state it began with: a scope widened meanwhile needs a sweep of its own.
+    ``began`` is the state it began with: an activation that came meanwhile, or a scope widened, needs a sweep of
+    its own. An order once named stays named until the release; two sweeps at once know more than either.
     """
-    text = json.dumps({key: fate.value for key, fate in fates.items()}, sort_keys=True)
-    saved = await connection.fetchval(
-        _SQL["save_sweep"], swept.epoch, now, confirmed, text, swept.scope.value
-    )
+    await connection.fetchrow(_SQL["lock_switch"])
+    before = await read_state(connection)
+    if not before.engaged or (before.epoch, before.request_id, before.scope) != (
+        began.epoch,
+        began.request_id,
+        began.scope,
+    ):
+        return before
+    known = {
+        **before.fates,
+        **{key: fate for key, fate in fates.items() if _surer(fate, before.fates.get(key))},
+    }
+    confirmed = confirmed and all(fate.is_end for fate in known.values())
+    text = json.dumps({key: fate.value for key, fate in known.items()}, sort_keys=True)
+    await connection.execute(_SQL["save_sweep"], now, confirmed, text, list(unprotected))
     after = await read_state(connection)
-    if saved is not None:
-        action = "ALL_OPEN_ORDERS_CANCELED" if confirmed else "CANCELS_NOT_ALL_CONFIRMED"
-        counts = {fate.value: list(fates.values()).count(fate) for fate in OrderFate}
-        detail = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing was open"
-        part = "swept" if confirmed else "unconfirmed"
-        await append(connection, _entry(action, "sweep", detail, now), _activated(after, action, now, part))
+    action = "ALL_OPEN_ORDERS_CANCELED" if confirmed else "CANCELS_NOT_ALL_CONFIRMED"
+    counts = {fate.value: list(known.values()).count(fate) for fate in OrderFate}
+    detail = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing was open"
+    if unprotected:
+        detail += f"; UNPROTECTED: {', '.join(unprotected)}"
+    told = (before.sweep_confirmed, before.fates, before.unprotected)
+    news = before.swept_at is None or told != (after.sweep_confirmed, after.fates, after.unprotected)
+    await append(
+        connection, _entry(action, "sweep", detail, now), *([_activated(after, action, now)] if news else ())
+    )
     return after
+
+
+def _surer(fate: OrderFate, known: OrderFate | None) -> bool:
+    """A broker's word of an end outranks a sweep that saw less."""
+    return known is None or fate.is_end or not known.is_end
+
+
+async def maybe_open(connection: Connection) -> dict[str, OrderFate]:
+    """Every order of ours that may stand at the broker as far as rows can tell, by client_order_id."""
+    rows = await connection.fetch(_SQL["maybe_open"])
+    return {
+        row["client_order_id"]: OrderFate.PENDING if row["acknowledged"] else OrderFate.UNKNOWN
+        for row in rows
+    }
 
 
 async def note(connection: Connection, *, decision: str, actor: str, detail: str, now: datetime) -> None:
@@ -176,16 +215,6 @@ async def release(connection: Connection, grant: ReleaseGrant, *, now: datetime)
     await connection.execute(_SQL["release"], grant.reason, grant.person, now)
     await note(connection, decision="KILL_RELEASED", actor=grant.person, detail=grant.reason, now=now)
     return True
-
-
-async def try_fence_exclusive(connection: Connection) -> bool:
-    """Take the fence alone if no placement try shares it; the statement's own end frees it, whatever happens.
-
-    Returns:
-        True: since the switch was committed, every try that had read the old row has ended.
-    """
-    taken: bool = await connection.fetchval(_SQL["try_fence_exclusive"], FENCE_KEY)
-    return taken
 
 
 async def unknown_orders(connection: Connection) -> tuple[str, ...]:

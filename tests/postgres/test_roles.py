@@ -65,9 +65,9 @@ WRITERS: Final[Mapping[str, str]] = {
     "switches.lock_switch": "execution operations console",
     "switches.engage": "execution operations console",
     "switches.engage_again": "execution operations console",
-    # By the rights alone; the trigger below lets nobody do it without a row that the console may not write.
-    "switches.release": "execution operations console",
-    "switches.save_sweep": "execution operations console",
+    # By the rights alone; the trigger below lets nobody do it without a row.
+    "switches.release": BOTH_BROKERS,
+    "switches.save_sweep": BOTH_BROKERS,
     "switches.insert_release": BOTH_BROKERS,
     "switches.bind_installation": BOTH_BROKERS,
     "switches.save_operator_key": "",
