@@ -10,7 +10,7 @@ from risk.messages import UserMessage
 from schemas.broker import TradeUpdate
 from schemas.orders import BrokerOrder, Fill, OrderState, OrderStatus
 from schemas.wire import CLIENT_ORDER_ID_PREFIX
-from storage.orders import LockedOrder, StoredOrder, lock_by_broker_id, restore_reservation
+from storage.orders import LockedOrder, StoredOrder, lock_by_broker_id, lock_by_chain, restore_reservation
 from storage.transitions import Step, advance
 
 if TYPE_CHECKING:
@@ -40,30 +40,10 @@ async def take_in(database: "Database", evidence: Evidence, *, now: datetime, so
     )
 
 
-async def take_in_successor(
-    database: "Database", order: BrokerOrder, *, now: datetime, source: str
-) -> Taken | None:
-    """Apply an order that replaced one of ours at the broker. Idempotent as ``take_in`` is.
-
-    Returns:
-        The order after it, or None when what it replaced is not ours.
-    """
-    replaced = order.replaces
-    if replaced is None:
-        return None
-
-    async def apply(connection: "Connection") -> Taken | None:
-        locked = await lock_by_broker_id(connection, replaced, "")
-        if locked is None:
-            return None
-        after = await bring(locked, order, now=now, source=source)
-        return Taken(after, news=after.row_version != locked.order.row_version)
-
-    return await database.run("evidence.successor", apply)
-
-
 async def _take_in(connection: "Connection", evidence: Evidence, now: datetime, source: str) -> Taken | None:
     locked = await lock_by_broker_id(connection, *_ids(evidence))
+    if locked is None:
+        locked = await _lock_by_chain(connection, evidence)
     if locked is None:
         return None
     found = _order_in(evidence)
@@ -73,6 +53,13 @@ async def _take_in(connection: "Connection", evidence: Evidence, now: datetime, 
         return Taken(locked.order, news=False)
     after = await bring(locked, evidence, now=now, source=source)
     return Taken(after, news=after.row_version != locked.order.row_version)
+
+
+async def _lock_by_chain(connection: "Connection", evidence: Evidence) -> LockedOrder | None:
+    """Lock the order that this one replaced, or that was replaced since; None when neither is ours."""
+    found = _order_in(evidence)
+    replaces = found.replaces if found is not None else None
+    return await lock_by_chain(connection, _ids(evidence)[0], replaces or "")
 
 
 async def bring(locked: LockedOrder, evidence: Evidence, *, now: datetime, source: str) -> StoredOrder:
