@@ -1,9 +1,5 @@
 -- migrate:up
 
--- The ids under which an order stood before somebody replaced it at the broker: late executions name them.
-alter table orders add column former_broker_ids text[] not null default '{}';
-create index orders_former_ids on orders using gin (former_broker_ids) where former_broker_ids <> '{}';
-
 -- Since when the broker counts shares of which no execution has come.
 alter table orders add column fills_missing_since timestamptz;
 create index orders_fills_missing on orders (fills_missing_since) where fills_missing_since is not null;
@@ -34,5 +30,3 @@ drop index orders_unsignalled;
 create index orders_unsignalled on orders (updated_at) where signalled_version < row_version;
 drop index orders_fills_missing;
 alter table orders drop column fills_missing_since;
-drop index orders_former_ids;
-alter table orders drop column former_broker_ids;

@@ -33,7 +33,7 @@ WRITERS: Final[Mapping[str, str]] = {
     "migrations.record_applied": "",
     "orders.lock_order": "risk execution operations",
     "orders.lock_by_broker_id": "risk execution operations",
-    "orders.lock_by_former_id": "risk execution operations",
+    "orders.lock_by_chain": "risk execution operations",
     "orders.insert_execution": BOTH_BROKERS,
     "orders.update_execution": BOTH_BROKERS,
     "orders.add_to_position": BOTH_BROKERS,
