@@ -58,7 +58,7 @@ class CatchUp:
             cursor = await self._fills()
             if orders:
                 await self._open_orders()
-            async with self._database.connection() as connection:
+            async with self._database.transaction("catch_up.done") as connection:
                 await rows.caught_up(connection, now=self._now(), fill_cursor=cursor)
 
     async def _account_and_clock(self) -> None:

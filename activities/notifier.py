@@ -8,6 +8,7 @@ from uuid import UUID
 
 from temporalio.service import RPCError, RPCStatusCode
 
+from observability.crash_points import calling
 from observability.logging import get_logger
 from schemas.wire import SIGNAL_ORDER_UPDATED, order_workflow_id
 from storage.orders import StoredOrder, mark_signalled, read_order
@@ -64,7 +65,8 @@ class OrderNotifier:
         self._last_sent[order.signal_id] = time.monotonic()
         handle = self._client.get_workflow_handle(order_workflow_id(order.signal_id))
         try:
-            await handle.signal(SIGNAL_ORDER_UPDATED, order.view, rpc_timeout=SIGNAL_RPC_TIMEOUT)
+            with calling("temporal.signal"):
+                await handle.signal(SIGNAL_ORDER_UPDATED, order.view, rpc_timeout=SIGNAL_RPC_TIMEOUT)
         except RPCError as error:
             # Not running: the sweeper starts it and its first step reads the row. Unreachable: sent again.
             if error.status is not RPCStatusCode.NOT_FOUND:
@@ -76,5 +78,5 @@ class OrderNotifier:
         """Store which versions were signalled. Lost ones are signalled again, which changes nothing."""
         signalled, self._signalled = self._signalled, {}
         if signalled:
-            async with self._database.connection() as connection:
+            async with self._database.transaction("order.signalled") as connection:
                 await mark_signalled(connection, signalled)

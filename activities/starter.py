@@ -13,6 +13,7 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from observability.crash_points import calling
 from schemas.base import decimal_text
 from schemas.orders import OrderType, price_line
 from schemas.risk import Proposal
@@ -89,24 +90,25 @@ class OrderStarter:
     async def _start(self, proposal: Proposal, reuse: WorkflowIDReusePolicy) -> None:
         display = display_line(proposal)
         try:
-            await self._client.start_workflow(
-                WORKFLOW_ORDER,
-                OrderInput(signal_id=proposal.signal_id, display=display),
-                id=order_workflow_id(proposal.signal_id),
-                task_queue=self._task_queue,
-                id_reuse_policy=reuse,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                request_eager_start=True,
-                static_summary=display,
-                search_attributes=TypedSearchAttributes(
-                    [
-                        SearchAttributePair(TICKER, proposal.ticker),
-                        SearchAttributePair(STRATEGY, proposal.strategy),
-                        SearchAttributePair(SIDE, proposal.action.side.value),
-                    ]
-                ),
-                rpc_timeout=START_RPC_TIMEOUT,
-            )
+            with calling("temporal.start"):
+                await self._client.start_workflow(
+                    WORKFLOW_ORDER,
+                    OrderInput(signal_id=proposal.signal_id, display=display),
+                    id=order_workflow_id(proposal.signal_id),
+                    task_queue=self._task_queue,
+                    id_reuse_policy=reuse,
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    request_eager_start=True,
+                    static_summary=display,
+                    search_attributes=TypedSearchAttributes(
+                        [
+                            SearchAttributePair(TICKER, proposal.ticker),
+                            SearchAttributePair(STRATEGY, proposal.strategy),
+                            SearchAttributePair(SIDE, proposal.action.side.value),
+                        ]
+                    ),
+                    rpc_timeout=START_RPC_TIMEOUT,
+                )
         except RPCError as error:
             raise TemporalUnavailable(f"Temporal did not start it: {error.status.name} {error}") from error
         except RuntimeError as error:  # A lazy client that never got its first connection.

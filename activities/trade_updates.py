@@ -95,11 +95,11 @@ class TradeUpdateActivities:
 
     async def _connected(self) -> None:
         activity.heartbeat("connected")
-        async with self._database.connection() as connection:
+        async with self._database.transaction("stream.connected") as connection:
             await rows.stream_connected(connection, self._now())
 
     async def _lost(self) -> None:
-        async with self._database.connection() as connection:
+        async with self._database.transaction("stream.lost") as connection:
             await rows.stream_lost(connection, self._now())
 
     async def _hold(self, stream: "TradeUpdateStream") -> None:
@@ -140,7 +140,7 @@ class TradeUpdateActivities:
         while True:
             await stream.ping(PING_TIMEOUT_SECONDS)
             activity.heartbeat("answered")
-            async with self._database.connection() as connection:
+            async with self._database.transaction("stream.seen") as connection:
                 await rows.stream_seen(connection, self._now())
             await asyncio.sleep(PING_INTERVAL_SECONDS)
 

@@ -135,7 +135,7 @@ class Housekeeping:
         """Store each new reading of the broker's clock: a process without broker keys tells market time by it."""
         reading = self._parts.clock.reading()
         if reading is not self._clock_stored:
-            async with self._parts.database.connection() as connection:
+            async with self._parts.database.transaction("market.clock") as connection:
                 await market_rows.save_clock_reading(connection, clock_row(reading, self._parts.clock.speed))
             self._clock_stored = reading
 
@@ -148,7 +148,7 @@ class Housekeeping:
             last = await reconciliation_rows.list_runs(connection, 1)
         for run_id in kills:
             await self._parts.database.run(
-                "reconciliation.kill", partial(carry_out_kill, run_id=run_id, now=now)
+                "reconciliation.kill_due", partial(carry_out_kill, run_id=run_id, now=now)
             )
         if books.finished_at is not None:
             self._parts.metrics.set_reconciliation_age((now - books.finished_at).total_seconds())
@@ -167,13 +167,13 @@ class Housekeeping:
             watched = await market_rows.watched_tickers(
                 connection, signals_since=utc_now() - WATCH_SIGNALS_FOR
             )
-            quotes = [quote for feed in parts.feeds for quote in feed.take_changed()]
-            if quotes:
-                await market_rows.save_quotes(connection, quotes)
             open_orders = await order_rows.count_unsettled(connection)
             state = await switch_rows.read_state(connection)
             unknown = await switch_rows.unknown_orders(connection)
+        quotes = [quote for feed in parts.feeds for quote in feed.take_changed()]
         if quotes:
+            async with parts.database.transaction("market.quotes") as connection:
+                await market_rows.save_quotes(connection, quotes)
             # The clock's row is what risk tells market time by.
             await parts.clock.ensure_not_behind(max(quote.quoted_at for quote in quotes))
         for feed in parts.feeds:
