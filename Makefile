@@ -53,6 +53,10 @@ test: install-dev ## every test, on real servers
 load: install-dev ## a thousand signals in one run, judged by the exchange's ledger
 	$(BIN)/python -m pytest -m slow -s tests/load $(PYTEST_ARGS)
 
+.PHONY: chaos-crash-points
+chaos-crash-points: install ## kill at every commit and broker call, before and after, three times (ONLY='*placement*')
+	$(BIN)/trading chaos --crash-points --json $(if $(ONLY),--only '$(ONLY)')
+
 check: install-dev check-locks ## style, types, import rules and the lock files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -2,8 +2,7 @@
 
 import pytest
 
-from workers.chaos.crash_sweep import SHORT, plan
-from workers.chaos.crash_table import SCENARIOS, cover
+from workers.chaos.crash_table import SCENARIOS, SHORT, cover, plan
 from workers.chaos.points import MOMENTS, names, points
 
 

@@ -45,7 +45,7 @@ class FirstOfItsTicker(PlaceAndFill):
     covers = ("commit market.refreshed", "call get_account")
 
     async def propose(self) -> None:
-        self.ticker = self.play.fresh_ticker()
+        self.ticker = await self.play.fresh_ticker()
         await super().propose()
 
 

@@ -94,12 +94,8 @@ class Play:
         self._fresh = itertools.count(POOL_TICKERS + 1)
         self._halted = itertools.count()
 
-    async def open_market(self) -> None:
-        """A market that stands still, so that what rests rests."""
-        for number in range(1, POOL_TICKERS + FRESH_TICKERS + 1):
-            await self.quote(f"T{number:04d}")
-
-    async def quote(self, ticker: str) -> None:
+    async def _stand_still(self, ticker: str) -> None:
+        """A market that does not move, so that what rests rests."""
         body = {"symbol": ticker, "bid": BID, "ask": ASK, "bid_size": SIZE, "ask_size": SIZE}
         await self.stage.exchange.control("quotes", body)
 
@@ -108,13 +104,16 @@ class Play:
         """One that nobody else uses for the length of the block."""
         taken = await self._tickers.get()
         try:
+            await self._stand_still(taken)
             yield taken
         finally:
             self._tickers.put_nowait(taken)
 
-    def fresh_ticker(self) -> str:
+    async def fresh_ticker(self) -> str:
         """One that was never asked for."""
-        return f"T{next(self._fresh):04d}"
+        ticker = f"T{next(self._fresh):04d}"
+        await self._stand_still(ticker)
+        return ticker
 
     def halted_ticker(self) -> str:
         """One that the broker does not trade."""
@@ -282,7 +281,7 @@ class Play:
         """Kill a process as soon as it is ready."""
         while True:
             await self.stage.until_ready(name)
-            with suppress(StageError):
+            with suppress(StageError, ProcessLookupError):
                 return await self.stage.kill(name)
 
     async def up(self, name: str) -> None:

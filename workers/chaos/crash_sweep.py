@@ -11,8 +11,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -23,17 +21,15 @@ from observability import crash_points
 from schemas.reconciliation import Outcome
 from workers.chaos.crash_play import EXCHANGE_OPTIONS, STRANGER, Play, WrongEnd
 from workers.chaos.crash_scenario import Scenario
-from workers.chaos.crash_table import BESIDE, cover, victim
+from workers.chaos.crash_table import BESIDE, REPEATS, SHORT, Run, plan
 from workers.chaos.judge import Verdict, judge
 from workers.chaos.ledger import Ledger
-from workers.chaos.points import MOMENTS, names
 from workers.chaos.progress import Meter
 from workers.chaos.report import Report
 from workers.chaos.rows import count_moving, read_books, read_ours, read_theirs
 from workers.chaos.stage import Stage, staged
 from workers.chaos.victims import GATEWAY, WORKERS, StageError, gone
 
-REPEATS: Final = 3
 REACHED_SECONDS: Final = 150.0
 """Within which somebody must have died at an ordered point; a dead worker's step waits for up to a minute."""
 CALM_SECONDS: Final = 420.0
@@ -46,31 +42,6 @@ SETTINGS: Final[dict[str, str]] = {
     "TRADING_RECONCILE_ORDER_GRACE_SECONDS": "0",
 }
 """Every difference counts at once."""
-SHORT: Final = (
-    "commit gateway.signal after", "commit risk.decided before", "commit placement.intent after",
-    "call place_order after", "commit placement.accepted before", "commit evidence.taken_in before",
-)  # fmt: skip
-"""The most dangerous ones, for a quick look: around the signal's row, the decision, the POST and the fill."""
-
-
-@dataclass
-class Run:
-    """One death to be brought about, or several of one scenario."""
-
-    scenario: type[Scenario]
-    points: tuple[str, ...]
-    number: int
-    died: dict[str, str] = field(default_factory=dict)
-    """Point → the process that died there."""
-    wrong: str | None = None
-
-    @property
-    def victim(self) -> str:
-        return victim(self.points[0].rpartition(" ")[0])
-
-    @property
-    def title(self) -> str:
-        return f"{self.scenario.__name__} at {', '.join(self.points)} (run {self.number})"
 
 
 def add_options(group: Any) -> None:
@@ -92,26 +63,6 @@ async def run(options: argparse.Namespace) -> Report:
     return await sweep(plan(patterns, repeats), quiet=options.json, keep=options.keep_logs)
 
 
-def plan(patterns: Iterable[str] = (), repeats: int = REPEATS) -> list[Run]:
-    """The runs: each point as often as asked, its scenarios in turn; the repeats of a point are far apart."""
-    patterns, covered, runs = tuple(patterns), cover(), []
-    for number in range(repeats):
-        together: dict[type[Scenario], list[str]] = defaultdict(list)
-        for name in names():
-            scenarios = covered[name]
-            for turn, moment in enumerate(MOMENTS):
-                point = f"{name} {moment}"
-                if patterns and not any(fnmatchcase(point, pattern) for pattern in patterns):
-                    continue
-                scenario = scenarios[(number + turn) % len(scenarios)]
-                if scenario.together:
-                    together[scenario].append(point)
-                else:
-                    runs.append(Run(scenario, (point,), number))
-        runs += [Run(scenario, tuple(points), number) for scenario, points in together.items()]
-    return runs
-
-
 async def sweep(runs: list[Run], *, quiet: bool, keep: Path | None = None) -> Report:
     """Play every run, and judge."""
     began = time.monotonic()
@@ -124,12 +75,11 @@ async def sweep(runs: list[Run], *, quiet: bool, keep: Path | None = None) -> Re
         )
         async with stages as stage, _playing(stage, folder) as play:
             made = _Sweep(play, runs)
-            await play.open_market()
             with Meter(len(runs), quiet=quiet) as meter:
                 await made.all(meter)
                 made.calm = await _calm(play)
             verdict = await _judged(play)
-    return _report(verdict, made, time.monotonic() - began)
+    return report_of(verdict, runs, made.calm, seconds=time.monotonic() - began)
 
 
 @asynccontextmanager
@@ -167,6 +117,8 @@ class _Sweep:
                 await scenario.finish()
             except (WrongEnd, StageError) as error:
                 run.wrong = f"{run.title}: {error}"
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's, and the others go on
+                run.wrong = f"{run.title}: {type(error).__name__}: {error}"
         done = [each for each in self.runs if each.died or each.wrong]
         meter.show(len(done), f"runs; last died: {', '.join(run.points)}")
 
@@ -282,23 +234,27 @@ async def _judged(play: Play) -> Verdict:
     return judge(ledger, ours, await read_theirs(play.stage), play.taken)
 
 
-def _report(verdict: Verdict, made: _Sweep, seconds: float) -> Report:
-    died = Counter(name for run in made.runs for name in run.died.values())
+def report_of(verdict: Verdict, runs: list[Run], calm: list[str], *, seconds: float) -> Report:
+    """What the runs came to. A run in which nobody died at its point is a failure of the sweep."""
+    died = Counter(name for run in runs for name in run.died.values())
     table: dict[str, list[str]] = defaultdict(list)
-    for run in made.runs:
+    for run in runs:
         for point in run.points:
             if run.scenario.__name__ not in table[point]:
                 table[point].append(run.scenario.__name__)
     figures = {
         "points": len(table),
-        "runs": sum(len(run.points) for run in made.runs),
-        "reached": sum(len(run.died) for run in made.runs),
+        "runs": sum(len(run.points) for run in runs),
+        "reached": sum(len(run.died) for run in runs),
         "died": dict(died),
         **verdict.figures,
         "covered_by": {point: " ".join(scenarios) for point, scenarios in sorted(table.items())},
         "seconds": round(seconds, 1),
     }
-    wrong = [run.wrong for run in made.runs if run.wrong is not None]
+    wrong = [run.wrong for run in runs if run.wrong is not None]
+    wrong += [
+        f"{run.title}: not reached" for run in runs if run.wrong is None and set(run.died) != set(run.points)
+    ]
     if died["unknown"]:
         wrong.append(f"{died['unknown']} deaths of processes that are none of ours")
-    return Report("crash_points", figures, (*wrong, *made.calm, *verdict.wrong))
+    return Report("crash_points", figures, (*wrong, *calm, *verdict.wrong))
