@@ -61,6 +61,10 @@ chaos: install ## 1000 signals while 200 processes are killed and the broker lie
 chaos-judge: install-dev ## the judge is judged: a run fails with the fence, the look-up or another part taken out
 	$(BIN)/python -m pytest -m slow tests/chaos/test_broken.py $(PYTEST_ARGS)
 
+.PHONY: chaos-crash-points
+chaos-crash-points: install ## kill at every commit and broker call, before and after, three times (ONLY='*placement*')
+	$(BIN)/trading chaos --crash-points --json $(if $(ONLY),--only '$(ONLY)')
+
 check: install-dev check-locks ## style, types, import rules and the lock files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
