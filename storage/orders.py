@@ -64,6 +64,7 @@ def stored_order(row: asyncpg.Record | dict[str, Any]) -> StoredOrder:
     """Build the model from one row of ``orders``."""
     values = dict(row)
     request = values.pop("request")
+    values["quantity"] = values.get("broker_quantity") or values["quantity"]
     return StoredOrder.model_validate(
         {
             **values,
@@ -136,7 +137,7 @@ async def _locked(connection: Connection, row: asyncpg.Record) -> LockedOrder:
 def _state(order: StoredOrder, fills: Sequence[asyncpg.Record]) -> OrderState:
     return OrderState(
         status=order.status,
-        quantity=order.broker_quantity or order.quantity,
+        quantity=order.quantity,
         flags=frozenset(order.flags),
         broker_order_id=order.broker_order_id,
         raw_status=order.raw_status,
@@ -258,7 +259,7 @@ async def write_state(
         sorted(flag.value for flag in new.flags), new.raw_status, new.broker_order_id, new.filled_quantity,
         new.average_price, new.broker_filled_quantity, new.reason, user_message, new.replaced_by, now,
         new.status.is_final, answered, remaining, len(new.fills),
-        None if new.quantity == locked.order.quantity else new.quantity, list(new.predecessors),
+        new.quantity, list(new.predecessors),
         OrderFlag.FILLS_MISSING in new.flags, reopened,
     )  # fmt: skip
     assert row is not None, "the row is locked by this transaction"

@@ -64,7 +64,8 @@ update orders set
         and $5::text is not null then coalesce(acknowledged_at, $12) else acknowledged_at end,
     final_at = case when $13 then coalesce(final_at, $12) end,
     settled_at = case when $13 and not $20 then settled_at end,
-    post_open = post_open and not $14, execution_count = $16, broker_quantity = $17, predecessors = $18,
+    post_open = post_open and not $14, execution_count = $16, broker_quantity = nullif($17::numeric, quantity), predecessors = $18,
+    workflow_checked_at = case when not $20 then workflow_checked_at end,
     fills_missing_since = case when $19 then coalesce(fills_missing_since, $12) end,
     -- A version is what workflows and people are told by: the broker's word alone is not news.
     row_version = row_version + case
