@@ -4,6 +4,8 @@
 PYTHON ?= python3
 DATA_DIR ?=
 PYTEST_ARGS ?=
+SEED ?= 1
+KEEP ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +22,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load check docs lock clean
+.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load chaos chaos-judge check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -52,6 +54,12 @@ test: install-dev ## every test, on real servers
 
 load: install-dev ## a thousand signals in one run, judged by the exchange's ledger
 	$(BIN)/python -m pytest -m slow -s tests/load $(PYTEST_ARGS)
+
+chaos: install ## 1000 signals while 200 processes are killed and the broker lies, judged by its ledger, under 25 minutes
+	@$(BIN)/trading chaos --signals 1000 --kills 200 --mix standard --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
+
+chaos-judge: install-dev ## the judge is judged: a run fails with the fence, the look-up or another part taken out
+	$(BIN)/python -m pytest -m slow tests/chaos/test_broken.py $(PYTEST_ARGS)
 
 check: install-dev check-locks ## style, types, import rules and the lock files
 	$(BIN)/ruff check .
