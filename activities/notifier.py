@@ -10,7 +10,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from observability.logging import get_logger
 from schemas.wire import SIGNAL_ORDER_UPDATED, order_workflow_id
-from storage.orders import StoredOrder, mark_signalled, read_order
+from storage.orders import StoredOrder
+from storage.watch import mark_signalled
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -20,48 +21,72 @@ if TYPE_CHECKING:
 SIGNAL_RPC_TIMEOUT: Final = timedelta(seconds=3)
 SIGNAL_INTERVAL_SECONDS: Final = 1.0
 """At most one signal a second to one order, save for its end."""
+SIGNALS_AT_ONCE: Final = 16
 REMEMBERED_ORDERS_MAX: Final = 20_000
 
 _log = get_logger(__name__)
 
 
 class OrderNotifier:
-    """Signals order workflows, never faster than ``SIGNAL_INTERVAL_SECONDS`` each."""
+    """Signals order workflows, never faster than ``SIGNAL_INTERVAL_SECONDS`` each.
+
+    Beside its callers: who stores executions does not wait for a Temporal that is slow or down.
+    """
 
     def __init__(self, client: "Client", database: "Database") -> None:
         self._client = client
         self._database = database
-        self._last_sent: dict[str, float] = {}
-        self._delayed: dict[str, asyncio.Task[None]] = {}
+        self._last_sent: dict[UUID, float] = {}
+        self._newest: dict[UUID, StoredOrder] = {}
+        self._sending: dict[UUID, asyncio.Task[None]] = {}
+        self._ended: dict[UUID, asyncio.Event] = {}
+        self._slots = asyncio.Semaphore(SIGNALS_AT_ONCE)
         self._signalled: dict[UUID, int] = {}
 
     async def notify(self, order: StoredOrder) -> None:
-        """Signal the newest state now, or once the interval has passed. Never raises for a dead Temporal."""
-        wait = self._last_sent.get(order.signal_id, 0.0) + SIGNAL_INTERVAL_SECONDS - time.monotonic()
-        if wait <= 0 or order.status.is_final:
-            await self._send(order)
-        elif order.signal_id not in self._delayed:
-            self._delayed[order.signal_id] = asyncio.create_task(self._send_later(order, wait))
+        """Signal the newest state soon, at the latest once the interval has passed. Never raises, never waits."""
+        key = order.internal_order_id
+        known = self._newest.get(key)
+        if known is None or order.row_version > known.row_version:
+            self._newest[key] = order
+        if key not in self._sending:
+            self._ended[key] = asyncio.Event()
+            self._sending[key] = asyncio.create_task(self._send_newest(key), name="signal an order")
+        if order.status.is_final:
+            self._ended[key].set()
 
     async def close(self) -> None:
         """Drop what is delayed: the rows are sent again by whoever comes next."""
-        for task in list(self._delayed.values()):
+        tasks = list(self._sending.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._delayed.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _send_later(self, order: StoredOrder, wait: float) -> None:
+    async def _send_newest(self, key: UUID) -> None:
+        """Send what there is to tell of one order until there is nothing."""
         try:
-            await asyncio.sleep(wait)
+            while key in self._newest:
+                wait = self._last_sent.get(key, float("-inf")) + SIGNAL_INTERVAL_SECONDS - time.monotonic()
+                if wait > 0 and not self._ended[key].is_set():
+                    await self._pause(key, wait)
+                async with self._slots:
+                    await self._send(self._newest.pop(key))
         finally:
-            self._delayed.pop(order.signal_id, None)
-        async with self._database.connection() as connection:
-            newest = await read_order(connection, order.signal_id, order.leg)
-        await self._send(newest)
+            self._newest.pop(key, None)
+            self._sending.pop(key, None)
+            self._ended.pop(key, None)
+
+    async def _pause(self, key: UUID, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ended[key].wait()
+        except TimeoutError:
+            return
 
     async def _send(self, order: StoredOrder) -> None:
         if len(self._last_sent) >= REMEMBERED_ORDERS_MAX:
             self._last_sent.clear()
-        self._last_sent[order.signal_id] = time.monotonic()
+        self._last_sent[order.internal_order_id] = time.monotonic()
         handle = self._client.get_workflow_handle(order_workflow_id(order.signal_id))
         try:
             await handle.signal(SIGNAL_ORDER_UPDATED, order.view, rpc_timeout=SIGNAL_RPC_TIMEOUT)

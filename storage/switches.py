@@ -47,6 +47,10 @@ class StreamRow(Wire):
     fill_cursor: UtcTime | None
     """Market time up to which every execution is stored."""
     last_catch_up_at: UtcTime | None
+    last_update_at: UtcTime | None = None
+    """When it last brought an update."""
+    orders_listed_at: UtcTime | None = None
+    """When all open orders were last compared with the broker's list."""
 
 
 def _state(row: asyncpg.Record) -> KillState:
@@ -237,15 +241,30 @@ async def stream_connected(connection: Connection, now: datetime) -> None:
     await connection.execute(_SQL["stream_connected"], now, STREAM_GAP_MAX)
 
 
-async def stream_seen(connection: Connection, now: datetime) -> None:
-    """Note that the broker answered just now. A process that stood still leaves a gap as well."""
-    await connection.execute(_SQL["stream_seen"], now, STREAM_GAP_MAX)
+async def stream_seen(connection: Connection, now: datetime, last_update_at: datetime | None = None) -> bool:
+    """Note that the broker answered just now. A process that stood still leaves a gap as well.
+
+    Returns:
+        Whether the connection is doubted: an execution was found that it should have brought.
+    """
+    return bool(await connection.fetchval(_SQL["stream_seen"], now, STREAM_GAP_MAX, last_update_at))
+
+
+async def doubt_stream(connection: Connection, *, executed_at: datetime, now: datetime) -> bool:
+    """An execution of that time on our wall clock came another way. Whoever holds a mute stream connects anew.
+
+    Returns:
+        Whether there is reason for doubt: it was connected by then, and has brought nothing since.
+    """
+    return await connection.fetchval(_SQL["doubt_stream"], executed_at, now) is not None
 
 
 async def stream_lost(connection: Connection, now: datetime) -> None:
     await connection.execute(_SQL["stream_lost"], now)
 
 
-async def caught_up(connection: Connection, *, now: datetime, fill_cursor: datetime | None) -> None:
-    """Note a finished catch-up. The cursor never goes back."""
-    await connection.execute(_SQL["caught_up"], now, fill_cursor)
+async def caught_up(
+    connection: Connection, *, now: datetime, fill_cursor: datetime | None, orders: bool
+) -> None:
+    """Note a finished catch-up, with ``orders`` one of all open orders. The cursor never goes back."""
+    await connection.execute(_SQL["caught_up"], now, fill_cursor, orders)

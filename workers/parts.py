@@ -44,7 +44,7 @@ from workers.settings import (
     RiskSettings,
     WorkerSettings,
 )
-from workers.stored_clock import RowClock, StoredClock
+from workers.stored_clock import RowClock, SharedClock, StoredClock
 from workers.waiting import temporal_when_up
 
 
@@ -249,9 +249,20 @@ async def _side(
         client = await connect_temporal(settings, service)
     else:
         client = await temporal_when_up(settings, service, stop, database=database, metrics=metrics)
-    clock = await stack.enter_async_context(MarketClock(broker, speed=settings.market_speed))
+    clock = await stack.enter_async_context(_clock(settings, broker, database))
     hours = MarketHours(clock, await load_calendar(), broker)
     return _Side(client, metrics, database, broker, clock, hours, installation)
+
+
+def _clock(
+    settings: "WorkerSettings | ExecutionSettings | OperationsSettings",
+    broker: AlpacaReader,
+    database: Database,
+) -> MarketClock:
+    """Execution goes on with what operations read; who keeps the row reads the broker."""
+    if isinstance(settings, ExecutionSettings):
+        return SharedClock(broker, database, speed=settings.market_speed, now=utc_now)
+    return MarketClock(broker, speed=settings.market_speed)
 
 
 def _notifier(stack: AsyncExitStack, side: _Side[B]) -> OrderNotifier:

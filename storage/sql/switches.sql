@@ -58,7 +58,9 @@ on conflict (key_id) do nothing
 select public_key from operator_keys where key_id = $1 and revoked_at is null
 
 -- name: read_stream
-select connected_at, last_seen_at, disconnected_at, fill_cursor, last_catch_up_at from trade_stream
+select connected_at, last_seen_at, disconnected_at, fill_cursor, last_catch_up_at, last_update_at,
+    orders_listed_at
+from trade_stream
 
 -- name: stream_connected
 update trade_stream set
@@ -68,11 +70,18 @@ update trade_stream set
 -- name: stream_seen
 update trade_stream set
     gap_ended_at = case when $1 - last_seen_at > $2::interval then $1 else gap_ended_at end,
-    last_seen_at = $1
+    last_seen_at = $1, last_update_at = greatest(last_update_at, $3)
+returning doubted_at >= connected_at
+
+-- name: doubt_stream
+update trade_stream set doubted_at = $2
+where connected_at < $1 and (last_update_at is null or last_update_at < $1)
+returning doubted_at
 
 -- name: stream_lost
 update trade_stream set disconnected_at = coalesce(disconnected_at, $1), connected_at = null
 
 -- name: caught_up
 update trade_stream set
-    last_catch_up_at = $1, fill_cursor = greatest(coalesce(fill_cursor, $2), coalesce($2, fill_cursor))
+    last_catch_up_at = $1, fill_cursor = greatest(coalesce(fill_cursor, $2), coalesce($2, fill_cursor)),
+    orders_listed_at = case when $3 then $1 else orders_listed_at end
