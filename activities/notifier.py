@@ -66,7 +66,7 @@ class OrderNotifier:
         """Send what there is to tell of one order until there is nothing."""
         try:
             while key in self._newest:
-                wait = self._last_sent.get(key, float("-inf")) + SIGNAL_INTERVAL_SECONDS - time.monotonic()
+                wait = self._last_sent.get(key, 0.0) + SIGNAL_INTERVAL_SECONDS - time.monotonic()
                 if wait > 0 and not self._ended[key].is_set():
                     await self._pause(key, wait)
                 async with self._slots:

@@ -17,8 +17,8 @@ from schemas import wire
 from schemas.signals import SignalIn
 from storage.signals import accept_signal, find_token
 from tests.servers.stack import Stack, StackFactory, signal
-from workers.sweeper import SWEEP_GRACE, Sweeper
 from workers.parts import utc_now
+from workers.sweeper import SWEEP_GRACE, Sweeper
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = "b7ad6b7169203331"
