@@ -63,6 +63,7 @@ def stored_order(row: asyncpg.Record | dict[str, Any]) -> StoredOrder:
     """Build the model from one row of ``orders``."""
     values = dict(row)
     request = values.pop("request")
+    values["quantity"] = values.get("replaced_quantity") or values["quantity"]
     return StoredOrder.model_validate(
         {
             **values,
@@ -253,7 +254,7 @@ async def write_state(
         sorted(flag.value for flag in new.flags), new.raw_status, new.broker_order_id, new.filled_quantity,
         new.average_price, new.broker_filled_quantity, new.reason, user_message, new.replaced_by, now,
         new.status.is_final, answered, remaining, len(new.fills), list(new.former_broker_ids),
-        OrderFlag.FILLS_MISSING in new.flags, reopened,
+        OrderFlag.FILLS_MISSING in new.flags, reopened, new.quantity,
     )  # fmt: skip
     assert row is not None, "the row is locked by this transaction"
     return stored_order(row)

@@ -64,6 +64,8 @@ update orders set
     final_at = case when $13 then coalesce(final_at, $12) end,
     settled_at = case when $13 and not $19 then settled_at end,
     post_open = post_open and not $14, execution_count = $16, former_broker_ids = $17::text[],
+    replaced_quantity = case when cardinality($17::text[]) > 0 then $20::numeric end,
+    workflow_checked_at = case when not $19 then workflow_checked_at end,
     fills_missing_since = case when $18 then coalesce(fills_missing_since, $12) end,
     -- A version is what workflows and people are told by: the broker's word alone is not news.
     row_version = row_version + case

@@ -76,7 +76,9 @@ WRITERS: Final[Mapping[str, str]] = {
     "switches.doubt_stream": "operations",
     "switches.stream_lost": "operations",
     "switches.caught_up": "operations",
+    "watch.mark_checked": "risk execution operations",
     "watch.mark_signalled": BOTH_BROKERS,
+    "watch.mark_unchecked": "risk execution operations",
     "watch.note_message": BOTH_BROKERS,
 }
 """Every statement that writes or locks, and the roles that can run it. "": the owner alone."""

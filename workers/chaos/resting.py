@@ -267,9 +267,11 @@ class _Run:
 
 async def _until(condition: Callable[[], Coroutine[Any, Any, bool]], seconds_max: float) -> bool:
     began = time.monotonic()
-    while not (met := await condition()) and time.monotonic() - began < seconds_max:
+    while time.monotonic() - began < seconds_max:
+        if await condition():
+            return True
         await asyncio.sleep(POLL_SECONDS)
-    return met
+    return False
 
 
 def _resident(pid: int) -> int:
