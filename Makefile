@@ -22,7 +22,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load chaos chaos-judge check docs lock clean
+.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load chaos chaos-resting chaos-judge stream-faults check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -57,6 +57,12 @@ load: install-dev ## a thousand signals in one run, judged by the exchange's led
 
 chaos: install ## 1000 signals while 200 processes are killed and the broker lies, judged by its ledger, under 25 minutes
 	@$(BIN)/trading chaos --signals 1000 --kills 200 --mix standard --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
+
+chaos-resting: install ## 10,000 orders at rest: what they cost idle, and how fast a burst of fills wakes them, under 25 minutes
+	@$(BIN)/trading chaos --resting 10000 $(if $(KEEP),--keep "$(KEEP)")
+
+stream-faults: install-dev ## the update stream killed, hung, refused, mute, deaf, cut: nothing lost or doubled, about 5 minutes
+	$(BIN)/python -m pytest -m slow -s tests/faults/test_update_stream.py $(PYTEST_ARGS)
 
 chaos-judge: install-dev ## the judge is judged: a run fails with the fence, the look-up or another part taken out
 	$(BIN)/python -m pytest -m slow tests/chaos/test_broken.py $(PYTEST_ARGS)

@@ -60,7 +60,10 @@ class Sweeper:
             TemporalUnavailable: no answer; what is still missing is found by the next look.
         """
         created_before = utc_now() - SWEEP_GRACE
-        await self._check(await self._never_checked(created_before))
+        fresh = await self._never_checked(created_before)
+        await self._check(fresh)
+        if len(fresh) == SWEEP_PAGE:
+            return  # There are more of them: who was seen to before can wait.
         if await self._some_are_missing(created_before):
             await self._check_all(created_before)
             return
