@@ -1,4 +1,4 @@
-"""Orders at rest in the short form: loaded, started by the sweeper, filled in a burst, and again after a restart."""
+"""Orders at rest in the short form: loaded, started by the sweeper, filled in a burst, again after a restart."""
 
 import asyncio
 import json
