@@ -160,7 +160,8 @@ async def scene() -> AsyncIterator[Scene]:
         async def rest() -> bool:
             async with stage.database() as rows:
                 states = await rows.fetch("select ticker, status, reason from orders")
-            assert all(each["reason"] is None for each in states), states
+            refused = {each["ticker"]: each["reason"] for each in states if each["reason"]}
+            assert not refused
             return {each["status"] for each in states} == {"ACKNOWLEDGED"}
 
         await until(rest, RESTING_WITHIN_SECONDS, "every order rests")
