@@ -58,7 +58,6 @@ def add_options(group: Any) -> None:
     """The options of this kind of run."""
     group.add_argument("--idle-minutes", type=float, default=10.0, help="how long nothing happens (10)")
     group.add_argument("--burst", type=int, default=100, help="orders filled at once, twice (100)")
-    group.add_argument("--keep", type=Path, help="folder for the logs and the exchange's ledger")
 
 
 async def run(options: argparse.Namespace) -> Report:
