@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from broker.errors import BrokerError, NotFound
 from schemas.broker import Account, Position
-from schemas.orders import BrokerOrder, OrderRequest, Side
+from schemas.orders import BrokerOrder, CancelAnswer, OrderRequest, Side
 
 
 class ScriptedBroker:
@@ -46,8 +46,9 @@ class ScriptedBroker:
     async def get_positions(self) -> list[Position]:
         return self.positions
 
-    async def cancel_all(self) -> None:
+    async def cancel_all(self) -> dict[str, CancelAnswer]:
         self.cancels += 1
+        return {}
 
     async def get_account(self) -> Account:
         money = Decimal(100_000)
