@@ -5,9 +5,28 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from broker.budget import Share
 from broker.errors import BrokerError, NotFound
 from schemas.broker import Account, Position
 from schemas.orders import BrokerOrder, OrderRequest, Side
+
+
+class NoLimit:
+    """A request budget that never runs out, where a test is not about it. ``heard`` keeps what was told."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.given_back = 0
+        self.told: list[BrokerError | None] = []
+
+    async def take(self, share: Share) -> None:
+        self.taken += 1
+
+    async def give_back(self, share: Share) -> None:
+        self.given_back += 1
+
+    async def heard(self, share: Share, error: BrokerError | None) -> None:
+        self.told.append(error)
 
 
 class ScriptedBroker:

@@ -25,7 +25,7 @@ from storage.orders import lock_order, read_order
 from storage.risk import live_reservations
 from storage.switches import bind_installation
 from tests.postgres.books import market_clock, prepare, propose, reconciled
-from tests.postgres.scripted_broker import ScriptedBroker, told
+from tests.postgres.scripted_broker import NoLimit, ScriptedBroker, told
 
 SIGNAL = "s1"
 
@@ -70,7 +70,7 @@ async def desk(database: str) -> AsyncIterator[Desk]:
         yield Desk(
             opened,
             broker,
-            PlacementActivities(opened, broker, clock, installation, Metrics()),
+            PlacementActivities(opened, broker, clock, installation, Metrics(), NoLimit()),
             ResolutionActivities(opened, broker, clock),
             OrderEndActivities(opened, broker, clock),
         )
