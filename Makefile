@@ -20,7 +20,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load check docs lock clean
+.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load budget check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -51,7 +51,10 @@ test: install-dev ## every test, on real servers
 	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
 
 load: install-dev ## a thousand signals in one run, judged by the exchange's ledger
-	$(BIN)/python -m pytest -m slow -s tests/load $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m slow -s tests/load/test_thousand.py $(PYTEST_ARGS)
+
+budget: install-dev ## the request limit: 200 placements that one cancel overtakes, and three processes that want more
+	$(BIN)/python -m pytest -m slow -s tests/load/test_request_budget.py tests/e2e/test_request_budget.py $(PYTEST_ARGS)
 
 check: install-dev check-locks ## style, types, import rules and the lock files
 	$(BIN)/ruff check .

@@ -11,15 +11,16 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from activities.failures import RATE_LIMIT_PAUSE, try_again
+from broker import lifecycle
 from broker.budget import NoToken, Share
 from broker.errors import BrokerError
 from risk.messages import UserMessage
-from schemas.runs import OrderQuestion, PlaceAnswer
+from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind
 from schemas.wire import Leg
 from storage import placement as rows
 from storage.halt import read_halt
 from storage.orders import LockedOrder, StoredOrder, lock_order, read_order
-from storage.transitions import Step, announce
+from storage.transitions import Step, announce, refuse
 
 if TYPE_CHECKING:
     from temporalio.exceptions import ApplicationError
@@ -35,7 +36,6 @@ SPREAD_MAX_SECONDS: Final = 10.0
 COMPONENT: Final = "ExecutionAgent"
 
 Refusal = Callable[[StoredOrder, rows.PlacementBasis, datetime], str | None]
-Refuse = Callable[[LockedOrder, str, datetime], Awaitable[PlaceAnswer]]
 _T = TypeVar("_T")
 
 
@@ -58,14 +58,12 @@ class PlacementGate:
         clock: "MarketClock",
         *,
         refusal: Refusal,
-        refuse: Refuse,
     ) -> None:
-        """``refusal`` says why an order may not leave any more, ``refuse`` ends it."""
+        """``refusal`` says why an order may not leave any more."""
         self._database = database
         self._budget = budget
         self._clock = clock
         self._refusal = refusal
-        self._refuse = refuse
         self._waiting: set[str] = set()
 
     async def enter(self, question: OrderQuestion) -> Permit | PlaceAnswer:
@@ -122,7 +120,7 @@ class PlacementGate:
             reason = self._refusal(locked.order, await rows.read_basis(locked), now)
             if reason is not None:
                 self._waiting.discard(question.signal_id)
-                return await self._refuse(locked, reason, now)
+                return await refuse_unsent(locked, reason, now)
             await say(locked, message, now, again.message)
         raise again
 
@@ -130,6 +128,16 @@ class PlacementGate:
         """Who waits comes back at different times: all at once, all but one would come in vain."""
         spread = min(SPREAD_MAX_SECONDS, len(self._waiting) * RATE_LIMIT_PAUSE.total_seconds() / 4)
         return pause + timedelta(seconds=random.uniform(0, spread))  # noqa: S311 - no secret
+
+
+async def refuse_unsent(locked: LockedOrder, reason: str, now: datetime) -> PlaceAnswer:
+    """End an order that never left, in the transaction that holds it."""
+    fact: lifecycle.OwnFact = lifecycle.Refused(reason)
+    if reason == "CANCELED":
+        fact = lifecycle.Withdrawn("canceled before it was placed")
+    step = Step(now=now, component=COMPONENT, decision="REFUSED", detail=f"not placed: {reason}")
+    after = await refuse(locked, lifecycle.apply(locked.state, fact), step)
+    return PlaceAnswer(kind=PlaceKind.ENDED, order=after.view)
 
 
 async def say(locked: LockedOrder, message: UserMessage, now: datetime, detail: str) -> None:

@@ -10,7 +10,7 @@ from temporalio import activity
 
 from activities.failures import as_failure, try_again
 from activities.funds import refused_by_broker
-from activities.gate import Permit, PlacementGate, say
+from activities.gate import Permit, PlacementGate, refuse_unsent, say
 from activities.identity import difference
 from activities.tries import uncancelled
 from broker import lifecycle
@@ -27,7 +27,7 @@ from storage import placement as rows
 from storage.commits import committing
 from storage.orders import LockedOrder, StoredOrder, lock_order
 from storage.reconciliation import read_readiness
-from storage.transitions import Step, advance, announce, audit, refuse
+from storage.transitions import Step, advance, announce, audit
 
 if TYPE_CHECKING:
     from broker.budget import BrokerBudget
@@ -81,7 +81,7 @@ class PlacementActivities:
         self._namespace = installation.namespace
         self._account = installation.account
         self._metrics = metrics
-        self._gate = PlacementGate(database, budget, clock, refusal=_refusal, refuse=self._refuse)
+        self._gate = PlacementGate(database, budget, clock, refusal=_refusal)
 
     @activity.defn(name=wire.ACTIVITY_PLACE_ORDER)
     async def place_order(self, question: OrderQuestion) -> PlaceAnswer:
@@ -119,7 +119,7 @@ class PlacementActivities:
                     async with committing(connection, "placement.intent_refused"):
                         locked = await lock_order(connection, question.signal_id)
                         now = self._clock.instant(question.as_of)
-                        return await self._refuse(locked, str(refused), now)
+                        return await refuse_unsent(locked, str(refused), now)
                 if isinstance(found, PlaceAnswer):
                     return found
                 return await self._post(connection, found, permit)
@@ -145,7 +145,7 @@ class PlacementActivities:
         basis = await rows.read_basis(locked)
         reason = _refusal(order, basis, now)
         if reason is not None:
-            return await self._refuse(locked, reason, now)
+            return await refuse_unsent(locked, reason, now)
         waits = waits_for(await read_readiness(connection), now)
         if waits is not None:
             raise try_again("NOT_RECONCILED", f"{waits}; see `trading reconcile --list`", RECONCILED_RETRY)
@@ -157,14 +157,6 @@ class PlacementActivities:
         assert basis.approval_id is not None, "no approval is a refusal"
         stored, request = await self._store_intent(locked, basis.approval_id, now)
         return _Intent(stored, request, read_at, basis.received_at)
-
-    async def _refuse(self, locked: LockedOrder, reason: str, now: datetime) -> PlaceAnswer:
-        fact: lifecycle.OwnFact = lifecycle.Refused(reason)
-        if reason == "CANCELED":
-            fact = lifecycle.Withdrawn("canceled before it was placed")
-        step = Step(now=now, component=COMPONENT, decision="REFUSED", detail=f"not placed: {reason}")
-        after = await refuse(locked, lifecycle.apply(locked.state, fact), step)
-        return PlaceAnswer(kind=PlaceKind.ENDED, order=after.view)
 
     async def _store_intent(
         self, locked: LockedOrder, approval_id: UUID, now: datetime

@@ -56,6 +56,12 @@ class ScriptedBroker:
             raise NotFound("order not found")
         return self.orders[client_order_id]
 
+    async def get_order_status(self, broker_order_id: str) -> BrokerOrder:
+        for order in self.orders.values():
+            if order.broker_order_id == broker_order_id:
+                return order
+        raise NotFound("order not found")
+
     async def get_orders(self, *, after: datetime, until: datetime) -> list[BrokerOrder]:
         return list(self.orders.values())
 
