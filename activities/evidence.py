@@ -88,7 +88,8 @@ async def _lock_by_chain(connection: "Connection", evidence: Evidence) -> Locked
 async def bring(locked: LockedOrder, evidence: Evidence, *, now: datetime, source: str) -> StoredOrder:
     """Apply evidence to a locked order. Evidence outranks our verdict, so an ended order may open again."""
     before, new = locked.state, lifecycle.apply(locked.state, evidence)
-    late = before.status.is_final and not lifecycle.has_broker_evidence(before) and new != before
+    ours = not lifecycle.has_broker_evidence(before) or before.status is OrderStatus.FATAL_ERROR
+    late = before.status.is_final and ours and new != before
     step = Step(
         now=now,
         component=COMPONENT,

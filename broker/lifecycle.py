@@ -50,6 +50,13 @@ class Fatal:
 
 
 @dataclass(frozen=True, slots=True)
+class Vanished:
+    """Proved not at the broker any more, though the broker had shown it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequested:
     """Somebody asked for the cancel. Means nothing once the order has ended."""
 
@@ -62,7 +69,7 @@ class Adopted:
 
 
 _OwnWord = Submitted | OutcomeUnknown | Refused | Withdrawn | Fatal
-OwnFact = _OwnWord | CancelRequested
+OwnFact = _OwnWord | CancelRequested | Vanished
 Update = OwnFact | Adopted | BrokerOrder | TradeUpdate | Fill
 """Our own facts; a snapshot (POST answer, look-up, listing); a stream message; a row of the fill list."""
 
@@ -102,6 +109,11 @@ def _own_fact(state: OrderState, fact: OwnFact) -> OrderState:
         return state
     if isinstance(fact, CancelRequested):
         return state.model_copy(update={"flags": state.flags | {OrderFlag.CANCEL_REQUESTED}})
+    if isinstance(fact, Vanished):
+        # What was executed stays executed, and shares that are counted and not told stay missing.
+        missing = state.flags & {OrderFlag.FILLS_MISSING}
+        change = {"status": OrderStatus.FATAL_ERROR, "reason": fact.reason, "flags": missing}
+        return state.model_copy(update=change)
     if has_broker_evidence(state):
         return state
     return state.model_copy(update=_own_change(state, fact))

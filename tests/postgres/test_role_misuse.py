@@ -30,7 +30,7 @@ from storage.orders import lock_order
 from storage.placement import FENCE_KEY, free_fence, take_fence, write_pre_trade
 from storage.switches import bind_installation
 from tests.postgres.books import market_clock, prepare, propose, reconciled
-from tests.postgres.scripted_broker import ScriptedBroker
+from tests.postgres.scripted_broker import NoLimit, ScriptedBroker
 from tests.postgres.test_roles import PASSWORD, connected, roles
 
 __all__ = ["roles"]
@@ -96,7 +96,7 @@ async def desk(dsn: str) -> AsyncIterator[tuple[Desk, Database]]:
         clock = await stack.enter_async_context(market_clock())
         broker = ScriptedBroker()
         risk = RiskActivities(rows, clock, Metrics(), now=lambda: datetime.now(UTC))
-        placement = PlacementActivities(fenced, broker, clock, installation, Metrics())  # type: ignore[arg-type]
+        placement = PlacementActivities(fenced, broker, clock, installation, Metrics(), NoLimit())  # type: ignore[arg-type]
         yield Desk(risk, placement, broker), owner
 
 
