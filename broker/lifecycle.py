@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import assert_never
 
-from broker.evidence import broker_flags, known_status, raw_wins, takes_over
+from broker.chain import follow, is_of
+from broker.evidence import broker_flags, known_status, raw_wins
 from broker.executions import add_fill, bust_fill, correct_fill
 from schemas.broker import TradeEvent, TradeUpdate
 from schemas.orders import BrokerOrder, Fill, OrderFlag, OrderState, OrderStatus
@@ -143,7 +144,7 @@ def _snapshot(
 
     ``is_current``: it was just looked up, so that a restated quantity shows; a message may be an old one.
     """
-    followed = _follow(state, order)
+    followed = follow(state, order)
     if followed is None:
         return state
     state = followed
@@ -172,34 +173,6 @@ def _reopens(state: OrderState, order: BrokerOrder) -> bool:
     )
 
 
-def _follow(state: OrderState, order: BrokerOrder) -> OrderState | None:
-    """The state as of the order that ``order`` is about; None where that is not ours, or no longer.
-
-    In a replace chain the new order's quantity is the whole one and counts what was executed before (FIX
-    cancel/replace). A broker that counts otherwise shows as FILLS_MISSING.
-    """
-    known = state.broker_order_id or order.replaces
-    if known is None or order.broker_order_id == state.broker_order_id:
-        return state
-    if order.broker_order_id in state.predecessors or not _succeeds(state, order, known):
-        return None
-    change: dict[str, object] = {
-        "broker_order_id": order.broker_order_id,
-        "predecessors": (*state.predecessors, known),
-        "raw_status": None,
-        "quantity": order.quantity or state.quantity,
-        "replaced_by": None,
-    }
-    return state.model_copy(update=change)
-
-
-def _succeeds(state: OrderState, order: BrokerOrder, known: str) -> bool:
-    """Whether ``order`` has taken the place of ours. Until it works, a fill of ours may still win."""
-    if order.broker_order_id == state.replaced_by:
-        return True
-    return order.replaces == known and takes_over(order.raw_status)
-
-
 def _any_busted(state: OrderState) -> bool:
     return any(fill.busted for fill in state.fills)
 
@@ -214,7 +187,7 @@ def _told(state: OrderState, quantity: Decimal) -> Decimal:
 def _execution(state: OrderState, fill: Fill) -> OrderState:
     if fill.execution_id is None and fill.activity_id is None:
         return state
-    if not _is_of(state, fill.broker_order_id):
+    if not is_of(state, fill.broker_order_id):
         return state
     fills = add_fill(state.fills, fill)
     if fills == state.fills:
@@ -228,17 +201,9 @@ def _execution(state: OrderState, fill: Fill) -> OrderState:
     return _derive(state.model_copy(update=change))
 
 
-def _is_of(state: OrderState, broker_order_id: str) -> bool:
-    """Whether that is an id of our order, now, formerly or soon."""
-    if state.broker_order_id in (None, broker_order_id) or broker_order_id == state.replaced_by:
-        return True
-    former = (*state.predecessors, *(fill.broker_order_id for fill in state.fills))
-    return broker_order_id in former
-
-
 def _stream_message(state: OrderState, update: TradeUpdate) -> OrderState:
     order, fill = update.order, update.fill
-    followed = _follow(state, order)
+    followed = follow(state, order)
     if followed is None:
         return _late(state, update) if order.broker_order_id in state.predecessors else state
     if fill is not None and fill.execution_id is not None:

@@ -119,7 +119,7 @@ class Fault(BaseModel):
     times: int | None = Field(1, ge=1)
     skip: int = Field(0, ge=0)
     probability: Chance | None = None
-    latency_ms: int | None = Field(None, ge=0, le=LATENCY_MS_MAX)
+    latency_ms: int | None = Field(None, ge=0, le=LASTS_MS_MAX)
     lasts_ms: int | None = Field(None, ge=0, le=LASTS_MS_MAX)
     skew_ms: int | None = Field(None, ge=-SKEW_MS_MAX, le=SKEW_MS_MAX)
     price: Annotated[Decimal, Field(gt=0)] | None = None
@@ -137,6 +137,8 @@ class Fault(BaseModel):
         for name, actions in _GOES_WITH.items():
             if getattr(self, name) is not None and self.action not in actions:
                 raise ValueError(f"{name} goes with {', '.join(actions)} only")
+        if self.action in REQUEST_ACTIONS and (self.latency_ms or 0) > LATENCY_MS_MAX:
+            raise ValueError(f"latency_ms of a request is at most {LATENCY_MS_MAX}")
         needed = _NEEDS.get(self.action)
         if needed is not None and getattr(self, needed) is None:
             raise ValueError(f"{self.action} needs {needed} (milliseconds)")

@@ -222,7 +222,13 @@ def test_fill_without_a_needed_field_is_unreadable(name: str) -> None:
 def test_bust_names_the_execution_it_takes_back() -> None:
     told = parse.trade_update(UPDATE | {"event": "trade_bust", "previous_execution_id": "the-first"})
     assert told.fill is not None
-    assert told.fill.execution_id == "the-first"
+    assert (told.fill.execution_id, told.fill.correction_id) == ("the-first", None)
+
+
+def test_correction_names_the_execution_it_corrects_and_itself() -> None:
+    told = parse.trade_update(UPDATE | {"event": "trade_correct", "previous_execution_id": "the-first"})
+    assert told.fill is not None
+    assert (told.fill.execution_id, told.fill.correction_id) == ("the-first", UPDATE["execution_id"])
 
 
 def test_clock() -> None:
