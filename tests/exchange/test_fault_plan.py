@@ -204,7 +204,7 @@ def test_plans_are_found_by_name_or_file(tmp_path: Path) -> None:
     file.write_text('{"name":"mine","faults":[{"action":"boom"}]}')
     with pytest.raises(WrongPlan, match=r"mine.json: faults.0.action: "):
         named_plan(str(file))
-    with pytest.raises(WrongPlan, match="none of .*standard"):
+    with pytest.raises(WrongPlan, match=r"none of .*standard"):
         load_mix("other")
 
 
