@@ -6,6 +6,7 @@ sixty seconds. What is left over is given to nobody: it is what the kill switch,
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -101,7 +102,7 @@ class BrokerBudget(Protocol):
         ...
 
 
-_patient_until: ContextVar[float] = ContextVar("patient_until", default=float("-inf"))
+_patient_until: ContextVar[float] = ContextVar("patient_until", default=-math.inf)
 """Monotonic seconds."""
 
 
