@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from activities.doubts import Doubts
 from activities.evidence import Evidence, Taken, take_in
+from broker.budget import patiently
 from broker.errors import NotFound
 from observability.logging import get_logger
 from schemas.orders import BrokerOrder, Fill
@@ -32,6 +33,8 @@ ACCOUNT_AGE_MAX: Final = timedelta(seconds=30)
 MISSED_AFTER: Final = timedelta(seconds=5)
 """An execution younger than this may still be on its way in the stream."""
 STRANGERS_MAX: Final = 10_000
+TOKENS_WAIT_MAX_SECONDS: Final = 20.0
+"""For requests: a pass given up in its middle would begin with the same ones."""
 LOOKUPS_MAX: Final = 200
 """Orders read by id in one pass; what is more, the next pass or the reconciliation reads."""
 
@@ -74,13 +77,17 @@ class CatchUp:
         """
         async with self._running:
             self._lookups = 0
-            await self._clock.ensure_reading()
-            cursor = await self._fills()
-            await self._account_and_clock()
-            if orders:
-                await self._open_orders()
-            async with self._database.transaction("catch_up.done") as connection:
-                await rows.caught_up(connection, now=self._now(), fill_cursor=cursor, orders=orders)
+            with patiently(TOKENS_WAIT_MAX_SECONDS):
+                await self._run(orders=orders)
+
+    async def _run(self, *, orders: bool) -> None:
+        await self._clock.ensure_reading()
+        cursor = await self._fills()
+        await self._account_and_clock()
+        if orders:
+            await self._open_orders()
+        async with self._database.transaction("catch_up.done") as connection:
+            await rows.caught_up(connection, now=self._now(), fill_cursor=cursor, orders=orders)
 
     async def _account_and_clock(self) -> None:
         asked_at = self._now()

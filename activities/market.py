@@ -1,7 +1,7 @@
 """Market and account as they are right now: fetched for risk, checked right before a POST."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from temporalio import activity
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from storage.database import Database
 
 COMPONENT: Final = "ExecutionAgent"
+SNAPSHOT_AGE_MAX: Final = timedelta(seconds=30)
+"""Half of what risk allows: a younger one is not read again, so a burst of signals costs one request."""
 
 
 class MarketActivities:
@@ -53,7 +55,7 @@ class MarketActivities:
 
     @activity.defn(name=wire.ACTIVITY_REFRESH_MARKET)
     async def refresh_market(self, question: OrderQuestion) -> None:
-        """Store a fresh quote of the signal's ticker, the clock to judge it by, and a fresh account snapshot.
+        """Store a fresh quote of the signal's ticker, the clock to judge it by, and the account if it is not fresh.
 
         Idempotent: rows only ever move to newer facts.
 
@@ -64,8 +66,11 @@ class MarketActivities:
             order = await read_order(connection, question.signal_id)
         # Facts are stamped by our own clock alone: an argument from outside must not make them look young.
         asked_at = self._now()
+        async with self._database.connection() as connection:
+            taken_at = (await rows.read_account(connection)).taken_at
+        is_fresh = taken_at is not None and timedelta(0) <= asked_at - taken_at < SNAPSHOT_AGE_MAX
         try:
-            account = await self._broker.get_account()
+            account = None if is_fresh else await self._broker.get_account()
             quotes = await self._quotes.latest([order.ticker])
             await self._clock.ensure_reading()
         except BrokerError as error:
@@ -73,7 +78,8 @@ class MarketActivities:
         except MarketDataError as error:
             raise try_again(error.code, error.message) from error
         async with self._database.transaction("market.refreshed") as connection:
-            await rows.save_account(connection, account, taken_at=asked_at)
+            if account is not None:
+                await rows.save_account(connection, account, taken_at=asked_at)
             await rows.save_quotes(connection, quotes)
             await rows.save_clock_reading(connection, clock_row(self._clock.reading(), self._clock.speed))
 

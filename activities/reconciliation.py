@@ -14,6 +14,7 @@ from activities.broker_state import BrokerStateReader, SnapshotMoved, read_books
 from activities.failures import as_failure, try_again
 from activities.overwrite import Overwrite, book_activities
 from activities.run_report import joined, report_in_vain, report_of, told
+from broker.budget import patiently
 from broker.errors import BrokerError
 from market.errors import ClockUnavailableError
 from observability.logging import get_logger
@@ -44,6 +45,8 @@ COMPONENT: Final = "DriftMonitor"
 MOVED_PAUSE: Final = timedelta(milliseconds=500)
 """Before a reading is tried again during which something was executed or booked."""
 READ_TRIES: Final = 5
+TOKENS_WAIT_MAX_SECONDS: Final = 40.0
+"""For requests, of the 60 s that a reading may take: begun anew it would use up what it waits for."""
 READ_PAUSE_SECONDS: Final = 0.05
 OPENING_PAUSE_SECONDS: Final = 0.5
 """Between the first two readings ever: nothing of ours can be on its way yet, and orders wait for them."""
@@ -100,7 +103,8 @@ class ReconciliationActivities:
             if order.number == 1:
                 await self._mend(connection, started)
         try:
-            started, state, books = await self._read_quietly(started)
+            with patiently(TOKENS_WAIT_MAX_SECONDS):
+                started, state, books = await self._read_quietly(started)
         except BrokerError as error:
             raise as_failure(error) from error
         except ClockUnavailableError as error:

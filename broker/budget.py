@@ -5,7 +5,12 @@ Each share of it refills steadily and holds a burst; both together never give ou
 sixty seconds. What is left over is given to nobody: it is what the kill switch, which asks without a token, finds.
 """
 
-from collections.abc import Mapping
+import asyncio
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
@@ -40,8 +45,8 @@ class Allowance:
 
 _PER_CENT: Final[Mapping[Share, int]] = {Share.ORDERS: 60, Share.READS: 15, Share.STOPS: 15}
 """Of the broker's limit; the other 10 % are spare."""
-_BURST_PER_CENT: Final[Mapping[Share, int]] = {Share.ORDERS: 50, Share.READS: 33, Share.STOPS: 50}
-"""Of the share. Reads come steadily: the catch-up every few seconds while no stream is held."""
+_BURST_PER_CENT: Final[Mapping[Share, int]] = {Share.ORDERS: 50, Share.READS: 67, Share.STOPS: 50}
+"""Of the share. A start with its reconciliation reads some twenty times at once; after that seven a minute do."""
 
 
 def share_size(share: Share, requests_per_minute: int) -> int:
@@ -95,3 +100,33 @@ class BrokerBudget(Protocol):
         After a 429 nobody takes of that share until the broker's reset; failures in a row halt trading.
         """
         ...
+
+
+_patient_until: ContextVar[float] = ContextVar("patient_until", default=-math.inf)
+"""Monotonic seconds."""
+
+
+@contextmanager
+def patiently(seconds: float) -> Iterator[None]:
+    """Let requests made in here wait that long in all for their tokens.
+
+    For work of many reads that is worth nothing by halves, and that holds up no order: begun again each time, it
+    would use up what it waits for.
+    """
+    token = _patient_until.set(max(_patient_until.get(), time.monotonic() + seconds))
+    try:
+        yield
+    finally:
+        _patient_until.reset(token)
+
+
+async def take_token(budget: BrokerBudget, share: Share) -> None:
+    """Take one token, at once or within the caller's patience. Raises as ``BrokerBudget.take``."""
+    while True:
+        try:
+            return await budget.take(share)
+        except NoToken as none:
+            pause = none.retry_after_seconds or 0
+            if time.monotonic() + pause > _patient_until.get():
+                raise
+            await asyncio.sleep(pause)

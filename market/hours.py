@@ -11,6 +11,7 @@ from typing import Final
 
 from market.calendar import TradingCalendar, new_york_date
 from market.clock import ClockReading, MarketClock
+from market.errors import ClockUnavailableError
 from market.port import CalendarReader
 from observability.logging import get_logger
 from schemas.broker import CalendarDay
@@ -127,7 +128,10 @@ class MarketHours:
     async def _ask_broker(self, day: date) -> CalendarAgreement:
         try:
             told = await self._reader.get_calendar(day, day)
-        except Exception as error:  # noqa: BLE001 the port's errors belong to the broker package
+        except Exception as error:
+            if hasattr(error, "retry_after_seconds"):
+                # A limit of requests says nothing about the calendar.
+                raise ClockUnavailableError(f"the broker's calendar has to wait: {error}") from error
             agreement = CalendarAgreement(
                 day, False, f"{day}: the broker's calendar could not be read: {error}"
             )

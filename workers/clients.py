@@ -1,6 +1,5 @@
 """How each client is made: database, Temporal, broker, quotes. `workers.parts` says which process has which."""
 
-import asyncio
 import os
 import socket
 from contextlib import AsyncExitStack
@@ -14,7 +13,7 @@ from temporalio.runtime import Runtime
 
 from broker.alpaca.client import AlpacaReader
 from broker.alpaca.settings import AlpacaSettings, BrokerCall, OnCall
-from broker.errors import RateLimited
+from broker.budget import patiently
 from market.alpaca_data import AlpacaDataSettings, AlpacaMarketData
 from market.clock import MarketClock
 from market.feed import QuoteFeed
@@ -35,7 +34,8 @@ from workers.settings import BrokerSettings, DatabaseSettings, TemporalSettings
 MODE: Final = "paper"
 PROCESS_NAME_MAX: Final = 63
 """PostgreSQL keeps no more of an application_name."""
-RATE_LIMITED_PAUSE_SECONDS: Final = 1.0
+TOKENS_WAIT_MAX_SECONDS: Final = 60.0
+"""Within it some request is free again, whoever else asks."""
 
 _log = get_logger(__name__)
 
@@ -116,13 +116,8 @@ async def bind(database: Database, broker: AlpacaReader) -> Installation:
 
 async def _authenticated(broker: AlpacaReader) -> Account:
     """Processes that are started again and again use the budget up: a start waits for its turn."""
-    while True:
-        try:
-            return await broker.authenticate()
-        except RateLimited as error:
-            pause = error.retry_after_seconds or RATE_LIMITED_PAUSE_SECONDS
-            _log.warning("start waits for the broker's rate limit", seconds=pause)
-            await asyncio.sleep(pause)
+    with patiently(TOKENS_WAIT_MAX_SECONDS):
+        return await broker.authenticate()
 
 
 def quote_source(

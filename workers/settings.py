@@ -101,7 +101,7 @@ class BrokerSettings(MarketSettings):
     """The broker's API key id."""
     broker_secret: SecretStr
     """The broker's API secret."""
-    broker_requests_per_minute: Annotated[int, Field(ge=REQUESTS_PER_MINUTE_MIN, le=1_000_000)] = 200
+    broker_requests_per_minute: Annotated[int, Field(ge=REQUESTS_PER_MINUTE_MIN)] = 200
     """The account's limit at the broker: 60 % for placements and look-ups, 15 % for reads, 15 % for cancels and
     protective stops, the rest for the kill switch. The same in every process."""
     data_url: str

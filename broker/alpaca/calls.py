@@ -17,7 +17,7 @@ from broker.alpaca import transport
 from broker.alpaca.errors import Kind, UnreadableError, classify, read_json, unproved
 from broker.alpaca.settings import OUTCOME_OK, AlpacaSettings, BrokerCall, OnCall
 from broker.alpaca.transport import Attempt, GuardedAdapter, StoppedError, Watchdog
-from broker.budget import BrokerBudget, Share
+from broker.budget import BrokerBudget, Share, take_token
 from broker.errors import BrokerError, NothingSent, ValidationRefused
 from observability.crash_points import pass_by
 
@@ -79,7 +79,7 @@ class Calls:
         """
         if self._budget is None:
             return await asyncio.wrap_future(self._submit(operation, Attempt(), use, read))
-        await self._budget.take(operation.share)
+        await take_token(self._budget, operation.share)
         job = self._submit(operation, Attempt(), use, read)
         try:
             result = await asyncio.wrap_future(job)

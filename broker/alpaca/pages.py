@@ -1,12 +1,10 @@
 """Walks lists page by page; a page that cannot be trusted raises, so a part is never taken for the whole."""
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from broker.budget import NoToken
+from broker.budget import patiently
 from broker.errors import NetworkError
 from schemas.broker import CashActivity
 from schemas.orders import BrokerOrder, Fill
@@ -97,12 +95,5 @@ async def all_fills(page: FillsPage) -> list[Fill]:
 
 async def _page(page: Callable[[_At], Awaitable[_T]], at: _At, *, begun: bool) -> _T:
     """One page. A walk that has begun waits for its requests: given up, it would ask for every page again."""
-    deadline = time.monotonic() + PAGE_WAIT_MAX_SECONDS
-    while True:
-        try:
-            return await page(at)
-        except NoToken as none:
-            pause = none.retry_after_seconds or 1.0
-            if not begun or time.monotonic() + pause > deadline:
-                raise
-            await asyncio.sleep(pause)
+    with patiently(PAGE_WAIT_MAX_SECONDS if begun else 0):
+        return await page(at)

@@ -32,6 +32,7 @@ class Desk:
 
     database: Database
     broker: ScriptedBroker
+    budget: NoLimit
     placement: PlacementActivities
     resolution: ResolutionActivities
     end: OrderEndActivities
@@ -56,13 +57,15 @@ async def at_the_desk(database: str) -> AsyncIterator[Desk]:
         installation = await bind_installation(connection, account="A1", mode="paper", now=datetime.now(UTC))
     await propose(opened, SIGNAL)
     broker: Any = ScriptedBroker()
+    budget = NoLimit()
     async with market_clock() as clock:
         risk = RiskActivities(opened, clock, Metrics(), now=lambda: datetime.now(UTC))
         await risk.assess_risk(RiskQuestion(signal_id=SIGNAL, as_of=datetime.now(UTC)))
         yield Desk(
             opened,
             broker,
-            PlacementActivities(opened, broker, clock, installation, Metrics(), NoLimit()),
+            budget,
+            PlacementActivities(opened, broker, clock, installation, Metrics(), budget),
             ResolutionActivities(opened, broker, clock),
             OrderEndActivities(opened, broker, clock),
         )

@@ -5,21 +5,25 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from broker.budget import Share
+from broker.budget import NoToken, Share
 from broker.errors import BrokerError, NotFound
 from schemas.broker import Account, Position
 from schemas.orders import BrokerOrder, CancelAnswer, OrderRequest, Side
 
 
 class NoLimit:
-    """A request budget that never runs out, where a test is not about it. ``heard`` keeps what was told."""
+    """A request budget that never runs out, unless a test says what is ``left``; ``told`` is what it heard."""
 
     def __init__(self) -> None:
+        self.left: int | None = None
         self.taken = 0
         self.given_back = 0
         self.told: list[BrokerError | None] = []
 
     async def take(self, share: Share) -> None:
+        if self.left == 0:
+            raise NoToken(share, 1.0)
+        self.left = None if self.left is None else self.left - 1
         self.taken += 1
 
     async def give_back(self, share: Share) -> None:
@@ -38,6 +42,7 @@ class ScriptedBroker:
         self.orders: dict[str, BrokerOrder] = {}
         self.positions: list[Position] = []
         self.cancels = 0
+        self.is_reachable = True
         self.sending = asyncio.Event()
         self.sent = asyncio.Event()
         self.sent.set()
@@ -45,7 +50,8 @@ class ScriptedBroker:
     async def place_order(self, order: OrderRequest, *, before_send: Callable[[], None]) -> BrokerOrder:
         self.sending.set()
         await self.sent.wait()
-        before_send()
+        if self.is_reachable:
+            before_send()
         self.posts.append(order.client_order_id)
         if self.answer is not None:
             raise self.answer
