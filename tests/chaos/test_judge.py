@@ -10,9 +10,10 @@ import pytest
 
 from schemas.orders import Action, OrderStatus, OrderType
 from schemas.wire import Leg, client_order_id
-from workers.chaos.judge import Asked, Books, Ours, Row, Verdict, judge, posts_after
+from workers.chaos.judge import Verdict, judge, posts_after
 from workers.chaos.killer import Kill, choose, percentiles, until_progress, wrong_kills
 from workers.chaos.ledger import Ledger, read_ledger
+from workers.chaos.ours import Asked, Books, Ours, Row
 
 NAMESPACE = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 ACCOUNT = "account"
@@ -205,6 +206,10 @@ def _shares(case: Case) -> None:
     case.shares = {"AAPL": Decimal(20)}
 
 
+def _naked(case: Case) -> None:
+    case.signals["filled"] = asked("filled", hard_stop_loss=Decimal(90))
+
+
 def _overwritten(case: Case) -> None:
     case.overwritten = ("AAPL",)
 
@@ -222,7 +227,7 @@ def _overwritten(case: Case) -> None:
         (_field(stop_price=Decimal(99)), "unapproved"), (_field(extended_hours=True), "unapproved"),
         (_waits, "unfinished"), (_not_settled, "unfinished"), (_duplicate_refused, "reposted_blind"),
         (_never_looked, "reposted_blind"), (_double_booked, "misfilled"), (_shares, "positions_off"),
-        (_overwritten, "overwritten"),
+        (_overwritten, "overwritten"), (_naked, "uncovered"),
     ],
 )  # fmt: skip
 def test_each_wrong_is_found(broken: Callable[[Case], None], figure: str) -> None:
@@ -280,6 +285,23 @@ def test_a_stop_follows_its_former_one_only_after_that_has_ended() -> None:
                 case.venue.end(stop)
                 case.rows[own] = row("filled", OrderStatus.CANCELED, leg=Leg.STOP, client_order_id=own)
         assert case.verdict().figures["duplicates"] == (0 if ended_first else 1)
+
+
+def test_a_stop_covers_what_is_held() -> None:
+    """How: a stop for all of it; then some of it executed, entry and stop alike."""
+    case = Case()
+    case.signals["filled"] = asked("filled", hard_stop_loss=Decimal(90))
+    own = name("filled", Leg.STOP)
+    case.bound[own] = ("filled", Leg.STOP)
+    case.rows[own] = row("filled", OrderStatus.ACKNOWLEDGED, leg=Leg.STOP, client_order_id=own)
+    stop = case.venue.placed(
+        own, side="sell", type="stop", stop_price="90", limit_price=None, time_in_force="gtc"
+    )
+    assert case.verdict().wrong == []
+    case.venue.fill(stop, "4", "partially_filled")
+    assert case.verdict().figures["uncovered"] == 0
+    case.venue.end(stop)
+    assert case.verdict().figures["uncovered"] == 1
 
 
 def test_posts_after_a_record_are_named() -> None:

@@ -32,7 +32,7 @@ async def test_a_short_storm_is_good() -> None:
     assert (told["signals"], sum(told["kills"].values())) == (SIGNALS, KILLS)
     assert (told["duplicates"], told["lost"], told["unapproved"], told["unfinished"]) == (0, 0, 0, 0)
     assert sum(told["injected"].values()) > 0
-    assert told["broker_orders"] == told["filled"] + told["resting"] == told["approved"]
+    assert told["filled"] + told["resting"] == told["approved"] <= told["broker_orders"]
 
 
 def test_a_run_that_shows_too_little_is_wrong() -> None:

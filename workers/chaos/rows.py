@@ -9,8 +9,8 @@ from schemas.orders import Action, OrderStatus, OrderType
 from schemas.reconciliation import CASH
 from schemas.wire import Leg
 from storage.journal import rebuild
-from workers.chaos.judge import Asked, Books, Ours, Row
 from workers.chaos.ledger import ZERO
+from workers.chaos.ours import Asked, Books, Ours, Row
 
 if TYPE_CHECKING:
     from storage.database import Connection

@@ -23,12 +23,12 @@ from schemas.reconciliation import ReconcileInput
 from schemas.reconciliation import Report as Reconciled
 from simulation.mixes import load_mix, mix_names
 from storage.database import Connection
-from workers.chaos.judge import Verdict, judge
+from workers.chaos.judge import Verdict, judge, uncovered
 from workers.chaos.killer import Killer, choose, percentiles, until_progress, wrong_kills
 from workers.chaos.ledger import Ledger
 from workers.chaos.progress import Meter
 from workers.chaos.report import Report
-from workers.chaos.rows import count_moving, count_unsent, read_books, read_ours, read_progress, read_theirs
+from workers.chaos.rows import count_moving, count_unsent, read_ours, read_progress, read_theirs
 from workers.chaos.stage import Stage, staged
 from workers.chaos.trader import TICKERS, Trader, propose
 from workers.chaos.victims import DATABASE, GATEWAY, TEMPORAL, WORKERS
@@ -115,6 +115,7 @@ class _Storm:
         self._trader = Trader(stage.gateway, propose(wanted.signals, random), random)
         self.killer = Killer(stage, choose(wanted.kills, random), random)
         self._reconciled: Reconciled | None = None
+        self._ledger = Ledger()
 
     async def rage(self, meter: Meter) -> None:
         """Signals, kills and faults, until every signal has its answer and every kill is done."""
@@ -139,8 +140,8 @@ class _Storm:
         await stage.exchange.clear_faults()
         await self._until_none(count_moving, SETTLED_WITHIN_SECONDS, meter, "settled or at rest")
         gives_up = time.monotonic() + EQUAL_WITHIN_SECONDS
-        while not await self._books_equal() and time.monotonic() < gives_up:
-            meter.show(self._wanted.signals, "orders; the books catch up")
+        while not await self._at_peace() and time.monotonic() < gives_up:
+            meter.show(self._wanted.signals, "orders; the books and the stops catch up")
             await asyncio.sleep(POLL_SECONDS)
         with suppress(TimeoutError):
             async with asyncio.timeout(RECONCILED_WITHIN_SECONDS):
@@ -158,10 +159,18 @@ class _Storm:
             meter.show(self._wanted.signals - left, what)
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _books_equal(self) -> bool:
+    async def _at_peace(self) -> bool:
+        """Whether the books are equal and every stop stands."""
         async with self._stage.database() as connection:
-            ours = await read_books(connection)
-        return ours == await read_theirs(self._stage)
+            ours = await read_ours(connection)
+        equal = ours.books == await read_theirs(self._stage)
+        return equal and not uncovered((await self._read_ledger()).top_orders, ours)
+
+    async def _read_ledger(self) -> Ledger:
+        """The ledger up to now."""
+        async for record in self._stage.exchange.read(self._ledger.seq):
+            self._ledger.add(record)
+        return self._ledger
 
     async def _reconcile(self) -> Reconciled:
         client = await self._stage.temporal_client()
@@ -178,9 +187,7 @@ class _Storm:
     async def judged(self) -> Verdict:
         """The verdict on this run, and on whether it was one."""
         stage, kills = self._stage, self.killer.done
-        ledger = Ledger()
-        async for record in stage.exchange.read():
-            ledger.add(record)
+        ledger = await self._read_ledger()
         theirs = await read_theirs(stage)
         async with stage.database() as connection:
             ours = await read_ours(connection)
