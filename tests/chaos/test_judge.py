@@ -1,5 +1,7 @@
 """The judge of fault runs finds each wrong in made-up ledgers, and nothing in a sound one."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -10,6 +12,7 @@ import pytest
 
 from schemas.orders import Action, OrderStatus, OrderType
 from schemas.wire import Leg, client_order_id
+from tests.servers.processes import REPOSITORY
 from workers.chaos.judge import Verdict, judge, posts_after
 from workers.chaos.killer import Kill, choose, percentiles, until_progress, wrong_kills
 from workers.chaos.ledger import Ledger, read_ledger
@@ -357,3 +360,12 @@ def test_percentiles_are_by_nearest_rank() -> None:
 
 def test_progress_is_counted_from_the_kill() -> None:
     assert until_progress(kills(["orders", "risk", "orders"]), [0.5, 0.9, 1.25]) == [0.5, 0.25]
+
+
+def test_every_part_that_the_slow_tests_take_out_is_where_they_look() -> None:
+    """How: in a process of its own, which ends with everything patched."""
+    command = "from tests.chaos.broken import check; check()"
+    done = subprocess.run(
+        (sys.executable, "-c", command), cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
