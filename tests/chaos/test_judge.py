@@ -1,5 +1,7 @@
 """The judge of fault runs finds each wrong in made-up ledgers, and nothing in a sound one."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -10,9 +12,11 @@ import pytest
 
 from schemas.orders import Action, OrderStatus, OrderType
 from schemas.wire import Leg, client_order_id
-from workers.chaos.judge import Asked, Books, Ours, Row, Verdict, judge, posts_after
+from tests.servers.processes import REPOSITORY
+from workers.chaos.judge import Verdict, judge, posts_after
 from workers.chaos.killer import Kill, choose, percentiles, until_progress, wrong_kills
 from workers.chaos.ledger import Ledger, read_ledger
+from workers.chaos.ours import Asked, Books, Ours, Row
 
 NAMESPACE = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 ACCOUNT = "account"
@@ -205,6 +209,10 @@ def _shares(case: Case) -> None:
     case.shares = {"AAPL": Decimal(20)}
 
 
+def _naked(case: Case) -> None:
+    case.signals["filled"] = asked("filled", hard_stop_loss=Decimal(90))
+
+
 def _overwritten(case: Case) -> None:
     case.overwritten = ("AAPL",)
 
@@ -222,7 +230,7 @@ def _overwritten(case: Case) -> None:
         (_field(stop_price=Decimal(99)), "unapproved"), (_field(extended_hours=True), "unapproved"),
         (_waits, "unfinished"), (_not_settled, "unfinished"), (_duplicate_refused, "reposted_blind"),
         (_never_looked, "reposted_blind"), (_double_booked, "misfilled"), (_shares, "positions_off"),
-        (_overwritten, "overwritten"),
+        (_overwritten, "overwritten"), (_naked, "uncovered"),
     ],
 )  # fmt: skip
 def test_each_wrong_is_found(broken: Callable[[Case], None], figure: str) -> None:
@@ -282,6 +290,23 @@ def test_a_stop_follows_its_former_one_only_after_that_has_ended() -> None:
         assert case.verdict().figures["duplicates"] == (0 if ended_first else 1)
 
 
+def test_a_stop_covers_what_is_held() -> None:
+    """How: a stop for all of it; then some of it executed, entry and stop alike."""
+    case = Case()
+    case.signals["filled"] = asked("filled", hard_stop_loss=Decimal(90))
+    own = name("filled", Leg.STOP)
+    case.bound[own] = ("filled", Leg.STOP)
+    case.rows[own] = row("filled", OrderStatus.ACKNOWLEDGED, leg=Leg.STOP, client_order_id=own)
+    stop = case.venue.placed(
+        own, side="sell", type="stop", stop_price="90", limit_price=None, time_in_force="gtc"
+    )
+    assert case.verdict().wrong == []
+    case.venue.fill(stop, "4", "partially_filled")
+    assert case.verdict().figures["uncovered"] == 0
+    case.venue.end(stop)
+    assert case.verdict().figures["uncovered"] == 1
+
+
 def test_posts_after_a_record_are_named() -> None:
     venue = Venue()
     before = venue.post("ti-1", 200)
@@ -335,3 +360,12 @@ def test_percentiles_are_by_nearest_rank() -> None:
 
 def test_progress_is_counted_from_the_kill() -> None:
     assert until_progress(kills(["orders", "risk", "orders"]), [0.5, 0.9, 1.25]) == [0.5, 0.25]
+
+
+def test_every_part_that_the_slow_tests_take_out_is_where_they_look() -> None:
+    """How: in a process of its own, which ends with everything patched."""
+    command = "from tests.chaos.broken import check; check()"
+    done = subprocess.run(
+        (sys.executable, "-c", command), cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import combinations, pairwise
 from typing import Any, Final
-from uuid import UUID
 
-from schemas.orders import Action, OrderStatus, OrderType, Side
+from schemas.orders import OrderStatus, OrderType, Side
 from schemas.wire import Leg, client_order_id
 from workers.chaos.ledger import RATE_LIMITED, ZERO, BrokerOrder, Ledger
+from workers.chaos.ours import Asked, Books, Ours
 
 GENERATIONS: Final = 6
 """How far an order that our rows do not know is still recognised as of one of our signals."""
@@ -30,60 +30,6 @@ BROKER_TYPES: Final[Mapping[OrderType, frozenset[str]]] = {
     OrderType.STOP_LIMIT: frozenset({"stop_limit"}),
 }
 """What each may be at the broker: a MARKET signal goes out with its worst price."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A signal as the gateway stored it, and what was approved of it."""
-
-    signal_id: str
-    ticker: str
-    action: Action
-    order_type: OrderType
-    time_in_force: str
-    extended_hours: bool
-    quantity: Decimal
-    stop_price: Decimal | None
-    hard_stop_loss: Decimal | None
-    approved: bool | None
-    """None: not decided."""
-    approved_quantity: Decimal | None
-    approved_limit_price: Decimal | None
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One order as we keep it."""
-
-    signal_id: str
-    leg: Leg
-    client_order_id: str | None
-    status: OrderStatus
-    settled: bool
-    filled: Decimal
-
-
-@dataclass(frozen=True)
-class Books:
-    """Shares by ticker, and cash in US dollars."""
-
-    shares: Mapping[str, Decimal]
-    cash: Decimal
-
-
-@dataclass(frozen=True)
-class Ours:
-    """Everything on our side that is judged."""
-
-    namespace: UUID
-    account: str
-    asked: Mapping[str, Asked]
-    rows: tuple[Row, ...]
-    bound: Mapping[str, tuple[str, Leg]]
-    """client_order_id → the signal and leg whose approval it is bound to."""
-    books: Books
-    overwritten: tuple[str, ...] = ()
-    """Tickers whose shares or cash a reconciliation has set to the broker's, for want of an execution."""
 
 
 @dataclass
@@ -112,6 +58,7 @@ def judge(ledger: Ledger, ours: Ours, theirs: Books, taken: Collection[str]) -> 
         ("unapproved", unapproved(orders, ours), "at the broker without an approval that fits"),
         ("unfinished", unfinished(orders, ours), "neither settled nor at rest at the broker"),
         ("reposted_blind", reposted_blind(ledger), "sent again without proof of absence"),
+        ("uncovered", uncovered(orders, ours), "whose stops at the broker are not what is held"),
         ("misfilled", misfilled(orders, ours), "with another filled quantity than the broker's"),
         ("overwritten", ours.overwritten, "put right by a reconciliation, not by executions"),
         ("positions_off", positions_off(ours.books, theirs), "positions that are not the broker's"),
@@ -296,6 +243,26 @@ def misfilled(orders: Iterable[BrokerOrder], ours: Ours) -> set[str]:
         if row is not None and row.filled != order.filled:
             found.add(f"{row.signal_id} (ours {row.filled}, the broker's {order.filled})")
     return found
+
+
+def uncovered(orders: Iterable[BrokerOrder], ours: Ours) -> set[str]:
+    """Signals with an approved stop of which another quantity is covered at the broker than is held.
+
+    Only for runs in which no other signal closes what such a one has opened.
+    """
+    known = _legs_by_id(ours)
+    held: dict[str, Decimal] = defaultdict(Decimal)
+    covered: dict[str, Decimal] = defaultdict(Decimal)
+    for order in orders:
+        signal_id, leg = known.get(order.client_order_id, ("", Leg.ENTRY))
+        held[signal_id] += order.filled if leg is Leg.ENTRY else -order.filled
+        if leg is Leg.STOP and order.ended is None:
+            covered[signal_id] += (order.number("qty") or ZERO) - order.filled
+    return {
+        f"{signal_id} (held {held[signal_id]}, covered {covered[signal_id]})"
+        for signal_id, each in ours.asked.items()
+        if each.hard_stop_loss is not None and held[signal_id] != covered[signal_id]
+    }
 
 
 def positions_off(ours: Books, theirs: Books) -> set[str]:

@@ -9,12 +9,11 @@ from schemas.orders import Action, OrderStatus, OrderType
 from schemas.reconciliation import CASH
 from schemas.wire import Leg
 from storage.journal import rebuild
-from workers.chaos.judge import Asked, Books, Ours, Row
 from workers.chaos.ledger import ZERO
+from workers.chaos.ours import Asked, Books, Ours, Row
 
 if TYPE_CHECKING:
-    import asyncpg
-
+    from storage.database import Connection
     from workers.chaos.stage import Stage
 
 # tidy: sql because the judge reads with the owner's rights, and no process of ours runs these
@@ -43,6 +42,8 @@ where settled_at is null and (
 )
 """
 # tidy: sql because the judge reads with the owner's rights, and no process of ours runs these
+_UNSENT: Final = "select count(*) from orders where settled_at is null and post_count = 0"
+# tidy: sql because the judge reads with the owner's rights, and no process of ours runs these
 _PROGRESS: Final = "select occurred_at from events order by occurred_at"
 
 # tidy: sql because the judge reads with the owner's rights, and no process of ours runs these
@@ -52,7 +53,7 @@ group by ticker having sum(quantity) <> 0 or sum(cash) <> 0
 """
 
 
-async def read_ours(connection: "asyncpg.Connection[Any]") -> Ours:
+async def read_ours(connection: "Connection") -> Ours:
     """Our side, whole; the books from executions and journal alone."""
     installation = await connection.fetchrow(_INSTALLATION)
     assert installation is not None, "a migrated database has its row"
@@ -89,7 +90,7 @@ def _asked(row: Mapping[str, Any]) -> Asked:
     )
 
 
-async def read_books(connection: "asyncpg.Connection[Any]") -> Books:
+async def read_books(connection: "Connection") -> Books:
     """Our positions and cash."""
     shares: dict[str, Decimal] = defaultdict(Decimal)
     cash = ZERO
@@ -107,12 +108,18 @@ async def read_theirs(stage: "Stage") -> Books:
     return Books({row["symbol"]: Decimal(row["qty"]) for row in positions}, Decimal(account["cash"]))
 
 
-async def count_moving(connection: "asyncpg.Connection[Any]") -> int:
+async def count_moving(connection: "Connection") -> int:
     """Orders that have neither settled nor come to rest."""
     count: int = await connection.fetchval(_MOVING)
     return count
 
 
-async def read_progress(connection: "asyncpg.Connection[Any]") -> list[float]:
+async def count_unsent(connection: "Connection") -> int:
+    """Orders that are to be placed and have not been tried yet."""
+    count: int = await connection.fetchval(_UNSENT)
+    return count
+
+
+async def read_progress(connection: "Connection") -> list[float]:
     """When something happened to an order, in seconds of the wall clock, oldest first."""
     return [row["occurred_at"].timestamp() for row in await connection.fetch(_PROGRESS)]

@@ -38,6 +38,8 @@ TRADING_WITHIN_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.05
 STOP_GRACE_SECONDS: Final = 5.0
 EXCHANGE_OPTIONS: Final = ("--requests-per-minute=6000",)
+SETTINGS: Final[Mapping[str, str]] = {"TRADING_BROKER_REQUESTS_PER_MINUTE": "6000"}
+"""The broker's limit, as the exchange is told."""
 PRODUCT: Final = frozenset({*WORKERS, GATEWAY, embedded.PRODUCT})
 
 WIDE_LIMITS: Final[Mapping[str, Any]] = {
@@ -207,7 +209,7 @@ async def staged(
             return spec
         return replace(
             spec,
-            env={**spec.env, **(settings or {})},
+            env={**spec.env, **SETTINGS, **(settings or {})},
             argv=tuple((commands or {}).get(spec.name, spec.argv)),
             grace_seconds=STOP_GRACE_SECONDS,
         )

@@ -9,7 +9,7 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,13 @@ from schemas import wire
 from schemas.reconciliation import ReconcileInput
 from schemas.reconciliation import Report as Reconciled
 from simulation.mixes import load_mix, mix_names
-from workers.chaos.judge import Verdict, judge
+from storage.database import Connection
+from workers.chaos.judge import Verdict, judge, uncovered
 from workers.chaos.killer import Killer, choose, percentiles, until_progress, wrong_kills
 from workers.chaos.ledger import Ledger
 from workers.chaos.progress import Meter
 from workers.chaos.report import Report
-from workers.chaos.rows import count_moving, read_books, read_ours, read_progress, read_theirs
+from workers.chaos.rows import count_moving, count_unsent, read_ours, read_progress, read_theirs
 from workers.chaos.stage import Stage, staged
 from workers.chaos.trader import TICKERS, Trader, propose
 from workers.chaos.victims import DATABASE, GATEWAY, TEMPORAL, WORKERS
@@ -37,6 +38,7 @@ MIX: Final = "standard"
 EXCHANGE: Final = (f"--tickers={TICKERS}", "--cash=10000000")
 SPREAD_SECONDS: Final = 3.0
 """Signals that fall due with one kill are spread over this long."""
+SENT_WITHIN_SECONDS: Final = 120.0
 SETTLED_WITHIN_SECONDS: Final = 480.0
 """Above the five minutes over which the absence of a third POST is proved."""
 EQUAL_WITHIN_SECONDS: Final = 90.0
@@ -59,37 +61,46 @@ class Wanted:
     seed: int
     quiet: bool
     keep: Path | None = None
-    commands: Mapping[str, tuple[str, ...]] | None = None
-    """Other commands for processes of ours: tests patch parts of the product out."""
+    topology: str = "isolated"
 
 
 def add_options(group: Any) -> None:
     """The options of this kind of run."""
     group.add_argument("--kills", type=int, default=KILLS, metavar="K", help=f"kills of processes ({KILLS})")
     group.add_argument("--mix", choices=mix_names(), default=MIX, help=f"faults of the exchange ({MIX})")
+    group.add_argument("--compact", action="store_true", help="everything of ours in one process")
 
 
 async def run(options: argparse.Namespace) -> Report:
     """Make the run and judge it."""
-    wanted = Wanted(options.signals, options.kills, options.mix, options.seed, options.json, options.keep)
-    return await storm(wanted)
+    return await storm(
+        Wanted(
+            signals=options.signals,
+            kills=options.kills,
+            mix=options.mix,
+            seed=options.seed,
+            quiet=options.json,
+            keep=options.keep,
+            topology="compact" if options.compact else "isolated",
+        )
+    )
 
 
 async def storm(wanted: Wanted) -> Report:
     """The whole run: rage, calm, judgement."""
     began = time.monotonic()
-    stages = staged(
-        exchange_options=(*EXCHANGE, f"--seed={wanted.seed}"), commands=wanted.commands, keep=wanted.keep
-    )
-    async with stages as stage:
+    options = (*EXCHANGE, f"--seed={wanted.seed}")
+    async with staged(topology=wanted.topology, exchange_options=options, keep=wanted.keep) as stage:
         made = _Storm(stage, wanted)
         with Meter(wanted.signals, quiet=wanted.quiet) as meter:
             await made.rage(meter)
             await made.calm(meter)
         verdict = await made.judged()
-        restarts = Counter({name: stage.deaths(name) for name in (*WORKERS, GATEWAY)})
-        restarts -= Counter(kill.victim for kill in made.killer.done)
-    verdict.figures |= {"unasked_restarts": dict(restarts), "seconds": round(time.monotonic() - began, 1)}
+        died = Counter(
+            {name: stage.deaths(name) for name in {stage.name(name) for name in (*WORKERS, GATEWAY)}}
+        )
+        died -= Counter(stage.name(kill.victim) for kill in made.killer.done)
+    verdict.figures |= {"unasked_restarts": dict(died), "seconds": round(time.monotonic() - began, 1)}
     return Report(kind="signals", figures=verdict.figures, wrong=tuple(verdict.wrong))
 
 
@@ -104,6 +115,7 @@ class _Storm:
         self._trader = Trader(stage.gateway, propose(wanted.signals, random), random)
         self.killer = Killer(stage, choose(wanted.kills, random), random)
         self._reconciled: Reconciled | None = None
+        self._ledger = Ledger()
 
     async def rage(self, meter: Meter) -> None:
         """Signals, kills and faults, until every signal has its answer and every kill is done."""
@@ -120,38 +132,54 @@ class _Storm:
             together.create_task(self.killer.run(killed))
 
     async def calm(self, meter: Meter) -> None:
-        """No more faults; wait until every order has settled or rests, and the books have caught up."""
+        """Until every order was sent; then without faults until each has settled or rests, and the books agree."""
         stage = self._stage
-        await stage.exchange.clear_faults()
         for name in (DATABASE, TEMPORAL, *WORKERS, GATEWAY):
             await stage.until_ready(name)
-        moving, gives_up = self._wanted.signals, time.monotonic() + SETTLED_WITHIN_SECONDS
-        while moving and time.monotonic() < gives_up:
-            with suppress(OSError, asyncpg.PostgresError):
-                async with stage.database() as connection:
-                    moving = await count_moving(connection)
-            meter.show(self._wanted.signals - moving, "settled or at rest")
-            await asyncio.sleep(POLL_SECONDS)
+        await self._until_none(count_unsent, SENT_WITHIN_SECONDS, meter, "sent")
+        await stage.exchange.clear_faults()
+        await self._until_none(count_moving, SETTLED_WITHIN_SECONDS, meter, "settled or at rest")
         gives_up = time.monotonic() + EQUAL_WITHIN_SECONDS
-        while not await self._books_equal() and time.monotonic() < gives_up:
-            meter.show(self._wanted.signals, "orders; the books catch up")
+        while not await self._at_peace() and time.monotonic() < gives_up:
+            meter.show(self._wanted.signals, "orders; the books and the stops catch up")
             await asyncio.sleep(POLL_SECONDS)
         with suppress(TimeoutError):
             async with asyncio.timeout(RECONCILED_WITHIN_SECONDS):
                 self._reconciled = await self._reconcile()
 
-    async def _books_equal(self) -> bool:
+    async def _until_none(
+        self, count: Callable[[Connection], Awaitable[int]], seconds_max: float, meter: Meter, what: str
+    ) -> None:
+        """Wait until it counts none; what then is left is the judge's matter."""
+        left, gives_up = self._wanted.signals, time.monotonic() + seconds_max
+        while left and time.monotonic() < gives_up:
+            with suppress(OSError, asyncpg.PostgresError):
+                async with self._stage.database() as connection:
+                    left = await count(connection)
+            meter.show(self._wanted.signals - left, what)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _at_peace(self) -> bool:
+        """Whether the books are equal and every stop stands."""
         async with self._stage.database() as connection:
-            ours = await read_books(connection)
-        return ours == await read_theirs(self._stage)
+            ours = await read_ours(connection)
+        equal = ours.books == await read_theirs(self._stage)
+        return equal and not uncovered((await self._read_ledger()).top_orders, ours)
+
+    async def _read_ledger(self) -> Ledger:
+        """The ledger up to now."""
+        async for record in self._stage.exchange.read(self._ledger.seq):
+            self._ledger.add(record)
+        return self._ledger
 
     async def _reconcile(self) -> Reconciled:
         client = await self._stage.temporal_client()
+        queue = wire.Queue.TRADING if self._wanted.topology == "compact" else wire.Queue.OPERATIONS
         report: Reconciled = await client.execute_workflow(
             wire.WORKFLOW_RECONCILIATION,
             ReconcileInput(trigger="a fault run"),
             id=f"reconcile-{uuid.uuid4()}",
-            task_queue=wire.Queue.OPERATIONS.value,
+            task_queue=queue.value,
             result_type=Reconciled,
         )
         return report
@@ -159,9 +187,7 @@ class _Storm:
     async def judged(self) -> Verdict:
         """The verdict on this run, and on whether it was one."""
         stage, kills = self._stage, self.killer.done
-        ledger = Ledger()
-        async for record in stage.exchange.read():
-            ledger.add(record)
+        ledger = await self._read_ledger()
         theirs = await read_theirs(stage)
         async with stage.database() as connection:
             ours = await read_ours(connection)

@@ -4,53 +4,65 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from random import Random
 from typing import Any, Final
 
-from simulation.settings import synthetic_symbols
+from simulation.settings import SymbolSettings, synthetic_symbols
 from workers.chaos.doors import GatewayDoor, new_signal
 
 TICKERS: Final = 220
 RESTING_TICKERS: Final = 30
 """Of those, the last ones: only orders that rest far below the market."""
+PROTECTED_TICKERS: Final = 20
+"""Before those: only buys with a stop, which nobody else closes."""
 RESTING_SHARE: Final = 0.12
+PROTECTED_SHARE: Final = 0.08
 SELLING_SHARE: Final = 0.15
 SELL_AFTER: Final = 80
 """A buy so many signals ago is filled: its shares can be sold."""
-RESTING_BELOW: Final = 0.8
+FAR_BELOW: Final = Decimal("0.8")
 """Times the price of the start."""
 DOORS: Final = 16
 """Requests at once, as a handful of strategies would send them."""
 TAKEN: Final = 202
+CENT: Final = Decimal("0.01")
 
 
 def propose(count: int, random: Random) -> list[dict[str, Any]]:
-    """So many signals: buys at market, sales of what was bought long before, and buys that rest."""
+    """So many signals: buys at market, some with a stop; sales of what was bought long before; buys that rest."""
     symbols = synthetic_symbols(TICKERS)
-    trading, resting = symbols[:-RESTING_TICKERS], symbols[-RESTING_TICKERS:]
+    symbols, resting = symbols[:-RESTING_TICKERS], symbols[-RESTING_TICKERS:]
+    trading, protected = symbols[:-PROTECTED_TICKERS], symbols[-PROTECTED_TICKERS:]
     signals: list[dict[str, Any]] = []
     bought: list[tuple[int, str]] = []
     for number in range(count):
         name, chance = f"chaos-{number:05d}", random.random()
+        quantity = str(random.randint(2, 9))
         if chance < RESTING_SHARE:
             symbol = resting[number % RESTING_TICKERS]
-            price = (
-                f"{float(symbol.price) * RESTING_BELOW:.2f}"  # tidy: float because a price far away will do
-            )
-            fields = {
-                "order_type": "LIMIT",
-                "limit_price": price,
-                "time_in_force": random.choice(("DAY", "GTC")),
-            }
-            signals.append(_signal(name, symbol.symbol, str(random.randint(1, 9)), **fields))
-        elif chance < RESTING_SHARE + SELLING_SHARE and bought and bought[0][0] <= number - SELL_AFTER:
+            rests = {"order_type": "LIMIT", "limit_price": _far_below(symbol)}
+            rests["time_in_force"] = random.choice(("DAY", "GTC"))
+            signals.append(_signal(name, symbol.symbol, quantity, **rests))
+        elif chance < RESTING_SHARE + PROTECTED_SHARE:
+            symbol = protected[number % PROTECTED_TICKERS]
+            signals.append(_signal(name, symbol.symbol, quantity, hard_stop_loss=_far_below(symbol)))
+        elif chance < RESTING_SHARE + PROTECTED_SHARE + SELLING_SHARE and _old(bought, number):
             _, ticker = bought.pop(0)
             signals.append(_signal(name, ticker, "1", action="SELL_TO_CLOSE"))
         else:
             ticker = trading[number % len(trading)].symbol
             bought.append((number, ticker))
-            signals.append(_signal(name, ticker, str(random.randint(2, 9))))
+            signals.append(_signal(name, ticker, quantity))
     return signals
+
+
+def _old(bought: Sequence[tuple[int, str]], number: int) -> bool:
+    return bool(bought) and bought[0][0] <= number - SELL_AFTER
+
+
+def _far_below(symbol: SymbolSettings) -> str:
+    return str((symbol.price * FAR_BELOW).quantize(CENT))
 
 
 def _signal(name: str, ticker: str, quantity: str, **fields: Any) -> dict[str, Any]:
