@@ -11,6 +11,7 @@ import asyncpg
 
 from schemas import wire
 from schemas.orders import OrderStatus
+from workers.chaos import crash_sql as sql
 from workers.chaos.crash_orders import PlaceAndFill, cancel
 from workers.chaos.crash_play import STRANGER, WrongEnd
 from workers.chaos.crash_scenario import Scenario
@@ -19,8 +20,6 @@ BIG_DRIFT: Final = Decimal("0.08")
 """Of the equity: above the 5 % at which a reconciliation stops trading."""
 TRIES_MAX: Final = 20
 PROGRAM: Final = str(Path(sys.executable).with_name("trading"))
-# tidy: sql because the sweep only looks, and no process of ours runs this
-_LIMITS_THERE: Final = "select count(*) from limits"
 _ALLOW: Final = """
 import asyncio, asyncpg, sys
 from console.demo_market import allow_early
@@ -51,7 +50,7 @@ class CleanReading(Books):
 
     covers = (
         "commit reconciliation.opened", "commit reconciliation.finished", "call get_positions",
-        "call get_cash_activities",
+        "call get_cash_activities", "call get_open_orders",
     )  # fmt: skip
 
     async def provoke(self) -> None:
@@ -122,7 +121,7 @@ class EndedUnheard(Books):
 class ReplacedThere(Books):
     """An order of ours is replaced by hand at the broker: what replaced it is ours from then on."""
 
-    covers = ("commit evidence.successor",)
+    covers = ("commit reconciliation.adopted",)
     again_seconds = 15.0
 
     async def provoke(self) -> None:
@@ -190,7 +189,7 @@ class SetUp(Scenario):
         return self.tag.replace("-", "_").replace(".", "_")
 
     async def prepare(self) -> None:
-        await self.play.ask(f'create database "{self.database}"')  # tidy: sql because no process of ours does
+        await self.play.ask(sql.CREATE_DATABASE.format(name=self.database))
 
     async def provoke(self) -> None:
         if await self._migrate() == 0:
@@ -202,7 +201,7 @@ class SetUp(Scenario):
         owner = urlsplit(self.play.stage.owner_dsn)
         connection = await asyncpg.connect(urlunsplit(owner._replace(path=f"/{self.database}")))
         try:
-            if not await connection.fetchval(_LIMITS_THERE):
+            if not await connection.fetchval(sql.LIMITS):
                 raise WrongEnd(f"{self.tag}: a database without limits")
         finally:
             await connection.close()
@@ -240,7 +239,7 @@ class Kill(Scenario):
 
     covers: ClassVar[tuple[str, ...]] = (
         "commit console.kill", "commit kill.engaged", "call cancel_all", "call get_orders", "commit kill.swept",
-        "commit kill.noted", "commit kill.released",
+        "commit kill.noted", "commit kill.released", "commit kill.alerts",
     )  # fmt: skip
     alone = True
     together = True

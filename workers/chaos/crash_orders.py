@@ -10,6 +10,8 @@ from workers.chaos.crash_play import Play, WrongEnd
 from workers.chaos.crash_scenario import Scenario
 
 UPDATE_SECONDS: Final = 120.0
+DECIDED_SECONDS: Final = 20.0
+HELD_BACK_TRIES: Final = 5
 DEADLINE_SECONDS: Final = 45.0
 """From a POST to the moment from which a look-up that finds nothing counts: 15 s and 30 s more."""
 
@@ -22,6 +24,7 @@ class PlaceAndFill(Scenario):
         "commit placement.intent", "call place_order", "commit placement.accepted", "commit evidence.taken_in",
         "call temporal.signal", "commit order.signalled", "call get_order_status", "commit end.settled",
         "commit relay.numbered", "commit relay.asleep", "commit market.quotes", "commit stream.seen",
+        "commit stream.held", "commit budget.taken",
     )  # fmt: skip
     again_seconds = 12.0
 
@@ -61,7 +64,10 @@ class FirstOfAProcess(PlaceAndFill):
 class LostAnswer(PlaceAndFill):
     """The order lands and its answer is lost: looked up and adopted."""
 
-    covers = ("commit placement.failed", "call get_order_by_client_id", "commit resolution.adopted")
+    covers = (
+        "commit placement.failed", "call get_order_by_client_id", "commit resolution.adopted",
+        "commit halt.counted", "commit halt.forgotten",
+    )  # fmt: skip
 
     async def propose(self) -> None:
         await self.play.on_post("drop_after_landing", self.ticker)
@@ -148,29 +154,41 @@ class RefusedByRisk(Scenario):
 class NotSent(PlaceAndFill):
     """The broker does not look at the POST (429): it was none, and is made later."""
 
-    covers = ("commit placement.taken_back",)
+    covers = ("commit placement.taken_back", "commit budget.paused")
 
     async def propose(self) -> None:
         await self.play.on_post("status_429", self.ticker)
         await super().propose()
 
 
-class IntentRefused(Scenario):
-    """The reservation is gone when the order is about to leave."""
-
-    covers = ("commit placement.intent_refused",)
+class HeldBack(Scenario):
+    """An approved order whose execution worker is down."""
 
     async def prepare(self) -> None:
-        await self.play.stage.down("execution", kill=True)
-        try:
+        """Risk decides without that worker only where it need not fetch anything: so the ticker is known first."""
+        first = self.new_id()
+        await self.play.submit(first, ticker=self.ticker)
+        await self.play.settled(first, OrderStatus.FILLED)
+        for _ in range(HELD_BACK_TRIES):
+            await self.play.down("execution")
             await self.play.submit(self.new_id(), ticker=self.ticker)
-            await self.play.decided(self.signal_id)
-            await self.play.lapse(self.signal_id)
-        except BaseException:
+            if await self.play.decided(self.signal_id, seconds_max=DECIDED_SECONDS):
+                return
             await self.play.up("execution")
-            raise
+            await self.play.settled(self.signal_id, OrderStatus.FILLED)
+        raise WrongEnd(f"{self.tag}: risk never decided while the execution worker was down")
+
+    async def clear(self) -> None:
+        await self.play.up("execution")
+
+
+class IntentRefused(HeldBack):
+    """The reservation is gone when the order is about to leave."""
+
+    covers = ("commit placement.intent_refused", "commit budget.given_back")
 
     async def provoke(self) -> None:
+        await self.play.lapse(self.signal_id)
         await self.play.up("execution")
 
     async def finish(self) -> None:
@@ -194,19 +212,10 @@ class Cancel(Scenario):
         await self.play.settled(self.signal_id, OrderStatus.CANCELED)
 
 
-class CancelBeforePost(Scenario):
+class CancelBeforePost(HeldBack):
     """The cancel comes before the order has left."""
 
     covers = ("commit end.refused",)
-
-    async def prepare(self) -> None:
-        await self.play.stage.down("execution", kill=True)
-        try:
-            await self.play.submit(self.new_id(), ticker=self.ticker)
-            await self.play.decided(self.signal_id)
-        except BaseException:
-            await self.play.up("execution")
-            raise
 
     async def provoke(self) -> None:
         asked = asyncio.create_task(cancel(self.play, self.signal_id))
@@ -220,21 +229,41 @@ class CancelBeforePost(Scenario):
             raise WrongEnd(f"{self.signal_id} was sent after its cancel")
 
 
+class CancelNotThere(Scenario):
+    """The broker denies once that it has the order: that ends nothing, and the next cancel finds it."""
+
+    covers = ("commit end.cancel_not_there",)
+
+    async def prepare(self) -> None:
+        order = await self.rest()
+        path = f"/v2/orders/{order.broker_order_id}"
+        await self.play.fault("status_404", {"method": "DELETE", "path": path})
+        await self.play.fault("status_404", {"method": "GET", "path": path})
+
+    async def provoke(self) -> None:
+        await cancel(self.play, self.signal_id, CancelAnswer.UNKNOWN_ORDER)
+
+    async def finish(self) -> None:
+        await cancel(self.play, self.signal_id)
+        await self.play.settled(self.signal_id, OrderStatus.CANCELED)
+
+
 class Gap(PlaceAndFill):
     """The update stream is cut while an order is on its way; the catch-up finds what was missed."""
 
     covers = (
         "commit stream.lost", "commit stream.connected", "call stream.listen", "call get_fills",
-        "call get_open_orders", "commit catch_up.account", "commit catch_up.done",
+        "commit catch_up.account", "commit catch_up.done",
     )  # fmt: skip
 
     async def propose(self) -> None:
         await self.play.fault("cut_socket", {"stream": "trade_updates", "symbol": self.ticker})
         await super().propose()
+        await self.play.catch_up_soon()
 
 
-async def cancel(play: Play, signal_id: str) -> None:
-    """Ask the workflow as the command line does; the answer must be an honest one.
+async def cancel(play: Play, signal_id: str, *also: CancelAnswer) -> None:
+    """Ask the workflow as the command line does; the answer must be an honest one, or one of ``also``.
 
     Raises:
         WrongEnd: no answer, or one that cannot be.
@@ -247,5 +276,5 @@ async def cancel(play: Play, signal_id: str) -> None:
             )
     except TimeoutError:
         raise WrongEnd(f"{signal_id}: nobody answered the cancel") from None
-    if reply.answer not in (CancelAnswer.REQUESTED, CancelAnswer.TOO_LATE):
+    if reply.answer not in (CancelAnswer.REQUESTED, CancelAnswer.TOO_LATE, *also):
         raise WrongEnd(f"{signal_id}: the cancel was answered {reply.answer.value}")

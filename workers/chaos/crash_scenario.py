@@ -51,6 +51,9 @@ class Scenario:
     async def provoke(self) -> None:
         """Make somebody pass the point."""
 
+    async def clear(self) -> None:
+        """What must not outlive the provoking, however that ends."""
+
     async def finish(self) -> None:
         """Wait for the right end, whoever died.
 
@@ -58,11 +61,12 @@ class Scenario:
             WrongEnd: it did not come.
         """
 
-    async def rest(self) -> StoredOrder:
+    async def rest(self, **fields: str) -> StoredOrder:
         """Let an order of ours rest at the broker, below the market."""
         signal_id = self.new_id()
         await self.play.submit(
-            signal_id, ticker=self.ticker, order_type="LIMIT", limit_price=RESTING, time_in_force="DAY"
+            signal_id,
+            **({"ticker": self.ticker, "order_type": "LIMIT", "limit_price": RESTING} | fields),
         )
         return await self.play.until(
             signal_id, lambda order: order.status is OrderStatus.ACKNOWLEDGED, what="at rest"
