@@ -83,6 +83,8 @@ class Play:
         self._fresh = itertools.count(POOL_TICKERS + 1)
         self._halted = itertools.count()
         self._down: set[str] = set()
+        compact = stage.installation.topology == "compact"
+        self._operations_queue = Queue.TRADING if compact else Queue.OPERATIONS
 
     async def _stand_still(self, ticker: str) -> None:
         """A market that does not move, so that what rests rests."""
@@ -249,7 +251,7 @@ class Play:
             wire.WORKFLOW_RECONCILIATION,
             ReconcileInput(trigger="crash sweep"),
             id=f"reconcile-{name}",
-            task_queue=Queue.OPERATIONS.value,
+            task_queue=self._operations_queue.value,
         )
 
     async def reconciled(self, name: str) -> Report:

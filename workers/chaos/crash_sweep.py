@@ -7,6 +7,7 @@ of what was under way. What dies is started again by the supervisor. The exchang
 import argparse
 import asyncio
 import os
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable
@@ -54,28 +55,32 @@ def add_options(group: Any) -> None:
         "--only", action="append", default=[], metavar="PATTERN", help="points like this, e.g. '*placement.*'"
     )
     group.add_argument("--short", action="store_true", help="the most dangerous points, once")
-    group.add_argument("--keep-logs", type=Path, metavar="DIR", help="keep logs and ledger there")
 
 
 async def run(options: argparse.Namespace) -> Report:
     """Make the sweep and judge it."""
     patterns = SHORT if options.short else tuple(options.only)
     repeats = 1 if options.short else options.repeats
-    return await sweep(plan(patterns, repeats), quiet=options.json, keep=options.keep_logs)
+    return await sweep(
+        plan(patterns, repeats), quiet=options.json, topology=options.topology, keep=options.keep
+    )
 
 
-async def sweep(runs: list[Run], *, quiet: bool, keep: Path | None = None) -> Report:
+async def sweep(
+    runs: list[Run], *, quiet: bool, topology: str = "isolated", keep: Path | None = None
+) -> Report:
     """Play every run, and judge."""
     began = time.monotonic()
     with TemporaryDirectory(prefix="crash-points-") as name:
         folder = Path(name)
         stages = staged(
+            topology=topology,
             exchange_options=EXCHANGE_OPTIONS,
             settings={**SETTINGS, crash_points.VARIABLE: name},
             keep=keep,
         )
         async with stages as stage, _playing(stage, folder) as play:
-            made = _Sweep(play, runs)
+            made = _Sweep(play, runs, quiet=quiet)
             with Meter(len(runs), quiet=quiet) as meter:
                 await made.all(meter)
                 made.calm = await _calm(play)
@@ -95,10 +100,11 @@ async def _playing(stage: Stage, folder: Path) -> AsyncIterator[Play]:
 class _Sweep:
     """Plays runs side by side; each brings about its own death and awaits its own end."""
 
-    def __init__(self, play: Play, runs: list[Run]) -> None:
+    def __init__(self, play: Play, runs: list[Run], *, quiet: bool) -> None:
         self.runs = runs
         self.calm: list[str] = []
         self._play = play
+        self._quiet = quiet
         self._victims: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def all(self, meter: Meter) -> None:
@@ -120,6 +126,8 @@ class _Sweep:
                 run.wrong = f"{run.title}: {error}"
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's, and the others go on
                 run.wrong = f"{run.title}: {type(error).__name__}: {error}"
+        if run.wrong is not None and not self._quiet:
+            sys.stderr.write(f"WRONG: {run.wrong}\n")
         done = [each for each in self.runs if each.died or each.wrong]
         meter.show(len(done), f"runs; last died: {', '.join(run.points)}")
 
@@ -127,7 +135,7 @@ class _Sweep:
         """One run for each victim at a time: two would leave it no time to come back."""
         if run.scenario.at_once:
             await scenario.prepare()
-        async with self._victims[run.victim]:
+        async with self._victims[self._play.stage.name(run.victim)]:
             if run.victim != BESIDE:
                 await self._play.stage.until_ready(run.victim)
             try:
