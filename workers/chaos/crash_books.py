@@ -160,10 +160,12 @@ class StartOfExecution(PlaceAndFill):
 
     covers: ClassVar[tuple[str, ...]] = ("commit start.bound", "call get_clock")
     again_seconds = 40.0
+    at_start = True
     process = "execution"
 
     async def provoke(self) -> None:
-        await self.play.kill(self.process)
+        if self.play.stage.is_up(self.process):  # Else it starts just now, after the last run's death.
+            await self.play.kill(self.process)
         await super().provoke()
 
 

@@ -56,6 +56,7 @@ class FirstOfAProcess(PlaceAndFill):
     """The first order of a fresh execution worker has the broker's calendar read."""
 
     covers = ("call get_calendar",)
+    needs_victim = True
 
     async def prepare(self) -> None:
         await self.play.kill("execution")
@@ -80,7 +81,6 @@ class ProvedAbsence(Scenario):
     provoked = False
     covers = ("commit resolution.unknown", "commit resolution.absence", "call get_orders")
 
-    at_once = True
     again_seconds = 100.0
 
     async def prepare(self) -> None:
@@ -164,6 +164,8 @@ class NotSent(PlaceAndFill):
 class HeldBack(Scenario):
     """An approved order whose execution worker is down."""
 
+    needs_victim = True
+
     async def prepare(self) -> None:
         """Risk decides without that worker only where it need not fetch anything: so the ticker is known first."""
         first = self.new_id()
@@ -235,12 +237,12 @@ class CancelNotThere(Scenario):
     covers = ("commit end.cancel_not_there",)
 
     async def prepare(self) -> None:
-        order = await self.rest()
-        path = f"/v2/orders/{order.broker_order_id}"
-        await self.play.fault("status_404", {"method": "DELETE", "path": path})
-        await self.play.fault("status_404", {"method": "GET", "path": path})
+        self.order = await self.rest()
 
     async def provoke(self) -> None:
+        path = f"/v2/orders/{self.order.broker_order_id}"
+        await self.play.fault("status_404", {"method": "DELETE", "path": path})
+        await self.play.fault("status_404", {"method": "GET", "path": path})
         await cancel(self.play, self.signal_id, CancelAnswer.UNKNOWN_ORDER)
 
     async def finish(self) -> None:

@@ -83,6 +83,7 @@ class Play:
         self._fresh = itertools.count(POOL_TICKERS + 1)
         self._halted = itertools.count()
         self._down: set[str] = set()
+        self._starting = asyncio.Lock()
         compact = stage.installation.topology == "compact"
         self._operations_queue = Queue.TRADING if compact else Queue.OPERATIONS
 
@@ -324,10 +325,11 @@ class Play:
 
     async def up(self, name: str) -> None:
         """Start it if it is down, again if it dies before it is ready."""
-        while name in self._down:
-            with suppress(StartFailedError):
-                await self.stage.up(name)
-                self._down.discard(name)
+        async with self._starting:
+            while name in self._down:
+                with suppress(StartFailedError):
+                    await self.stage.up(name)
+                    self._down.discard(name)
 
     def console(self) -> dict[str, str]:
         """The variables that point the command line at the stage."""

@@ -15,8 +15,10 @@ class Scenario:
     """The commits and calls that it passes."""
     again_seconds: ClassVar[float | None] = None
     """Provoke again when nobody has died for so long."""
-    at_once: ClassVar[bool] = False
-    """All its runs are prepared side by side, as that takes long."""
+    needs_victim: ClassVar[bool] = False
+    """It is prepared while nobody else makes that process die."""
+    at_start: ClassVar[bool] = False
+    """Its points are passed by a process that starts: it need not be ready."""
     alone: ClassVar[bool] = False
     """Nothing else goes on meanwhile."""
     together: ClassVar[bool] = False

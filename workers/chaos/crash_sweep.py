@@ -119,38 +119,45 @@ class _Sweep:
         async with AsyncExitStack() as holds:
             scenario = run.scenario(self._play, f"cp-{self.runs.index(run)}", run.points, holds)
             await scenario.take_ticker()
+            provoking: list[asyncio.Task[None]] = []
             try:
-                await self._play_to_the_death(run, scenario)
+                await self._play_to_the_death(run, scenario, provoking)
+                await asyncio.gather(*provoking)
                 await scenario.finish()
             except (WrongEnd, StageError) as error:
                 run.wrong = f"{run.title}: {error}"
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's, and the others go on
                 run.wrong = f"{run.title}: {type(error).__name__}: {error}"
+            finally:
+                for task in provoking:
+                    task.cancel()
+                await asyncio.gather(*provoking, return_exceptions=True)
         if run.wrong is not None and not self._quiet:
             sys.stderr.write(f"WRONG: {run.wrong}\n")
         done = [each for each in self.runs if each.died or each.wrong]
         meter.show(len(done), f"runs; last died: {', '.join(run.points)}")
 
-    async def _play_to_the_death(self, run: Run, scenario: Scenario) -> None:
+    async def _play_to_the_death(
+        self, run: Run, scenario: Scenario, provoking: list["asyncio.Task[None]"]
+    ) -> None:
         """One run for each victim at a time: two would leave it no time to come back."""
-        if run.scenario.at_once:
+        if not run.scenario.needs_victim:
             await scenario.prepare()
         async with self._victims[self._play.stage.name(run.victim)]:
-            if run.victim != BESIDE:
+            if run.victim != BESIDE and not run.scenario.at_start:
                 await self._play.stage.until_ready(run.victim)
             try:
-                if not run.scenario.at_once:
+                if run.scenario.needs_victim:
                     await scenario.prepare()
-                await self._provoke(run, scenario)
+                await self._provoke(run, scenario, provoking)
             finally:
                 await scenario.clear()
 
-    async def _provoke(self, run: Run, scenario: Scenario) -> None:
+    async def _provoke(self, run: Run, scenario: Scenario, provoking: list["asyncio.Task[None]"]) -> None:
         """Order the points and go on provoking until somebody has died at each."""
         play = self._play
         for point in run.points:
             crash_points.order(play.folder, point)
-        provoking: list[asyncio.Task[None]] = []
         gives_up, provoke_at = time.monotonic() + REACHED_SECONDS * len(run.points), 0.0
         try:
             while left := [point for point in run.points if point not in run.died]:
@@ -170,13 +177,9 @@ class _Sweep:
             if left := [point for point in run.points if point not in run.died]:
                 why = next(iter(_failed(provoking)), None)
                 raise WrongEnd(f"not reached: {', '.join(left)}{f' ({why})' if why else ''}")
-            await asyncio.gather(*provoking)
         finally:
             for point in run.points:
                 (play.folder / point).unlink(missing_ok=True)
-            for task in provoking:
-                task.cancel()
-            await asyncio.gather(*provoking, return_exceptions=True)
 
     async def _who(self, pid: int) -> str:
         """The name of a process that has died, once it is gone.
