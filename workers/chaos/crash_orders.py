@@ -56,9 +56,8 @@ class FirstOfAProcess(PlaceAndFill):
     """The first order of a fresh execution worker has the broker's calendar read."""
 
     covers = ("call get_calendar",)
-    needs_victim = True
 
-    async def prepare(self) -> None:
+    async def hold(self) -> None:
         await self.play.kill("execution")
 
 
@@ -164,24 +163,27 @@ class NotSent(PlaceAndFill):
 class HeldBack(Scenario):
     """An approved order whose execution worker is down."""
 
-    needs_victim = True
-
     async def prepare(self) -> None:
         """Risk decides without that worker only where it need not fetch anything: so the ticker is known first."""
         first = self.new_id()
         await self.play.submit(first, ticker=self.ticker)
         await self.play.settled(first, OrderStatus.FILLED)
+
+    async def hold(self) -> None:
         for _ in range(HELD_BACK_TRIES):
             await self.play.down("execution")
             await self.play.submit(self.new_id(), ticker=self.ticker)
             if await self.play.decided(self.signal_id, seconds_max=DECIDED_SECONDS):
                 return
             await self.play.up("execution")
-            await self.play.settled(self.signal_id, OrderStatus.FILLED)
         raise WrongEnd(f"{self.tag}: risk never decided while the execution worker was down")
 
     async def clear(self) -> None:
         await self.play.up("execution")
+
+    async def finish(self) -> None:
+        for name in self.made[:-1]:
+            await self.play.settled(name, OrderStatus.FILLED)
 
 
 class IntentRefused(HeldBack):
@@ -194,6 +196,7 @@ class IntentRefused(HeldBack):
         await self.play.up("execution")
 
     async def finish(self) -> None:
+        await super().finish()
         order = await self.play.settled(self.signal_id, OrderStatus.REJECTED)
         if order.reason != "RESERVATION_LAPSED":
             raise WrongEnd(f"{self.signal_id} was refused for {order.reason}")
@@ -226,6 +229,7 @@ class CancelBeforePost(HeldBack):
         await asked
 
     async def finish(self) -> None:
+        await super().finish()
         order = await self.play.settled(self.signal_id, OrderStatus.CANCELED)
         if order.post_count:
             raise WrongEnd(f"{self.signal_id} was sent after its cancel")

@@ -15,8 +15,6 @@ class Scenario:
     """The commits and calls that it passes."""
     again_seconds: ClassVar[float | None] = None
     """Provoke again when nobody has died for so long."""
-    needs_victim: ClassVar[bool] = False
-    """It is prepared while nobody else makes that process die."""
     at_start: ClassVar[bool] = False
     """Its points are passed by a process that starts: it need not be ready."""
     alone: ClassVar[bool] = False
@@ -49,6 +47,9 @@ class Scenario:
 
     async def prepare(self) -> None:
         """What must stand before the point is ordered."""
+
+    async def hold(self) -> None:
+        """What else must stand, while nobody but us makes the victim die."""
 
     async def provoke(self) -> None:
         """Make somebody pass the point."""

@@ -141,14 +141,12 @@ class _Sweep:
         self, run: Run, scenario: Scenario, provoking: list["asyncio.Task[None]"]
     ) -> None:
         """One run for each victim at a time: two would leave it no time to come back."""
-        if not run.scenario.needs_victim:
-            await scenario.prepare()
+        await scenario.prepare()
         async with self._victims[self._play.stage.name(run.victim)]:
             if run.victim != BESIDE and not run.scenario.at_start:
                 await self._play.stage.until_ready(run.victim)
             try:
-                if run.scenario.needs_victim:
-                    await scenario.prepare()
+                await scenario.hold()
                 await self._provoke(run, scenario, provoking)
             finally:
                 await scenario.clear()
