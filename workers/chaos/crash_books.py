@@ -11,6 +11,7 @@ import asyncpg
 
 from schemas import wire
 from schemas.orders import OrderStatus
+from storage.grants import Role
 from workers.chaos import crash_sql as sql
 from workers.chaos.crash_orders import PlaceAndFill, cancel
 from workers.chaos.crash_play import STRANGER, WrongEnd
@@ -19,6 +20,7 @@ from workers.chaos.crash_scenario import Scenario
 BIG_DRIFT: Final = Decimal("0.08")
 """Of the equity: above the 5 % at which a reconciliation stops trading."""
 TRIES_MAX: Final = 20
+COMPONENT: Final = "crash-sweep"
 PROGRAM: Final = str(Path(sys.executable).with_name("trading"))
 _ALLOW: Final = """
 import asyncio, asyncpg, sys
@@ -211,12 +213,15 @@ class SetUp(Scenario):
             await connection.close()
 
     async def _migrate(self) -> int:
-        spec = self.play.stage.supervisor.specs["migrate"]
-        url = urlsplit(spec.env["TRADING_DATABASE_URL"])
-        return await self.play.run(
-            *spec.argv,
-            **{**spec.env, "TRADING_DATABASE_URL": urlunsplit(url._replace(path=f"/{self.database}"))},
-        )
+        stage = self.play.stage
+        url = urlsplit(stage.owner_dsn)._replace(path=f"/{self.database}")
+        variables = {"TRADING_DATABASE_URL": urlunsplit(url)}
+        for role in Role:
+            # Roles are the server's, not the database's: theirs must stay as they are.
+            file = stage.data_dir.keys / f"{role.value}_password"
+            password = file.read_text().strip() if file.exists() else COMPONENT
+            variables[f"TRADING_{role.value}_password".upper()] = password
+        return await self.play.run(sys.executable, "-m", "workers.run", "migrate", **variables)
 
 
 class NewLimits(Scenario):

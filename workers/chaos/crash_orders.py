@@ -26,7 +26,7 @@ class PlaceAndFill(Scenario):
         "commit relay.numbered", "commit relay.asleep", "commit market.quotes", "commit stream.seen",
         "commit stream.held", "commit budget.taken",
     )  # fmt: skip
-    again_seconds = 12.0
+    again_seconds = 30.0
 
     async def provoke(self) -> None:
         if self.made:
