@@ -154,7 +154,7 @@ class BooksTooOld(Books):
 
     async def finish(self) -> None:
         for name in self.made:
-            await self.play.settled(name, OrderStatus.FILLED)
+            await self.play.filled(name)
 
 
 class StartOfExecution(PlaceAndFill):
@@ -279,7 +279,7 @@ class Kill(Scenario):
     async def finish(self) -> None:
         await self.play.settled(self.signal_id, OrderStatus.CANCELED)
         await self.play.submit(self.new_id(), ticker=self.ticker)
-        await self.play.settled(self.signal_id, OrderStatus.FILLED)
+        await self.play.filled(self.signal_id)
 
 
 class DriftKill(Kill):

@@ -39,7 +39,7 @@ class PlaceAndFill(Scenario):
 
     async def finish(self) -> None:
         for name in self.made:
-            await self.play.settled(name, OrderStatus.FILLED)
+            await self.play.filled(name)
 
 
 class FirstOfItsTicker(PlaceAndFill):
@@ -101,8 +101,8 @@ class ProvedAbsence(Scenario):
 
     async def finish(self) -> None:
         for name in self.made:
-            order = await self.play.settled(name, OrderStatus.FILLED)
-            if order.post_count < 2:
+            order = await self.play.filled(name)
+            if order.status is OrderStatus.FILLED and order.post_count < 2:
                 raise WrongEnd(f"{name} was filled by a POST that never landed")
 
 
@@ -167,7 +167,7 @@ class HeldBack(Scenario):
         """Risk decides without that worker only where it need not fetch anything: so the ticker is known first."""
         first = self.new_id()
         await self.play.submit(first, ticker=self.ticker)
-        await self.play.settled(first, OrderStatus.FILLED)
+        await self.play.filled(first)
 
     async def hold(self) -> None:
         for _ in range(HELD_BACK_TRIES):
@@ -183,7 +183,7 @@ class HeldBack(Scenario):
 
     async def finish(self) -> None:
         for name in self.made[:-1]:
-            await self.play.settled(name, OrderStatus.FILLED)
+            await self.play.filled(name)
 
 
 class IntentRefused(HeldBack):
@@ -205,7 +205,9 @@ class IntentRefused(HeldBack):
 class Cancel(Scenario):
     """An order at rest is cancelled by a person."""
 
-    covers = ("commit end.cancel_remembered", "call cancel_order", "commit end.cancel_requested")
+    covers: ClassVar[tuple[str, ...]] = (
+        "commit end.cancel_remembered", "call cancel_order", "commit end.cancel_requested",
+    )  # fmt: skip
 
     async def prepare(self) -> None:
         await self.rest()
@@ -215,6 +217,19 @@ class Cancel(Scenario):
 
     async def finish(self) -> None:
         await self.play.settled(self.signal_id, OrderStatus.CANCELED)
+
+
+class AtRest(Cancel):
+    """Whoever rests for long is seen to by the sweeper."""
+
+    covers = ("commit order.checked",)
+
+    async def provoke(self) -> None:
+        """The sweeper comes by itself."""
+
+    async def finish(self) -> None:
+        await cancel(self.play, self.signal_id)
+        await super().finish()
 
 
 class CancelBeforePost(HeldBack):

@@ -13,6 +13,7 @@ from observability import crash_points
 from schemas import wire
 from schemas.orders import OrderStatus
 from schemas.reconciliation import Outcome, ReconcileInput, Report
+from schemas.risk import CheckName
 from schemas.wire import Queue, order_workflow_id
 from storage.orders import StoredOrder, read_order
 from storage.switches import read_state
@@ -52,9 +53,16 @@ ASK: Final = "100.02"
 SIZE: Final = 1_000_000
 RESTING: Final = "98.50"
 """Below the market of every ticker of the pool."""
-END_SECONDS: Final = 300.0
-"""For an order to come to its end: a dead worker's step is taken up again after its timeout of up to a minute."""
+END_SECONDS: Final = 600.0
+"""For what was under way to come to its end: a dead worker's step is taken up again after up to a minute, and may
+die again of the next run."""
 POLL_SECONDS: Final = 0.1
+NOTHING_FRESH: Final = frozenset(
+    {
+        CheckName.MARKET_DATA, CheckName.ACCOUNT_SNAPSHOT, CheckName.STALE_MARKET_DATA, CheckName.STALENESS,
+        CheckName.SIGNAL_EXPIRED, "RESERVATION_LAPSED",
+    }
+)  # fmt: skip
 STRANGER: Final = "stranger-"
 """How orders are named that somebody else places with the same account."""
 
@@ -73,6 +81,8 @@ class Play:
         self.client = client
         self.children: set[int] = set()
         """Processes that were run beside the stage's own."""
+        self.refused: set[str] = set()
+        """Signals of which nothing fresh was known when their turn came: refused before they left."""
         self.strange: set[str] = set()
         """client_order_ids of orders that others have placed with the same account."""
         self.taken: list[str] = []
@@ -162,6 +172,20 @@ class Play:
         if order.status not in statuses:
             wanted = " or ".join(each.value for each in statuses)
             raise WrongEnd(f"{signal_id} ended as {order.status.value} ({order.reason}), not as {wanted}")
+        return order
+
+    async def filled(self, signal_id: str) -> StoredOrder:
+        """Wait for a fill. Refused because nothing fresh was known when its turn came is right too;
+        whether it had left before is the judge's to ask.
+
+        Raises:
+            WrongEnd: it ended otherwise.
+        """
+        order = await self.settled(signal_id, OrderStatus.FILLED, OrderStatus.REJECTED)
+        if order.status is OrderStatus.REJECTED:
+            if not set((order.reason or "").split(",")) <= NOTHING_FRESH:
+                raise WrongEnd(f"{signal_id} was refused for {order.reason}")
+            self.refused.add(signal_id)
         return order
 
     async def decided(self, signal_id: str, *, seconds_max: float) -> bool:

@@ -35,6 +35,7 @@ REACHED_SECONDS: Final = 150.0
 """Within which somebody must have died at an ordered point; a dead worker's step waits for up to a minute."""
 CALM_SECONDS: Final = 420.0
 CLEAN_TRIES: Final = 5
+REFUSED_SHARE_MAX: Final = 0.2
 POLL_SECONDS: Final = 0.05
 POOL_SIZE: Final = 8
 SETTINGS: Final[dict[str, str]] = {
@@ -85,7 +86,10 @@ async def sweep(
                 await made.all(meter)
                 made.calm = await _calm(play)
             verdict = await _judged(play)
-    return report_of(verdict, runs, made.calm, seconds=time.monotonic() - began)
+            made.refused = len(play.refused)
+    return report_of(
+        verdict, runs, [*made.calm, *_too_many(made.refused, verdict)], seconds=time.monotonic() - began
+    )
 
 
 @asynccontextmanager
@@ -103,6 +107,7 @@ class _Sweep:
     def __init__(self, play: Play, runs: list[Run], *, quiet: bool) -> None:
         self.runs = runs
         self.calm: list[str] = []
+        self.refused = 0
         self._play = play
         self._quiet = quiet
         self._victims: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -192,6 +197,15 @@ class _Sweep:
             raise WrongEnd(f"process {pid} passed its point and lives")
         told = {each.event.pid: each.event.name for each in self._play.stage.told}
         return told.get(pid, "beside" if pid in self._play.children else "unknown")
+
+
+def _too_many(refused: int, verdict: Verdict) -> list[str]:
+    """Whether so many signals were refused for want of fresh data that the rest shows little."""
+    verdict.figures["refused_as_stale"] = refused
+    taken = verdict.figures["signals"]
+    return (
+        [f"{refused} of {taken} signals were refused as stale"] if refused > REFUSED_SHARE_MAX * taken else []
+    )
 
 
 def _failed(tasks: Iterable["asyncio.Task[None]"]) -> list[BaseException]:

@@ -35,6 +35,7 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     orders.NotSent,
     orders.IntentRefused,
     orders.Cancel,
+    orders.AtRest,
     orders.CancelBeforePost,
     orders.CancelNotThere,
     orders.Gap,
