@@ -110,7 +110,7 @@ class Sweeper:
             some = signal_ids[first : first + STARTS_AT_ONCE]
             answers = await asyncio.gather(*map(self._start, some), return_exceptions=True)
             started = [each for each, answer in zip(some, answers, strict=True) if answer is None]
-            async with self._database.connection() as connection:
+            async with self._database.transaction("order.checked") as connection:
                 await mark_checked(connection, started, utc_now())
             for signal_id, answer in zip(some, answers, strict=True):
                 if isinstance(answer, TemporalUnavailable):

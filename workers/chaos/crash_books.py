@@ -11,6 +11,8 @@ import asyncpg
 
 from schemas import wire
 from schemas.orders import OrderStatus
+from storage.grants import Role
+from workers.chaos import crash_sql as sql
 from workers.chaos.crash_orders import PlaceAndFill, cancel
 from workers.chaos.crash_play import STRANGER, WrongEnd
 from workers.chaos.crash_scenario import Scenario
@@ -18,9 +20,8 @@ from workers.chaos.crash_scenario import Scenario
 BIG_DRIFT: Final = Decimal("0.08")
 """Of the equity: above the 5 % at which a reconciliation stops trading."""
 TRIES_MAX: Final = 20
+COMPONENT: Final = "crash-sweep"
 PROGRAM: Final = str(Path(sys.executable).with_name("trading"))
-# tidy: sql because the sweep only looks, and no process of ours runs this
-_LIMITS_THERE: Final = "select count(*) from limits"
 _ALLOW: Final = """
 import asyncio, asyncpg, sys
 from console.demo_market import allow_early
@@ -51,7 +52,7 @@ class CleanReading(Books):
 
     covers = (
         "commit reconciliation.opened", "commit reconciliation.finished", "call get_positions",
-        "call get_cash_activities",
+        "call get_cash_activities", "call get_open_orders",
     )  # fmt: skip
 
     async def provoke(self) -> None:
@@ -122,7 +123,7 @@ class EndedUnheard(Books):
 class ReplacedThere(Books):
     """An order of ours is replaced by hand at the broker: what replaced it is ours from then on."""
 
-    covers = ("commit evidence.successor",)
+    covers = ("commit reconciliation.adopted",)
     again_seconds = 15.0
 
     async def provoke(self) -> None:
@@ -153,7 +154,7 @@ class BooksTooOld(Books):
 
     async def finish(self) -> None:
         for name in self.made:
-            await self.play.settled(name, OrderStatus.FILLED)
+            await self.play.filled(name)
 
 
 class StartOfExecution(PlaceAndFill):
@@ -161,10 +162,12 @@ class StartOfExecution(PlaceAndFill):
 
     covers: ClassVar[tuple[str, ...]] = ("commit start.bound", "call get_clock")
     again_seconds = 40.0
+    at_start = True
     process = "execution"
 
     async def provoke(self) -> None:
-        await self.play.kill(self.process)
+        if self.play.stage.is_up(self.process):  # Else it starts just now, after the last run's death.
+            await self.play.kill(self.process)
         await super().provoke()
 
 
@@ -190,30 +193,35 @@ class SetUp(Scenario):
         return self.tag.replace("-", "_").replace(".", "_")
 
     async def prepare(self) -> None:
-        await self.play.ask(f'create database "{self.database}"')  # tidy: sql because no process of ours does
+        await self.play.ask(sql.CREATE_DATABASE.format(name=self.database))
 
     async def provoke(self) -> None:
         if await self._migrate() == 0:
             raise WrongEnd(f"{self.tag}: it was set up without dying")
 
     async def finish(self) -> None:
-        if (code := await self._migrate()) != 0:
+        while (code := await self._migrate()) < 0:
+            pass  # It died at a point that another run had ordered.
+        if code != 0:
             raise WrongEnd(f"{self.tag}: set up anew, it ended with exit code {code}")
         owner = urlsplit(self.play.stage.owner_dsn)
         connection = await asyncpg.connect(urlunsplit(owner._replace(path=f"/{self.database}")))
         try:
-            if not await connection.fetchval(_LIMITS_THERE):
+            if not await connection.fetchval(sql.LIMITS):
                 raise WrongEnd(f"{self.tag}: a database without limits")
         finally:
             await connection.close()
 
     async def _migrate(self) -> int:
-        spec = self.play.stage.supervisor.specs["migrate"]
-        url = urlsplit(spec.env["TRADING_DATABASE_URL"])
-        return await self.play.run(
-            *spec.argv,
-            **{**spec.env, "TRADING_DATABASE_URL": urlunsplit(url._replace(path=f"/{self.database}"))},
-        )
+        stage = self.play.stage
+        url = urlsplit(stage.owner_dsn)._replace(path=f"/{self.database}")
+        variables = {"TRADING_DATABASE_URL": urlunsplit(url)}
+        for role in Role:
+            # Roles are the server's, not the database's: theirs must stay as they are.
+            file = stage.data_dir.keys / f"{role.value}_password"
+            password = file.read_text().strip() if file.exists() else COMPONENT
+            variables[f"TRADING_{role.value}_password".upper()] = password
+        return await self.play.run(sys.executable, "-m", "workers.run", "migrate", **variables)
 
 
 class NewLimits(Scenario):
@@ -228,7 +236,9 @@ class NewLimits(Scenario):
         await self._allow()
 
     async def finish(self) -> None:
-        if await self._allow() != 0:
+        while (code := await self._allow()) < 0:
+            pass  # It died at a point that another run had ordered.
+        if code != 0:
             raise WrongEnd(f"{self.tag}: the limits could not be stored after all")
 
     async def _allow(self) -> int:
@@ -240,7 +250,7 @@ class Kill(Scenario):
 
     covers: ClassVar[tuple[str, ...]] = (
         "commit console.kill", "commit kill.engaged", "call cancel_all", "call get_orders", "commit kill.swept",
-        "commit kill.noted", "commit kill.released",
+        "commit kill.noted", "commit kill.released", "commit kill.alerts",
     )  # fmt: skip
     alone = True
     together = True
@@ -269,7 +279,7 @@ class Kill(Scenario):
     async def finish(self) -> None:
         await self.play.settled(self.signal_id, OrderStatus.CANCELED)
         await self.play.submit(self.new_id(), ticker=self.ticker)
-        await self.play.settled(self.signal_id, OrderStatus.FILLED)
+        await self.play.filled(self.signal_id)
 
 
 class DriftKill(Kill):

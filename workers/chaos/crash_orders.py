@@ -10,6 +10,8 @@ from workers.chaos.crash_play import Play, WrongEnd
 from workers.chaos.crash_scenario import Scenario
 
 UPDATE_SECONDS: Final = 120.0
+DECIDED_SECONDS: Final = 20.0
+HELD_BACK_TRIES: Final = 5
 DEADLINE_SECONDS: Final = 45.0
 """From a POST to the moment from which a look-up that finds nothing counts: 15 s and 30 s more."""
 
@@ -22,8 +24,9 @@ class PlaceAndFill(Scenario):
         "commit placement.intent", "call place_order", "commit placement.accepted", "commit evidence.taken_in",
         "call temporal.signal", "commit order.signalled", "call get_order_status", "commit end.settled",
         "commit relay.numbered", "commit relay.asleep", "commit market.quotes", "commit stream.seen",
+        "commit stream.held", "commit budget.taken",
     )  # fmt: skip
-    again_seconds = 12.0
+    again_seconds = 30.0
 
     async def provoke(self) -> None:
         if self.made:
@@ -36,7 +39,7 @@ class PlaceAndFill(Scenario):
 
     async def finish(self) -> None:
         for name in self.made:
-            await self.play.settled(name, OrderStatus.FILLED)
+            await self.play.filled(name)
 
 
 class FirstOfItsTicker(PlaceAndFill):
@@ -54,14 +57,17 @@ class FirstOfAProcess(PlaceAndFill):
 
     covers = ("call get_calendar",)
 
-    async def prepare(self) -> None:
+    async def hold(self) -> None:
         await self.play.kill("execution")
 
 
 class LostAnswer(PlaceAndFill):
     """The order lands and its answer is lost: looked up and adopted."""
 
-    covers = ("commit placement.failed", "call get_order_by_client_id", "commit resolution.adopted")
+    covers = (
+        "commit placement.failed", "call get_order_by_client_id", "commit resolution.adopted",
+        "commit halt.counted", "commit halt.forgotten",
+    )  # fmt: skip
 
     async def propose(self) -> None:
         await self.play.on_post("drop_after_landing", self.ticker)
@@ -74,7 +80,6 @@ class ProvedAbsence(Scenario):
     provoked = False
     covers = ("commit resolution.unknown", "commit resolution.absence", "call get_orders")
 
-    at_once = True
     again_seconds = 100.0
 
     async def prepare(self) -> None:
@@ -96,8 +101,8 @@ class ProvedAbsence(Scenario):
 
     async def finish(self) -> None:
         for name in self.made:
-            order = await self.play.settled(name, OrderStatus.FILLED)
-            if order.post_count < 2:
+            order = await self.play.filled(name)
+            if order.status is OrderStatus.FILLED and order.post_count < 2:
                 raise WrongEnd(f"{name} was filled by a POST that never landed")
 
 
@@ -148,32 +153,50 @@ class RefusedByRisk(Scenario):
 class NotSent(PlaceAndFill):
     """The broker does not look at the POST (429): it was none, and is made later."""
 
-    covers = ("commit placement.taken_back",)
+    covers = ("commit placement.taken_back", "commit budget.paused")
 
     async def propose(self) -> None:
         await self.play.on_post("status_429", self.ticker)
         await super().propose()
 
 
-class IntentRefused(Scenario):
-    """The reservation is gone when the order is about to leave."""
-
-    covers = ("commit placement.intent_refused",)
+class HeldBack(Scenario):
+    """An approved order whose execution worker is down."""
 
     async def prepare(self) -> None:
-        await self.play.stage.down("execution", kill=True)
-        try:
-            await self.play.submit(self.new_id(), ticker=self.ticker)
-            await self.play.decided(self.signal_id)
-            await self.play.lapse(self.signal_id)
-        except BaseException:
-            await self.play.up("execution")
-            raise
+        """Risk decides without that worker only where it need not fetch anything: so the ticker is known first."""
+        first = self.new_id()
+        await self.play.submit(first, ticker=self.ticker)
+        await self.play.filled(first)
 
-    async def provoke(self) -> None:
+    async def hold(self) -> None:
+        for _ in range(HELD_BACK_TRIES):
+            await self.play.down("execution")
+            await self.play.submit(self.new_id(), ticker=self.ticker)
+            if await self.play.decided(self.signal_id, seconds_max=DECIDED_SECONDS):
+                return
+            await self.play.up("execution")
+        raise WrongEnd(f"{self.tag}: risk never decided while the execution worker was down")
+
+    async def clear(self) -> None:
         await self.play.up("execution")
 
     async def finish(self) -> None:
+        for name in self.made[:-1]:
+            await self.play.filled(name)
+
+
+class IntentRefused(HeldBack):
+    """The reservation is gone when the order is about to leave."""
+
+    covers = ("commit placement.intent_refused", "commit budget.given_back")
+
+    async def provoke(self) -> None:
+        await self.play.lapse(self.signal_id)
+        await self.play.up("execution")
+
+    async def finish(self) -> None:
+        await super().finish()
         order = await self.play.settled(self.signal_id, OrderStatus.REJECTED)
         if order.reason != "RESERVATION_LAPSED":
             raise WrongEnd(f"{self.signal_id} was refused for {order.reason}")
@@ -182,7 +205,9 @@ class IntentRefused(Scenario):
 class Cancel(Scenario):
     """An order at rest is cancelled by a person."""
 
-    covers = ("commit end.cancel_remembered", "call cancel_order", "commit end.cancel_requested")
+    covers: ClassVar[tuple[str, ...]] = (
+        "commit end.cancel_remembered", "call cancel_order", "commit end.cancel_requested",
+    )  # fmt: skip
 
     async def prepare(self) -> None:
         await self.rest()
@@ -194,19 +219,23 @@ class Cancel(Scenario):
         await self.play.settled(self.signal_id, OrderStatus.CANCELED)
 
 
-class CancelBeforePost(Scenario):
+class AtRest(Cancel):
+    """Whoever rests for long is seen to by the sweeper."""
+
+    covers = ("commit order.checked",)
+
+    async def provoke(self) -> None:
+        """The sweeper comes by itself."""
+
+    async def finish(self) -> None:
+        await cancel(self.play, self.signal_id)
+        await super().finish()
+
+
+class CancelBeforePost(HeldBack):
     """The cancel comes before the order has left."""
 
     covers = ("commit end.refused",)
-
-    async def prepare(self) -> None:
-        await self.play.stage.down("execution", kill=True)
-        try:
-            await self.play.submit(self.new_id(), ticker=self.ticker)
-            await self.play.decided(self.signal_id)
-        except BaseException:
-            await self.play.up("execution")
-            raise
 
     async def provoke(self) -> None:
         asked = asyncio.create_task(cancel(self.play, self.signal_id))
@@ -215,9 +244,29 @@ class CancelBeforePost(Scenario):
         await asked
 
     async def finish(self) -> None:
+        await super().finish()
         order = await self.play.settled(self.signal_id, OrderStatus.CANCELED)
         if order.post_count:
             raise WrongEnd(f"{self.signal_id} was sent after its cancel")
+
+
+class CancelNotThere(Scenario):
+    """The broker denies once that it has the order: that ends nothing, and the next cancel finds it."""
+
+    covers = ("commit end.cancel_not_there",)
+
+    async def prepare(self) -> None:
+        self.order = await self.rest()
+
+    async def provoke(self) -> None:
+        path = f"/v2/orders/{self.order.broker_order_id}"
+        await self.play.fault("status_404", {"method": "DELETE", "path": path})
+        await self.play.fault("status_404", {"method": "GET", "path": path})
+        await cancel(self.play, self.signal_id, CancelAnswer.UNKNOWN_ORDER)
+
+    async def finish(self) -> None:
+        await cancel(self.play, self.signal_id)
+        await self.play.settled(self.signal_id, OrderStatus.CANCELED)
 
 
 class Gap(PlaceAndFill):
@@ -225,16 +274,17 @@ class Gap(PlaceAndFill):
 
     covers = (
         "commit stream.lost", "commit stream.connected", "call stream.listen", "call get_fills",
-        "call get_open_orders", "commit catch_up.account", "commit catch_up.done",
+        "commit catch_up.account", "commit catch_up.done",
     )  # fmt: skip
 
     async def propose(self) -> None:
         await self.play.fault("cut_socket", {"stream": "trade_updates", "symbol": self.ticker})
         await super().propose()
+        await self.play.catch_up_soon()
 
 
-async def cancel(play: Play, signal_id: str) -> None:
-    """Ask the workflow as the command line does; the answer must be an honest one.
+async def cancel(play: Play, signal_id: str, *also: CancelAnswer) -> None:
+    """Ask the workflow as the command line does; the answer must be an honest one, or one of ``also``.
 
     Raises:
         WrongEnd: no answer, or one that cannot be.
@@ -247,5 +297,5 @@ async def cancel(play: Play, signal_id: str) -> None:
             )
     except TimeoutError:
         raise WrongEnd(f"{signal_id}: nobody answered the cancel") from None
-    if reply.answer not in (CancelAnswer.REQUESTED, CancelAnswer.TOO_LATE):
+    if reply.answer not in (CancelAnswer.REQUESTED, CancelAnswer.TOO_LATE, *also):
         raise WrongEnd(f"{signal_id}: the cancel was answered {reply.answer.value}")

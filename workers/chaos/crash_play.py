@@ -13,9 +13,11 @@ from observability import crash_points
 from schemas import wire
 from schemas.orders import OrderStatus
 from schemas.reconciliation import Outcome, ReconcileInput, Report
+from schemas.risk import CheckName
 from schemas.wire import Queue, order_workflow_id
 from storage.orders import StoredOrder, read_order
 from storage.switches import read_state
+from workers.chaos import crash_sql as sql
 from workers.chaos.doors import new_signal
 from workers.chaos.stage import WIDE_LIMITS
 from workers.chaos.victims import StageError
@@ -51,23 +53,18 @@ ASK: Final = "100.02"
 SIZE: Final = 1_000_000
 RESTING: Final = "98.50"
 """Below the market of every ticker of the pool."""
-END_SECONDS: Final = 300.0
-"""For an order to come to its end: a dead worker's step is taken up again after its timeout of up to a minute."""
+END_SECONDS: Final = 600.0
+"""For what was under way to come to its end: a dead worker's step is taken up again after up to a minute, and may
+die again of the next run."""
 POLL_SECONDS: Final = 0.1
+NOTHING_FRESH: Final = frozenset(
+    {
+        CheckName.MARKET_DATA, CheckName.ACCOUNT_SNAPSHOT, CheckName.STALE_MARKET_DATA, CheckName.STALENESS,
+        CheckName.SIGNAL_EXPIRED, "RESERVATION_LAPSED",
+    }
+)  # fmt: skip
 STRANGER: Final = "stranger-"
 """How orders are named that somebody else places with the same account."""
-
-
-# tidy: sql because the sweep looks with the owner's rights, and no process of ours runs this
-_DECIDED: Final = "select true from decisions where signal_id = $1"
-# tidy: sql because the sweep does what only time does, and no process of ours runs this
-_LAPSE: Final = """
-update reservations set state = 'lapsed' where signal_id = $1 and state = 'held'
-"""
-# tidy: sql because the sweep does what only time does, and no process of ours runs this
-_GROW_OLD: Final = """
-update reconciliations set finished_at = finished_at - interval '20 minutes' where finished_at is not null
-"""
 
 
 class WrongEnd(Exception):
@@ -84,6 +81,8 @@ class Play:
         self.client = client
         self.children: set[int] = set()
         """Processes that were run beside the stage's own."""
+        self.refused: set[str] = set()
+        """Signals of which nothing fresh was known when their turn came: refused before they left."""
         self.strange: set[str] = set()
         """client_order_ids of orders that others have placed with the same account."""
         self.taken: list[str] = []
@@ -93,6 +92,10 @@ class Play:
             self._tickers.put_nowait(f"T{number:04d}")
         self._fresh = itertools.count(POOL_TICKERS + 1)
         self._halted = itertools.count()
+        self._down: set[str] = set()
+        self._starting = asyncio.Lock()
+        compact = stage.installation.topology == "compact"
+        self._operations_queue = Queue.TRADING if compact else Queue.OPERATIONS
 
     async def _stand_still(self, ticker: str) -> None:
         """A market that does not move, so that what rests rests."""
@@ -171,35 +174,90 @@ class Play:
             raise WrongEnd(f"{signal_id} ended as {order.status.value} ({order.reason}), not as {wanted}")
         return order
 
-    async def decided(self, signal_id: str) -> None:
-        """Wait until risk has decided."""
-        async with asyncio.timeout(END_SECONDS):
-            while True:
-                if await self.ask(_DECIDED, signal_id):
-                    return
-                await asyncio.sleep(POLL_SECONDS)
+    async def filled(self, signal_id: str) -> StoredOrder:
+        """Wait for a fill. Refused because nothing fresh was known when its turn came is right too;
+        whether it had left before is the judge's to ask.
+
+        Raises:
+            WrongEnd: it ended otherwise.
+        """
+        order = await self.settled(signal_id, OrderStatus.FILLED, OrderStatus.REJECTED)
+        if order.status is OrderStatus.REJECTED:
+            if not set((order.reason or "").split(",")) <= NOTHING_FRESH:
+                raise WrongEnd(f"{signal_id} was refused for {order.reason}")
+            self.refused.add(signal_id)
+        return order
+
+    async def decided(self, signal_id: str, *, seconds_max: float) -> bool:
+        """Wait until risk has decided; whether it has."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds_max):
+                while True:
+                    if await self.ask(sql.DECIDED, signal_id):
+                        return True
+                    await asyncio.sleep(POLL_SECONDS)
+        return False
 
     async def lapse(self, signal_id: str) -> None:
         """Take its reservation away."""
-        await self.ask(_LAPSE, signal_id)
+        await self.ask(sql.LAPSE, signal_id)
 
     async def grow_old(self) -> None:
         """Let the last good reconciliation be too long ago."""
-        await self.ask(_GROW_OLD)
+        await self.ask(sql.GROW_OLD)
+
+    async def catch_up_soon(self) -> None:
+        """Let the next catch-up and its account snapshot be due."""
+        await self.ask(sql.CATCH_UP_DUE)
+        await self.ask(sql.ACCOUNT_OLD)
+
+    async def until_answer(self, wanted: Any, statement: str, *arguments: Any) -> bool:
+        """Wait until a statement answers that; whether it did."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                while True:
+                    if await self.ask(statement, *arguments) == wanted:
+                        return True
+                    await asyncio.sleep(POLL_SECONDS)
+        return False
+
+    async def until_alert(self, subject: str, *, raised: bool = True) -> None:
+        """Wait until an alert about it lasts, or none does.
+
+        Raises:
+            WrongEnd: that never comes.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                while True:
+                    if (await self.ask(sql.RAISED, subject) is not None) is raised:
+                        return
+                    await asyncio.sleep(POLL_SECONDS)
+        raise WrongEnd(f"no alert about {subject}" if raised else f"the alert about {subject} stays")
+
+    async def until_stands(self, signal_id: str) -> None:
+        """Wait until the broker has it."""
+        await self.until(signal_id, lambda order: order.broker_order_id is not None, what="at the broker")
 
     async def until_cancel_waits(self, signal_id: str) -> None:
-        """Wait until its workflow has asked for the cancel."""
-        async with asyncio.timeout(END_SECONDS):
-            while True:
-                told = await self.workflow(signal_id).describe()
-                if wire.ACTIVITY_CANCEL_ORDER in str(told.raw_description.pending_activities):
-                    return
-                await asyncio.sleep(POLL_SECONDS)
+        """Wait until its workflow has asked for the cancel.
 
-    async def ask(self, sql: str, *arguments: Any) -> Any:
+        Raises:
+            WrongEnd: it never does.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                while True:
+                    told = await self.workflow(signal_id).describe()
+                    if wire.ACTIVITY_CANCEL_ORDER in str(told.raw_description.pending_activities):
+                        return
+                    await asyncio.sleep(POLL_SECONDS)
+        raise WrongEnd(f"{signal_id}: its workflow never asked for the cancel")
+
+    async def ask(self, statement: str, *arguments: Any) -> Any:
         """One value, with the owner's rights."""
         async with self.pool.acquire() as connection:
-            return await connection.fetchval(sql, *arguments)
+            return await connection.fetchval(statement, *arguments)
 
     async def fault(self, action: str, match: Mapping[str, str], times: int = 1) -> None:
         body = {"match": dict(match), "action": action, "times": times}
@@ -218,7 +276,7 @@ class Play:
             wire.WORKFLOW_RECONCILIATION,
             ReconcileInput(trigger="crash sweep"),
             id=f"reconcile-{name}",
-            task_queue=Queue.OPERATIONS.value,
+            task_queue=self._operations_queue.value,
         )
 
     async def reconciled(self, name: str) -> Report:
@@ -284,11 +342,18 @@ class Play:
             with suppress(StageError, ProcessLookupError):
                 return await self.stage.kill(name)
 
+    async def down(self, name: str) -> None:
+        """Kill a process, which then stays down."""
+        self._down.add(name)
+        await self.stage.down(name, kill=True)
+
     async def up(self, name: str) -> None:
-        """Start what is down, again if it dies before it is ready."""
-        while True:
-            with suppress(StartFailedError):
-                return await self.stage.up(name)
+        """Start it if it is down, again if it dies before it is ready."""
+        async with self._starting:
+            while name in self._down:
+                with suppress(StartFailedError):
+                    await self.stage.up(name)
+                    self._down.discard(name)
 
     def console(self) -> dict[str, str]:
         """The variables that point the command line at the stage."""

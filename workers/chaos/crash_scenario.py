@@ -15,8 +15,8 @@ class Scenario:
     """The commits and calls that it passes."""
     again_seconds: ClassVar[float | None] = None
     """Provoke again when nobody has died for so long."""
-    at_once: ClassVar[bool] = False
-    """All its runs are prepared side by side, as that takes long."""
+    at_start: ClassVar[bool] = False
+    """Its points are passed by a process that starts: it need not be ready."""
     alone: ClassVar[bool] = False
     """Nothing else goes on meanwhile."""
     together: ClassVar[bool] = False
@@ -48,8 +48,14 @@ class Scenario:
     async def prepare(self) -> None:
         """What must stand before the point is ordered."""
 
+    async def hold(self) -> None:
+        """What else must stand, while nobody but us makes the victim die."""
+
     async def provoke(self) -> None:
         """Make somebody pass the point."""
+
+    async def clear(self) -> None:
+        """What must not outlive the provoking, however that ends."""
 
     async def finish(self) -> None:
         """Wait for the right end, whoever died.
@@ -58,11 +64,12 @@ class Scenario:
             WrongEnd: it did not come.
         """
 
-    async def rest(self) -> StoredOrder:
+    async def rest(self, **fields: str) -> StoredOrder:
         """Let an order of ours rest at the broker, below the market."""
         signal_id = self.new_id()
         await self.play.submit(
-            signal_id, ticker=self.ticker, order_type="LIMIT", limit_price=RESTING, time_in_force="DAY"
+            signal_id,
+            **({"ticker": self.ticker, "order_type": "LIMIT", "limit_price": RESTING} | fields),
         )
         return await self.play.until(
             signal_id, lambda order: order.status is OrderStatus.ACKNOWLEDGED, what="at rest"

@@ -7,6 +7,7 @@ of what was under way. What dies is started again by the supervisor. The exchang
 import argparse
 import asyncio
 import os
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable
@@ -34,14 +35,16 @@ REACHED_SECONDS: Final = 150.0
 """Within which somebody must have died at an ordered point; a dead worker's step waits for up to a minute."""
 CALM_SECONDS: Final = 420.0
 CLEAN_TRIES: Final = 5
+REFUSED_SHARE_MAX: Final = 0.2
 POLL_SECONDS: Final = 0.05
 POOL_SIZE: Final = 8
 SETTINGS: Final[dict[str, str]] = {
     "TRADING_RECONCILE_PAUSE_SECONDS": "0.2",
     "TRADING_RECONCILE_FILL_GRACE_SECONDS": "0",
     "TRADING_RECONCILE_ORDER_GRACE_SECONDS": "0",
+    "TRADING_BROKER_REQUESTS_PER_MINUTE": "6000",
 }
-"""Every difference counts at once."""
+"""Every difference counts at once, and nobody waits for the right to ask."""
 
 
 def add_options(group: Any) -> None:
@@ -53,33 +56,40 @@ def add_options(group: Any) -> None:
         "--only", action="append", default=[], metavar="PATTERN", help="points like this, e.g. '*placement.*'"
     )
     group.add_argument("--short", action="store_true", help="the most dangerous points, once")
-    group.add_argument("--keep-logs", type=Path, metavar="DIR", help="keep logs and ledger there")
 
 
 async def run(options: argparse.Namespace) -> Report:
     """Make the sweep and judge it."""
     patterns = SHORT if options.short else tuple(options.only)
     repeats = 1 if options.short else options.repeats
-    return await sweep(plan(patterns, repeats), quiet=options.json, keep=options.keep_logs)
+    return await sweep(
+        plan(patterns, repeats), quiet=options.json, topology=options.topology, keep=options.keep
+    )
 
 
-async def sweep(runs: list[Run], *, quiet: bool, keep: Path | None = None) -> Report:
+async def sweep(
+    runs: list[Run], *, quiet: bool, topology: str = "isolated", keep: Path | None = None
+) -> Report:
     """Play every run, and judge."""
     began = time.monotonic()
     with TemporaryDirectory(prefix="crash-points-") as name:
         folder = Path(name)
         stages = staged(
+            topology=topology,
             exchange_options=EXCHANGE_OPTIONS,
             settings={**SETTINGS, crash_points.VARIABLE: name},
             keep=keep,
         )
         async with stages as stage, _playing(stage, folder) as play:
-            made = _Sweep(play, runs)
+            made = _Sweep(play, runs, quiet=quiet)
             with Meter(len(runs), quiet=quiet) as meter:
                 await made.all(meter)
                 made.calm = await _calm(play)
             verdict = await _judged(play)
-    return report_of(verdict, runs, made.calm, seconds=time.monotonic() - began)
+            made.refused = len(play.refused)
+    return report_of(
+        verdict, runs, [*made.calm, *_too_many(made.refused, verdict)], seconds=time.monotonic() - began
+    )
 
 
 @asynccontextmanager
@@ -94,10 +104,12 @@ async def _playing(stage: Stage, folder: Path) -> AsyncIterator[Play]:
 class _Sweep:
     """Plays runs side by side; each brings about its own death and awaits its own end."""
 
-    def __init__(self, play: Play, runs: list[Run]) -> None:
+    def __init__(self, play: Play, runs: list[Run], *, quiet: bool) -> None:
         self.runs = runs
         self.calm: list[str] = []
+        self.refused = 0
         self._play = play
+        self._quiet = quiet
         self._victims: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def all(self, meter: Meter) -> None:
@@ -112,33 +124,43 @@ class _Sweep:
         async with AsyncExitStack() as holds:
             scenario = run.scenario(self._play, f"cp-{self.runs.index(run)}", run.points, holds)
             await scenario.take_ticker()
+            provoking: list[asyncio.Task[None]] = []
             try:
-                await self._play_to_the_death(run, scenario)
+                await self._play_to_the_death(run, scenario, provoking)
+                await asyncio.gather(*provoking)
                 await scenario.finish()
             except (WrongEnd, StageError) as error:
                 run.wrong = f"{run.title}: {error}"
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's, and the others go on
                 run.wrong = f"{run.title}: {type(error).__name__}: {error}"
+            finally:
+                for task in provoking:
+                    task.cancel()
+                await asyncio.gather(*provoking, return_exceptions=True)
+        if run.wrong is not None and not self._quiet:
+            sys.stderr.write(f"WRONG: {run.wrong}\n")
         done = [each for each in self.runs if each.died or each.wrong]
         meter.show(len(done), f"runs; last died: {', '.join(run.points)}")
 
-    async def _play_to_the_death(self, run: Run, scenario: Scenario) -> None:
+    async def _play_to_the_death(
+        self, run: Run, scenario: Scenario, provoking: list["asyncio.Task[None]"]
+    ) -> None:
         """One run for each victim at a time: two would leave it no time to come back."""
-        if run.scenario.at_once:
-            await scenario.prepare()
-        async with self._victims[run.victim]:
-            if run.victim != BESIDE:
+        await scenario.prepare()
+        async with self._victims[self._play.stage.name(run.victim)]:
+            if run.victim != BESIDE and not run.scenario.at_start:
                 await self._play.stage.until_ready(run.victim)
-            if not run.scenario.at_once:
-                await scenario.prepare()
-            await self._provoke(run, scenario)
+            try:
+                await scenario.hold()
+                await self._provoke(run, scenario, provoking)
+            finally:
+                await scenario.clear()
 
-    async def _provoke(self, run: Run, scenario: Scenario) -> None:
+    async def _provoke(self, run: Run, scenario: Scenario, provoking: list["asyncio.Task[None]"]) -> None:
         """Order the points and go on provoking until somebody has died at each."""
         play = self._play
         for point in run.points:
             crash_points.order(play.folder, point)
-        provoking: list[asyncio.Task[None]] = []
         gives_up, provoke_at = time.monotonic() + REACHED_SECONDS * len(run.points), 0.0
         try:
             while left := [point for point in run.points if point not in run.died]:
@@ -158,13 +180,9 @@ class _Sweep:
             if left := [point for point in run.points if point not in run.died]:
                 why = next(iter(_failed(provoking)), None)
                 raise WrongEnd(f"not reached: {', '.join(left)}{f' ({why})' if why else ''}")
-            await asyncio.gather(*provoking)
         finally:
             for point in run.points:
                 (play.folder / point).unlink(missing_ok=True)
-            for task in provoking:
-                task.cancel()
-            await asyncio.gather(*provoking, return_exceptions=True)
 
     async def _who(self, pid: int) -> str:
         """The name of a process that has died, once it is gone.
@@ -179,6 +197,15 @@ class _Sweep:
             raise WrongEnd(f"process {pid} passed its point and lives")
         told = {each.event.pid: each.event.name for each in self._play.stage.told}
         return told.get(pid, "beside" if pid in self._play.children else "unknown")
+
+
+def _too_many(refused: int, verdict: Verdict) -> list[str]:
+    """Whether so many signals were refused for want of fresh data that the rest shows little."""
+    verdict.figures["refused_as_stale"] = refused
+    taken = verdict.figures["signals"]
+    return (
+        [f"{refused} of {taken} signals were refused as stale"] if refused > REFUSED_SHARE_MAX * taken else []
+    )
 
 
 def _failed(tasks: Iterable["asyncio.Task[None]"]) -> list[BaseException]:

@@ -11,6 +11,7 @@ from typing import Final
 
 from workers.chaos import crash_books as books
 from workers.chaos import crash_orders as orders
+from workers.chaos import crash_watch as watch
 from workers.chaos.crash_scenario import Scenario
 from workers.chaos.points import MOMENTS, names
 
@@ -34,8 +35,16 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     orders.NotSent,
     orders.IntentRefused,
     orders.Cancel,
+    orders.AtRest,
     orders.CancelBeforePost,
+    orders.CancelNotThere,
     orders.Gap,
+    watch.MissedFill,
+    watch.FillsMissing,
+    watch.BrokerHalt,
+    watch.Denied,
+    watch.ProvedGone,
+    watch.FundsCovered,
     books.CleanReading,
     books.Drift,
     books.Unsettled,
@@ -63,7 +72,7 @@ VICTIMS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
             "commit market.refreshed", "commit market.pre_trade", "commit placement.*", "commit resolution.*",
             "commit end.*", "commit start.bound", "call get_account", "call get_calendar", "call get_clock",
             "call place_order", "call cancel_order", "call get_order_by_client_id", "call get_order_status",
-            "call get_orders",
+            "call get_orders", "commit budget.*", "commit halt.counted", "commit halt.forgotten",
         ),
     ),
     ("operations", ("*",)),

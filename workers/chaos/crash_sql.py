@@ -1,0 +1,27 @@
+# tidy: sql because the sweep looks, and does what only time does, with the owner's rights
+"""What a crash sweep looks up, and what it does in place of time."""
+
+from typing import Final
+
+DECIDED: Final = "select true from decisions where signal_id = $1"
+LIMITS: Final = "select count(*) from limits"
+RAISED: Final = "select true from alerts where subject = $1 and cleared_at is null"
+CREATE_DATABASE: Final = 'create database "{name}"'
+LAPSE: Final = "update reservations set state = 'lapsed' where signal_id = $1 and state = 'held'"
+GROW_OLD: Final = """
+update reconciliations set finished_at = finished_at - interval '20 minutes' where finished_at is not null
+"""
+CATCH_UP_DUE: Final = "update trade_stream set last_catch_up_at = null"
+ACCOUNT_OLD: Final = "update account set taken_at = taken_at - interval '10 minutes'"
+MISS_FILLS: Final = (
+    "update orders set fills_missing_since = now() - interval '5 minutes' where signal_id = $1"
+)
+DENY_ONCE: Final = """
+update orders set absent_lookups = 1, absent_since = clock_timestamp() - interval '2 minutes' where signal_id = $1
+"""
+DENY_LONG: Final = """
+update orders set absent_lookups = 1, absent_since = clock_timestamp() - interval '6 minutes' where signal_id = $1
+"""
+DENIED: Final = "select absent_lookups > 0 from orders where signal_id = $1"
+COVERED: Final = "select covered_at is not null from funds_refusals where strategy = $1"
+FIND_FILLS: Final = "update orders set fills_missing_since = null where signal_id = $1"

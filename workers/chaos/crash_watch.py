@@ -1,0 +1,151 @@
+"""Scenarios of what watches over orders beside their workflows: late executions, alerts, halts, budgets."""
+
+import asyncio
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import ClassVar, Final
+
+from schemas.orders import OrderStatus
+from storage import halt
+from storage.funds import note_refusal
+from storage.orders import StoredOrder
+from workers.chaos import crash_sql as sql
+from workers.chaos.crash_orders import PlaceAndFill, cancel
+from workers.chaos.crash_play import WrongEnd
+from workers.chaos.crash_scenario import Scenario
+
+MISSED_SECONDS: Final = 6.0
+"""After which an execution that nobody has told makes the stream doubtful."""
+FRAMES: Final = 10
+DENIALS: Final = 40
+COMPONENT: Final = "crash sweep"
+
+
+class MissedFill(PlaceAndFill):
+    """The stream goes on and tells nothing of an execution: the catch-up finds it and doubts the stream."""
+
+    covers = ("commit catch_up.stream_doubted",)
+    again_seconds = 30.0
+
+    async def propose(self) -> None:
+        await self.play.fault("drop_frame", {"stream": "trade_updates", "symbol": self.ticker}, FRAMES)
+        await super().propose()
+        await self.play.until_stands(self.signal_id)
+        await asyncio.sleep(MISSED_SECONDS)
+        await self.play.catch_up_soon()
+
+
+class FillsMissing(Scenario):
+    """Executions of an order at rest do not add up for a minute: an alert, which ends when they do."""
+
+    covers = ("commit stream.alerts", "commit fills.found")
+    again_seconds = 90.0
+
+    async def prepare(self) -> None:
+        order = await self.rest()
+        self.subject = order.client_order_id or ""
+        if self.points[0].split()[1] == "fills.found":
+            await self.play.ask(sql.MISS_FILLS, self.signal_id)
+            await self.play.until_alert(self.subject)
+
+    async def provoke(self) -> None:
+        if self.points[0].split()[1] == "fills.found":
+            await self.play.ask(sql.FIND_FILLS, self.signal_id)
+        else:
+            await self.play.ask(sql.MISS_FILLS, self.signal_id)
+
+    async def finish(self) -> None:
+        await self.play.ask(sql.FIND_FILLS, self.signal_id)
+        await self.play.until_alert(self.subject, raised=False)
+        await cancel(self.play, self.signal_id)
+        await self.play.settled(self.signal_id, OrderStatus.CANCELED)
+
+
+class BrokerHalt(PlaceAndFill):
+    """The broker is given up on: the order waits, a probe finds the broker there, the order goes out."""
+
+    covers = ("commit placement.delayed", "commit halt.probe_claimed", "commit halt.closed")
+    again_seconds = 25.0
+
+    async def propose(self) -> None:
+        """As an answer of 401 would: at once."""
+        async with self.play.pool.acquire() as connection, connection.transaction():
+            await halt.note_failure(connection, COMPONENT, at_once=True, now=datetime.now(UTC))
+        await super().propose()
+
+
+class Denied(Scenario):
+    """The broker denies an order that it had shown, a person is told, and then it is there again."""
+
+    covers: ClassVar[tuple[str, ...]] = (
+        "commit doubts.denied", "commit doubts.forgotten", "commit alerts.unknown_told",
+        "commit alerts.unknown_over",
+    )  # fmt: skip
+    again_seconds = 60.0
+
+    async def prepare(self) -> None:
+        self.order = await self.rest()
+
+    async def provoke(self) -> None:
+        await deny(self, self.order, times=1)
+        await self.play.ask(sql.DENY_ONCE, self.signal_id)
+
+    async def finish(self) -> None:
+        if not await self.play.until_answer(False, sql.DENIED, self.signal_id):
+            raise WrongEnd(f"{self.signal_id} stays in doubt")
+        await self.play.until_alert(self.order.client_order_id or "", raised=False)
+        await cancel(self.play, self.signal_id)
+        await self.play.settled(self.signal_id, OrderStatus.CANCELED)
+
+
+class ProvedGone(Denied):
+    """So long and wholly denied that it counts as gone; then it shows after all, and is cancelled there."""
+
+    covers = ("commit doubts.proved_absent",)
+    alone = True
+    again_seconds = 40.0
+
+    async def provoke(self) -> None:
+        await deny(self, self.order, times=DENIALS)
+        await self.play.fault("short_list", {"method": "GET", "path": "/v2/orders"}, 3)
+        await self.play.ask(sql.DENY_LONG, self.signal_id)
+
+    async def finish(self) -> None:
+        await self.play.settled(self.signal_id, OrderStatus.FATAL_ERROR)
+        await self.play.stage.exchange.clear_faults()
+        await self.play.stage.exchange.ask("DELETE", f"/v2/orders/{self.order.broker_order_id}")
+        await self.play.settled(self.signal_id, OrderStatus.CANCELED)
+
+
+async def deny(run: Scenario, order: StoredOrder, *, times: int) -> None:
+    """Let the broker know neither of its ids."""
+    by_id = {"method": "GET", "path": f"/v2/orders/{order.broker_order_id}"}
+    by_name = {"method": "GET", "client_order_id": order.client_order_id or ""}
+    for match in (by_id, by_name):
+        await run.play.fault("status_404", match, times)
+
+
+class FundsCovered(Scenario):
+    """A strategy whose buy the broker would not pay for buys again once the account covers it."""
+
+    covers = ("commit funds.covered",)
+    again_seconds = 30.0
+
+    @property
+    def strategy(self) -> str:
+        return f"poor-{self.tag}"
+
+    async def prepare(self) -> None:
+        self.order = await self.rest(strategy=self.strategy)
+
+    async def provoke(self) -> None:
+        async with self.play.pool.acquire() as connection, connection.transaction():
+            await note_refusal(connection, self.order, Decimal(1), component=COMPONENT, now=datetime.now(UTC))
+        await self.play.catch_up_soon()
+
+    async def finish(self) -> None:
+        await self.play.catch_up_soon()
+        if not await self.play.until_answer(True, sql.COVERED, self.strategy):
+            raise WrongEnd(f"{self.strategy} is refused for ever")
+        await cancel(self.play, self.signal_id)
+        await self.play.settled(self.signal_id, OrderStatus.CANCELED)
