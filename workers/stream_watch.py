@@ -70,7 +70,7 @@ class StreamWatch:
             stream = await switch_rows.read_stream(connection)
         silent = now - max(stream.last_seen_at or self._began_at, self._began_at)
         if silent > STREAM_DOWN_AFTER:
-            await self._raise(_stream_down(stream, silent), "stream.down", now)
+            await self._raise(_stream_down(stream, silent), now)
         elif stream.last_seen_at is not None and now - stream.last_seen_at <= STREAM_SEEN_MAX:
             self._raised_at.pop(STREAM, None)
             async with self._database.transaction("stream.held") as connection:
@@ -87,17 +87,17 @@ class StreamWatch:
             )
             found = await watch.fills_found(connection)
         for order in missing:
-            await self._raise(_fills_missing(order), "fills.missing", now)
+            await self._raise(_fills_missing(order), now)
         for subject in found:
             self._raised_at.pop(subject, None)
             async with self._database.transaction("fills.found") as connection:
                 await clear_alert(connection, AlertCode.FILLS_MISSING, subject, component=COMPONENT, now=now)
 
-    async def _raise(self, alert: Alert, commit: str, now: datetime) -> None:
+    async def _raise(self, alert: Alert, now: datetime) -> None:
         raised = self._raised_at.get(alert.subject)
         if raised is not None and now - raised < ALERT_REPEAT:
             return
-        async with self._database.transaction(commit) as connection:
+        async with self._database.transaction("stream.alerts") as connection:
             await raise_alert(connection, alert, component=COMPONENT, now=now)
         self._raised_at[alert.subject] = now
 

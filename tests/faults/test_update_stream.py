@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +33,8 @@ BY_STREAM_WITHIN_SECONDS = 4
 MUTE_FOUND_WITHIN_SECONDS = 70
 REFUSED_SECONDS = 90
 POLL_SECONDS = 0.1
+KEEP = Path(os.environ["KEEP"]) if "KEEP" in os.environ else None
+"""A folder that gets the logs and the exchange's ledger."""
 RESTING_WITHIN_SECONDS = 180
 
 
@@ -136,7 +139,7 @@ def limit(ticker: str) -> Decimal:
 @asynccontextmanager
 async def scene() -> AsyncIterator[Scene]:
     options = ("--partial-fills=none", "--cash=1000000")
-    async with staged(exchange_options=options) as stage:
+    async with staged(exchange_options=options, keep=KEEP) as stage:
         first = stage.supervisor.specs["operations"]
         port = free_port()
 
