@@ -97,6 +97,12 @@ async def known_executions(connection: Connection, activity_ids: Iterable[str]) 
     return {row["activity_id"] for row in rows}
 
 
+async def newest_untold(connection: Connection, *, executed_after: datetime) -> datetime | None:
+    """When the newest execution happened of which the stream has not told; market time."""
+    newest: datetime | None = await connection.fetchval(_SQL["newest_untold"], executed_after)
+    return newest
+
+
 async def fills_missing(connection: Connection, *, since_before: datetime, limit: int) -> list[StoredOrder]:
     """Orders whose executions have not added up to the broker's count since before that time."""
     return [stored_order(row) for row in await connection.fetch(_SQL["fills_missing"], since_before, limit)]

@@ -47,6 +47,10 @@ limit $1
 -- name: known_executions
 select activity_id from executions where activity_id = any ($1::text[])
 
+-- name: newest_untold
+-- By its list alone the broker told of these: the stream names executions by another id.
+select max(executed_at) from executions where executed_at > $1 and execution_id is null and not busted
+
 -- name: fills_missing
 select * from orders where fills_missing_since < $1 order by fills_missing_since limit $2
 
