@@ -52,6 +52,12 @@ async def longest_unchecked(connection: Connection, *, created_before: datetime,
     return [row["signal_id"] for row in rows]
 
 
+async def is_unsettled(connection: Connection, signal_id: str) -> bool:
+    """Whether an order of this signal has not reached its settled end."""
+    unsettled_now: bool = await connection.fetchval(_SQL["is_unsettled"], signal_id)
+    return unsettled_now
+
+
 async def mark_checked(connection: Connection, signal_ids: Iterable[str], now: datetime) -> None:
     """Note that these orders' workflows run."""
     await connection.execute(_SQL["mark_checked"], list(signal_ids), now)

@@ -23,6 +23,7 @@ from storage.signals import read_signal
 from storage.watch import (
     FIRST_PAGE,
     count_unsettled_before,
+    is_unsettled,
     longest_unchecked,
     never_checked,
     unsettled,
@@ -123,6 +124,8 @@ class Sweeper:
 
     async def _start(self, signal_id: str) -> None:
         async with self._database.connection() as connection:
+            if not await is_unsettled(connection, signal_id):
+                return  # Since the list was read; its workflow may have ended, and would begin anew for nothing.
             row = await read_signal(connection, signal_id)
         # The same trace as its signal's, however late.
         with span_from(row.traceparent, "restart order workflow", signal_id=signal_id):

@@ -16,6 +16,9 @@ where settled_at is null and created_at < $1 and workflow_checked_at is not null
 order by workflow_checked_at
 limit $2
 
+-- name: is_unsettled
+select exists (select from orders where signal_id = $1 and settled_at is null)
+
 -- name: mark_checked
 update orders set workflow_checked_at = $2 where signal_id = any ($1::text[]) and settled_at is null
 

@@ -181,6 +181,8 @@ async def test_nothing_is_lost_or_applied_twice_however_the_stream_ends() -> Non
         await on.fill(BY_CATCH_UP_WITHIN_SECONDS, "while the holder is dead")
         took = await on.connected_anew(before, TAKEN_OVER_WITHIN_SECONDS, "taken over after kill -9")
         print(f"kill -9: taken over within {took:.1f} s")
+        for name in ("operations", SECOND):  # The killed one is back: what follows is about one of two.
+            await on.stage.until_ready(name)
 
         before, stopped = await on.connected_at(), await on.holder()
         await on.fault(action="refuse_socket", lasts_ms=REFUSED_SECONDS * 1000)

@@ -33,7 +33,7 @@ async def latencies(client: "Client", filled_at: Mapping[str, datetime]) -> Time
 
     async def one(signal_id: str, moment: datetime) -> tuple[float, float] | None:
         async with slots:
-            heard = await _heard(client, signal_id)
+            heard = await _heard(client, signal_id) or await _heard_before(client, signal_id)
         if heard is None:
             return None
         signalled, known = heard
@@ -44,10 +44,22 @@ async def latencies(client: "Client", filled_at: Mapping[str, datetime]) -> Time
     return Times(sorted(each for each, _ in known), sorted(each for _, each in known))
 
 
-async def _heard(client: "Client", signal_id: str) -> tuple[datetime, datetime] | None:
+async def _heard_before(client: "Client", signal_id: str) -> tuple[datetime, datetime] | None:
+    """The same of an earlier run: a sweep may start a workflow anew in the moment in which it ends."""
+    async for run in client.list_workflows(f"WorkflowId = '{order_workflow_id(signal_id)}'"):
+        heard = await _heard(client, signal_id, run.run_id)
+        if heard is not None:
+            return heard
+    return None
+
+
+async def _heard(
+    client: "Client", signal_id: str, run_id: str | None = None
+) -> tuple[datetime, datetime] | None:
     """When the fill was signalled, and when the first workflow task after it was completed."""
     heard: datetime | None = None
-    async for event in client.get_workflow_handle(order_workflow_id(signal_id)).fetch_history_events():
+    handle = client.get_workflow_handle(order_workflow_id(signal_id), run_id=run_id)
+    async for event in handle.fetch_history_events():
         if event.HasField("workflow_execution_signaled_event_attributes"):
             if heard is None and _tells_of_fill(event.workflow_execution_signaled_event_attributes):
                 heard = event.event_time.ToDatetime(UTC)
