@@ -1,7 +1,7 @@
 """Reading from the broker what the update stream may have missed. Calls grow with pages, not with orders."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +32,8 @@ ACCOUNT_AGE_MAX: Final = timedelta(seconds=30)
 """A younger snapshot of the account is not read again: the passes without a stream come every 5 s."""
 MISSED_AFTER: Final = timedelta(seconds=5)
 """An execution younger than this may still be on its way in the stream."""
+UNTOLD_WITHIN: Final = timedelta(hours=1)
+"""Of executions longer ago it is not asked any more whether the stream brought them. Market time."""
 STRANGERS_MAX: Final = 10_000
 TOKENS_WAIT_MAX_SECONDS: Final = 20.0
 """For requests: a pass given up in its middle would begin with the same ones."""
@@ -110,32 +112,36 @@ class CatchUp:
         fills = await self._broker.get_fills(since)
         async with self._database.connection() as connection:
             known = await watch.known_executions(connection, [fill.activity_id or "" for fill in fills])
-        missed = [fill for fill in fills if fill.activity_id not in known and await self._fill_is_news(fill)]
-        await self._doubt_stream(missed)
+        for fill in fills:
+            if fill.activity_id not in known:
+                await self._take_in_fill(fill)
+        await self._doubt_stream(started)
         return max([started - FILLS_OVERLAP, *(fill.executed_at for fill in fills)])
 
-    async def _fill_is_news(self, fill: Fill) -> bool:
+    async def _take_in_fill(self, fill: Fill) -> None:
         taken = await self._take_in(fill, "fill list")
         if taken is None and fill.broker_order_id not in self._strangers and self._lookups < LOOKUPS_MAX:
             # Of an order closed here without its id, or that replaced one of ours: the order first.
             if await self._order_by_id(fill.broker_order_id):
-                taken = await self._take_in(fill, "fill list")
+                await self._take_in(fill, "fill list")
             else:
                 self._remember_stranger(fill.broker_order_id)
-        return taken is not None and taken.news
 
     def _remember_stranger(self, broker_order_id: str) -> None:
         if len(self._strangers) >= STRANGERS_MAX:
             self._strangers.clear()
         self._strangers.add(broker_order_id)
 
-    async def _doubt_stream(self, missed: Sequence[Fill]) -> None:
-        """An execution that the stream should have brought, and it brought nothing since: it may be mute."""
-        if not missed:
+    async def _doubt_stream(self, market_now: datetime) -> None:
+        """Where the stream should have brought an execution, and brought nothing since, it may be mute.
+
+        Whoever found that execution: this pass, an earlier one, or the reconciliation.
+        """
+        async with self._database.connection() as connection:
+            newest = await watch.newest_untold(connection, executed_after=market_now - UNTOLD_WITHIN)
+        if newest is None:
             return
         now = self._now()
-        market_now = self._clock.at(now)
-        newest = max(fill.executed_at for fill in missed)
         age = timedelta(seconds=self._clock.real_seconds((market_now - newest).total_seconds()))
         if age < MISSED_AFTER:
             return

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from observability.crash_points import calling
 from observability.logging import get_logger
 from schemas.wire import SIGNAL_ORDER_UPDATED, order_workflow_id
 from storage.orders import StoredOrder
-from storage.watch import mark_signalled, mark_unchecked
+from storage.watch import mark_checked, mark_signalled, mark_unchecked
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -44,6 +45,7 @@ class OrderNotifier:
         self._slots = asyncio.Semaphore(SIGNALS_AT_ONCE)
         self._signalled: dict[UUID, int] = {}
         self._without_workflow: set[UUID] = set()
+        self._seen_to: dict[str, datetime] = {}
 
     async def notify(self, order: StoredOrder) -> None:
         """Signal the newest state soon, at the latest once the interval has passed. Never raises, never waits."""
@@ -56,6 +58,10 @@ class OrderNotifier:
             self._sending[key] = asyncio.create_task(self._send_newest(key), name="signal an order")
         if order.status.is_final:
             self._ended[key].set()
+
+    def seen_to(self, signal_ids: Iterable[str], now: datetime) -> None:
+        """The workflows of these signals run: `flush` marks their orders."""
+        self._seen_to.update(dict.fromkeys(signal_ids, now))
 
     async def close(self) -> None:
         """Drop what is delayed: the rows are sent again by whoever comes next."""
@@ -103,13 +109,17 @@ class OrderNotifier:
         self._signalled[order.internal_order_id] = order.row_version
 
     async def flush(self) -> None:
-        """Store which versions were signalled, and which orders have no workflow: the sweeper starts those.
+        """Store which versions were signalled, which workflows were seen to run, and which orders have none.
 
-        What is lost of it is signalled again, which changes nothing.
+        The sweeper starts those. What is lost of it is signalled or seen to again, which changes nothing.
         """
         signalled, self._signalled = self._signalled, {}
         without, self._without_workflow = self._without_workflow, set()
-        if signalled or without:
-            async with self._database.transaction("order.signalled") as connection:
-                await mark_signalled(connection, signalled)
-                await mark_unchecked(connection, sorted(without))
+        seen_to, self._seen_to = self._seen_to, {}
+        if not (signalled or without or seen_to):
+            return
+        async with self._database.transaction("order.signalled") as connection:
+            await mark_signalled(connection, signalled)
+            if seen_to:
+                await mark_checked(connection, seen_to, max(seen_to.values()))
+            await mark_unchecked(connection, sorted(without))

@@ -52,6 +52,12 @@ async def longest_unchecked(connection: Connection, *, created_before: datetime,
     return [row["signal_id"] for row in rows]
 
 
+async def is_unsettled(connection: Connection, signal_id: str) -> bool:
+    """Whether an order of this signal has not reached its settled end."""
+    unsettled_now: bool = await connection.fetchval(_SQL["is_unsettled"], signal_id)
+    return unsettled_now
+
+
 async def mark_checked(connection: Connection, signal_ids: Iterable[str], now: datetime) -> None:
     """Note that these orders' workflows run."""
     await connection.execute(_SQL["mark_checked"], list(signal_ids), now)
@@ -95,6 +101,12 @@ async def known_executions(connection: Connection, activity_ids: Iterable[str]) 
     """Which of these rows of the broker's list are stored as executions of ours."""
     rows = await connection.fetch(_SQL["known_executions"], list(activity_ids))
     return {row["activity_id"] for row in rows}
+
+
+async def newest_untold(connection: Connection, *, executed_after: datetime) -> datetime | None:
+    """When the newest execution happened of which the stream has not told; market time."""
+    newest: datetime | None = await connection.fetchval(_SQL["newest_untold"], executed_after)
+    return newest
 
 
 async def fills_missing(connection: Connection, *, since_before: datetime, limit: int) -> list[StoredOrder]:

@@ -47,7 +47,7 @@ class Housekeeping:
     def __init__(self, parts: OperationsParts, starter: OrderStarter, *, operations_queue: Queue) -> None:
         self._parts = parts
         self._operations_queue = operations_queue
-        self._sweeper = Sweeper(parts.database, parts.client, starter)
+        self._sweeper = Sweeper(parts.database, parts.client, starter, parts.notifier)
         self._stream = StreamWatch(parts.database, parts.catch_up)
         self._relay = Relay(parts.settings.dsn, parts.metrics)
         self._worries = Worries(parts.database)

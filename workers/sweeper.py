@@ -13,6 +13,7 @@ from typing import Final
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from activities.notifier import OrderNotifier
 from activities.starter import OrderStarter, TemporalUnavailable
 from observability.logging import get_logger
 from observability.tracing import span_from
@@ -22,8 +23,8 @@ from storage.signals import read_signal
 from storage.watch import (
     FIRST_PAGE,
     count_unsettled_before,
+    is_unsettled,
     longest_unchecked,
-    mark_checked,
     never_checked,
     unsettled,
 )
@@ -47,10 +48,13 @@ _log = get_logger(__name__)
 class Sweeper:
     """Starts order workflows that nobody else has, or that were ended from outside."""
 
-    def __init__(self, database: Database, client: Client, starter: OrderStarter) -> None:
+    def __init__(
+        self, database: Database, client: Client, starter: OrderStarter, notifier: OrderNotifier
+    ) -> None:
         self._database = database
         self._client = client
         self._starter = starter
+        self._notifier = notifier
         self._all_checked_at = float("-inf")
 
     async def sweep(self) -> None:
@@ -105,13 +109,13 @@ class Sweeper:
             last = page[-1]
 
     async def _check(self, signal_ids: Sequence[str]) -> None:
-        """Start each, which finds the one that runs, and mark it."""
+        """Start each, which finds the one that runs; the notifier stores their marks."""
         for first in range(0, len(signal_ids), STARTS_AT_ONCE):
             some = signal_ids[first : first + STARTS_AT_ONCE]
             answers = await asyncio.gather(*map(self._start, some), return_exceptions=True)
-            started = [each for each, answer in zip(some, answers, strict=True) if answer is None]
-            async with self._database.transaction("order.checked") as connection:
-                await mark_checked(connection, started, utc_now())
+            self._notifier.seen_to(
+                [each for each, answer in zip(some, answers, strict=True) if answer is None], utc_now()
+            )
             for signal_id, answer in zip(some, answers, strict=True):
                 if isinstance(answer, TemporalUnavailable):
                     raise answer
@@ -120,6 +124,8 @@ class Sweeper:
 
     async def _start(self, signal_id: str) -> None:
         async with self._database.connection() as connection:
+            if not await is_unsettled(connection, signal_id):
+                return  # Since the list was read; its workflow may have ended, and would begin anew for nothing.
             row = await read_signal(connection, signal_id)
         # The same trace as its signal's, however late.
         with span_from(row.traceparent, "restart order workflow", signal_id=signal_id):

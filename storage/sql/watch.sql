@@ -16,6 +16,9 @@ where settled_at is null and created_at < $1 and workflow_checked_at is not null
 order by workflow_checked_at
 limit $2
 
+-- name: is_unsettled
+select exists (select from orders where signal_id = $1 and settled_at is null)
+
 -- name: mark_checked
 update orders set workflow_checked_at = $2 where signal_id = any ($1::text[]) and settled_at is null
 
@@ -46,6 +49,10 @@ limit $1
 
 -- name: known_executions
 select activity_id from executions where activity_id = any ($1::text[])
+
+-- name: newest_untold
+-- By its list alone the broker told of these: the stream names executions by another id.
+select max(executed_at) from executions where executed_at > $1 and execution_id is null and not busted
 
 -- name: fills_missing
 select * from orders where fills_missing_since < $1 order by fills_missing_since limit $2

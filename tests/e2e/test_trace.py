@@ -144,7 +144,7 @@ async def test_a_workflow_started_late_continues_its_signal_s_trace(
             traceparent=f"00-{TRACE}-{CALLER}-01",
         )  # fmt: skip
     starter = OrderStarter(stack.client, wire.Queue.TRADING.value)
-    await Sweeper(stack.parts.database, stack.client, starter).sweep()
+    await Sweeper(stack.parts.database, stack.client, starter, stack.parts.notifier).sweep()
     await stack.settled(orphan)
     (post,) = spans.named(POST, TRACE)
     assert spans.ancestors(post)[-1] == "restart order workflow"

@@ -215,12 +215,15 @@ class _Run:
             return
         times = {each.signal_id: filled[each.broker_order_id] for each in wanted}
         found = await latencies(self._client, times)
-        if len(found) < len(wanted):
-            self._wrong.append(f"{name}: {len(wanted) - len(found)} workflows never heard of their fill")
-        if not found:
+        if len(found.to_state) < len(wanted):
+            self._wrong.append(
+                f"{name}: {len(wanted) - len(found.to_state)} workflows never heard of their fill"
+            )
+        if not found.to_state:
             return
-        shown = {f"p{part}": round(percentile(found, part), 3) for part in (50, 95, 100)}
-        self._figures[f"{name}_seconds"] = {"fills": len(found), **shown}
+        shown = {f"p{part}": round(percentile(found.to_state, part), 3) for part in (50, 95, 100)}
+        signalled = round(percentile(found.to_signal, 95), 3)
+        self._figures[f"{name}_seconds"] = {"fills": len(found.to_state), **shown, "signal_p95": signalled}
         if judged and shown["p95"] > P95_MAX_SECONDS:
             self._wrong.append(f"{name}: p95 {shown['p95']} s, {P95_MAX_SECONDS:g} s are allowed")
 
@@ -255,10 +258,12 @@ class _Run:
         for what, found, expected in (
             ("orders open at the exchange", open_there, left),
             ("workflows at rest", running, left),
-            ("workflows started in all", started, self._count),
         ):
             if found != expected:
                 self._wrong.append(f"{found} {what}, {expected} expected")
+        # One that ends while the sweeper looks may begin anew, read its settled row and end: no more than those.
+        if not self._count <= started <= self._count + 2 * self._burst:
+            self._wrong.append(f"{started} workflows started in all, {self._count} expected")
 
     async def _open_at_exchange(self) -> list[str]:
         """Broker ids of what is open, from the ledger."""

@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,30 +17,54 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 8
 
 
-async def latencies(client: "Client", filled_at: Mapping[str, datetime]) -> list[float]:
-    """Seconds from each execution to the end of the workflow task that learnt of it; without those that never did.
+@dataclass(frozen=True)
+class Times:
+    """Sorted seconds from the executions, without those whose workflows never heard of them."""
 
-    ``filled_at``: by signal id, on the wall clock that this machine's Temporal has too.
-    """
+    to_signal: list[float]
+    """To the signal that tells the workflow."""
+    to_state: list[float]
+    """To the end of the workflow task that learnt of it."""
+
+
+async def latencies(client: "Client", filled_at: Mapping[str, datetime]) -> Times:
+    """How long each workflow took to know. ``filled_at``: by signal id, on this machine's wall clock."""
     slots = asyncio.Semaphore(AT_ONCE)
 
-    async def one(signal_id: str, moment: datetime) -> float | None:
+    async def one(signal_id: str, moment: datetime) -> tuple[float, float] | None:
         async with slots:
-            known = await _known_at(client, signal_id)
-        return None if known is None else (known - moment).total_seconds()
+            heard = await _heard(client, signal_id) or await _heard_before(client, signal_id)
+        if heard is None:
+            return None
+        signalled, known = heard
+        return (signalled - moment).total_seconds(), (known - moment).total_seconds()
 
     found = await asyncio.gather(*(one(*each) for each in filled_at.items()))
-    return sorted(each for each in found if each is not None)
+    known = [each for each in found if each is not None]
+    return Times(sorted(each for each, _ in known), sorted(each for _, each in known))
 
 
-async def _known_at(client: "Client", signal_id: str) -> datetime | None:
-    """When the first workflow task after the signal of the fill was completed."""
-    heard = False
-    async for event in client.get_workflow_handle(order_workflow_id(signal_id)).fetch_history_events():
+async def _heard_before(client: "Client", signal_id: str) -> tuple[datetime, datetime] | None:
+    """The same of an earlier run: a sweep may start a workflow anew in the moment in which it ends."""
+    async for run in client.list_workflows(f"WorkflowId = '{order_workflow_id(signal_id)}'"):
+        heard = await _heard(client, signal_id, run.run_id)
+        if heard is not None:
+            return heard
+    return None
+
+
+async def _heard(
+    client: "Client", signal_id: str, run_id: str | None = None
+) -> tuple[datetime, datetime] | None:
+    """When the fill was signalled, and when the first workflow task after it was completed."""
+    heard: datetime | None = None
+    handle = client.get_workflow_handle(order_workflow_id(signal_id), run_id=run_id)
+    async for event in handle.fetch_history_events():
         if event.HasField("workflow_execution_signaled_event_attributes"):
-            heard = heard or _tells_of_fill(event.workflow_execution_signaled_event_attributes)
-        elif heard and event.HasField("workflow_task_completed_event_attributes"):
-            return event.event_time.ToDatetime(UTC)
+            if heard is None and _tells_of_fill(event.workflow_execution_signaled_event_attributes):
+                heard = event.event_time.ToDatetime(UTC)
+        elif heard is not None and event.HasField("workflow_task_completed_event_attributes"):
+            return heard, event.event_time.ToDatetime(UTC)
     return None
 
 
