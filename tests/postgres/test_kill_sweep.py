@@ -11,7 +11,7 @@ from activities import kill_cancel
 from activities.kill_sweep import KillSweeper
 from broker import lifecycle
 from schemas.kill import KillCommand, KillScope, KillState, OrderFate
-from storage import switches
+from storage import sweeps, switches
 from storage.database import Database
 from storage.orders import lock_order
 from storage.transitions import Step, refuse
@@ -95,7 +95,7 @@ async def test_a_scope_widened_during_a_sweep_wants_its_own(rows: Database) -> N
     widened = await engage(rows, KillScope.ALL)
     assert widened.epoch == began.epoch
     async with rows.transaction("test") as connection:
-        stored = await switches.save_sweep(connection, began, {}, confirmed=True, unprotected=(), now=now())
+        stored = await sweeps.save_sweep(connection, began, {}, confirmed=True, unprotected=(), now=now())
         assert (stored.scope, stored.sweep_confirmed) == (KillScope.ALL, False)
         events = await connection.fetch("select payload->>'action_taken' as action from events")
     assert "ALL_OPEN_ORDERS_CANCELED" not in [row["action"] for row in events]
