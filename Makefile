@@ -73,6 +73,10 @@ stream-faults: install-dev ## the update stream killed, hung, refused, mute, dea
 chaos-judge: install-dev ## the judge is judged: a run fails with the fence, the look-up or another part taken out
 	$(BIN)/python -m pytest -m slow tests/chaos/test_broken.py $(PYTEST_ARGS)
 
+.PHONY: chaos-kill
+chaos-kill: install ## 1000 kill-switch activations while orders leave, and eight with something else broken (N=20)
+	@$(BIN)/trading chaos --kill-switch $(or $(N),1000) --variants all --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
+
 check: install-dev check-locks ## style, types, import rules and the lock files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

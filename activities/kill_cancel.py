@@ -91,8 +91,8 @@ class Canceller:
         finally:
             before = await look
         seen = before | _by_id(await self._broker.get_open_orders())
-        unseen = [each for each in asked if each not in seen]
-        return seen | _by_id(await asyncio.gather(*map(self._broker.get_order_status, unseen)))
+        unseen = (self._broker.get_order_status(each) for each in asked if each not in seen)
+        return seen | _by_id(await asyncio.gather(*unseen))
 
     async def _look(self) -> Orders:
         try:

@@ -11,6 +11,7 @@ from broker.errors import BrokerError, NotFound
 from schemas.kill import KillState, OrderFate
 from schemas.orders import BrokerOrder, OrderStatus
 from schemas.wire import Leg
+from storage import sweeps
 from storage import switches as rows
 from storage.fence import FENCE_POLL_SECONDS, FENCE_WAIT_MAX_SECONDS, Fence, try_fence
 from storage.orders import StoredOrder, find_by_client_id, find_order, read_order
@@ -108,7 +109,7 @@ class KillSweeper:
     async def _tell_what_may_stand(self, state: KillState) -> None:
         """The broker cannot be asked: people must not wait for it to learn which orders are meant."""
         async with self._database.connection() as connection:
-            fates = await rows.maybe_open(connection)
+            fates = await sweeps.maybe_open(connection)
         await self._store(state, fates, confirmed=False, unprotected=state.unprotected)
 
     async def _store(
@@ -121,7 +122,7 @@ class KillSweeper:
     ) -> KillState:
         """Row, event with the truth, audit row."""
         async with self._database.transaction("kill.swept") as connection:
-            return await rows.save_sweep(
+            return await sweeps.save_sweep(
                 connection, state, fates, confirmed=confirmed, unprotected=unprotected, now=self._now()
             )
 

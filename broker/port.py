@@ -89,7 +89,8 @@ class BrokerTrader(BrokerReader, Protocol):
         """POST the order exactly once: no hidden retry, connect 2 s, read 10 s, total 15 s.
 
         ``before_send`` runs in the sending thread right before the first byte; what it raises is passed on
-        unchanged and nothing is sent. Cancelling the caller does not return before that thread has ended.
+        unchanged and nothing is sent. It runs again before every further piece, where a no leaves the request
+        unfinished and the outcome unknown. Cancelling the caller does not return before that thread has ended.
 
         Raises:
             NothingSent: no byte left; safe to try again.

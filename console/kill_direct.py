@@ -9,7 +9,8 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,10 +20,12 @@ from console.addresses import Addresses
 from console.common import Common, clean, emit
 from console.errors import EXIT_DEPENDENCY, EXIT_DONE, EXIT_REFUSED, DependencyDown, Refused
 from console.kill_steps import engage, fence_text, signal_switch, wait_for_fence
+from console.rows import rows
 from schemas.kill import KillCommand, KillState, OrderFate
 from schemas.orders import BrokerOrder
 from storage.fence import UNANSWERED_GRACE_SECONDS, Fence
 from storage.placement import POSTING_SECONDS
+from storage.switches import read_state
 
 if TYPE_CHECKING:
     from broker.port import BrokerReader
@@ -79,6 +82,7 @@ async def kill_direct(common: Common, addresses: Addresses, command: KillCommand
             await asyncio.wait((engaging,), timeout=RETRY_SECONDS)
             await asyncio.sleep(RETRY_SECONDS if settled else 0)
         await _confirm(canceller, seen, found)
+        await _add_the_workers_own(addresses, found)
     finally:
         engaging.cancel()
         await asyncio.gather(engaging, return_exceptions=True)
@@ -121,6 +125,16 @@ async def _confirm(canceller: Canceller, seen: Orders, found: _Outcome) -> None:
         found.broker = f"{error.code}: {error.message}"
         fates = {each.client_order_id: OrderFate.UNKNOWN for each in seen.values()}
         found.seen = Seen(fates, None)
+
+
+async def _add_the_workers_own(addresses: Addresses, found: _Outcome) -> None:
+    """What their sweep has cancelled meanwhile was not open any more when we looked."""
+    if found.state is None or found.seen is None:
+        return
+    with suppress(DependencyDown):
+        async with rows(addresses) as connection:
+            state = await read_state(connection)
+        found.seen = replace(found.seen, fates={**state.fates, **found.seen.fates})
 
 
 def _keeps(broker: "BrokerReader") -> Any:
@@ -203,7 +217,7 @@ def _draw(found: _Outcome) -> None:
     if found.broker is not None:
         print(f"THE BROKER DID NOT ANSWER: {clean(found.broker)}; cancel on its own page")
     fates = {} if found.seen is None else found.seen.fates
-    print(f"cancelled from here: {len(fates)} open orders found")
+    print(f"{len(fates)} open orders found")
     for order_id, fate in sorted(fates.items()):
         print(f"  {clean(order_id)}  {fate.value}")
     if found.seen is not None and found.seen.unprotected:

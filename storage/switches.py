@@ -11,7 +11,7 @@ from risk.readiness import STREAM_GAP_MAX
 from schemas.audit import AuditEntry
 from schemas.base import UtcTime, Wire
 from schemas.events import KillSwitchActivated
-from schemas.kill import KillCommand, KillState, OrderFate, ReleaseGrant
+from schemas.kill import KillCommand, KillState, ReleaseGrant
 from schemas.wire import Topic
 from storage.events import Queued, append
 from storage.statements import load
@@ -87,7 +87,7 @@ async def engage(
             _SQL["engage"], command.scope.value, command.reason, command.triggered_by, now, request_id
         )
     after = await read_state(connection)
-    entry = AuditEntry(
+    told = AuditEntry(
         occurred_at=now, correlation_id=CORRELATION, component=component, actor=command.triggered_by,
         decision="KILL_ENGAGED" if not before.engaged else "KILL_REPEATED",
         input={
@@ -95,7 +95,7 @@ async def engage(
             "command": command.model_dump(mode="json"),
         },
     )  # fmt: skip
-    await append(connection, entry, _activated(after, "NEW_ORDERS_BLOCKED_CANCELS_REQUESTED", now))
+    await append(connection, told, activated(after, "NEW_ORDERS_BLOCKED_CANCELS_REQUESTED", now))
     return after
 
 
@@ -104,7 +104,7 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\x00", " ")
 
 
-def _activated(state: KillState, action_taken: str, now: datetime) -> Queued:
+def activated(state: KillState, action_taken: str, now: datetime) -> Queued:
     """``system.killswitch.activated``. Its id cannot be known before, so that nobody can take it before.
 
     No repeat makes a second one: the switch's row is locked, and only what changes it is told.
@@ -125,69 +125,13 @@ def _activated(state: KillState, action_taken: str, now: datetime) -> Queued:
     return Queued(Topic.KILLSWITCH_ACTIVATED, CORRELATION, event)
 
 
-async def save_sweep(
-    connection: Connection,
-    began: KillState,
-    fates: dict[str, OrderFate],
-    *,
-    confirmed: bool,
-    unprotected: tuple[str, ...],
-    now: datetime,
-) -> KillState:
-    """Store what a sweep found, with its event and audit row, if what it was sent for still stands.
-
-    ``began`` is the state it began with: an activation that came meanwhile, or a scope widened, needs a sweep of
-    its own. An order once named stays named until the release; two sweeps at once know more than either.
-    """
-    await connection.fetchrow(_SQL["lock_switch"])
-    before = await read_state(connection)
-    if not before.engaged or (before.epoch, before.request_id, before.scope) != (
-        began.epoch,
-        began.request_id,
-        began.scope,
-    ):
-        return before
-    known = {
-        **before.fates,
-        **{key: fate for key, fate in fates.items() if _surer(fate, before.fates.get(key))},
-    }
-    confirmed = confirmed and all(fate.is_end for fate in known.values())
-    text = json.dumps({key: fate.value for key, fate in known.items()}, sort_keys=True)
-    await connection.execute(_SQL["save_sweep"], now, confirmed, text, list(unprotected))
-    after = await read_state(connection)
-    action = "ALL_OPEN_ORDERS_CANCELED" if confirmed else "CANCELS_NOT_ALL_CONFIRMED"
-    counts = {fate.value: list(known.values()).count(fate) for fate in OrderFate}
-    detail = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing was open"
-    if unprotected:
-        detail += f"; UNPROTECTED: {', '.join(unprotected)}"
-    told = (before.sweep_confirmed, before.fates, before.unprotected)
-    news = before.swept_at is None or told != (after.sweep_confirmed, after.fates, after.unprotected)
-    await append(
-        connection, _entry(action, "sweep", detail, now), *([_activated(after, action, now)] if news else ())
-    )
-    return after
-
-
-def _surer(fate: OrderFate, known: OrderFate | None) -> bool:
-    """A broker's word of an end outranks a sweep that saw less."""
-    return known is None or fate.is_end or not known.is_end
-
-
-async def maybe_open(connection: Connection) -> dict[str, OrderFate]:
-    """Every order of ours that may stand at the broker as far as rows can tell, by client_order_id."""
-    rows = await connection.fetch(_SQL["maybe_open"])
-    return {
-        row["client_order_id"]: OrderFate.PENDING if row["acknowledged"] else OrderFate.UNKNOWN
-        for row in rows
-    }
-
-
 async def note(connection: Connection, *, decision: str, actor: str, detail: str, now: datetime) -> None:
     """An audit row about the switch that changes nothing."""
-    await append(connection, _entry(decision, actor, detail, now))
+    await append(connection, entry(decision, actor, detail, now))
 
 
-def _entry(decision: str, actor: str, detail: str, now: datetime) -> AuditEntry:
+def entry(decision: str, actor: str, detail: str, now: datetime) -> AuditEntry:
+    """A line of the switch's own story."""
     return AuditEntry(
         occurred_at=now,
         correlation_id=CORRELATION,

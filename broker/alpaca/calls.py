@@ -174,7 +174,7 @@ class Calls:
     def _report(
         self, operation: Operation, attempt: Attempt, result: "_Done[_T] | _Failed", latency_ms: float
     ) -> None:
-        if self._on_call is None or attempt.stopped_by is not None:
+        if self._on_call is None or (attempt.stopped_by is not None and not attempt.written):
             return
         failed = result.error if isinstance(result, _Failed) else None
         outcome = OUTCOME_OK if failed is None else getattr(failed, "code", BrokerError.code)
@@ -240,7 +240,7 @@ def _judge(
 
 
 def _no_answer(operation: Operation, attempt: Attempt, raised: Exception | None) -> BaseException:
-    if attempt.stopped_by is not None:
+    if attempt.stopped_by is not None and not attempt.written:
         return attempt.stopped_by
     cause = _cause(raised)
     if attempt.written:

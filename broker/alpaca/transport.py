@@ -61,13 +61,13 @@ class Attempt:
         return self._written
 
     def about_to_write(self, connected: socket.socket) -> None:
-        """Called with every piece of the request; the first decides whether it goes at all.
+        """Called right before every piece of the request, and each may stop the rest.
+
+        A process may stand still between head and body for a minute; without its body a request is none.
 
         Raises:
             StoppedError: the deadline has passed, or the caller's check said no.
         """
-        if self._written:
-            return
         if self._before_send is not None:
             self.guard(self._before_send)
         with self._lock:

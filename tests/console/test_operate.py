@@ -5,9 +5,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import asyncpg
+
 from schemas.kill import KillCommand
 from security.grants import make_key_file
 from storage.database import Database
+from storage.placement import FENCE_KEY
 from storage.switches import engage, read_state, save_operator_key
 from tests.console.commands import Trading, environment, of_stack
 from tests.servers.stack import Stack, signal
@@ -57,6 +60,7 @@ async def test_kill_cancels_blocks_and_is_released_by_the_key(
     status = await trading("status")
     assert "ENGAGED" in status.out
     assert "drill" in status.out
+    assert "epoch 1" in status.out
     await stack.submit(signal(blocked))
     assert (await stack.settled(blocked))["reason"] == "KILL_SWITCH"
     assert (await stack.ledger())["posts_total"] == posts
@@ -113,6 +117,12 @@ async def test_kill_without_temporal_still_engages(database: str) -> None:
         state = await read_state(connection)
     await pool.close()
     assert (state.engaged, state.reason) == (True, "drill")
+
+    holder = await asyncpg.connect(database, server_settings={"application_name": "somebody"})
+    async with holder.transaction():
+        await holder.execute("select pg_advisory_xact_lock($1::bigint)", FENCE_KEY)
+        assert "held alone by somebody" in (await trading("status")).out
+    await holder.close()
 
 
 async def test_kill_without_the_database_is_not_confirmed(stack: Stack) -> None:

@@ -41,6 +41,7 @@ class ScriptedBroker:
         self.posts: list[str] = []
         self.orders: dict[str, BrokerOrder] = {}
         self.positions: list[Position] = []
+        self.away: BrokerError | None = None
         self.cancels = 0
         self.is_reachable = True
         self.sending = asyncio.Event()
@@ -72,12 +73,16 @@ class ScriptedBroker:
         return list(self.orders.values())
 
     async def get_open_orders(self) -> list[BrokerOrder]:
+        if self.away is not None:
+            raise self.away
         return [order for order in self.orders.values() if order.raw_status in ("new", "pending_cancel")]
 
     async def get_positions(self) -> list[Position]:
         return self.positions
 
     async def cancel_all(self) -> dict[str, CancelAnswer]:
+        if self.away is not None:
+            raise self.away
         self.cancels += 1
         return {}
 
@@ -103,3 +108,9 @@ def told(
         side=Side.BUY, raw_type="limit", raw_time_in_force="day", raw_status=raw_status, quantity=quantity,
         filled_quantity=Decimal(filled), limit_price=limit_price, created_at=datetime.now(UTC),
     )  # fmt: skip
+
+
+def held(ticker: str, quantity: int) -> Position:
+    """A position as the broker tells it; negative is short."""
+    side = Side.BUY if quantity > 0 else Side.SELL
+    return Position(ticker=ticker, quantity=Decimal(quantity), average_entry_price=Decimal(100), side=side)

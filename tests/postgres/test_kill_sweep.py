@@ -8,15 +8,19 @@ from uuid import uuid4
 import pytest
 
 from activities import kill_cancel
+from activities.kill_alerts import KillAlerts
 from activities.kill_sweep import KillSweeper
 from broker import lifecycle
+from broker.errors import NetworkError
 from schemas.kill import KillCommand, KillScope, KillState, OrderFate
-from storage import switches
+from storage import sweeps, switches
+from storage.alerts import list_alerts
 from storage.database import Database
 from storage.orders import lock_order
 from storage.transitions import Step, refuse
 from tests.postgres.books import prepare, propose
-from tests.postgres.scripted_broker import ScriptedBroker, told
+from tests.postgres.scripted_broker import ScriptedBroker, held, told
+from tests.postgres.scripted_broker import told as told_order
 
 
 def now() -> datetime:
@@ -95,7 +99,7 @@ async def test_a_scope_widened_during_a_sweep_wants_its_own(rows: Database) -> N
     widened = await engage(rows, KillScope.ALL)
     assert widened.epoch == began.epoch
     async with rows.transaction("test") as connection:
-        stored = await switches.save_sweep(connection, began, {}, confirmed=True, unprotected=(), now=now())
+        stored = await sweeps.save_sweep(connection, began, {}, confirmed=True, unprotected=(), now=now())
         assert (stored.scope, stored.sweep_confirmed) == (KillScope.ALL, False)
         events = await connection.fetch("select payload->>'action_taken' as action from events")
     assert "ALL_OPEN_ORDERS_CANCELED" not in [row["action"] for row in events]
@@ -121,3 +125,72 @@ async def test_row_and_signal_of_one_command_are_one_activation(rows: Database) 
             "select decision from audit_log where decision like 'KILL%' order by id"
         )
     assert [row["decision"] for row in audited] == ["KILL_ENGAGED", "KILL_REPEATED"]
+
+
+async def test_what_may_stand_is_named_while_the_broker_cannot_be_asked(rows: Database) -> None:
+    """How: one order of ours is out, unanswered; the broker is away, and comes back."""
+    broker: Any = ScriptedBroker()
+    await prepare(rows)
+    await propose(rows, "s1")
+    async with rows.transaction("test") as connection:
+        await connection.execute(
+            "update orders set client_order_id = 'ours', post_count = 1, broker_order_id = 'b',"
+            " status = 'ACKNOWLEDGED'"
+        )
+    await engage(rows)
+    broker.away = NetworkError("no answer")
+    sweeper = KillSweeper(rows, broker, now=now)
+    for _ in range(2):
+        with pytest.raises(NetworkError):
+            await sweeper.sweep(beat=quietly)
+    async with rows.connection() as connection:
+        state = await switches.read_state(connection)
+        told = await connection.fetch("select payload from events where key = 'kill-switch'")
+    assert (state.sweep_confirmed, state.fates) == (False, {"ours": OrderFate.PENDING})
+    assert len(told) == 2, "one for the activation and one for the failed sweep, not one for each try"
+    broker.away = None
+    broker.orders = {"ours": told_order("ours", "canceled")}
+    again = await sweeper.sweep(beat=quietly)
+    assert (again.sweep_confirmed, again.fates) == (True, {"ours": OrderFate.CANCELED})
+
+
+async def test_names_outlive_a_second_activation_during_the_sweep(rows: Database) -> None:
+    began = await engage(rows)
+    await engage(rows)
+    async with rows.transaction("test") as connection:
+        overtaken = await sweeps.save_sweep(
+            connection, began, {"gone": OrderFate.CANCELED}, confirmed=True, unprotected=(), now=now()
+        )
+    assert (overtaken.swept_at, overtaken.sweep_confirmed) == (None, False)
+    broker: Any = ScriptedBroker()
+    swept = await KillSweeper(rows, broker, now=now).sweep(beat=quietly)
+    assert (swept.sweep_confirmed, swept.fates) == (True, {"gone": OrderFate.CANCELED})
+
+
+async def test_alerts_follow_the_row(rows: Database) -> None:
+    broker: Any = ScriptedBroker()
+    alerts = KillAlerts(rows, now=now)
+
+    async def raised(*, overdue: bool = False) -> dict[str, str]:
+        await alerts.keep(overdue=overdue)
+        async with rows.connection() as connection:
+            return {each.code.value: each.text for each in await list_alerts(connection)}
+
+    assert await raised() == {}
+    await engage(rows)
+    assert list(await raised()) == ["KILL_SWITCH"]
+    assert set(await raised(overdue=True)) == {"KILL_SWITCH", "KILL_SWEEP_UNCONFIRMED"}
+    assert set(await raised()) == {"KILL_SWITCH", "KILL_SWEEP_UNCONFIRMED"}, "it lasts until it is confirmed"
+    broker.positions = [held("AAPL", 10), held("MSFT", -5), held("TSLA", 3)]
+    broker.orders = {"slow": told_order("slow", "pending_cancel")}
+    await KillSweeper(rows, broker, now=now).sweep(beat=quietly)
+    found = await raised()
+    assert "slow" in found["KILL_SWEEP_UNCONFIRMED"]
+    assert "AAPL, MSFT, TSLA" in found["UNPROTECTED"]
+    broker.orders, broker.positions = {"slow": told_order("slow", "canceled")}, []
+    await KillSweeper(rows, broker, now=now).sweep(beat=quietly)
+    assert list(await raised()) == ["KILL_SWITCH"]
+    async with rows.transaction("test") as connection:
+        await connection.execute("alter table kill_switch disable trigger all")
+        await connection.execute("update kill_switch set engaged = false")
+    assert await raised() == {}

@@ -19,7 +19,7 @@ from schemas.kill import KillCommand, KillScope, KillState
 from schemas.risk import AssessmentKind
 from schemas.runs import OrderQuestion, PlaceKind, RiskQuestion
 from schemas.wire import Topic, event_id
-from storage import switches
+from storage import sweeps, switches
 from storage.alerts import ALERT_LOCKS, clear_alert, raise_alert
 from storage.database import Database
 from storage.events import KEY_LOCKS
@@ -220,7 +220,7 @@ async def test_no_event_taken_before_hides_the_kill(roles: str) -> None:
     began = await engage(roles)
     async with connected(roles, Role.OPERATIONS) as connection, connection.transaction():
         for confirmed in (False, False, True):
-            await switches.save_sweep(
+            await sweeps.save_sweep(
                 connection, began, {}, confirmed=confirmed, unprotected=(), now=datetime.now(UTC)
             )
     async with connected(roles) as owner:

@@ -165,7 +165,25 @@ async def test_before_send_runs_after_connecting(server: Server, trader: AlpacaT
         arrived.set()
 
     await trader.place_order(order_request(), before_send=check)
-    assert connected == [1]
+    assert set(connected) == {1}
+
+
+async def test_before_send_runs_between_head_and_body_too(
+    server: Server, trader: AlpacaTrader, calls: list[BrokerCall]
+) -> None:
+    """A process that stood still there must not finish its request; something was written, so it is unknown."""
+    server.always(http(ORDER))
+    asked: list[int] = []
+
+    def check() -> None:
+        asked.append(len(asked))
+        if len(asked) > 1:
+            raise RuntimeError("fence lost")
+
+    with pytest.raises(UnknownOutcome):
+        await trader.place_order(order_request(), before_send=check)
+    assert server.requests == []
+    assert [call.outcome for call in calls] == ["ERR_UNKNOWN_OUTCOME"]
 
 
 async def test_refused_connection() -> None:

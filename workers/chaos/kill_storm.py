@@ -41,6 +41,8 @@ POLL_SECONDS: Final = 0.01
 CLI_EVERY: Final = 25
 COMMAND_EVERY: Final = 25
 ROW_EVERY: Final = 100
+LOAD_AFTER_EVERY: Final = 3
+"""Of every so many activations, one that is followed by signals before it is released."""
 UNANSWERED_LEAST: Final = 0.3
 BY_COMMAND_LEAST: Final = 0.02
 
@@ -175,6 +177,8 @@ class _Storm:
         began_seq, in_flight = await self._seq(), await self._in_flight()
         began = time.monotonic()
         how = await self._engage(number)
+        if number % LOAD_AFTER_EVERY == 2:
+            await self._load()
         await operator.until_returned(epoch)
         returned = time.monotonic()
         returned_seq = await self._seq()

@@ -204,10 +204,8 @@ async def session_lost(run: Variant) -> None:
     """The fence's database session is ended while its POST is out: the posting deadline takes its place."""
     order = await run.slow_post()
     # tidy: sql because no process of ours ends sessions
-    ended = await (await run.operator.rows).fetch(
-        "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted and objid = $1",
-        FENCE_KEY,
-    )
+    sql = "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted and objid = $1"
+    ended = await (await run.operator.rows).fetch(sql, FENCE_KEY)
     run.must(ended, "no session held the fence")
     epoch, began = (await run.operator.state()).epoch, time.monotonic()
     await run.operator.by_sdk(reason="a session was lost")
@@ -223,9 +221,8 @@ async def cancelled_in_mid_post(run: Variant) -> None:
     """The worker is told to stop and the workflow is ended while a POST is out: the fence waits for its thread."""
     order = await run.slow_post()
     # tidy: sql because no process of ours asks this
-    signal_id = await (await run.operator.rows).fetchval(
-        "select signal_id from orders where client_order_id = $1", order
-    )
+    sql = "select signal_id from orders where client_order_id = $1"
+    signal_id = await (await run.operator.rows).fetchval(sql, order)
     client = await run.operator.client()
     await client.get_workflow_handle(wire.order_workflow_id(signal_id)).terminate("a fault run")
     stopping = asyncio.create_task(run.stage.kill("execution", signal.SIGTERM))
@@ -243,13 +240,14 @@ async def cancelled_in_mid_post(run: Variant) -> None:
 
 async def second_activation(run: Variant) -> None:
     """Two at once and one later: one activation with its first reason, and the last one is swept too."""
-    await run.rest()
+    resting = await run.rest()
     before = await run.operator.state()
     both = await asyncio.gather(
         *(run.operator.trading("kill", "--json", "--reason", each) for each in ("one", "two"))
     )
     epochs = {run.engaged(done)["epoch"] for done in both}
     first = await run.swept()
+    run.must(resting in first.fates, f"{resting} is not named: {first.fates}")
     run.must(epochs == {before.epoch + 1}, f"epochs {epochs} after {before.epoch}")
     again = run.engaged(await run.operator.trading("kill", "--json", "--reason", "three"))
     seq = await run.seq()

@@ -1,0 +1,77 @@
+"""What a sweep of the kill switch found: stored in the switch's row, told by event and audit row."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from schemas.kill import KillState, OrderFate
+from storage.events import append
+from storage.statements import load
+from storage.switches import activated, entry, read_state
+
+if TYPE_CHECKING:
+    from storage.database import Connection
+
+_SQL: Final = load("switches")
+
+
+async def save_sweep(
+    connection: Connection,
+    began: KillState,
+    fates: dict[str, OrderFate],
+    *,
+    confirmed: bool,
+    unprotected: tuple[str, ...],
+    now: datetime,
+) -> KillState:
+    """Store what a sweep found; with its event and audit row, if what it was sent for still stands.
+
+    ``began`` is the state it began with: an activation that came meanwhile, or a scope widened, needs a sweep of
+    its own, which then tells of both. An order once named stays named until the release.
+    """
+    await connection.fetchrow(_SQL["lock_switch"])
+    before = await read_state(connection)
+    if not before.engaged or before.epoch != began.epoch:
+        return before
+    known = {
+        **before.fates,
+        **{key: fate for key, fate in fates.items() if _surer(fate, before.fates.get(key))},
+    }
+    stands = (before.request_id, before.scope) == (began.request_id, began.scope)
+    confirmed = stands and confirmed and all(fate.is_end for fate in known.values())
+    text = json.dumps({key: fate.value for key, fate in known.items()}, sort_keys=True)
+    await connection.execute(
+        _SQL["save_sweep"], now if stands else before.swept_at, confirmed, text, list(unprotected)
+    )
+    after = await read_state(connection)
+    if stands:
+        told = (before.sweep_confirmed, before.fates, before.unprotected)
+        news = before.swept_at is None or told != (after.sweep_confirmed, after.fates, after.unprotected)
+        await _tell_sweep(connection, after, now, news=news)
+    return after
+
+
+async def _tell_sweep(connection: Connection, state: KillState, now: datetime, *, news: bool) -> None:
+    action = "ALL_OPEN_ORDERS_CANCELED" if state.sweep_confirmed else "CANCELS_NOT_ALL_CONFIRMED"
+    counts = {fate.value: list(state.fates.values()).count(fate) for fate in OrderFate}
+    detail = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing was open"
+    if state.unprotected:
+        detail += f"; UNPROTECTED: {', '.join(state.unprotected)}"
+    events = (activated(state, action, now),) if news else ()
+    await append(connection, entry(action, "sweep", detail, now), *events)
+
+
+def _surer(fate: OrderFate, known: OrderFate | None) -> bool:
+    """A broker's word of an end outranks a sweep that saw less."""
+    return known is None or fate.is_end or not known.is_end
+
+
+async def maybe_open(connection: Connection) -> dict[str, OrderFate]:
+    """Every order of ours that may stand at the broker as far as rows can tell, by client_order_id."""
+    rows = await connection.fetch(_SQL["maybe_open"])
+    return {
+        row["client_order_id"]: OrderFate.PENDING if row["acknowledged"] else OrderFate.UNKNOWN
+        for row in rows
+    }
