@@ -105,7 +105,7 @@ class KillSweeper:
             return {}
 
     async def _in_scope(self, orders: Iterable[BrokerOrder], scope: KillScope) -> list[BrokerOrder]:
-        """``risk_adding`` keeps our protective stops: stop legs, and stops by which a signal closes a position."""
+        """``risk_adding`` keeps our protective orders: legs of entries, and stops by which a signal closes."""
         if scope is KillScope.ALL:
             return list(orders)
         kept = []
@@ -181,7 +181,7 @@ class KillSweeper:
 
 
 def _protects(order: StoredOrder) -> bool:
-    return order.leg is Leg.STOP or (order.order_type.has_stop and not order.action.opens)
+    return order.leg is not Leg.ENTRY or (order.order_type.has_stop and not order.action.opens)
 
 
 def _by_id(orders: Iterable[BrokerOrder]) -> dict[str, BrokerOrder]:

@@ -9,8 +9,8 @@ from uuid import UUID
 from temporalio.service import RPCError, RPCStatusCode
 
 from observability.logging import get_logger
-from schemas.wire import SIGNAL_ORDER_UPDATED, order_workflow_id
-from storage.orders import StoredOrder, mark_signalled, read_order
+from schemas.wire import SIGNAL_ORDER_UPDATED, Leg, order_workflow_id, protect_workflow_id
+from storage.orders import StoredOrder, mark_signalled, read_keyed
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -26,22 +26,22 @@ _log = get_logger(__name__)
 
 
 class OrderNotifier:
-    """Signals order workflows, never faster than ``SIGNAL_INTERVAL_SECONDS`` each."""
+    """Signals workflows of orders and of protections, never faster than ``SIGNAL_INTERVAL_SECONDS`` an order."""
 
     def __init__(self, client: "Client", database: "Database") -> None:
         self._client = client
         self._database = database
-        self._last_sent: dict[str, float] = {}
-        self._delayed: dict[str, asyncio.Task[None]] = {}
+        self._last_sent: dict[UUID, float] = {}
+        self._delayed: dict[UUID, asyncio.Task[None]] = {}
         self._signalled: dict[UUID, int] = {}
 
     async def notify(self, order: StoredOrder) -> None:
         """Signal the newest state now, or once the interval has passed. Never raises for a dead Temporal."""
-        wait = self._last_sent.get(order.signal_id, 0.0) + SIGNAL_INTERVAL_SECONDS - time.monotonic()
+        wait = self._last_sent.get(order.internal_order_id, 0.0) + SIGNAL_INTERVAL_SECONDS - time.monotonic()
         if wait <= 0 or order.status.is_final:
             await self._send(order)
-        elif order.signal_id not in self._delayed:
-            self._delayed[order.signal_id] = asyncio.create_task(self._send_later(order, wait))
+        elif order.internal_order_id not in self._delayed:
+            self._delayed[order.internal_order_id] = asyncio.create_task(self._send_later(order, wait))
 
     async def close(self) -> None:
         """Drop what is delayed: the rows are sent again by whoever comes next."""
@@ -53,16 +53,17 @@ class OrderNotifier:
         try:
             await asyncio.sleep(wait)
         finally:
-            self._delayed.pop(order.signal_id, None)
+            self._delayed.pop(order.internal_order_id, None)
         async with self._database.connection() as connection:
-            newest = await read_order(connection, order.signal_id, order.leg)
+            newest = await read_keyed(connection, order)
         await self._send(newest)
 
     async def _send(self, order: StoredOrder) -> None:
         if len(self._last_sent) >= REMEMBERED_ORDERS_MAX:
             self._last_sent.clear()
-        self._last_sent[order.signal_id] = time.monotonic()
-        handle = self._client.get_workflow_handle(order_workflow_id(order.signal_id))
+        self._last_sent[order.internal_order_id] = time.monotonic()
+        name = order_workflow_id if order.leg is Leg.ENTRY else protect_workflow_id
+        handle = self._client.get_workflow_handle(name(order.signal_id))
         try:
             await handle.signal(SIGNAL_ORDER_UPDATED, order.view, rpc_timeout=SIGNAL_RPC_TIMEOUT)
         except RPCError as error:

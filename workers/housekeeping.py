@@ -19,6 +19,7 @@ from risk.readiness import can_be_mended, waits_for
 from schemas.wire import Queue
 from storage import market as market_rows
 from storage import orders as order_rows
+from storage import protection as protection_rows
 from storage import reconciliation as reconciliation_rows
 from storage import switches as switch_rows
 from storage.signals import read_signal
@@ -68,6 +69,7 @@ class Housekeeping:
             for job, seconds in (
                 (self.number_events, TICK_SECONDS),
                 (self.start_missing, SWEEP_SECONDS),
+                (self.start_missing_protections, SWEEP_SECONDS),
                 (self.resend, RESEND_SECONDS),
                 (self.catch_up, TICK_SECONDS),
                 (self.keep_market_rows, TICK_SECONDS),
@@ -91,6 +93,21 @@ class Housekeeping:
                 )
             for _, signal_id in page:
                 await self._start(signal_id)
+            if len(page) < SWEEP_PAGE:
+                return
+            last = page[-1]
+
+    async def start_missing_protections(self) -> None:
+        """Every entry with shares that are not closed has a running protection."""
+        created_before, last = utc_now() - SWEEP_GRACE, ""
+        while True:
+            async with self._parts.database.connection() as connection:
+                page = await protection_rows.open_protections(
+                    connection, created_before=created_before, after=last, limit=SWEEP_PAGE
+                )
+                entries = [await order_rows.read_order(connection, signal_id) for signal_id in page]
+            for entry in entries:
+                await self._starter.restart_protection(entry.view)
             if len(page) < SWEEP_PAGE:
                 return
             last = page[-1]

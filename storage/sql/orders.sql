@@ -1,8 +1,13 @@
 -- name: read_order
-select * from orders where signal_id = $1 and leg = $2 order by generation desc limit 1
+select * from orders where signal_id = $1 and leg = $2 and ($3::integer is null or generation = $3)
+order by generation desc
+limit 1
 
 -- name: lock_order
-select * from orders where signal_id = $1 and leg = $2 order by generation desc limit 1 for update
+select * from orders where signal_id = $1 and leg = $2 and ($3::integer is null or generation = $3)
+order by generation desc
+limit 1
+for update
 
 -- name: find_by_broker_id
 select signal_id, leg from orders where broker_order_id = $1 or client_order_id = $2 limit 1
@@ -16,6 +21,8 @@ select * from orders where client_order_id = $1
 -- name: find_by_any_id
 select signal_id, leg from orders
 where signal_id = $1 or client_order_id = $1 or broker_order_id = $1 or internal_order_id::text = $1
+-- A signal's id is its entry's; a leg is found by its own.
+order by leg <> 'entry'
 limit 1
 
 -- name: order_fills
@@ -100,7 +107,7 @@ limit $5
 
 -- name: unsettled
 select created_at, signal_id from orders
-where settled_at is null and created_at < $1 and (created_at, signal_id) > ($2, $3)
+where settled_at is null and leg = 'entry' and created_at < $1 and (created_at, signal_id) > ($2, $3)
 order by created_at, signal_id
 limit $4
 
