@@ -65,6 +65,6 @@ class Adopter:
         taken = await take_in(self._database, evidence, now=now, source=SOURCE)
         if taken is None and isinstance(evidence, BrokerOrder):
             taken = await take_in_successor(self._database, evidence, now=now, source=SOURCE)
-        if taken is not None and taken.news and not taken.order.settled:
+        if taken is not None and taken.is_told:
             await self._notifier.notify(taken.order)
         return taken is not None

@@ -100,7 +100,7 @@ class CatchUp:
     async def _take_in(self, evidence: Iterable[Evidence], source: str) -> None:
         for each in evidence:
             taken = await take_in(self._database, each, now=self._now(), source=source)
-            if taken is not None and taken.news and not taken.order.settled:
+            if taken is not None and taken.is_told:
                 await self._notifier.notify(taken.order)
 
 

@@ -9,7 +9,7 @@ from broker import lifecycle
 from risk.messages import UserMessage
 from schemas.broker import TradeUpdate
 from schemas.orders import BrokerOrder, Fill, OrderState, OrderStatus
-from schemas.wire import CLIENT_ORDER_ID_PREFIX
+from schemas.wire import CLIENT_ORDER_ID_PREFIX, Leg
 from storage.orders import LockedOrder, StoredOrder, lock_by_broker_id, restore_reservation
 from storage.transitions import Step, advance
 
@@ -27,6 +27,13 @@ class Taken:
 
     order: StoredOrder
     news: bool
+
+    @property
+    def is_told(self) -> bool:
+        """Whether a workflow waits for it: the order's own, or after its end the one that protects its shares."""
+        order = self.order
+        protects = order.leg is not Leg.ENTRY or order.hard_stop_loss is not None
+        return self.news and (protects or not order.settled)
 
 
 async def take_in(database: "Database", evidence: Evidence, *, now: datetime, source: str) -> Taken | None:

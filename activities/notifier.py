@@ -62,7 +62,8 @@ class OrderNotifier:
         if len(self._last_sent) >= REMEMBERED_ORDERS_MAX:
             self._last_sent.clear()
         self._last_sent[order.internal_order_id] = time.monotonic()
-        name = order_workflow_id if order.leg is Leg.ENTRY else protect_workflow_id
+        is_open_entry = order.leg is Leg.ENTRY and not order.settled
+        name = order_workflow_id if is_open_entry else protect_workflow_id
         handle = self._client.get_workflow_handle(name(order.signal_id))
         try:
             await handle.signal(SIGNAL_ORDER_UPDATED, order.view, rpc_timeout=SIGNAL_RPC_TIMEOUT)

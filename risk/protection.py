@@ -9,7 +9,7 @@ from typing import Final
 from risk.arithmetic import exact
 from risk.prices import Market, collar_edge, worst_tick
 from schemas.kill import KillScope
-from schemas.orders import OrderFlag, OrderView, Side
+from schemas.orders import OrderFlag, OrderStatus, OrderView, Side
 from schemas.protection import Act, Holding, LegBasis, Lot, Obstacle, Protection, ProtectView
 from schemas.wire import Leg
 
@@ -96,7 +96,11 @@ def decide(scene: Scene) -> ProtectView:
     ]
     ended = [leg for leg in scene.legs if leg.status.is_final and not leg.settled]
     surplus = [leg for leg in live if leg is not wanted or not _fits(scene, leg)]
-    covered = min(scene.target, sum((remaining(leg) for leg in live), ZERO))
+    # What the broker calls filled is on its way, though its executions have not been told.
+    untold = sum(
+        (leg.quantity - leg.filled_quantity for leg in ended if leg.status is OrderStatus.FILLED), ZERO
+    )
+    covered = min(scene.target, untold + sum((remaining(leg) for leg in live), ZERO))
     view = ProtectView(
         protection=scene.protection, target=scene.target, covered=covered, act=Act.WAIT, leg=wanted
     )

@@ -171,10 +171,10 @@ def _state(order: StoredOrder, fills: Sequence[asyncpg.Record]) -> OrderState:
 
 async def find_order(
     connection: Connection, broker_order_id: str, client_order_id: str
-) -> tuple[str, Leg] | None:
+) -> tuple[str, Leg, int] | None:
     """Which of our orders the broker speaks of; None for a foreign one."""
     row = await connection.fetchrow(_SQL["find_by_broker_id"], broker_order_id, client_order_id)
-    return (row["signal_id"], Leg(row["leg"])) if row else None
+    return (row["signal_id"], Leg(row["leg"]), row["generation"]) if row else None
 
 
 async def find_by_client_id(connection: Connection, client_order_id: str) -> StoredOrder | None:
@@ -183,10 +183,10 @@ async def find_by_client_id(connection: Connection, client_order_id: str) -> Sto
     return stored_order(row) if row else None
 
 
-async def find_by_any_id(connection: Connection, some_id: str) -> tuple[str, Leg] | None:
+async def find_by_any_id(connection: Connection, some_id: str) -> tuple[str, Leg, int] | None:
     """Find an order by signal id, client order id, broker order id or internal order id."""
     row = await connection.fetchrow(_SQL["find_by_any_id"], some_id)
-    return (row["signal_id"], Leg(row["leg"])) if row else None
+    return (row["signal_id"], Leg(row["leg"]), row["generation"]) if row else None
 
 
 async def list_orders(

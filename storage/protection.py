@@ -41,6 +41,8 @@ async def follow(locked: LockedOrder, after: StoredOrder, now: datetime) -> None
     An opening entry that has ended with shares gets its row; what a closing one executes, protections give up.
     """
     if after.leg is not Leg.ENTRY:
+        if after.filled_quantity < locked.order.filled_quantity:  # A bust brings shares back.
+            await locked.connection.execute(_SQL["reopen"], after.signal_id, now)
         return
     if not after.action.opens:
         change = after.filled_quantity - locked.order.filled_quantity
@@ -56,27 +58,25 @@ async def _give_up(connection: Connection, order: StoredOrder, change: Decimal, 
     What a bust gives back, the newest lots get again.
     """
     key = (order.ticker, order.strategy, order.action.value)
+    if change < 0:
+        for row in await connection.fetch(_SQL["lock_given"], *key):
+            back = min(row["given_up"], -change)
+            if back:
+                await connection.execute(_SQL["give_up"], row["signal_id"], -back, now)
+            change += back
+        return
     if not await connection.fetch(_SQL["lock_lots"], *key):
         return
     every_lot = await read_lots(connection, order.ticker, order.action)
     lots = [each for each in every_lot if each.strategy == order.strategy]
     holdings = await read_holdings(connection, order.ticker, order.action)
     held = sum((each.held for each in holdings if each.strategy == order.strategy), Decimal(0))
-    over = sum((lot.quantity for lot in lots), Decimal(0)) - max(Decimal(0), held)
-    left = min(over, change) if change > 0 else -change
-    if change > 0:
-        for lot in lots:
-            cut = max(Decimal(0), min(lot.quantity, left))
-            if cut:
-                await connection.execute(_SQL["give_up"], lot.signal_id, cut, now)
-                left -= cut
-        return
-    given = {row["signal_id"]: row["given_up"] for row in await connection.fetch(_SQL["read_given_up"], *key)}
-    for lot in reversed(lots):
-        back = min(given.get(lot.signal_id, Decimal(0)), left)
-        if back:
-            await connection.execute(_SQL["give_up"], lot.signal_id, -back, now)
-            left -= back
+    left = min(sum((lot.quantity for lot in lots), Decimal(0)) - max(Decimal(0), held), change)
+    for lot in lots:
+        cut = max(Decimal(0), min(lot.quantity, left))
+        if cut:
+            await connection.execute(_SQL["give_up"], lot.signal_id, cut, now)
+        left -= cut
 
 
 async def succeed(connection: Connection, leg: StoredOrder, now: datetime) -> None:

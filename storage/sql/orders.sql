@@ -10,7 +10,7 @@ limit 1
 for update
 
 -- name: find_by_broker_id
-select signal_id, leg from orders where broker_order_id = $1 or client_order_id = $2 limit 1
+select signal_id, leg, generation from orders where broker_order_id = $1 or client_order_id = $2 limit 1
 
 -- name: lock_by_broker_id
 select * from orders where broker_order_id = $1 or client_order_id = $2 limit 1 for update
@@ -19,7 +19,7 @@ select * from orders where broker_order_id = $1 or client_order_id = $2 limit 1 
 select * from orders where client_order_id = $1
 
 -- name: find_by_any_id
-select signal_id, leg from orders
+select signal_id, leg, generation from orders
 where signal_id = $1 or client_order_id = $1 or broker_order_id = $1 or internal_order_id::text = $1
 -- A signal's id is its entry's; a leg is found by its own.
 order by leg <> 'entry'

@@ -92,7 +92,10 @@ update protections set
 where signal_id = $1
 
 -- name: give_up
-update protections set given_up = greatest(0, given_up + $2), updated_at = $3 where signal_id = $1
+update protections set
+    given_up = greatest(0, given_up + $2), updated_at = $3,
+    closed_at = case when $2::numeric < 0 then null else closed_at end
+where signal_id = $1
 
 -- name: lock_lots
 select signal_id from protections
@@ -100,9 +103,14 @@ where ticker = $1 and strategy = $2 and action = $3 and closed_at is null
 order by created_at, signal_id
 for update
 
--- name: read_given_up
+-- name: lock_given
 select signal_id, given_up from protections
-where ticker = $1 and strategy = $2 and action = $3 and closed_at is null
+where ticker = $1 and strategy = $2 and action = $3 and given_up > 0
+order by created_at desc, signal_id desc
+for update
+
+-- name: reopen
+update protections set closed_at = null, updated_at = $2 where signal_id = $1 and closed_at is not null
 
 -- name: open_on_ticker
 select signal_id from protections where ticker = $1 and action = $2 and closed_at is null

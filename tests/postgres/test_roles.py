@@ -66,6 +66,8 @@ WRITERS: Final[Mapping[str, str]] = {
     "protection.save_cover": BOTH_BROKERS,
     "protection.save_obstacle": BOTH_BROKERS,
     "protection.give_up": BOTH_BROKERS,
+    "protection.lock_given": BOTH_BROKERS,
+    "protection.reopen": BOTH_BROKERS,
     "risk.insert_rejection": "risk",
     "risk.approve_order": "risk",
     "risk.insert_limits": "console",
