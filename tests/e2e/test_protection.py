@@ -98,14 +98,14 @@ async def legs(stack: Stack, signal_id: str) -> list[tuple[str, int, str]]:
 async def filled(stack: Stack, signal_id: str, ticker: str, **fields: Any) -> None:
     """An entry that is filled at once."""
     assert (await stack.submit(signal(signal_id, ticker=ticker, **fields))).status_code == 202
-    order = await stack.settled(signal_id)
+    order = await stack.until(signal_id, lambda order: order["status"] in ("FILLED", "REJECTED"))
     assert order["status"] == "FILLED", order
 
 
 async def delayed_stop(stack: Stack, ticker: str) -> None:
     """The second POST on this ticker stays on its way for a while."""
     match = {"method": "POST", "path": "/v2/orders", "symbol": ticker}
-    await stack.control("faults", {"match": match, "action": "latency_ms", "latency_ms": 1500, "skip": 1})
+    await stack.control("faults", {"match": match, "action": "latency_ms", "latency_ms": 5000, "skip": 1})
 
 
 async def external_sell(stack: Stack, ticker: str, quantity: str) -> str:
@@ -117,6 +117,7 @@ async def external_sell(stack: Stack, ticker: str, quantity: str) -> str:
     return found
 
 
+@pytest.mark.timeout(240)
 async def test_every_refusal_of_a_stop_is_answered(stack_factory: StackFactory, unique: Any) -> None:
     stack = await stack_factory(limits=LIMITS, tickers=5)
     wash, through, taken, late, other = tickers = [f"T{number:04d}" for number in range(1, 6)]
@@ -184,6 +185,7 @@ async def suspended(stack: Stack, wanted: bool) -> None:
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.timeout(240)
 async def test_the_stop_follows_what_is_held(stack_factory: StackFactory, unique: Any) -> None:
     stack = await stack_factory(limits=LIMITS, tickers=4)
     sold, partly, short, kept = tickers = [f"T{number:04d}" for number in range(1, 5)]

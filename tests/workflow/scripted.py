@@ -70,6 +70,7 @@ class ScriptedBroker(Book, Gates):
             self.resolve_order,
             self.cancel_order,
             self.settle_order,
+            self.note_unconfirmed,
         ]
 
     # --- the steps -------------------------------------------------------------------------------
@@ -188,6 +189,12 @@ class ScriptedBroker(Book, Gates):
         return SessionAnswer(
             closes_in_seconds=session.seconds_to_close, opens_in_seconds=session.seconds_to_open
         )
+
+    @activity.defn(name=wire.ACTIVITY_NOTE_UNCONFIRMED)
+    async def note_unconfirmed(self, question: OrderQuestion) -> OrderView:
+        """A person is told."""
+        await self.asked(wire.ACTIVITY_NOTE_UNCONFIRMED)
+        return self.view
 
     @activity.defn(name=wire.ACTIVITY_SETTLE_ORDER)
     async def settle_order(self, question: OrderQuestion) -> OrderView:
