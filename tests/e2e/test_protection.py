@@ -146,6 +146,7 @@ async def test_every_refusal_of_a_stop_is_answered(stack_factory: StackFactory, 
     # Held by another order: once that is gone, the same stop again.
     await delayed_stop(stack, taken)
     await filled(stack, ids[taken], taken, **entry)
+    await until(stack, lambda: legs(stack, ids[taken]), [("stop", 0, "SUBMITTED")])
     stranger = await external_sell(stack, taken, "10")
     await until(stack, lambda: refused_for_now(stack, ids[taken]), True)
     await stack.exchange_http.delete(f"/v2/orders/{stranger}")
@@ -161,6 +162,7 @@ async def test_every_refusal_of_a_stop_is_answered(stack_factory: StackFactory, 
     # Anything else: a person is told at once, and it is tried on.
     await delayed_stop(stack, other)
     await filled(stack, ids[other], other, **entry)
+    await until(stack, lambda: legs(stack, ids[other]), [("stop", 0, "SUBMITTED")])
     await suspended(stack, True)
     await until(stack, lambda: unprotected(stack, ids[other]), True)
     assert "new orders are rejected by user request" in (await alerts(stack))[ids[other]]
