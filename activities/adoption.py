@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from activities.evidence import Evidence, take_in, take_in_successor
+from activities.evidence import Evidence, take_in
 from broker.errors import NotFound
 from schemas.orders import BrokerOrder
 from schemas.reconciliation import DriftKind, Finding
@@ -63,8 +63,6 @@ class Adopter:
     async def _take_in(self, evidence: Evidence, now: datetime) -> bool:
         """Whether it is of an order of ours."""
         taken = await take_in(self._database, evidence, now=now, source=SOURCE)
-        if taken is None and isinstance(evidence, BrokerOrder):
-            taken = await take_in_successor(self._database, evidence, now=now, source=SOURCE)
         if taken is not None and taken.is_told:
             await self._notifier.notify(taken.order)
         return taken is not None

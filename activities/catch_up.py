@@ -1,16 +1,17 @@
 """Reading from the broker what the update stream may have missed. Calls grow with pages, not with orders."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from activities.evidence import Evidence, take_in
+from activities.evidence import Evidence, Taken, take_in
 from broker.errors import NotFound
 from observability.logging import get_logger
+from schemas.orders import BrokerOrder, Fill
 from storage import market as market_rows
 from storage import switches as rows
-from storage.orders import open_at_broker
+from storage import watch
 
 if TYPE_CHECKING:
     from activities.notifier import OrderNotifier
@@ -23,6 +24,15 @@ FILLS_OVERLAP: Final = timedelta(minutes=2)
 FIRST_FILLS: Final = timedelta(days=1)
 """How far back the very first catch-up reads."""
 OPEN_ORDERS_MAX: Final = 50_000
+CHAIN_MAX: Final = 20
+"""Replacements of one order followed to the newest."""
+ACCOUNT_AGE_MAX: Final = timedelta(seconds=30)
+"""A younger snapshot of the account is not read again: the passes without a stream come every 5 s."""
+MISSED_AFTER: Final = timedelta(seconds=5)
+"""An execution younger than this may still be on its way in the stream."""
+STRANGERS_MAX: Final = 10_000
+LOOKUPS_MAX: Final = 200
+"""Orders read by id in one pass; what is more, the next pass or the reconciliation reads."""
 
 _log = get_logger(__name__)
 
@@ -45,6 +55,8 @@ class CatchUp:
         self._notifier = notifier
         self._now = now
         self._running = asyncio.Lock()
+        self._strangers: set[str] = set()
+        self._lookups = 0
 
     async def run(self, *, orders: bool) -> None:
         """Take in what is new; with ``orders`` also compare every open order. Safe to repeat.
@@ -54,17 +66,22 @@ class CatchUp:
             ClockUnavailableError: nobody can say what time it is on the market.
         """
         async with self._running:
-            await self._account_and_clock()
+            self._lookups = 0
+            await self._clock.ensure_reading()
             cursor = await self._fills()
+            await self._account_and_clock()
             if orders:
                 await self._open_orders()
-            async with self._database.connection() as connection:
-                await rows.caught_up(connection, now=self._now(), fill_cursor=cursor)
+            async with self._database.transaction("catch_up.done") as connection:
+                await rows.caught_up(connection, now=self._now(), fill_cursor=cursor, orders=orders)
 
     async def _account_and_clock(self) -> None:
         asked_at = self._now()
+        async with self._database.connection() as connection:
+            known = await market_rows.read_account(connection)
+        if known.taken_at is not None and asked_at - known.taken_at < ACCOUNT_AGE_MAX:
+            return
         account = await self._broker.get_account()
-        await self._clock.ensure_reading()
         reading = self._clock.reading()
         async with self._database.transaction("catch_up.account") as connection:
             await market_rows.save_account(connection, account, taken_at=asked_at)
@@ -77,31 +94,87 @@ class CatchUp:
         started = self._clock.at(self._now())
         since = stream.fill_cursor - FILLS_OVERLAP if stream.fill_cursor else started - FIRST_FILLS
         fills = await self._broker.get_fills(since)
-        await self._take_in(fills, "fill list")
+        async with self._database.connection() as connection:
+            known = await watch.known_executions(connection, [fill.activity_id or "" for fill in fills])
+        missed = [fill for fill in fills if fill.activity_id not in known and await self._fill_is_news(fill)]
+        await self._doubt_stream(missed)
         return max([started - FILLS_OVERLAP, *(fill.executed_at for fill in fills)])
+
+    async def _fill_is_news(self, fill: Fill) -> bool:
+        taken = await self._take_in(fill, "fill list")
+        if taken is None and fill.broker_order_id not in self._strangers and self._lookups < LOOKUPS_MAX:
+            # Of an order closed here without its id, or that replaced one of ours: the order first.
+            if await self._order_by_id(fill.broker_order_id):
+                taken = await self._take_in(fill, "fill list")
+            else:
+                self._remember_stranger(fill.broker_order_id)
+        return taken is not None and taken.news
+
+    def _remember_stranger(self, broker_order_id: str) -> None:
+        if len(self._strangers) >= STRANGERS_MAX:
+            self._strangers.clear()
+        self._strangers.add(broker_order_id)
+
+    async def _doubt_stream(self, missed: Sequence[Fill]) -> None:
+        """An execution that the stream should have brought, and it brought nothing since: it may be mute."""
+        if not missed:
+            return
+        now = self._now()
+        market_now = self._clock.at(now)
+        newest = max(fill.executed_at for fill in missed)
+        age = timedelta(seconds=self._clock.real_seconds((market_now - newest).total_seconds()))
+        if age < MISSED_AFTER:
+            return
+        async with self._database.transaction("catch_up.stream_doubted") as connection:
+            if await rows.doubt_stream(connection, executed_at=now - age, now=now):
+                _log.warning("the update stream did not bring an execution", executed=newest.isoformat())
 
     async def _open_orders(self) -> None:
         """Compare the broker's open orders with ours; read by id what its list does not show."""
         async with self._database.connection() as connection:
-            ours = await open_at_broker(connection, limit=OPEN_ORDERS_MAX)
+            ours = {
+                each.broker_order_id: each
+                for each in await watch.open_at_broker(connection, limit=OPEN_ORDERS_MAX)
+            }
         listed = await self._broker.get_open_orders()
-        await self._take_in(listed, "open-order list")
         shown = {order.broker_order_id for order in listed}
-        for _, _, broker_order_id in ours:
-            if broker_order_id in shown:
-                continue
-            try:
-                found = await self._broker.get_order_status(broker_order_id)
-            except NotFound:
+        for order in listed:
+            if not _is_known(order, ours.get(order.broker_order_id)):
+                await self._take_in(order, "open-order list")
+        missing = [each for each in ours if each not in shown]
+        for broker_order_id in missing[:LOOKUPS_MAX]:
+            if not await self._order_by_id(broker_order_id):
                 _log.error("the broker no longer knows an order of ours", broker_order_id=broker_order_id)
-                continue
-            await self._take_in([found], "look-up by id")
 
-    async def _take_in(self, evidence: Iterable[Evidence], source: str) -> None:
-        for each in evidence:
-            taken = await take_in(self._database, each, now=self._now(), source=source)
-            if taken is not None and taken.is_told:
-                await self._notifier.notify(taken.order)
+    async def _order_by_id(self, broker_order_id: str) -> bool:
+        """Read and take in an order, and what has replaced it. Whether it is one of ours."""
+        ours, wanted = False, broker_order_id
+        for _ in range(CHAIN_MAX):
+            self._lookups += 1
+            try:
+                order = await self._broker.get_order_status(wanted)
+            except NotFound:
+                break
+            ours = await self._take_in(order, "look-up by id") is not None or ours
+            if order.replaced_by is None:
+                break
+            wanted = order.replaced_by
+        return ours
+
+    async def _take_in(self, evidence: Evidence, source: str) -> Taken | None:
+        taken = await take_in(self._database, evidence, now=self._now(), source=source)
+        if taken is not None and taken.is_told:
+            await self._notifier.notify(taken.order)
+        return taken
+
+
+def _is_known(order: BrokerOrder, ours: watch.Standing | None) -> bool:
+    """Whether the row says already what the list says: most of thousands of resting orders do."""
+    return ours is not None and (order.raw_status, order.filled_quantity, order.replaced_by) == (
+        ours.raw_status,
+        ours.broker_filled_quantity,
+        ours.replaced_by,
+    )
 
 
 def clock_row(reading: "ClockReading", speed: float) -> market_rows.ClockRow:

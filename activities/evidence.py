@@ -2,16 +2,21 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from activities.identity import conflict_in, stop_everything
 from broker import lifecycle
 from risk.messages import UserMessage
-from schemas.broker import TradeUpdate
-from schemas.orders import BrokerOrder, Fill, OrderState, OrderStatus
-from schemas.wire import CLIENT_ORDER_ID_PREFIX, Leg
+from schemas.alerts import Alert, AlertCode, Severity
+from schemas.base import decimal_text
+from schemas.broker import TradeEvent, TradeUpdate
+from schemas.orders import BrokerOrder, Fill, OrderFlag, OrderState, OrderStatus
+from schemas.wire import Leg
+from storage.alerts import raise_alert
 from storage.orders import LockedOrder, StoredOrder, lock_by_broker_id, restore_reservation
-from storage.transitions import Step, advance
+from storage.transitions import Step, advance, audit
+from storage.watch import note_message
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database
@@ -19,6 +24,25 @@ if TYPE_CHECKING:
 Evidence: TypeAlias = TradeUpdate | BrokerOrder | Fill
 
 COMPONENT: Final = "BrokerWatcher"
+RAW_NAME_MAX: Final = 60
+"""Letters of an unknown event's name that go into the name of a decision; the audit row holds the whole."""
+
+_CORRECTIONS: Final = frozenset({TradeEvent.TRADE_BUST, TradeEvent.TRADE_CORRECT})
+_ORDINARY: Final = frozenset(
+    {
+        TradeEvent.ACCEPTED,
+        TradeEvent.PENDING_NEW,
+        TradeEvent.NEW,
+        TradeEvent.PARTIAL_FILL,
+        TradeEvent.FILL,
+        TradeEvent.CANCELED,
+        TradeEvent.EXPIRED,
+        TradeEvent.REJECTED,
+        TradeEvent.PENDING_CANCEL,
+        TradeEvent.PENDING_REPLACE,
+    }
+)
+"""All that these say is in the state. Any other message is told in the order's story even if it changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -40,40 +64,20 @@ async def take_in(database: "Database", evidence: Evidence, *, now: datetime, so
     """Apply one piece of evidence in one transaction. Idempotent: what is known already writes nothing.
 
     Returns:
-        The order after it, or None when the order is not ours.
+        The order after it, or None when neither the order nor what it replaced is ours.
     """
     return await database.run(
         "evidence.taken_in", lambda connection: _take_in(connection, evidence, now, source)
     )
 
 
-async def take_in_successor(
-    database: "Database", order: BrokerOrder, *, now: datetime, source: str
-) -> Taken | None:
-    """Apply an order that replaced one of ours at the broker. Idempotent as ``take_in`` is.
-
-    Returns:
-        The order after it, or None when what it replaced is not ours.
-    """
-    replaced = order.replaces
-    if replaced is None:
-        return None
-
-    async def apply(connection: "Connection") -> Taken | None:
-        locked = await lock_by_broker_id(connection, replaced, "")
-        if locked is None:
-            return None
-        after = await bring(locked, order, now=now, source=source)
-        return Taken(after, news=after.row_version != locked.order.row_version)
-
-    return await database.run("evidence.successor", apply)
-
-
 async def _take_in(connection: "Connection", evidence: Evidence, now: datetime, source: str) -> Taken | None:
+    found = _order_in(evidence)
     locked = await lock_by_broker_id(connection, *_ids(evidence))
+    if locked is None and found is not None and found.replaces is not None:
+        locked = await lock_by_broker_id(connection, found.replaces, "")
     if locked is None:
         return None
-    found = _order_in(evidence)
     conflict = conflict_in(locked, found) if found is not None else None
     if found is not None and conflict is not None:
         await stop_everything(locked, found, conflict, now)
@@ -84,26 +88,80 @@ async def _take_in(connection: "Connection", evidence: Evidence, now: datetime, 
 
 async def bring(locked: LockedOrder, evidence: Evidence, *, now: datetime, source: str) -> StoredOrder:
     """Apply evidence to a locked order. Evidence outranks our verdict, so an ended order may open again."""
-    new = lifecycle.apply(locked.state, evidence)
+    before, new = locked.state, lifecycle.apply(locked.state, evidence)
+    late = before.status.is_final and not lifecycle.has_broker_evidence(before) and new != before
     step = Step(
         now=now,
         component=COMPONENT,
         actor=source,
         decision=_decision(evidence),
-        detail=describe(evidence, locked.state, new),
+        detail=describe(evidence, before, new),
         evidence={"source": source, "told": evidence.model_dump(mode="json")},
         user_message=UserMessage.PARTIAL_FILLS if new.status is OrderStatus.PARTIALLY_FILLED else None,
         answers_post=locked.order.post_open,
+        reopens=late or OrderFlag.FILLS_MISSING in new.flags,
     )
     after = await advance(locked, new, step)
     if locked.order.settled and not after.settled:
-        await restore_reservation(locked, after.quantity - after.filled_quantity)
+        await restore_reservation(locked, _expected(new))
+    if isinstance(evidence, TradeUpdate) and evidence.event not in _ORDINARY:
+        await _note(locked, evidence, after if new != before else None, step)
+    if late:
+        await raise_alert(locked.connection, _late_truth(before, after), component=COMPONENT, now=now)
     return after
 
 
-def is_ours(order: BrokerOrder) -> bool:
-    """Whether the id was made by some installation of this product."""
-    return order.client_order_id.startswith(CLIENT_ORDER_ID_PREFIX)
+def _expected(state: OrderState) -> Decimal:
+    """Shares that may still come: for an ended order those that the broker counts and we do not hold."""
+    executed = state.broker_filled_quantity if state.status.is_final else state.quantity
+    return max(executed - state.filled_quantity, Decimal(0))
+
+
+async def _note(locked: LockedOrder, update: TradeUpdate, after: StoredOrder | None, step: Step) -> None:
+    """Tell once of a message that is no matter of course. ``after``: the order where it has changed it."""
+    key = update.event_id or f"{update.order.broker_order_id} {update.raw_event} {update.at.isoformat()}"
+    first = await note_message(locked.connection, locked.order, key, step.now)
+    if after is not None and update.event in _CORRECTIONS:
+        await raise_alert(locked.connection, _correction(update, after), component=COMPONENT, now=step.now)
+    elif first and after is None:
+        await audit(locked, locked.order, step)
+
+
+def _correction(update: TradeUpdate, order: StoredOrder) -> Alert:
+    fill = update.fill
+    what = "took back" if update.event is TradeEvent.TRADE_BUST else "corrected"
+    execution = f"{decimal_text(fill.quantity)} at {decimal_text(fill.price)}" if fill else "an execution"
+    return Alert(
+        code=AlertCode.BUST_OR_CORRECTION,
+        severity=Severity.HIGH,
+        subject=(fill.execution_id if fill else None) or _subject(order),
+        text=(
+            f"the exchange {what} an execution of {order.ticker} ({execution}): position and order were adjusted, "
+            f"{decimal_text(order.filled_quantity)} of {decimal_text(order.quantity)} stay filled; check what was "
+            "traded on it"
+        ),
+        correlation_id=order.signal_id,
+    )
+
+
+def _late_truth(before: OrderState, order: StoredOrder) -> Alert:
+    reason = f" ({before.reason})" if before.reason else ""
+    return Alert(
+        code=AlertCode.LATE_TRUTH,
+        severity=Severity.CRITICAL,
+        subject=_subject(order),
+        text=(
+            f"the broker holds an order that was closed here as {before.status.value}{reason}: it is "
+            f"{order.raw_status or order.status.value} with {decimal_text(order.filled_quantity)} of "
+            f"{decimal_text(order.quantity)} {order.ticker} filled; it is followed again, cancel it if it is not "
+            "wanted"
+        ),
+        correlation_id=order.signal_id,
+    )
+
+
+def _subject(order: StoredOrder) -> str:
+    return order.client_order_id or order.signal_id
 
 
 def _ids(evidence: Evidence) -> tuple[str, str]:
@@ -124,10 +182,8 @@ def _order_in(evidence: Evidence) -> BrokerOrder | None:
 
 def _decision(evidence: Evidence) -> str:
     match evidence:
-        case TradeUpdate(event=event):
-            return f"BROKER_{event.value.upper()}"
-        case BrokerOrder(raw_status=raw):
-            return f"BROKER_{raw.upper()}"
+        case TradeUpdate(raw_event=raw) | BrokerOrder(raw_status=raw):
+            return f"BROKER_{raw[:RAW_NAME_MAX].upper()}"
         case Fill():
             return "BROKER_FILL"
 
@@ -138,7 +194,11 @@ def describe(evidence: Evidence, before: OrderState, after: OrderState) -> str:
         fill = next((each for each in reversed(after.fills) if not each.busted), None)
         last = f"{fill.quantity} at {fill.price}; " if fill else ""
         return f"{last}{after.filled_quantity} of {after.quantity} filled"
-    told = evidence.raw_status if isinstance(evidence, BrokerOrder) else after.raw_status
+    told = after.raw_status or "nothing more"
+    if isinstance(evidence, TradeUpdate):
+        told = evidence.raw_event
+    elif isinstance(evidence, BrokerOrder):
+        told = evidence.raw_status
     if after.status is before.status:
         return f"the broker says {told}"
     return f"{before.status.value} → {after.status.value}, the broker says {told}"

@@ -2,40 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
 
+from activities.kill_cancel import FATE_OF_RAW, Beat, Canceller
 from broker.errors import BrokerError, NotFound
-from schemas.kill import KillScope, KillState, OrderFate
+from schemas.kill import KillState, OrderFate
 from schemas.orders import BrokerOrder, OrderStatus
 from schemas.wire import Leg
 from storage import switches as rows
+from storage.fence import FENCE_POLL_SECONDS, FENCE_WAIT_MAX_SECONDS, Fence, try_fence
 from storage.orders import StoredOrder, find_by_client_id, find_order, read_order
-from storage.placement import unanswered_posts
 
 if TYPE_CHECKING:
     from broker.port import BrokerReader
     from storage.database import Database
-
-UNANSWERED_GRACE_SECONDS: Final = 5.0
-"""After a POST's deadline: two clocks' worth of doubt before it is taken as gone."""
-FENCE_POLL_SECONDS: Final = 0.1
-FENCE_WAIT_MAX_SECONDS: Final = 30.0
-"""A POST's deadline (15 s), its grace (5 s) and room: past this the sweep goes on and stays unconfirmed."""
-LOOK_FIRST_SECONDS: Final = 1.0
-"""A list that takes longer must not keep the cancel from leaving."""
-CONFIRM_POLL_SECONDS: Final = 0.25
-CONFIRM_WAIT_MAX_SECONDS: Final = 20.0
-LISTING_MARGIN: Final = timedelta(seconds=60)
-
-_FATE_OF_RAW: Final = {
-    "filled": OrderFate.FILLED,
-    "canceled": OrderFate.CANCELED,
-    "expired": OrderFate.CANCELED,
-    "rejected": OrderFate.CANCELED,
-    "replaced": OrderFate.CANCELED,
-}
 
 
 class KillSweeper:
@@ -46,120 +28,69 @@ class KillSweeper:
         self._broker = broker
         self._now = now
 
-    async def sweep(self, *, beat: Callable[[str], None]) -> KillState:
+    async def sweep(self, *, beat: Beat) -> KillState:
         """One whole sweep, stored with every order's fate. Safe to repeat and to run twice at once.
 
         Raises:
-            BrokerError: the broker could not be asked; nothing is stored, sweep again.
+            BrokerError: the broker could not be asked; what may stand there is stored by name, sweep again.
         """
-        state = await self._read()
+        async with self._database.connection() as connection:
+            state = await rows.read_state(connection)
         if not state.engaged:
             return state
-        beat("first cancel")
-        seen = await self._cancel_open(state.scope)
-        fence_free = await self._wait_for_fence(beat)
-        beat("second cancel")
-        seen |= await self._cancel_open(state.scope)
-        fates = await self._confirm(seen, state.scope, beat)
-        earlier = {
-            order_id: await self._fate_since(order_id, fate)
-            for order_id, fate in state.fates.items()
-            if fate not in _ENDED and order_id not in fates
-        }
-        fates = {**state.fates, **earlier, **fates}
-        confirmed = fence_free and all(fate in _ENDED for fate in fates.values())
-        return await self._store(state, fates, confirmed=confirmed)
-
-    async def _read(self) -> KillState:
-        async with self._database.connection() as connection:
-            return await rows.read_state(connection)
-
-    async def _cancel_open(self, scope: KillScope) -> dict[str, BrokerOrder]:
-        """Ask to cancel everything in scope; the orders by broker id.
-
-        Raises:
-            BrokerError: the broker did not take the cancels, or nobody can say what is open.
-        """
-        if scope is KillScope.ALL:
-            return await self._cancel_all()
-        orders = await self._in_scope(await self._broker.get_open_orders(), scope)
-        # One order that takes no cancel now (pending_replace) must not shield the others.
-        asked = (self._broker.cancel_order(each.broker_order_id) for each in orders)
-        await asyncio.gather(*asked, return_exceptions=True)
-        return _by_id(orders)
-
-    async def _cancel_all(self) -> dict[str, BrokerOrder]:
-        """Look for as long as it is quick, so that fates can be named; cancel whatever the look came to."""
-        look = asyncio.create_task(self._look())
-        await asyncio.wait((look,), timeout=LOOK_FIRST_SECONDS)
         try:
-            await self._broker.cancel_all()
-        finally:
-            before = await look
-        return before | _by_id(await self._broker.get_open_orders())
-
-    async def _look(self) -> dict[str, BrokerOrder]:
-        try:
-            return _by_id(await self._broker.get_open_orders())
+            return await self._sweep(state, beat)
         except BrokerError:
-            return {}
+            if state.swept_at is None:
+                await self._tell_what_may_stand(state)
+            raise
 
-    async def _in_scope(self, orders: Iterable[BrokerOrder], scope: KillScope) -> list[BrokerOrder]:
-        """``risk_adding`` keeps our protective orders: legs of entries, and stops by which a signal closes."""
-        if scope is KillScope.ALL:
-            return list(orders)
-        kept = []
-        async with self._database.connection() as connection:
-            for order in orders:
-                owner = await find_order(connection, order.broker_order_id, order.client_order_id)
-                if owner is None or not _protects(await read_order(connection, *owner)):
-                    kept.append(order)
-        return kept
-
-    async def _wait_for_fence(self, beat: Callable[[str], None]) -> bool:
-        """Until every try that read the old row has ended and no POST can still leave."""
-        deadline = time.monotonic() + FENCE_WAIT_MAX_SECONDS
-        while time.monotonic() < deadline:
-            async with self._database.connection() as connection:
-                free = await rows.try_fence_exclusive(connection)
-                waiting = await unanswered_posts(connection, grace_seconds=UNANSWERED_GRACE_SECONDS)
-            if free and not waiting:
-                return True
-            beat(f"fence: waiting for {', '.join(waiting) or 'a placement to end'}")
-            await asyncio.sleep(FENCE_POLL_SECONDS)
-        return False
-
-    async def _confirm(
-        self, seen: dict[str, BrokerOrder], scope: KillScope, beat: Callable[[str], None]
-    ) -> dict[str, OrderFate]:
-        """Look until the broker shows none of them open, or time is up; then name every fate."""
-        deadline = time.monotonic() + CONFIRM_WAIT_MAX_SECONDS
-        while True:
-            still_open = await self._in_scope(await self._broker.get_open_orders(), scope)
-            if not still_open or time.monotonic() >= deadline:
-                break
-            beat(f"{len(still_open)} cancels not confirmed yet")
-            await asyncio.sleep(CONFIRM_POLL_SECONDS)
-        seen = seen | {each.broker_order_id: each for each in still_open}
-        return await self._fates(seen, {each.broker_order_id for each in still_open})
-
-    async def _fates(self, seen: dict[str, BrokerOrder], still_open: set[str]) -> dict[str, OrderFate]:
-        ended = {}
-        if seen.keys() - still_open:
-            first = min(order.created_at for order in seen.values())
-            last = max(order.created_at for order in seen.values())
-            listed = await self._broker.get_orders(after=first - LISTING_MARGIN, until=last + LISTING_MARGIN)
-            ended = {order.broker_order_id: order.raw_status for order in listed}
-        fates = {
-            order.client_order_id: OrderFate.PENDING
-            if broker_id in still_open
-            else _FATE_OF_RAW.get(ended.get(broker_id, ""), OrderFate.UNKNOWN)
-            for broker_id, order in seen.items()
-        }
+    async def _sweep(self, state: KillState, beat: Beat) -> KillState:
+        canceller = Canceller(self._broker, state.scope, self._protective)
+        beat("first cancel")
+        open_before = await canceller.cancel_open()
+        fence = await self._wait_for_fence(beat)
+        beat("second cancel")
+        seen = await canceller.confirm(open_before | await canceller.cancel_open(), beat)
+        fates = dict(seen.fates)
         async with self._database.connection() as connection:
             for client_id in await rows.unknown_orders(connection):
                 fates.setdefault(client_id, OrderFate.UNKNOWN)
-        return fates
+        for order_id, fate in state.fates.items():
+            if not fate.is_end and order_id not in fates:
+                fates[order_id] = await self._fate_since(order_id, fate)
+        confirmed = fence.free and seen.unprotected is not None
+        after = await self._store(
+            state,
+            fates,
+            confirmed=confirmed and all(fate.is_end for fate in fates.values()),
+            unprotected=state.unprotected if seen.unprotected is None else seen.unprotected,
+        )
+        return after.model_copy(update={"waiting_for": fence.waiting_for})
+
+    async def _protective(self, orders: Sequence[BrokerOrder]) -> frozenset[str]:
+        """Our protective orders: the legs of entries, and stops by which a signal closes a position."""
+        kept = set()
+        async with self._database.connection() as connection:
+            for order in orders:
+                owner = await find_order(connection, order.broker_order_id, order.client_order_id)
+                if owner is not None and _protects(await read_order(connection, *owner)):
+                    kept.add(order.broker_order_id)
+        return frozenset(kept)
+
+    async def _wait_for_fence(self, beat: Beat) -> Fence:
+        """Until every try that read the old row has ended and no POST can still leave, or time is up.
+
+        Past that the sweep goes on and stays unconfirmed.
+        """
+        deadline = time.monotonic() + FENCE_WAIT_MAX_SECONDS
+        while True:
+            async with self._database.connection() as connection:
+                fence = await try_fence(connection)
+            if fence.free or time.monotonic() >= deadline:
+                return fence
+            beat(f"waiting for {fence.text}")
+            await asyncio.sleep(FENCE_POLL_SECONDS)
 
     async def _fate_since(self, order_id: str, fate: OrderFate) -> OrderFate:
         """What became of an order that an earlier sweep could not see end and that is not open any more."""
@@ -172,20 +103,28 @@ class KillSweeper:
             found = await self._broker.get_order_by_client_id(order_id)
         except NotFound:
             return fate
-        return _FATE_OF_RAW.get(found.raw_status, fate)
+        return FATE_OF_RAW.get(found.raw_status, fate)
 
-    async def _store(self, state: KillState, fates: dict[str, OrderFate], *, confirmed: bool) -> KillState:
-        """Row, event with the truth, audit row. An order once named stays named until the release."""
+    async def _tell_what_may_stand(self, state: KillState) -> None:
+        """The broker cannot be asked: people must not wait for it to learn which orders are meant."""
+        async with self._database.connection() as connection:
+            fates = await rows.maybe_open(connection)
+        await self._store(state, fates, confirmed=False, unprotected=state.unprotected)
+
+    async def _store(
+        self,
+        state: KillState,
+        fates: dict[str, OrderFate],
+        *,
+        confirmed: bool,
+        unprotected: tuple[str, ...],
+    ) -> KillState:
+        """Row, event with the truth, audit row."""
         async with self._database.transaction("kill.swept") as connection:
-            return await rows.save_sweep(connection, state, fates, confirmed=confirmed, now=self._now())
+            return await rows.save_sweep(
+                connection, state, fates, confirmed=confirmed, unprotected=unprotected, now=self._now()
+            )
 
 
 def _protects(order: StoredOrder) -> bool:
     return order.leg is not Leg.ENTRY or (order.order_type.has_stop and not order.action.opens)
-
-
-def _by_id(orders: Iterable[BrokerOrder]) -> dict[str, BrokerOrder]:
-    return {order.broker_order_id: order for order in orders}
-
-
-_ENDED: Final = (OrderFate.CANCELED, OrderFate.FILLED)

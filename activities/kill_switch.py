@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Final
 from temporalio import activity
 
 from activities.failures import try_again
+from activities.kill_alerts import HOW_TO_RELEASE, KillAlerts, alert
 from activities.kill_sweep import KillSweeper
 from broker.errors import BrokerError
 from schemas import wire
+from schemas.alerts import AlertCode, Severity
 from schemas.kill import KillNote, KillOrder, KillQuestion, KillState, ReleaseAnswer, ReleaseOrder
 from storage import switches as rows
+from storage.placement import unanswered_posts
 
 if TYPE_CHECKING:
     from broker.port import BrokerReader
@@ -46,6 +49,7 @@ class KillSwitchActivities:
         """``verify`` is ``security.grants.verify_grant``, which raises ``refused``."""
         self._database = database
         self._sweeper = KillSweeper(database, broker, now=now)
+        self._alerts = KillAlerts(database, now=now)
         self._metrics = metrics
         self._now = now
         self._verify = verify
@@ -75,6 +79,9 @@ class KillSwitchActivities:
                     connection, decision="KILL_MISSPELT", actor=command.triggered_by, detail=detail, now=now
                 )
         self._metrics.set_kill_switch(engaged=True)
+        if command.misspelt_name is not None:
+            text = f"a signal named {command.misspelt_name!r} was taken as `activate`: correct what sends it"
+            await self._alerts.tell(alert(AlertCode.KILL_MISSPELT, text, Severity.HIGH))
         return state
 
     @activity.defn(name=wire.ACTIVITY_KILL_SWEEP)
@@ -101,6 +108,9 @@ class KillSwitchActivities:
         now = self._now()
         async with self._database.transaction("kill.noted") as connection:
             await rows.note(connection, decision=note.decision, actor=note.actor, detail=note.detail, now=now)
+            engaged = (await rows.read_state(connection)).engaged
+        if engaged:
+            await self._tell_of_refusal(note.detail)
 
     @activity.defn(name=wire.ACTIVITY_KILL_RELEASE)
     async def release_kill_switch(self, order: ReleaseOrder) -> ReleaseAnswer:
@@ -119,8 +129,15 @@ class KillSwitchActivities:
                 )
             state = await rows.read_state(connection)
         self._metrics.set_kill_switch(engaged=state.engaged)
+        if refusal is not None and state.engaged:
+            await self._tell_of_refusal(f"a release by {order.grant.person} was refused: {refusal}")
         message = refusal or "released: new orders may be placed"
         return ReleaseAnswer(released=refusal is None, message=message, state=state)
+
+    async def _tell_of_refusal(self, what: str) -> None:
+        await self._alerts.tell(
+            alert(AlertCode.KILL_RELEASE_REFUSED, f"{what}; {HOW_TO_RELEASE}", Severity.HIGH)
+        )
 
     async def _refusal(self, connection: "Connection", order: ReleaseOrder, now: datetime) -> str | None:
         grant = order.grant
@@ -132,7 +149,9 @@ class KillSwitchActivities:
             self._verify(grant, key, account=installation.account or "", now=now)
         except self._refused as error:
             return str(error)
-        unknown = set(await rows.unknown_orders(connection)) - set(grant.unknown_orders)
+        unknown = set(await rows.unknown_orders(connection))
+        unknown |= set(await unanswered_posts(connection, grace_seconds=0.0))
+        unknown -= set(grant.unknown_orders)
         if unknown:
             names = ", ".join(sorted(unknown))
             return f"the outcome of {names} is unknown: wait, or name it in the grant"

@@ -8,9 +8,11 @@ from uuid import UUID
 
 from temporalio.service import RPCError, RPCStatusCode
 
+from observability.crash_points import calling
 from observability.logging import get_logger
 from schemas.wire import SIGNAL_ORDER_UPDATED, Leg, order_workflow_id, protect_workflow_id
-from storage.orders import StoredOrder, mark_signalled, read_keyed
+from storage.orders import StoredOrder
+from storage.watch import mark_signalled
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -20,43 +22,67 @@ if TYPE_CHECKING:
 SIGNAL_RPC_TIMEOUT: Final = timedelta(seconds=3)
 SIGNAL_INTERVAL_SECONDS: Final = 1.0
 """At most one signal a second to one order, save for its end."""
+SIGNALS_AT_ONCE: Final = 16
 REMEMBERED_ORDERS_MAX: Final = 20_000
 
 _log = get_logger(__name__)
 
 
 class OrderNotifier:
-    """Signals workflows of orders and of protections, never faster than ``SIGNAL_INTERVAL_SECONDS`` an order."""
+    """Signals workflows of orders and of protections, never faster than ``SIGNAL_INTERVAL_SECONDS`` an order.
+
+    Beside its callers: who stores executions does not wait for a Temporal that is slow or down.
+    """
 
     def __init__(self, client: "Client", database: "Database") -> None:
         self._client = client
         self._database = database
         self._last_sent: dict[UUID, float] = {}
-        self._delayed: dict[UUID, asyncio.Task[None]] = {}
+        self._newest: dict[UUID, StoredOrder] = {}
+        self._sending: dict[UUID, asyncio.Task[None]] = {}
+        self._ended: dict[UUID, asyncio.Event] = {}
+        self._slots = asyncio.Semaphore(SIGNALS_AT_ONCE)
         self._signalled: dict[UUID, int] = {}
 
     async def notify(self, order: StoredOrder) -> None:
-        """Signal the newest state now, or once the interval has passed. Never raises for a dead Temporal."""
-        wait = self._last_sent.get(order.internal_order_id, 0.0) + SIGNAL_INTERVAL_SECONDS - time.monotonic()
-        if wait <= 0 or order.status.is_final:
-            await self._send(order)
-        elif order.internal_order_id not in self._delayed:
-            self._delayed[order.internal_order_id] = asyncio.create_task(self._send_later(order, wait))
+        """Signal the newest state soon, at the latest once the interval has passed. Never raises, never waits."""
+        key = order.internal_order_id
+        known = self._newest.get(key)
+        if known is None or order.row_version > known.row_version:
+            self._newest[key] = order
+        if key not in self._sending:
+            self._ended[key] = asyncio.Event()
+            self._sending[key] = asyncio.create_task(self._send_newest(key), name="signal an order")
+        if order.status.is_final:
+            self._ended[key].set()
 
     async def close(self) -> None:
         """Drop what is delayed: the rows are sent again by whoever comes next."""
-        for task in list(self._delayed.values()):
+        tasks = list(self._sending.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._delayed.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _send_later(self, order: StoredOrder, wait: float) -> None:
+    async def _send_newest(self, key: UUID) -> None:
+        """Send what there is to tell of one order until there is nothing."""
         try:
-            await asyncio.sleep(wait)
+            while key in self._newest:
+                wait = self._last_sent.get(key, 0.0) + SIGNAL_INTERVAL_SECONDS - time.monotonic()
+                if wait > 0 and not self._ended[key].is_set():
+                    await self._pause(key, wait)
+                async with self._slots:
+                    await self._send(self._newest.pop(key))
         finally:
-            self._delayed.pop(order.internal_order_id, None)
-        async with self._database.connection() as connection:
-            newest = await read_keyed(connection, order)
-        await self._send(newest)
+            self._newest.pop(key, None)
+            self._sending.pop(key, None)
+            self._ended.pop(key, None)
+
+    async def _pause(self, key: UUID, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ended[key].wait()
+        except TimeoutError:
+            return
 
     async def _send(self, order: StoredOrder) -> None:
         if len(self._last_sent) >= REMEMBERED_ORDERS_MAX:
@@ -66,7 +92,8 @@ class OrderNotifier:
         name = order_workflow_id if is_open_entry else protect_workflow_id
         handle = self._client.get_workflow_handle(name(order.signal_id))
         try:
-            await handle.signal(SIGNAL_ORDER_UPDATED, order.view, rpc_timeout=SIGNAL_RPC_TIMEOUT)
+            with calling("temporal.signal"):
+                await handle.signal(SIGNAL_ORDER_UPDATED, order.view, rpc_timeout=SIGNAL_RPC_TIMEOUT)
         except RPCError as error:
             # Not running: the sweeper starts it and its first step reads the row. Unreachable: sent again.
             if error.status is not RPCStatusCode.NOT_FOUND:
@@ -78,5 +105,5 @@ class OrderNotifier:
         """Store which versions were signalled. Lost ones are signalled again, which changes nothing."""
         signalled, self._signalled = self._signalled, {}
         if signalled:
-            async with self._database.connection() as connection:
+            async with self._database.transaction("order.signalled") as connection:
                 await mark_signalled(connection, signalled)

@@ -160,7 +160,7 @@ class ReconciliationActivities:
         Raises:
             ApplicationError: an order could not be read at the broker (its code); try again.
         """
-        async with self._database.connection() as connection:
+        async with self._database.transaction("reconciliation.asked") as connection:
             run = await rows.open_run(connection, order.run_id, order.trigger, self._now())
             reading = await self._agreed(connection, order)
         if run.report is None and reading is not None:

@@ -13,6 +13,7 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from observability.crash_points import calling
 from schemas.base import decimal_text, dollars_text
 from schemas.orders import OrderType, OrderView, price_line
 from schemas.protection import ProtectInput
@@ -125,18 +126,19 @@ class OrderStarter:
         reuse: WorkflowIDReusePolicy,
     ) -> None:
         try:
-            await self._client.start_workflow(
-                workflow,
-                argument,
-                id=workflow_id,
-                task_queue=self._task_queue,
-                id_reuse_policy=reuse,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                request_eager_start=True,
-                static_summary=argument.display,
-                search_attributes=attributes,
-                rpc_timeout=START_RPC_TIMEOUT,
-            )
+            with calling("temporal.start"):
+                await self._client.start_workflow(
+                    workflow,
+                    argument,
+                    id=workflow_id,
+                    task_queue=self._task_queue,
+                    id_reuse_policy=reuse,
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    request_eager_start=True,
+                    static_summary=argument.display,
+                    search_attributes=attributes,
+                    rpc_timeout=START_RPC_TIMEOUT,
+                )
         except RPCError as error:
             raise TemporalUnavailable(f"Temporal did not start it: {error.status.name} {error}") from error
         except RuntimeError as error:  # A lazy client that never got its first connection.

@@ -53,13 +53,15 @@ class TradeUpdateActivities:
         self._catch_up = catch_up
         self._notifier = notifier
         self._now = now
+        self._last_update_at: datetime | None = None
 
     @activity.defn(name=wire.ACTIVITY_TRADE_UPDATES)
     async def hold_trade_updates(self, start: StreamInput) -> None:
         """Hold one connection after the other, catching up after each (re)connect, until the worker stops.
 
         Idempotent: executions are stored by their id, states by evidence, so a second holder or a repeated
-        update changes nothing. Heartbeats only while the broker answers pings.
+        update changes nothing. Heartbeats only while the broker answers pings. A connection on which an
+        execution did not come that another way told of is given up as mute.
 
         Raises:
             ApplicationError: no connection for ``WITHOUT_STREAM_MAX_SECONDS``; the next holder tries.
@@ -95,11 +97,11 @@ class TradeUpdateActivities:
 
     async def _connected(self) -> None:
         activity.heartbeat("connected")
-        async with self._database.connection() as connection:
+        async with self._database.transaction("stream.connected") as connection:
             await rows.stream_connected(connection, self._now())
 
     async def _lost(self) -> None:
-        async with self._database.connection() as connection:
+        async with self._database.transaction("stream.lost") as connection:
             await rows.stream_lost(connection, self._now())
 
     async def _hold(self, stream: "TradeUpdateStream") -> None:
@@ -127,6 +129,7 @@ class TradeUpdateActivities:
 
     async def _read(self, stream: "TradeUpdateStream", lanes: list["asyncio.Queue[TradeUpdate]"]) -> None:
         async for update in stream:
+            self._last_update_at = self._now()
             await lanes[hash(update.order.broker_order_id) % LANES].put(update)
 
     async def _store(self, lane: "asyncio.Queue[TradeUpdate]") -> None:
@@ -140,8 +143,10 @@ class TradeUpdateActivities:
         while True:
             await stream.ping(PING_TIMEOUT_SECONDS)
             activity.heartbeat("answered")
-            async with self._database.connection() as connection:
-                await rows.stream_seen(connection, self._now())
+            async with self._database.transaction("stream.seen") as connection:
+                doubted = await rows.stream_seen(connection, self._now(), self._last_update_at)
+            if doubted:
+                raise NetworkError("the update stream is mute: executions come that it does not bring")
             await asyncio.sleep(PING_INTERVAL_SECONDS)
 
     async def _catch_up_now(self) -> None:

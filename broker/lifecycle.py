@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import assert_never
 
-from broker.evidence import broker_flags, known_status, raw_wins
+from broker.evidence import WORKING, broker_flags, known_status, raw_wins
 from broker.executions import add_fill, bust_fill, correct_fill
 from schemas.broker import TradeEvent, TradeUpdate
 from schemas.orders import BrokerOrder, Fill, OrderFlag, OrderState, OrderStatus
@@ -151,13 +151,26 @@ def _follow(state: OrderState, order: BrokerOrder) -> OrderState | None:
         return state
     if order.broker_order_id != state.replaced_by and order.replaces != state.broker_order_id:
         return None
+    if state.raw_status != "replaced" and not _has_taken_over(order):
+        return None
     change: dict[str, object] = {
         "broker_order_id": order.broker_order_id,
         "raw_status": None,
         "quantity": order.quantity or state.quantity,
         "replaced_by": None,
     }
+    if state.broker_order_id is not None:
+        change["former_broker_ids"] = (*state.former_broker_ids, state.broker_order_id)
     return state.model_copy(update=change)
+
+
+def _has_taken_over(successor: BrokerOrder) -> bool:
+    """Whether a successor shows by itself that it works in the old order's place.
+
+    While the venue decides it is pending; where the old order fills first it is rejected, and the old one was ours.
+    """
+    told = known_status(successor.raw_status)
+    return told.rank == WORKING or told.status is OrderStatus.FILLED
 
 
 def _any_busted(state: OrderState) -> bool:
@@ -189,7 +202,9 @@ def _execution(state: OrderState, fill: Fill) -> OrderState:
 
 
 def _in_chain(state: OrderState, fill: Fill) -> bool:
-    return any(known.broker_order_id == fill.broker_order_id for known in state.fills)
+    return fill.broker_order_id in state.former_broker_ids or any(
+        known.broker_order_id == fill.broker_order_id for known in state.fills
+    )
 
 
 def _stream_message(state: OrderState, update: TradeUpdate) -> OrderState:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from console.alerts import read_alerts
 from console.common import NO_OPTIONS, Common, ago, clean, emit, use_colours, utc_now
 from console.errors import EXIT_DONE
 from console.rows import rows
@@ -25,12 +26,19 @@ WAITING_MAX: Final = 10_000
 WAITING_FEW: Final = 500
 """One batch of the relay; more are not on their way but held up."""
 
+ALERTS_SHOWN: Final = 5
+ENDS: Final = ("cancelled", "filled")
+"""Fates that need nobody's attention."""
+FENCE_KEY: Final = 0x7469_6665
+UNANSWERED_GRACE_SECONDS: Final = 5.0
+"""Both as in `storage.placement` and `storage.fence`, which would cost this command its quick start."""
+
 _BADGES: Final = {"paper": "\x1b[30;42m PAPER \x1b[0m", "live": "\x1b[97;41m LIVE \x1b[0m"}
 _RED: Final = "\x1b[1;31m{}\x1b[0m"
 
 
 async def status(*, common: Common = NO_OPTIONS) -> int:
-    """Show mode, kill switch, open orders, unknown outcomes, update stream, clock and limits."""
+    """Show mode, kill switch, alerts, open orders, unknown outcomes, update stream, clock and limits."""
     async with rows(common.addresses()) as connection:
         found = await _read(connection)
     emit(common, found, lambda: _draw(found))
@@ -54,7 +62,8 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
     return {
         "mode": installation["mode"],
         "account": installation["account"],
-        "kill_switch": _kill(kill),
+        "kill_switch": _kill(kill) | await _fence(connection),
+        "alerts": await read_alerts(connection),
         "open_orders": _by_status(orders),
         "external_orders": [row["broker_order_id"] for row in external],
         "unknown_outcomes": [row["client_order_id"] for row in unknown],
@@ -84,6 +93,17 @@ def _kill(row: "asyncpg.Record") -> dict[str, Any]:
         "swept_at": _time(row["swept_at"]),
         "sweep_confirmed": row["sweep_confirmed"],
         "fates": json.loads(row["sweep"] or "{}"),
+        "unprotected": list(row["unprotected"]),
+    }
+
+
+async def _fence(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
+    """Whose POST has no answer, and which sessions hold the fence: placements, or whoever blocks them."""
+    waiting = await connection.fetch(load("placement")["unanswered_posts"], UNANSWERED_GRACE_SECONDS)
+    holders = await connection.fetch(load("fence")["fence_holders"], FENCE_KEY)
+    return {
+        "waiting_for": [row["client_order_id"] for row in waiting],
+        "fence_held_by": [dict(row) for row in holders],
     }
 
 
@@ -132,6 +152,7 @@ def _lines(found: dict[str, Any], now: datetime) -> list[tuple[str, str, bool]]:
     limits = found["limits"]
     return [
         *_kill_lines(found["kill_switch"], now),
+        *_alert_lines(found["alerts"], now),
         ("open orders", open_orders, False),
         ("external orders", ", ".join(clean(each) for each in found["external_orders"]) or "none", False),
         ("unknown outcomes", ", ".join(unknown) or "none", bool(unknown)),
@@ -154,18 +175,17 @@ def _account(found: dict[str, Any], now: datetime) -> str:
 
 
 def _kill_lines(kill: dict[str, Any], now: datetime) -> list[tuple[str, str, bool]]:
+    blocked = _fence_lines(kill)
     if not kill["engaged"]:
         text = "released" + (
             f" by {clean(kill['triggered_by'])}: {clean(kill['reason'])}" if kill["reason"] else ""
         )
-        return [("kill switch", text, False)]
+        return [("kill switch", text, False), *blocked]
     since = ago(_parsed(kill["changed_at"]), now)
+    by = f"by {clean(kill['triggered_by'])}: {clean(kill['reason'])}"
     lines = [
-        (
-            "kill switch",
-            f"ENGAGED ({kill['scope']}) {since} ago by {clean(kill['triggered_by'])}: {clean(kill['reason'])}",
-            True,
-        )
+        ("kill switch", f"ENGAGED ({kill['scope']}, epoch {kill['epoch']}) {since} ago {by}", True),
+        *blocked,
     ]
     fates: dict[str, int] = {}
     for fate in kill["fates"].values():
@@ -176,7 +196,34 @@ def _kill_lines(kill: dict[str, Any], now: datetime) -> list[tuple[str, str, boo
     elif kill["sweep_confirmed"]:
         lines.append(("  sweep", f"confirmed: {told}", False))
     else:
-        lines.append(("  sweep", f"not all confirmed: {told}", True))
+        unsure = ", ".join(f"{clean(key)} {fate}" for key, fate in kill["fates"].items() if fate not in ENDS)
+        lines.append(("  sweep", f"not all confirmed: {told}{': ' if unsure else ''}{unsure}", True))
+    if kill["unprotected"]:
+        lines.append(("  UNPROTECTED", f"held without a stop: {clean(', '.join(kill['unprotected']))}", True))
+    return lines
+
+
+def _fence_lines(kill: dict[str, Any]) -> list[tuple[str, str, bool]]:
+    """Who blocks placements, and while engaged whose placement has not ended."""
+    lines = []
+    for holder in kill["fence_held_by"]:
+        who = f"{clean(holder['process']) or 'unnamed'} as {holder['role']}, session {holder['pid']}"
+        if holder["exclusive"]:
+            lines.append(("  fence", f"held alone by {who}: no order can be placed", True))
+        elif kill["engaged"]:
+            lines.append(("  fence", f"held by {who}: it was placing", True))
+    if kill["engaged"] and kill["waiting_for"]:
+        lines.append(("  fence", f"POST not answered: {', '.join(kill['waiting_for'])}", True))
+    return lines
+
+
+def _alert_lines(alerts: list[dict[str, Any]], now: datetime) -> list[tuple[str, str, bool]]:
+    if not alerts:
+        return [("alerts", "none", False)]
+    lines = [("alerts", f"{len(alerts)} open, see `trading alerts`", True)]
+    for each in alerts[:ALERTS_SHOWN]:
+        since = ago(_parsed(each["raised_at"]), now)
+        lines.append((f"  {each['severity']}", f"{each['code']} since {since}: {clean(each['text'])}", True))
     return lines
 
 

@@ -19,8 +19,8 @@ from risk.clock import is_too_old, market_time
 from risk.constants import CLOCK_SKEW_MAX
 from schemas.broker import BrokerClock
 
-REFRESH_SECONDS: Final = 20.0
-"""Between readings; six a minute in two processes are a fraction of the reads' share of the rate budget."""
+REFRESH_SECONDS: Final = 45.0
+"""Between readings, which go on by the monotonic clock. Whoever finds none, or the market ahead, reads at once."""
 RETRY_SECONDS: Final = 2.0
 """Between tries while the broker does not answer."""
 READING_AGE_MAX_SECONDS: Final = 60.0
@@ -209,6 +209,11 @@ class MarketClock:
             error_seconds=half,
         )
 
+    def _take_over(self, reading: ClockReading) -> None:
+        """Go on with another process's reading where it is the younger one."""
+        if self._reading is None or reading.monotonic > self._reading.monotonic:
+            self._reading = reading
+
     async def _try_refresh(self) -> float:
         """Returns seconds until the next try."""
         try:
@@ -221,4 +226,8 @@ class MarketClock:
     async def _keep_reading(self, delay: float) -> None:
         while True:
             await asyncio.sleep(delay)
-            delay = await self._try_refresh()
+            try:
+                delay = await self._try_refresh()
+            except Exception:  # noqa: BLE001 - a loop that ended would leave the market without a time
+                _log.exception("market clock not read")
+                delay = RETRY_SECONDS

@@ -55,6 +55,11 @@ class Families:
         self.kill_switch = State(
             self.registry, "kill_switch_engaged", "1 while the kill switch blocks new orders, else 0."
         )
+        self.open_alerts = self._labelled(
+            "alerts_open",
+            "Alerts that last, by code, as read from the database; 0 once they are over.",
+            "code",
+        )
         self.outbox_events = State(
             self.registry, "outbox_events_waiting", "Committed events that the relay has not numbered yet."
         )
@@ -109,6 +114,9 @@ class Families:
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self.registry)
+
+    def _labelled(self, name: str, text: str, label: str) -> Gauge:
+        return Gauge(name, text, [label], registry=self.registry)
 
     def _counter(self, name: str, text: str, labels: Iterable[str]) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

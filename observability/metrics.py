@@ -11,7 +11,7 @@ Nothing is labelled by order, signal or account: a label value lives as long as 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from enum import StrEnum
@@ -80,6 +80,7 @@ class Metrics:
 
         self._call_window = _Window(monotonic)
         self._signal_window = _Window(monotonic)
+        self._alert_codes: set[str] = set()
         self._families = Families(
             error_share=self._call_window.share,
             rejected_share=self._signal_window.share,
@@ -122,6 +123,14 @@ class Metrics:
     def set_kill_switch(self, *, engaged: bool) -> None:
         """The kill switch's row as last read."""
         self._families.kill_switch.set(1 if engaged else 0)
+
+    def set_open_alerts(self, counts: Mapping[str, int]) -> None:
+        """Alerts that last, by code, as last read. A code that is not among them is over."""
+        for code in self._alert_codes - counts.keys():
+            self._families.open_alerts.labels(code).set(0)
+        for code, count in counts.items():
+            self._families.open_alerts.labels(code).set(count)
+        self._alert_codes |= counts.keys()
 
     def set_outbox_lag(self, *, events: int, seconds: float) -> None:
         """Committed events without a position, and for how long there have always been some."""

@@ -137,6 +137,8 @@ class KillSwitchActivated(Event):
     scope: str = "all"
     orders: dict[str, str] = {}
     """client_order_id (or broker id of a foreign order) → cancelled, filled, pending or unknown."""
+    unprotected: tuple[str, ...] = ()
+    """Tickers held at the broker without a stop for all of it."""
 
 
 class StateDrift(Event):

@@ -22,6 +22,11 @@ class OrderFate(StrEnum):
     PENDING = "pending"
     UNKNOWN = "unknown"
 
+    @property
+    def is_end(self) -> bool:
+        """The broker has shown that it cannot execute any more."""
+        return self in (OrderFate.CANCELED, OrderFate.FILLED)
+
 
 class KillCommand(Wire):
     """One activation. Whatever arrived is an activation; what was missing got these defaults."""
@@ -53,6 +58,8 @@ class KillState(Wire):
     fates: dict[str, OrderFate] = {}
     waiting_for: tuple[str, ...] = ()
     """client_order_ids of POSTs still unanswered."""
+    unprotected: tuple[str, ...] = ()
+    """Tickers held at the broker without a stop for all of it, as the last sweep saw them."""
 
 
 class KillCarried(Wire):

@@ -223,6 +223,8 @@ class OrderState(Wire):
     """The highest cumulative quantity the broker has told, whether or not each fill has arrived."""
     reason: str | None = None
     replaced_by: str | None = None
+    former_broker_ids: tuple[str, ...] = ()
+    """Under which it stood before it was replaced: executions that come late name them."""
 
     @property
     def filled_quantity(self) -> Decimal:

@@ -14,6 +14,7 @@ from simulation.events import (
     DayStarted,
     EquityMarked,
     ExecutionBusted,
+    ExecutionCorrected,
     OrderChanged,
     OrderCreated,
     OrderExecuted,
@@ -114,7 +115,9 @@ class Book:
             case OrderExecuted():
                 self._execute(event)
             case ExecutionBusted():
-                self._bust(event)
+                self._take_back(event.execution_id, event.at)
+            case ExecutionCorrected():
+                self._correct(event)
             case AccountAdjusted():
                 self._adjust(event)
             case DayStarted():
@@ -196,16 +199,20 @@ class Book:
         assert leg.parent_id is not None
         self.children.setdefault(leg.parent_id, []).append(leg.id)
 
-    def _execute(self, event: OrderExecuted) -> None:
+    def _execute(self, event: OrderExecuted | ExecutionCorrected) -> None:
         before = self._order(event.order_id)
         order = replace(
             before,
-            status=event.status,
             updated_at=event.at,
             filled_qty=before.filled_qty + event.qty,
             filled_value=before.filled_value + event.qty * event.price,
-            filled_at=event.at if event.status == "filled" else before.filled_at,
         )
+        execution_id = event.execution_id
+        if isinstance(event, ExecutionCorrected):
+            execution_id = event.correction_id
+        else:
+            filled_at = event.at if event.status == "filled" else before.filled_at
+            order = replace(order, status=event.status, filled_at=filled_at)
         self._store(before, order)
         signed = event.qty if order.side == "buy" else -event.qty
         self.cash -= signed * event.price
@@ -214,7 +221,7 @@ class Book:
         self.executions.append(
             Execution(
                 activity_id=event.activity_id,
-                execution_id=event.execution_id,
+                execution_id=execution_id,
                 order_id=order.id,
                 symbol=order.symbol,
                 side=order.side,
@@ -234,12 +241,16 @@ class Book:
         else:
             self.positions.pop(symbol, None)
 
-    def _bust(self, event: ExecutionBusted) -> None:
-        gone = self.execution(event.execution_id)
-        before = self._order(event.order_id)
+    def _correct(self, event: ExecutionCorrected) -> None:
+        self._take_back(event.execution_id, event.at)
+        self._execute(event)
+
+    def _take_back(self, execution_id: str, at: datetime) -> None:
+        gone = self.execution(execution_id)
+        before = self._order(gone.order_id)
         order = replace(
             before,
-            updated_at=event.at,
+            updated_at=at,
             filled_qty=before.filled_qty - gone.qty,
             filled_value=before.filled_value - gone.qty * gone.price,
         )

@@ -12,6 +12,7 @@ from simulation.events import (
     AccountAdjusted,
     BookEvent,
     ExecutionBusted,
+    ExecutionCorrected,
     OrderChanged,
     OrderChanges,
     OrderCreated,
@@ -21,7 +22,7 @@ from simulation.ids import Ids
 from simulation.market import Market
 from simulation.orders import ZERO, Order, Side, order_json
 from simulation.sessions import Phase, Sessions
-from simulation.trade_update_view import bust_update, trade_update
+from simulation.trade_update_view import bust_update, correction_update, trade_update
 from simulation.valuation import MarketValue, Valuation
 from simulation.wire import to_ns
 
@@ -66,8 +67,8 @@ class Core:
         return emitted, follow_ups
 
     def emit(self, event: BookEvent) -> None:
-        if isinstance(event, ExecutionBusted):
-            self._emit_bust(event)
+        if isinstance(event, ExecutionBusted | ExecutionCorrected):
+            self._amend(event)
             return
         self.book.apply(event)
         if isinstance(event, AccountAdjusted) and event.symbol is not None:
@@ -87,14 +88,16 @@ class Core:
             self._watch(order, created=isinstance(event, OrderCreated))
             groups.after(self, order, event.at)
 
-    def _emit_bust(self, event: ExecutionBusted) -> None:
+    def _amend(self, event: ExecutionBusted | ExecutionCorrected) -> None:
         gone = self.book.execution(event.execution_id)
         self.book.apply(event)
         self._valuation.touch(gone.symbol)
         order = self.book.orders[event.order_id]
-        update = None
-        if event.told:
-            update = bust_update(event, gone, self.wire_order(order), self.book.position_qty(gone.symbol))
+        update, position = None, self.book.position_qty(gone.symbol)
+        if event.told and isinstance(event, ExecutionBusted):
+            update = bust_update(event, gone, self.wire_order(order), position)
+        elif event.told and isinstance(event, ExecutionCorrected):
+            update = correction_update(event, self.wire_order(order), position)
         self._emitted.append(Emitted(event, update))
 
     def change(

@@ -7,9 +7,10 @@ from datetime import datetime, time, timedelta
 from itertools import chain
 from typing import Any
 
-from simulation.door import Call, Reply
+from simulation.door import Call
 from simulation.errors import Refusal
 from simulation.queries import csv
+from simulation.replies import Reply
 from simulation.sessions import at_new_york
 from simulation.wire import NEW_YORK, from_ns, parse_moment
 

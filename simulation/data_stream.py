@@ -10,12 +10,12 @@ import msgpack
 from starlette.websockets import WebSocket
 
 from simulation.exchange import Exchange
-from simulation.faults import FrameFacts
+from simulation.faults import FrameFacts, SocketFacts
 from simulation.history import Timeframe, bars_between, trade_of
 from simulation.market_json import bar_json, quote_json, trade_json
 from simulation.quotes import Quote
 from simulation.settings import FEEDS, Feed
-from simulation.streams import AUTH_TIMEOUT_SECONDS, Frame, Subscriber
+from simulation.streams import AUTH_TIMEOUT_SECONDS, SWAP_WAITS_SECONDS, Frame, Subscriber, Vacancy
 from simulation.wire import NANOSECONDS, json_bytes, rfc3339_ns, to_ns
 
 CHANNELS = (
@@ -56,13 +56,14 @@ class DataStream:
         self._sessions: dict[Feed, list[DataSession]] = {feed: [] for feed in FEEDS}
         # Version and moment of the quote sent last.
         self._sent: dict[tuple[Feed, str], tuple[int, int]] = {}
+        self._connected: dict[Feed, Vacancy] = {feed: Vacancy() for feed in FEEDS}
         self._beaten_ns = exchange.clock.now_ns()
         self._minute = exchange.clock.now()
         exchange.on_beat(self.beat)
 
     async def serve(self, socket: WebSocket) -> None:
         feed = socket.path_params["feed"]
-        if feed not in FEEDS or self.exchange.refuses_socket(f"data/{feed}"):
+        if feed not in FEEDS or self._is_refused(feed):
             # Before accept: the handshake itself is refused.
             await socket.close()
             return
@@ -73,10 +74,14 @@ class DataStream:
         session.send([{"T": "success", "msg": "connected"}])
         timeout = asyncio.get_running_loop().call_later(AUTH_TIMEOUT_SECONDS, session.auth_timed_out)
         try:
-            await subscriber.run(session.on_message)
+            with self._connected[feed].taken():
+                await subscriber.run(session.on_message)
         finally:
             timeout.cancel()
             self._sessions[session.feed] = [one for one in self._sessions[session.feed] if one is not session]
+
+    def _is_refused(self, feed: Feed) -> bool:
+        return self.exchange.refuses_socket(SocketFacts(f"data/{feed}", self._connected[feed].vacant_ms()))
 
     def admit(self, session: "DataSession") -> bool:
         """Take an authenticated session in, unless this feed has as many as one key may hold."""
@@ -161,11 +166,17 @@ class DataSession:
     def flush(self) -> None:
         """Send what was collected, unless a fault decides otherwise."""
         if self._collected:
-            fate = self._hub.exchange.frame_fate(
-                FrameFacts(self._subscriber.stream), self._frame(self._collected)
-            )
+            frame = self._frame(self._collected)
+            fate = self._hub.exchange.frame_fate(FrameFacts(self._subscriber.stream), frame)
             self._subscriber.suffer(fate)
             self._collected = []
+            if fate.held:
+                asyncio.get_running_loop().call_later(SWAP_WAITS_SECONDS, self._release, frame)
+
+    def _release(self, frame: Frame) -> None:
+        """Send a frame that waits to be overtaken when nothing came that could."""
+        if self._hub.exchange.faults.release(self._subscriber.stream, frame):
+            self._subscriber.offer(frame)
 
     def _frame(self, messages: list[dict[str, Any]]) -> Frame:
         if self._binary:

@@ -9,7 +9,7 @@ import hmac
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
@@ -20,18 +20,29 @@ from starlette.responses import Response, StreamingResponse
 
 from simulation import errors
 from simulation.exchange import MILLISECOND, Exchange
-from simulation.faults import HANG_SECONDS_MAX, Fault, RequestFacts
+from simulation.fault_plan import FAULT_HEADER, WrongPlan, read_header
+from simulation.faults import HANG_SECONDS_MAX, READ_ACTIONS, Fault, RequestFacts
+from simulation.injecting import Injected
 from simulation.misleading import EarlierAnswers, skewed
 from simulation.rate_limit import RateLimit
+from simulation.replies import (
+    Reply,
+    after_landing,
+    bad_gateway,
+    content,
+    gateway_timeout,
+    media_type,
+    refused,
+    response,
+)
 from simulation.transport import drop_connection
-from simulation.wire import json_bytes
 
 logger = logging.getLogger(__name__)
 
-BODY_BYTES_MAX = 1_000_000
 READS = ("GET", "HEAD")
-BAD_GATEWAY_PAGE = b"<html><head><title>502 Bad Gateway</title></head></html>"
-GATEWAY_TIMEOUT_PAGE = b"<html><head><title>504 Gateway Time-out</title></head></html>"
+BODY_BYTES_MAX = 1_000_000
+NEVER_LANDS = ("drop_before_landing", "hang_before_landing")
+HANGS = ("hang_before_landing", "hang_after_landing")
 
 Surface = Literal["trading", "data"]
 
@@ -71,16 +82,6 @@ class Call:
     def _named(self, name: str) -> str | None:
         value = self.loose_body.get(name) if isinstance(self.loose_body, dict) else self.query.get(name)
         return value if isinstance(value, str) else None
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What to answer; ``body`` is JSON unless it is bytes; ``noted`` goes into the ledger only."""
-
-    status: int = 200
-    body: Any = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    noted: Mapping[str, Any] = field(default_factory=dict)
 
 
 Handler = Callable[[Call], Reply]
@@ -130,21 +131,22 @@ class Door:
 
     async def _serve(self, request: Request, call: Call, handler: Handler) -> Response:
         request_id = uuid4().hex
-        fault: Fault | None = None
+        injected: Injected | None = None
         reply: Reply | None
         try:
             self.check_keys(request)
             if not self._limits[call.surface].take():
                 raise errors.rate_limited() if call.surface == "trading" else errors.data_rate_limited()
-            facts = RequestFacts(call.method, call.path, call.client_order_id, call.symbol)
-            fault = self._exchange.faults.for_request(facts)
+            injected = self._fault(request, call)
+            fault = injected.fault if injected else None
             reply = await self._before_landing(call, fault)
-            if reply is None and not (fault and fault.action == "drop_before_landing"):
+            if reply is None and not (fault and fault.action in NEVER_LANDS):
                 reply = self._misled(call, fault, self._act(call, handler))
         except errors.Refusal as refusal:
-            reply = _refused(refusal)
-        answered = _after_landing(fault, reply)
-        seq = self._write_down(call, request_id, fault, reply, answered)
+            reply = refused(refusal)
+        fault = injected.fault if injected else None
+        answered = after_landing(fault, reply)
+        seq = self._write_down(call, request_id, injected, reply, answered)
         if call.method not in READS:
             await self._exchange.ledger.durable(seq)
         elif call.surface == "trading":
@@ -155,11 +157,27 @@ class Door:
         headers = self._limits[call.surface].headers() | {"X-Request-ID": request_id} | dict(answered.headers)
         if fault is not None and fault.action == "slow_body":
             return self._slowly(answered, headers, (fault.latency_ms or 0) * MILLISECOND)
-        return _response(answered, headers)
+        return response(answered, headers)
+
+    def _fault(self, request: Request, call: Call) -> Injected | None:
+        """What shall happen to this request: by its own header, else by what is on order."""
+        wanted = request.headers.get(FAULT_HEADER)
+        if wanted is None:
+            facts = RequestFacts(
+                call.method, call.path, call.client_order_id, call.symbol, _can_mislead(call)
+            )
+            return self._exchange.faults.for_request(facts)
+        try:
+            fault = read_header(wanted)
+            if fault.action in READ_ACTIONS and not _can_mislead(call):
+                raise WrongPlan({FAULT_HEADER: f"{fault.action} happens to reads of the account only"})
+        except WrongPlan as error:
+            raise errors.unprocessable(str(error)) from None
+        return Injected(fault, plan="header")
 
     def _misled(self, call: Call, fault: Fault | None, reply: Reply) -> Reply:
         """The answer, or what a fault makes of it. A stale read of what was never read has not seen it yet."""
-        if call.method not in READS or call.surface != "trading":
+        if not _can_mislead(call):
             return reply
         match fault.action if fault else None:
             case "stale_read":
@@ -175,16 +193,16 @@ class Door:
 
     def _slowly(self, reply: Reply, headers: Mapping[str, str], seconds: float) -> Response:
         """The same answer, its second half that much later."""
-        content = _content(reply)
+        whole = content(reply)
 
         async def halves() -> AsyncIterator[bytes]:
-            yield content[: len(content) // 2]
+            yield whole[: len(whole) // 2]
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._exchange.stopping.wait(), seconds)
-            yield content[len(content) // 2 :]
+            yield whole[len(whole) // 2 :]
 
-        sized = {**headers, "Content-Length": str(len(content))}
-        return StreamingResponse(halves(), reply.status, sized, media_type=_media_type(headers))
+        sized = {**headers, "Content-Length": str(len(whole))}
+        return StreamingResponse(halves(), reply.status, sized, media_type=media_type(headers))
 
     def _act(self, call: Call, handler: Handler) -> Reply:
         if len(call.body) > BODY_BYTES_MAX:
@@ -212,17 +230,22 @@ class Door:
             case "status_500":
                 raise errors.internal_error()
             case "status_502":
-                return _html(502, BAD_GATEWAY_PAGE)
+                return bad_gateway()
             case "status_503":
                 return Reply(503)
             case "status_429":
                 raise errors.rate_limited()
             case "status_504_before_landing":
-                return _gateway_timeout()
+                return gateway_timeout()
         return None
 
     def _write_down(
-        self, call: Call, request_id: str, fault: Fault | None, reply: Reply | None, answered: Reply | None
+        self,
+        call: Call,
+        request_id: str,
+        injected: Injected | None,
+        reply: Reply | None,
+        answered: Reply | None,
     ) -> int:
         code = reply.body.get("code") if reply is not None and isinstance(reply.body, dict) else None
         return self._exchange.record(
@@ -237,56 +260,20 @@ class Door:
             status=None if answered is None else answered.status,
             outcome=None if reply is None else reply.status,
             code=code,
-            fault=None if fault is None else fault.action,
+            fault=None if injected is None else injected.fault.action,
+            **({} if injected is None else injected.source()),
             **(reply.noted if reply is not None else {}),
         )
 
     async def _never_answer(self, request: Request, fault: Fault | None) -> Response:
-        if fault is not None and fault.action == "hang_after_landing":
+        if fault is not None and fault.action in HANGS:
             await _hang(self._exchange.stopping, request)
         await drop_connection(request)
         return Response()
 
 
-def _refused(refusal: errors.Refusal) -> Reply:
-    duplicate = refusal.message == errors.duplicate_client_order_id().message
-    return Reply(refusal.status, refusal.body(), noted={"duplicate": True} if duplicate else {})
-
-
-def _gateway_timeout() -> Reply:
-    return _html(504, GATEWAY_TIMEOUT_PAGE)
-
-
-def _html(status: int, page: bytes) -> Reply:
-    return Reply(status, page, headers={"Content-Type": "text/html"})
-
-
-def _after_landing(fault: Fault | None, reply: Reply | None) -> Reply | None:
-    """What really goes back over the wire; None: nothing ever does."""
-    match fault.action if fault else None:
-        case "status_504_after_landing":
-            return _gateway_timeout()
-        case "drop_before_landing" | "drop_after_landing" | "hang_after_landing":
-            return None
-        case "short_list" if reply is not None and isinstance(reply.body, list):
-            return replace(reply, body=reply.body[: len(reply.body) // 2])
-    return reply
-
-
-def _response(reply: Reply, headers: Mapping[str, str]) -> Response:
-    if reply.body is None:
-        return Response(status_code=reply.status, headers=headers)
-    return Response(_content(reply), reply.status, headers, media_type=_media_type(headers))
-
-
-def _content(reply: Reply) -> bytes:
-    if reply.body is None:
-        return b""
-    return reply.body if isinstance(reply.body, bytes) else json_bytes(reply.body)
-
-
-def _media_type(headers: Mapping[str, str]) -> str:
-    return headers.get("Content-Type", "application/json")
+def _can_mislead(call: Call) -> bool:
+    return call.method in READS and call.surface == "trading"
 
 
 async def _disconnected(request: Request) -> None:

@@ -2,6 +2,7 @@
 
 import heapq
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from simulation import errors
@@ -15,6 +16,7 @@ from simulation.events import (
     DayStarted,
     EquityMarked,
     ExecutionBusted,
+    ExecutionCorrected,
     OrderChanges,
 )
 from simulation.ids import Ids, activity_id
@@ -147,6 +149,33 @@ class Engine(Core):
         order_id = self.book.execution(execution_id).order_id
         self.emit(
             ExecutionBusted(now, self.ids.ulid(now), order_id, execution_id, self.ids.uuid(), told=told)
+        )
+
+    def correct(
+        self, execution_id: str, now: datetime, *, qty: Decimal | None, price: Decimal | None, told: bool
+    ) -> None:
+        """Put another quantity or price in an execution's place.
+
+        Raises LookupError if there is none, ValueError if the order would have more filled than it is for.
+        """
+        gone = self.book.execution(execution_id)
+        order = self.book.orders[gone.order_id]
+        new_qty = gone.qty if qty is None else qty
+        if order.qty is not None and order.filled_qty - gone.qty + new_qty > order.qty:
+            raise ValueError(f"the order is for {order.qty} shares")
+        correction_id = self.ids.uuid()
+        self.emit(
+            ExecutionCorrected(
+                at=now,
+                event_id=self.ids.ulid(now),
+                order_id=order.id,
+                execution_id=execution_id,
+                correction_id=correction_id,
+                activity_id=activity_id(now, correction_id),
+                qty=new_qty,
+                price=gone.price if price is None else price,
+                told=told,
+            )
         )
 
     def advance(self, now: datetime) -> None:

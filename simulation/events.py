@@ -119,6 +119,22 @@ class ExecutionBusted:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutionCorrected:
+    """The venue puts another execution, with ids of its own, in an execution's place."""
+
+    at: datetime
+    event_id: str
+    order_id: str
+    execution_id: str
+    correction_id: str
+    activity_id: str
+    qty: Decimal
+    price: Decimal
+    told: bool = True
+    kind: Literal["execution_corrected"] = "execution_corrected"
+
+
+@dataclass(frozen=True, slots=True)
 class AccountAdjusted:
     """Shares or cash that moved without a trade; with an ``activity_type`` the activity list shows it."""
 
@@ -189,6 +205,7 @@ BookEvent = (
     | OrderChanged
     | OrderExecuted
     | ExecutionBusted
+    | ExecutionCorrected
     | AccountAdjusted
     | DayStarted
     | EquityMarked
@@ -203,6 +220,7 @@ BOOK_EVENT_KINDS: frozenset[str] = frozenset(
         "order_changed",
         "order_executed",
         "execution_busted",
+        "execution_corrected",
         "account_adjusted",
         "day_started",
         "equity_marked",

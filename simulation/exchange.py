@@ -1,6 +1,7 @@
 """One running paper exchange: book, market, clock and ledger joined, and the beat that moves time."""
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from simulation.clock import ExchangeClock
 from simulation.core import Emitted, FollowUp
 from simulation.engine import Engine
 from simulation.events import AccountOpened, OrderCreated, OrderExecuted, encode
-from simulation.faults import Fate, Faults, Frame, FrameFacts, OrderFacts
+from simulation.faults import Fate, Fault, Frame, FrameFacts, OrderFacts, SocketFacts
 from simulation.ids import Ids
+from simulation.injecting import Faults, Injected
 from simulation.ledger import Ledger
 from simulation.market import Market
 from simulation.rate_limit import RateLimit
@@ -52,7 +54,9 @@ class Exchange:
         self.clock = ExchangeClock(start, settings.speed)
         self.summary = restored.summary
         self.book: Book = restored.book
-        self.faults = Faults()
+        self.faults = Faults(settings.fault_seed)
+        if settings.fault_plan is not None:
+            self.faults.add_plan(settings.fault_plan)
         self.trading_limit = RateLimit(settings.requests_per_minute)
         self.data_limit = RateLimit(settings.data_requests_per_minute)
         self.stopping = asyncio.Event()
@@ -124,6 +128,8 @@ class Exchange:
             if item.update is not None:
                 for listener in self._update_listeners:
                     listener(self.state_seq, item.update)
+            if isinstance(item.event, OrderExecuted):
+                self._regret(item.event)
         for follow_up in follow_ups:
             self._schedule(follow_up)
 
@@ -237,13 +243,38 @@ class Exchange:
         else:
             self.engine.venue.confirm_cancel(follow_up.order_id, now)
 
+    def _regret(self, executed: OrderExecuted) -> None:
+        """Have the venue take an execution back or correct it, if a fault wants that."""
+        order = self.book.orders[executed.order_id]
+        injected = self.faults.for_execution(OrderFacts(order.client_order_id, order.symbol))
+        if injected is None:
+            return
+        self._note_fault(injected, order_id=order.id, execution_id=executed.execution_id)
+        amend = partial(self._amend, injected.fault, executed.execution_id)
+        asyncio.get_running_loop().call_later((injected.fault.latency_ms or 0) * MILLISECOND, amend)
+
+    def _amend(self, fault: Fault, execution_id: str) -> None:
+        now = self.clock.now()
+        # Taken back by hand meanwhile, or too many shares: then there is nothing to do.
+        with contextlib.suppress(LookupError, ValueError):
+            if fault.action == "bust_fill":
+                self.engine.bust(execution_id, now, told=True)
+            else:
+                self.engine.correct(execution_id, now, qty=fault.qty, price=fault.price, told=True)
+        self.commit()
+
     def _venue_fails(self, follow_up: FollowUp) -> bool:
         """Whether a fault took this answer's place."""
         order = self.book.orders[follow_up.order_id]
-        fault = self.faults.for_venue(OrderFacts(order.client_order_id, order.symbol))
-        if fault is None:
+        facts = OrderFacts(order.client_order_id, order.symbol)
+        if follow_up.action == "acknowledge":
+            injected = self.faults.for_acknowledgement(facts)
+        else:
+            injected = self.faults.for_cancel(facts)
+        if injected is None:
             return False
-        self.record("fault", action=fault.action, order_id=order.id)
+        self._note_fault(injected, order_id=order.id)
+        fault = injected.fault
         if fault.action == "reject_order":
             self.engine.venue.reject(order.id, self.clock.now())
         elif fault.latency_ms is not None:
@@ -253,14 +284,17 @@ class Exchange:
 
     def frame_fate(self, facts: FrameFacts, frame: Frame) -> Fate:
         """What becomes of a frame on its way out."""
-        fate, fault = self.faults.for_frame(facts, frame)
-        if fault is not None:
-            self.record("fault", action=fault.action, stream=facts.stream, event=facts.event)
+        fate, injected = self.faults.for_frame(facts, frame)
+        if injected is not None:
+            self._note_fault(injected, stream=facts.stream, event=facts.event)
         return fate
 
-    def refuses_socket(self, stream: str) -> bool:
+    def refuses_socket(self, facts: SocketFacts) -> bool:
         """Whether a fault wants this handshake refused."""
-        fault = self.faults.for_socket(stream)
-        if fault is not None:
-            self.record("fault", action=fault.action, stream=stream)
-        return fault is not None
+        injected = self.faults.for_socket(facts)
+        if injected is not None:
+            self._note_fault(injected, stream=facts.stream)
+        return injected is not None
+
+    def _note_fault(self, injected: Injected, **where: Any) -> None:
+        self.record("fault", action=injected.fault.action, **injected.source(), **where)

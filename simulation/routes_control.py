@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -14,7 +15,7 @@ from simulation.clock import ClockMovedBackwards
 from simulation.door import Door
 from simulation.errors import Refusal
 from simulation.exchange import Exchange
-from simulation.faults import Fault
+from simulation.fault_plan import FaultPlan, WrongPlan, problems_of, read_order
 from simulation.market import EVERY_SYMBOL, UnknownSymbol
 from simulation.settings import FEEDS, Feed
 from simulation.wire import rfc3339, to_ns
@@ -80,6 +81,17 @@ class BustControl(BaseModel):
     told: bool = True
 
 
+class CorrectControl(BaseModel):
+    """``POST /_exchange/correct``: another quantity (shares) or price for an execution; ``told`` as for a bust."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    execution_id: str
+    qty: Annotated[Decimal, Field(gt=0)] | None = None
+    price: Annotated[Decimal, Field(gt=0)] | None = None
+    told: bool = True
+
+
 class Control:
     """The handlers behind ``/_exchange``."""
 
@@ -99,6 +111,7 @@ class Control:
             ("POST", "freeze", self.freeze),
             ("POST", "adjust", self.adjust),
             ("POST", "bust", self.bust),
+            ("POST", "correct", self.correct),
             ("GET", "clock", self.get_clock),
             ("POST", "clock", self.set_clock),
         ]
@@ -117,7 +130,12 @@ class Control:
                 return await handler(request)
             except Refusal as refusal:
                 return JSONResponse(refusal.body(), refusal.status)
-            except (ValidationError, UnknownSymbol, ClockMovedBackwards) as error:
+            except WrongPlan as error:
+                return JSONResponse({"message": str(error), "problems": error.problems}, 422)
+            except ValidationError as error:
+                wrong = WrongPlan(problems_of(error))
+                return JSONResponse({"message": str(wrong), "problems": wrong.problems}, 422)
+            except (UnknownSymbol, ClockMovedBackwards) as error:
                 return JSONResponse({"message": str(error)}, 422)
 
         return serve
@@ -168,14 +186,17 @@ class Control:
         return JSONResponse(self._exchange.faults.pending())
 
     async def add_fault(self, request: Request) -> Response:
-        fault = Fault.model_validate_json(await request.body())
-        self._exchange.faults.add(fault)
-        return await self._noted("fault", fault.model_dump(mode="json", exclude_none=True))
+        ordered = read_order(await request.body())
+        if isinstance(ordered, FaultPlan):
+            self._exchange.faults.add_plan(ordered)
+            return await self._noted("fault_plan", ordered.as_json())
+        self._exchange.faults.add(ordered)
+        return await self._noted("fault", ordered.as_json())
 
     async def clear_faults(self, request: Request) -> Response:
-        del request
-        self._exchange.faults.clear()
-        return await self._noted("clear_faults", {})
+        plan = request.query_params.get("plan")
+        self._exchange.faults.clear(plan)
+        return await self._noted("clear_faults", {} if plan is None else {"plan": plan})
 
     async def set_quote(self, request: Request) -> Response:
         wanted = QuoteControl.model_validate_json(await request.body())
@@ -225,12 +246,21 @@ class Control:
 
     async def bust(self, request: Request) -> Response:
         wanted = BustControl.model_validate_json(await request.body())
+        engine, now = self._exchange.engine, self._exchange.clock.now()
+        return await self._amended("bust", wanted, partial(engine.bust, now=now, **wanted.model_dump()))
+
+    async def correct(self, request: Request) -> Response:
+        wanted = CorrectControl.model_validate_json(await request.body())
+        engine, now = self._exchange.engine, self._exchange.clock.now()
+        return await self._amended("correct", wanted, partial(engine.correct, now=now, **wanted.model_dump()))
+
+    async def _amended(self, control: str, wanted: BaseModel, amend: Callable[[], None]) -> Response:
         try:
-            self._exchange.engine.bust(wanted.execution_id, self._exchange.clock.now(), told=wanted.told)
-        except LookupError as error:
+            amend()
+        except (LookupError, ValueError) as error:
             raise Refusal(422, None, str(error)) from None
         self._exchange.commit()
-        return await self._noted("bust", wanted.model_dump(mode="json"))
+        return await self._noted(control, wanted.model_dump(mode="json", exclude_none=True))
 
     async def get_clock(self, request: Request) -> Response:
         del request

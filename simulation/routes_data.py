@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from simulation.data_pages import DELAYED_BY, listed_symbols, page
-from simulation.door import Call, Reply
+from simulation.door import Call
 from simulation.errors import Refusal
 from simulation.history import (
     Bar,
@@ -18,6 +18,7 @@ from simulation.history import (
 )
 from simulation.market_json import bar_json, quote_json, trade_json
 from simulation.quotes import Quote
+from simulation.replies import Reply
 from simulation.settings import PRIMARY_FEED, Feed
 from simulation.wire import from_ns, rfc3339_ns, to_ns
 

@@ -18,7 +18,7 @@ from simulation.account_view import (
     position_json,
 )
 from simulation.closing import close_all, close_position, open_position
-from simulation.door import Call, Reply
+from simulation.door import Call
 from simulation.events import AccountConfiguration
 from simulation.market import UnknownSymbol
 from simulation.order_request import parse_json, parse_order
@@ -26,6 +26,7 @@ from simulation.orders import Order
 from simulation.portfolio_history import portfolio_history
 from simulation.queries import csv, day, flag, list_adjustments, list_fills, list_orders
 from simulation.replacing import parse_replacement
+from simulation.replies import Reply
 from simulation.wire import NEW_YORK
 
 _CONFIGURATION = TypeAdapter(AccountConfiguration)

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 
+from simulation.fault_plan import DEFAULT_SEED, FaultPlan
+
 Feed = Literal["iex", "sip"]
 FEEDS: tuple[Feed, ...] = ("iex", "sip")
 PRIMARY_FEED: Feed = "iex"
@@ -113,6 +115,9 @@ class ExchangeSettings(BaseModel):
     data_requests_per_minute: int = Field(10_000, gt=0)
     data_stream_connections: int = Field(1, gt=0, description="live data sockets per feed")
     trading_stream_connections: int | None = Field(None, gt=0, description="None: no limit")
+
+    fault_plan: FaultPlan | None = Field(None, description="faults on order from the start on")
+    fault_seed: int = Field(DEFAULT_SEED, description="of the chances of faults ordered one by one")
 
     def universe(self) -> tuple[SymbolSettings, ...]:
         """The names to list besides the recorded ones; a later entry for a symbol replaces an earlier one.

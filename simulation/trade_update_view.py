@@ -4,7 +4,14 @@ from decimal import Decimal
 from typing import Any
 
 from simulation.book import Execution
-from simulation.events import BookEvent, ExecutionBusted, OrderChanged, OrderCreated, OrderExecuted
+from simulation.events import (
+    BookEvent,
+    ExecutionBusted,
+    ExecutionCorrected,
+    OrderChanged,
+    OrderCreated,
+    OrderExecuted,
+)
 from simulation.orders import Order
 from simulation.wire import plain, rfc3339, rfc3339_or_none
 
@@ -49,6 +56,23 @@ def bust_update(
         "previous_execution_id": gone.execution_id,
         "price": plain(gone.price),
         "qty": plain(gone.qty),
+        "position_qty": plain(position_qty),
+        "order": wire,
+    }
+
+
+def correction_update(
+    event: ExecutionCorrected, wire: dict[str, Any], position_qty: Decimal
+) -> dict[str, Any]:
+    """The update of a correction: it names the execution whose place it takes."""
+    return {
+        "event_id": event.event_id,
+        "event": "trade_correct",
+        "timestamp": rfc3339(event.at),
+        "execution_id": event.correction_id,
+        "previous_execution_id": event.execution_id,
+        "price": plain(event.price),
+        "qty": plain(event.qty),
         "position_qty": plain(position_qty),
         "order": wire,
     }

@@ -8,8 +8,8 @@ from typing import Any
 from starlette.websockets import WebSocket
 
 from simulation.exchange import Exchange
-from simulation.faults import FrameFacts
-from simulation.streams import Frame, Subscriber
+from simulation.faults import FrameFacts, SocketFacts
+from simulation.streams import SWAP_WAITS_SECONDS, Frame, Subscriber, Vacancy
 from simulation.wire import json_bytes, rfc3339
 
 TRADE_UPDATES = "trade_updates"
@@ -24,7 +24,7 @@ class TradeUpdates:
         self._exchange = exchange
         self._is_authentic = is_authentic
         self._listening: set[Subscriber] = set()
-        self._connected = 0
+        self._connected = Vacancy()
         self._updates: asyncio.Queue[tuple[int, dict[str, Any]]] = asyncio.Queue(UPDATES_QUEUED_MAX)
         exchange.on_update(lambda seq, update: self._updates.put_nowait((seq, update)))
 
@@ -39,22 +39,30 @@ class TradeUpdates:
                 fate = self._exchange.frame_fate(_facts(update), frame)
                 for subscriber in list(self._listening):
                     subscriber.suffer(fate)
+                if fate.held:
+                    asyncio.get_running_loop().call_later(SWAP_WAITS_SECONDS, self._release, frame)
+
+    def _release(self, frame: Frame) -> None:
+        """Send a frame that waits to be overtaken when nothing came that could."""
+        for subscriber in (
+            list(self._listening) if self._exchange.faults.release(TRADE_UPDATES, frame) else ()
+        ):
+            subscriber.offer(frame)
 
     async def serve(self, socket: WebSocket) -> None:
         limit = self._exchange.settings.trading_stream_connections
-        full = limit is not None and self._connected >= limit
-        if full or self._exchange.refuses_socket(TRADE_UPDATES):
+        full = limit is not None and self._connected.count >= limit
+        if full or self._exchange.refuses_socket(SocketFacts(TRADE_UPDATES, self._connected.vacant_ms())):
             # Before accept: the handshake itself is refused.
             await socket.close()
             return
         await socket.accept()
-        self._connected += 1
         subscriber = Subscriber(socket, TRADE_UPDATES)
         session = _Session(self, subscriber)
         try:
-            await subscriber.run(session.on_message)
+            with self._connected.taken():
+                await subscriber.run(session.on_message)
         finally:
-            self._connected -= 1
             self._listening.discard(subscriber)
 
     def listen(self, subscriber: Subscriber, *, on: bool) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 
 from simulation import errors
 from simulation.account_view import asset_json
-from simulation.door import Call, Reply
+from simulation.door import Call
 from simulation.events import Watchlist, WatchlistDeleted, WatchlistSaved
 from simulation.market import UnknownSymbol
 from simulation.order_request import parse_json
+from simulation.replies import Reply
 from simulation.wire import rfc3339
 
 NAME_LENGTH_MAX = 64

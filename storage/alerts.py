@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _SQL: Final = load("alerts")
 
 LIST_MAX: Final = 500
+ALERT_LOCKS: Final = 0x7469_616C
+"""First half of the advisory locks under which an alert is raised; the second is its id's hash."""
 _log = get_logger(__name__)
 
 
@@ -26,7 +28,7 @@ async def raise_alert(connection: Connection, alert: Alert, *, component: str, n
     Returns:
         Whether it was not raised before.
     """
-    await connection.execute(_SQL["lock_alert"], alert.alert_id)
+    await connection.execute(_SQL["lock_alert"], ALERT_LOCKS, alert.alert_id)
     row = await connection.fetchrow(_SQL["read_alert"], alert.alert_id)
     fresh = row is None or row["cleared_at"] is not None
     await connection.execute(
@@ -56,6 +58,11 @@ async def list_alerts(
     """Those that last, newest first; with ``everything`` the cleared ones after them."""
     rows = await connection.fetch(_SQL["list_alerts"], everything, min(limit, LIST_MAX))
     return [StoredAlert.model_validate(dict(row)) for row in rows]
+
+
+async def count_open(connection: Connection) -> dict[str, int]:
+    """How many last, by code; codes without any are left out."""
+    return {row["code"]: row["count"] for row in await connection.fetch(_SQL["count_open"])}
 
 
 def _entry(alert: Alert, decision: str, component: str, now: datetime) -> AuditEntry:

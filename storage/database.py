@@ -27,8 +27,8 @@ _T = TypeVar("_T")
 
 Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 
+APPLICATION: Final = "trading-interface"
 _SETTINGS: Final = {
-    "application_name": "trading-interface",
     "synchronous_commit": "on",
     "timezone": "UTC",
     "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
@@ -58,16 +58,18 @@ class Database:
         self._fences = fences
 
     @classmethod
-    async def connect(cls, dsn: str, *, fences: bool = False) -> Self:
+    async def connect(cls, dsn: str, *, fences: bool = False, process: str = APPLICATION) -> Self:
         """Open the pools; ``fences`` also those of the placement slots.
+
+        ``process`` is who we are among the server's sessions, up to 63 bytes: who holds the fence is told by it.
 
         Raises:
             DatabaseUnavailable: no connection within ``CONNECT_TIMEOUT_SECONDS``.
             BadDatabaseAddress: ``dsn`` is none.
         """
         try:
-            pool = await _pool(dsn, POOL_MIN, POOL_MAX, reset=_keep)
-            fence_pool = await _pool(dsn, 1, FENCE_CONNECTIONS_MAX) if fences else None
+            pool = await _pool(dsn, POOL_MIN, POOL_MAX, process, reset=_keep)
+            fence_pool = await _pool(dsn, 1, FENCE_CONNECTIONS_MAX, process) if fences else None
         except (OSError, asyncpg.PostgresError, TimeoutError) as error:
             raise DatabaseUnavailable(f"PostgreSQL does not answer: {error}") from error
         except ValueError:
@@ -133,7 +135,12 @@ async def _keep(_: Connection) -> None:
 
 
 async def _pool(
-    dsn: str, least: int, most: int, *, reset: Callable[[Connection], Awaitable[None]] | None = None
+    dsn: str,
+    least: int,
+    most: int,
+    process: str,
+    *,
+    reset: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> "asyncpg.Pool[Any]":
     return await asyncpg.create_pool(
         dsn,
@@ -142,5 +149,5 @@ async def _pool(
         max_size=most,
         timeout=CONNECT_TIMEOUT_SECONDS,
         command_timeout=STATEMENT_TIMEOUT_SECONDS,
-        server_settings=dict(_SETTINGS),
+        server_settings={**_SETTINGS, "application_name": process},
     )

@@ -83,7 +83,8 @@ async def number_events(connection: Connection, *, limit: int) -> int:
 
 async def set_asleep(connection: Connection, *, asleep: bool) -> None:
     """Say whether writers must notify. After True look once more: a writer may have read False before it."""
-    await connection.execute(_SQL["set_asleep"], asleep)
+    async with committing(connection, "relay.asleep"):
+        await connection.execute(_SQL["set_asleep"], asleep)
 
 
 async def start_position(connection: Connection, since: int | datetime | None) -> int:

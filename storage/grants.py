@@ -21,6 +21,7 @@ import asyncpg
 
 from observability.logging import get_logger
 from storage import statements
+from storage.commits import committing
 
 SCRAM_ITERATIONS: Final = 4096
 SCRAM_SALT_BYTES: Final = 16
@@ -97,7 +98,7 @@ def _sound(table: str, role: Role, rights: str) -> str:
 
 async def apply(connection: asyncpg.Connection) -> None:
     """Bring every role's rights in this database to what the file says. One transaction; again is harmless."""
-    async with connection.transaction():
+    async with committing(connection, "start.granted"):
         present = {row["name"] for row in await connection.fetch(_SQL["tables"])}
         commands = [row[0] for row in await connection.fetch(_SQL["let_in_only_roles"])]
         for role in Role:
@@ -122,9 +123,10 @@ async def _locks(connection: asyncpg.Connection) -> list[str]:
 
 async def set_passwords(connection: asyncpg.Connection, passwords: Mapping[Role, str]) -> None:
     """Let roles log in. The server is told a verifier, never the password, which its log might keep."""
-    for role, password in passwords.items():
-        command = await connection.fetchval(_SQL["set_password"], role.value, verifier(password))
-        await connection.execute(command)
+    async with committing(connection, "start.passwords"):
+        for role, password in passwords.items():
+            command = await connection.fetchval(_SQL["set_password"], role.value, verifier(password))
+            await connection.execute(command)
 
 
 def verifier(password: str, salt: bytes | None = None) -> str:

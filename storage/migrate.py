@@ -14,6 +14,7 @@ from typing import Final
 import asyncpg
 
 from storage import grants, statements
+from storage.commits import committing
 
 LOCK_KEY: Final = 0x7469_6D69
 """Advisory lock of the one migrator."""
@@ -114,8 +115,7 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
     await connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
     if not migration.in_transaction:
         await connection.execute(migration.up)
-        await connection.execute(_SQL["record_applied"], migration.version, migration.sha256)
-        return
-    async with connection.transaction():
-        await connection.execute(migration.up)
+    async with committing(connection, "start.migrated"):
+        if migration.in_transaction:
+            await connection.execute(migration.up)
         await connection.execute(_SQL["record_applied"], migration.version, migration.sha256)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from uuid import UUID
 
 from schemas.base import DecimalText, UtcTime
-from schemas.orders import Fill, OrderRequest, OrderState, OrderView, Side
+from schemas.orders import Fill, OrderFlag, OrderRequest, OrderState, OrderView, Side
 from schemas.wire import Leg
 from storage.journal import reverse_residuals
 from storage.statements import load
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 _SQL: Final = load("orders")
 
 LIST_MAX: Final = 500
-FIRST_PAGE: Final = (datetime.min.replace(tzinfo=UTC), "")
 
 
 class OrderNotFound(Exception):
@@ -38,6 +36,8 @@ class StoredOrder(OrderView):
     broker_filled_quantity: DecimalText
     execution_count: int = 0
     replaced_by: str | None = None
+    former_broker_ids: tuple[str, ...] = ()
+    """Under which it stood before it was replaced, oldest first."""
     pre_trade_at: UtcTime | None = None
     post_open: bool
     """A POST was started and its answer is not yet stored."""
@@ -142,8 +142,10 @@ async def lock_keyed(connection: Connection, key: OrderKey) -> LockedOrder:
 async def lock_by_broker_id(
     connection: Connection, broker_order_id: str, client_order_id: str
 ) -> LockedOrder | None:
-    """Lock the order that the broker speaks of; None for a foreign one."""
+    """Lock the order that the broker speaks of, also under an id that was replaced; None for a foreign one."""
     row = await connection.fetchrow(_SQL["lock_by_broker_id"], broker_order_id, client_order_id)
+    if row is None:
+        row = await connection.fetchrow(_SQL["lock_by_former_id"], broker_order_id)
     return await _locked(connection, row) if row else None
 
 
@@ -166,6 +168,7 @@ def _state(order: StoredOrder, fills: Sequence[asyncpg.Record]) -> OrderState:
         broker_filled_quantity=order.broker_filled_quantity,
         reason=order.reason,
         replaced_by=order.replaced_by,
+        former_broker_ids=order.former_broker_ids,
     )
 
 
@@ -203,39 +206,6 @@ async def list_orders(
         _SQL["list_orders"], status, ticker, strategy, open_only, min(limit, LIST_MAX)
     )
     return [stored_order(row) for row in rows]
-
-
-async def unsettled(
-    connection: Connection, *, created_before: datetime, after: tuple[datetime, str], limit: int
-) -> list[tuple[datetime, str]]:
-    """(created at, signal id) of orders that have not reached their settled end, oldest first.
-
-    Each must have a running workflow. ``after`` is the last of the page before, ``FIRST_PAGE`` for the first.
-    """
-    rows = await connection.fetch(_SQL["unsettled"], created_before, *after, limit)
-    return [(row["created_at"], row["signal_id"]) for row in rows]
-
-
-async def count_unsettled(connection: Connection) -> int:
-    """How many orders have not reached their settled end."""
-    count: int = await connection.fetchval(_SQL["count_unsettled"])
-    return count
-
-
-async def unsignalled(connection: Connection, *, changed_before: datetime, limit: int) -> list[StoredOrder]:
-    """Orders whose newest version their workflow may not have heard of."""
-    return [stored_order(row) for row in await connection.fetch(_SQL["unsignalled"], changed_before, limit)]
-
-
-async def mark_signalled(connection: Connection, versions: Mapping[UUID, int]) -> None:
-    """Note which version each workflow holds at least, by internal order id."""
-    await connection.executemany(_SQL["mark_signalled"], list(versions.items()))
-
-
-async def open_at_broker(connection: Connection, *, limit: int) -> list[tuple[str, Leg, str]]:
-    """(signal id, leg, broker order id) of every unsettled order that the broker has acknowledged."""
-    rows = await connection.fetch(_SQL["open_at_broker"], limit)
-    return [(row["signal_id"], Leg(row["leg"]), row["broker_order_id"]) for row in rows]
 
 
 async def write_executions(locked: LockedOrder, new: OrderState, now: datetime) -> list[Fill]:
@@ -296,9 +266,13 @@ def _signed(fills: Sequence[Fill], what: str) -> Decimal:
 
 
 async def write_state(
-    locked: LockedOrder, new: OrderState, now: datetime, *, user_message: str | None, answered: bool
-) -> StoredOrder:
-    """Write the row and what is left of its reservation. ``answered`` closes the open POST."""
+    locked: LockedOrder, new: OrderState, now: datetime, *, user_message: str | None, answered: bool,
+    reopened: bool = False,
+) -> StoredOrder:  # fmt: skip
+    """Write the row and what is left of its reservation. ``answered`` closes the open POST.
+
+    ``reopened`` takes back the settlement of an order that has ended otherwise than was settled.
+    """
     connection = locked.connection
     # Once final, only executions that the broker counts and we do not hold yet still need room.
     expected = new.broker_filled_quantity if new.status.is_final else new.quantity
@@ -307,7 +281,8 @@ async def write_state(
         _SQL["save_order"], locked.order.internal_order_id, new.status.value,
         sorted(flag.value for flag in new.flags), new.raw_status, new.broker_order_id, new.filled_quantity,
         new.average_price, new.broker_filled_quantity, new.reason, user_message, new.replaced_by, now,
-        new.status.is_final, answered, remaining, len(new.fills),
+        new.status.is_final, answered, remaining, len(new.fills), list(new.former_broker_ids),
+        OrderFlag.FILLS_MISSING in new.flags, reopened,
     )  # fmt: skip
     assert row is not None, "the row is locked by this transaction"
     return stored_order(row)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from risk.readiness import STREAM_GAP_MAX
 from schemas.audit import AuditEntry
 from schemas.base import UtcTime, Wire
 from schemas.events import KillSwitchActivated
 from schemas.kill import KillCommand, KillState, OrderFate, ReleaseGrant
-from schemas.wire import Topic, event_id
+from schemas.wire import Topic
 from storage.events import Queued, append
-from storage.placement import FENCE_KEY
 from storage.statements import load
 
 if TYPE_CHECKING:
@@ -47,6 +46,10 @@ class StreamRow(Wire):
     fill_cursor: UtcTime | None
     """Market time up to which every execution is stored."""
     last_catch_up_at: UtcTime | None
+    last_update_at: UtcTime | None = None
+    """When it last brought an update."""
+    orders_listed_at: UtcTime | None = None
+    """When all open orders were last compared with the broker's list."""
 
 
 def _state(row: asyncpg.Record) -> KillState:
@@ -92,7 +95,7 @@ async def engage(
             "command": command.model_dump(mode="json"),
         },
     )  # fmt: skip
-    await append(connection, entry, _activated(after, "NEW_ORDERS_BLOCKED_CANCELS_REQUESTED", now, "engaged"))
+    await append(connection, entry, _activated(after, "NEW_ORDERS_BLOCKED_CANCELS_REQUESTED", now))
     return after
 
 
@@ -101,11 +104,14 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\x00", " ")
 
 
-def _activated(state: KillState, action_taken: str, now: datetime, part: str) -> Queued:
-    """``system.killswitch.activated``, once per epoch and part."""
+def _activated(state: KillState, action_taken: str, now: datetime) -> Queued:
+    """``system.killswitch.activated``. Its id cannot be known before, so that nobody can take it before.
+
+    No repeat makes a second one: the switch's row is locked, and only what changes it is told.
+    """
     event = KillSwitchActivated.model_validate(
         {
-            "event_id": event_id(Topic.KILLSWITCH_ACTIVATED, state.epoch, part),
+            "event_id": f"evt_{uuid4().hex}",
             "timestamp": now,
             "reason": state.reason or "",
             "triggered_by": state.triggered_by or "",
@@ -113,30 +119,67 @@ def _activated(state: KillState, action_taken: str, now: datetime, part: str) ->
             "epoch": state.epoch,
             "scope": state.scope.value,
             "orders": {key: fate.value for key, fate in state.fates.items()},
+            "unprotected": state.unprotected,
         }
     )
     return Queued(Topic.KILLSWITCH_ACTIVATED, CORRELATION, event)
 
 
 async def save_sweep(
-    connection: Connection, swept: KillState, fates: dict[str, OrderFate], *, confirmed: bool, now: datetime
+    connection: Connection,
+    began: KillState,
+    fates: dict[str, OrderFate],
+    *,
+    confirmed: bool,
+    unprotected: tuple[str, ...],
+    now: datetime,
 ) -> KillState:
     """Store what a sweep found, with its event and audit row, if what it was sent for still stands.
 
-    ``swept`` is the state it began with: a scope widened meanwhile needs a sweep of its own.
+    ``began`` is the state it began with: an activation that came meanwhile, or a scope widened, needs a sweep of
+    its own. An order once named stays named until the release; two sweeps at once know more than either.
     """
-    text = json.dumps({key: fate.value for key, fate in fates.items()}, sort_keys=True)
-    saved = await connection.fetchval(
-        _SQL["save_sweep"], swept.epoch, now, confirmed, text, swept.scope.value
-    )
+    await connection.fetchrow(_SQL["lock_switch"])
+    before = await read_state(connection)
+    if not before.engaged or (before.epoch, before.request_id, before.scope) != (
+        began.epoch,
+        began.request_id,
+        began.scope,
+    ):
+        return before
+    known = {
+        **before.fates,
+        **{key: fate for key, fate in fates.items() if _surer(fate, before.fates.get(key))},
+    }
+    confirmed = confirmed and all(fate.is_end for fate in known.values())
+    text = json.dumps({key: fate.value for key, fate in known.items()}, sort_keys=True)
+    await connection.execute(_SQL["save_sweep"], now, confirmed, text, list(unprotected))
     after = await read_state(connection)
-    if saved is not None:
-        action = "ALL_OPEN_ORDERS_CANCELED" if confirmed else "CANCELS_NOT_ALL_CONFIRMED"
-        counts = {fate.value: list(fates.values()).count(fate) for fate in OrderFate}
-        detail = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing was open"
-        part = "swept" if confirmed else "unconfirmed"
-        await append(connection, _entry(action, "sweep", detail, now), _activated(after, action, now, part))
+    action = "ALL_OPEN_ORDERS_CANCELED" if confirmed else "CANCELS_NOT_ALL_CONFIRMED"
+    counts = {fate.value: list(known.values()).count(fate) for fate in OrderFate}
+    detail = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing was open"
+    if unprotected:
+        detail += f"; UNPROTECTED: {', '.join(unprotected)}"
+    told = (before.sweep_confirmed, before.fates, before.unprotected)
+    news = before.swept_at is None or told != (after.sweep_confirmed, after.fates, after.unprotected)
+    await append(
+        connection, _entry(action, "sweep", detail, now), *([_activated(after, action, now)] if news else ())
+    )
     return after
+
+
+def _surer(fate: OrderFate, known: OrderFate | None) -> bool:
+    """A broker's word of an end outranks a sweep that saw less."""
+    return known is None or fate.is_end or not known.is_end
+
+
+async def maybe_open(connection: Connection) -> dict[str, OrderFate]:
+    """Every order of ours that may stand at the broker as far as rows can tell, by client_order_id."""
+    rows = await connection.fetch(_SQL["maybe_open"])
+    return {
+        row["client_order_id"]: OrderFate.PENDING if row["acknowledged"] else OrderFate.UNKNOWN
+        for row in rows
+    }
 
 
 async def note(connection: Connection, *, decision: str, actor: str, detail: str, now: datetime) -> None:
@@ -172,16 +215,6 @@ async def release(connection: Connection, grant: ReleaseGrant, *, now: datetime)
     await connection.execute(_SQL["release"], grant.reason, grant.person, now)
     await note(connection, decision="KILL_RELEASED", actor=grant.person, detail=grant.reason, now=now)
     return True
-
-
-async def try_fence_exclusive(connection: Connection) -> bool:
-    """Take the fence alone if no placement try shares it; the statement's own end frees it, whatever happens.
-
-    Returns:
-        True: since the switch was committed, every try that had read the old row has ended.
-    """
-    taken: bool = await connection.fetchval(_SQL["try_fence_exclusive"], FENCE_KEY)
-    return taken
 
 
 async def unknown_orders(connection: Connection) -> tuple[str, ...]:
@@ -237,15 +270,30 @@ async def stream_connected(connection: Connection, now: datetime) -> None:
     await connection.execute(_SQL["stream_connected"], now, STREAM_GAP_MAX)
 
 
-async def stream_seen(connection: Connection, now: datetime) -> None:
-    """Note that the broker answered just now. A process that stood still leaves a gap as well."""
-    await connection.execute(_SQL["stream_seen"], now, STREAM_GAP_MAX)
+async def stream_seen(connection: Connection, now: datetime, last_update_at: datetime | None = None) -> bool:
+    """Note that the broker answered just now. A process that stood still leaves a gap as well.
+
+    Returns:
+        Whether the connection is doubted: an execution was found that it should have brought.
+    """
+    return bool(await connection.fetchval(_SQL["stream_seen"], now, STREAM_GAP_MAX, last_update_at))
+
+
+async def doubt_stream(connection: Connection, *, executed_at: datetime, now: datetime) -> bool:
+    """An execution of that time on our wall clock came another way. Whoever holds a mute stream connects anew.
+
+    Returns:
+        Whether there is reason for doubt: it was connected by then, and has brought nothing since.
+    """
+    return await connection.fetchval(_SQL["doubt_stream"], executed_at, now) is not None
 
 
 async def stream_lost(connection: Connection, now: datetime) -> None:
     await connection.execute(_SQL["stream_lost"], now)
 
 
-async def caught_up(connection: Connection, *, now: datetime, fill_cursor: datetime | None) -> None:
-    """Note a finished catch-up. The cursor never goes back."""
-    await connection.execute(_SQL["caught_up"], now, fill_cursor)
+async def caught_up(
+    connection: Connection, *, now: datetime, fill_cursor: datetime | None, orders: bool
+) -> None:
+    """Note a finished catch-up, with ``orders`` one of all open orders. The cursor never goes back."""
+    await connection.execute(_SQL["caught_up"], now, fill_cursor, orders)

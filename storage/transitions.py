@@ -31,6 +31,8 @@ class Step:
     user_message: str | None = None
     answers_post: bool = False
     """The broker's answer to the open POST is known with this step."""
+    reopens: bool = False
+    """The order has ended otherwise than was settled: its workflow settles it anew."""
 
 
 async def advance(locked: LockedOrder, new: OrderState, step: Step) -> StoredOrder:
@@ -44,8 +46,9 @@ async def advance(locked: LockedOrder, new: OrderState, step: Step) -> StoredOrd
         return before
     added = await orders.write_executions(locked, new, step.now)
     after = await orders.write_state(
-        locked, new, step.now, user_message=step.user_message, answered=step.answers_post
-    )
+        locked, new, step.now, user_message=step.user_message, answered=step.answers_post,
+        reopened=step.reopens,
+    )  # fmt: skip
     await protection.follow(locked, after, step.now)
     events = [_filled(after, fill) for fill in added if not fill.busted]
     if before.broker_order_id is None and after.broker_order_id is not None:

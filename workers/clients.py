@@ -1,5 +1,7 @@
 """How each client is made: database, Temporal, broker, quotes. `workers.parts` says which process has which."""
 
+import os
+import socket
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import cache
@@ -27,6 +29,8 @@ from workers.limits import require_limits
 from workers.settings import BrokerSettings, DatabaseSettings, TemporalSettings
 
 MODE: Final = "paper"
+PROCESS_NAME_MAX: Final = 63
+"""PostgreSQL keeps no more of an application_name."""
 
 
 def utc_now() -> datetime:
@@ -52,9 +56,10 @@ def _runtime(service: str) -> Runtime:
 
 
 async def open_database(
-    stack: AsyncExitStack, settings: DatabaseSettings, *, fences: bool = False
+    stack: AsyncExitStack, settings: DatabaseSettings, service: str, *, fences: bool = False
 ) -> Database:
-    database = await Database.connect(settings.dsn, fences=fences)
+    process = f"trading {service} {os.getpid()}@{socket.gethostname()}"
+    database = await Database.connect(settings.dsn, fences=fences, process=process[:PROCESS_NAME_MAX])
     stack.push_async_callback(database.close)
     await check(settings.dsn)
     return database

@@ -28,6 +28,8 @@ PRIVATE_FILE_MODE: Final = 0o600
 DEMO_TOKEN: Final = "demo"  # noqa: S105 - its name, not its secret
 OPERATOR: Final = "operator"
 ADDING_OPTIONS: Final = ("--symbol", "--market")
+PASSING_OPTIONS: Final = ("--fault-plan", "--fault-seed")
+"""Of one start only: nobody wants last week's faults in today's account."""
 
 FIRST_LIMITS: Final[Mapping[str, str | list[str]]] = {
     "max_order_notional": "25000",
@@ -124,7 +126,8 @@ def exchange_options(data_dir: DataDir, given: Sequence[str]) -> tuple[str, ...]
 
 def keep_exchange_options(data_dir: DataDir, options: Sequence[str]) -> None:
     """Remember options for later starts, once the exchange has come up with them."""
-    write_private(data_dir.exchange_options, json.dumps(options))
+    kept = [each for each in _settings(options) if each[0].partition("=")[0] not in PASSING_OPTIONS]
+    write_private(data_dir.exchange_options, json.dumps([part for setting in kept for part in setting]))
 
 
 def _settings(options: Sequence[str]) -> list[list[str]]:

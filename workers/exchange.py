@@ -1,6 +1,7 @@
 """The paper exchange as a process: ``trading exchange``, or ``python -m workers.exchange``.
 
-Prints one JSON line, ``{"ready": ...}``, when it listens; SIGTERM and SIGINT stop it.
+Prints one JSON line, ``{"ready": ...}``, when it listens; SIGTERM and SIGINT stop it. ``exchange faults ...``
+orders faults at a running one instead (``workers/exchange_faults.py``).
 """
 
 import argparse
@@ -20,11 +21,14 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
+from simulation.fault_plan import WrongPlan
 from simulation.ledger import LedgerCorrupt, LedgerInUse
+from simulation.mixes import mix_names, named_plan
 from simulation.recorded import RecordingUnreadable
 from simulation.server import ExchangeFailed, RunningExchange, run_until_stopped
 from simulation.sessions import OutsideCalendar
 from simulation.settings import DEFAULT_SYMBOLS, ExchangeSettings, SymbolSettings
+from workers import exchange_faults
 from workers.datadir import temporary_data_dir
 
 REFUSALS = (LedgerInUse, LedgerCorrupt, RecordingUnreadable, OutsideCalendar, ExchangeFailed, OSError)
@@ -33,7 +37,9 @@ EXIT_DONE, EXIT_REFUSED, EXIT_USAGE = 0, 1, 2
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="exchange", description="A paper exchange on this machine that speaks the Alpaca protocol."
+        prog="exchange",
+        description="A paper exchange on this machine that speaks the Alpaca protocol.",
+        epilog="exchange faults add|list|clear orders faults at a running one.",
     )
     parser.add_argument(
         "--data-dir", type=Path, help="folder of the ledger; default a temporary one, gone at the end"
@@ -68,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--requests-per-minute", type=int, help="trading API request limit (200)")
     parser.add_argument("--data-requests-per-minute", type=int, help="data API request limit (10000)")
     parser.add_argument("--data-stream-connections", type=int, help="data sockets per feed (1)")
+    parser.add_argument(
+        "--fault-plan",
+        metavar="FILE|NAME",
+        help=f"faults from the start on; known names: {', '.join(mix_names())}",
+    )
+    parser.add_argument("--fault-seed", type=int, metavar="N", help="seed of the faults' chances (1)")
     parser.add_argument("--json", action="store_true", help="as always: the ready line is JSON")
     parser.add_argument("--leash", action="store_true", help="end when standard input closes")
     return parser
@@ -87,7 +99,8 @@ class Launch:
 def launch_from(arguments: Sequence[str], environment: Mapping[str, str]) -> Launch:
     """Read options and environment (EXCHANGE_KEY, EXCHANGE_SECRET).
 
-    Raises ValidationError for a setting that cannot be; SystemExit 2 for an unknown option.
+    Raises ValidationError for a setting that cannot be, WrongPlan for a fault plan; SystemExit 2 for an unknown
+    option.
     """
     given = vars(_parser().parse_args(arguments))
     leash, overrides, market = given.pop("leash"), given.pop("symbol"), tuple(given.pop("market"))
@@ -105,6 +118,8 @@ def launch_from(arguments: Sequence[str], environment: Mapping[str, str]) -> Lau
     if overrides:
         added = tuple(SymbolSettings.model_validate_json(text) for text in overrides)
         chosen["symbols"] = added if market else (*DEFAULT_SYMBOLS, *added)
+    if "fault_plan" in chosen:
+        chosen["fault_plan"] = named_plan(chosen["fault_plan"], chosen.get("fault_seed"))
     is_temporary = "data_dir" not in chosen
     settings = ExchangeSettings(
         data_dir=chosen.pop("data_dir", Path()),
@@ -165,15 +180,18 @@ async def _run(settings: ExchangeSettings, *, tells_keys: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until a signal. Exit codes: 0 stopped, 1 refused or failed, 2 bad usage."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["faults"]:
+        return exchange_faults.main(given[1:], os.environ)
     try:
-        launch = launch_from(sys.argv[1:] if arguments is None else arguments, os.environ)
+        launch = launch_from(given, os.environ)
     except ValidationError as error:
         told: dict[str, str] = {}
         for problem in error.errors():  # One line a field: alternatives of one field fail one by one.
             told.setdefault(str((*problem["loc"], "settings")[0]), str(problem["msg"]))
         sys.stderr.write("".join(f"exchange: {field}: {text}\n" for field, text in told.items()))
         return EXIT_USAGE
-    except OSError as error:
+    except (OSError, WrongPlan) as error:
         sys.stderr.write(f"exchange: {error}\n")
         return EXIT_USAGE
     if launch.leash:

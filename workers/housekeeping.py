@@ -4,7 +4,6 @@ Each job is a loop of its own; one that fails is logged and tried again, and tak
 """
 
 import asyncio
-import time
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -14,36 +13,30 @@ from activities.reconciliation import carry_out_kill
 from activities.starter import OrderStarter
 from market.clock import ClockReading
 from market.feed import RECONNECT_SECONDS
-from observability.tracing import span_from
 from risk.readiness import can_be_mended, waits_for
 from schemas.wire import Queue
 from storage import market as market_rows
-from storage import orders as order_rows
-from storage import protection as protection_rows
 from storage import reconciliation as reconciliation_rows
 from storage import switches as switch_rows
-from storage.signals import read_signal
+from storage import watch as watch_rows
 from workers.clients import utc_now
 from workers.loops import for_ever
 from workers.parts import OperationsParts
 from workers.relay import Relay
 from workers.singletons import ensure_singletons, start_reconciliation
+from workers.stream_watch import StreamWatch
+from workers.sweeper import SWEEP_SECONDS, Sweeper
 
-SWEEP_SECONDS: Final = 10.0
-SWEEP_GRACE: Final = timedelta(seconds=10)
-"""An order younger than this has its workflow being started by the gateway."""
-SWEEP_PAGE: Final = 1000
 RESEND_SECONDS: Final = 5.0
 RESEND_GRACE: Final = timedelta(seconds=5)
 RESEND_MAX: Final = 1000
 TICK_SECONDS: Final = 1.0
-CATCH_UP_SECONDS: Final = 50.0
-"""Risk wants an account snapshot of the last 60 s; a signal that finds an older one waits for a fresh one."""
-CATCH_UP_WITHOUT_STREAM_SECONDS: Final = 5.0
-OPEN_ORDERS_SECONDS: Final = 300.0
-STREAM_SEEN_MAX: Final = timedelta(seconds=10)
+FLUSH_SECONDS: Final = 2.0
+"""Below the grace, so that what another process has signalled is not signalled again."""
 RECONCILE_PAUSE: Final = timedelta(seconds=10)
 """After a reconciliation that came to nothing, while orders wait for one."""
+STREAM_WATCH_SECONDS: Final = 2.0
+FILLS_WATCH_SECONDS: Final = 10.0
 WATCH_SIGNALS_FOR: Final = timedelta(minutes=10)
 
 
@@ -53,10 +46,9 @@ class Housekeeping:
     def __init__(self, parts: OperationsParts, starter: OrderStarter, *, operations_queue: Queue) -> None:
         self._parts = parts
         self._operations_queue = operations_queue
-        self._starter = starter
+        self._sweeper = Sweeper(parts.database, parts.client, starter)
+        self._stream = StreamWatch(parts.database, parts.catch_up)
         self._relay = Relay(parts.settings.dsn, parts.metrics)
-        self._caught_up_at = float("-inf")
-        self._orders_read_at = float("-inf")
         self._clock_stored: ClockReading | None = None
 
     async def run(self) -> None:
@@ -68,10 +60,13 @@ class Housekeeping:
                 )
             for job, seconds in (
                 (self.number_events, TICK_SECONDS),
-                (self.start_missing, SWEEP_SECONDS),
-                (self.start_missing_protections, SWEEP_SECONDS),
+                (self._sweeper.sweep, SWEEP_SECONDS),
+                (self._sweeper.sweep_protections, SWEEP_SECONDS),
+                (self._parts.notifier.flush, FLUSH_SECONDS),
                 (self.resend, RESEND_SECONDS),
-                (self.catch_up, TICK_SECONDS),
+                (self._stream.catch_up, TICK_SECONDS),
+                (self._stream.watch_stream, STREAM_WATCH_SECONDS),
+                (self._stream.watch_fills, FILLS_WATCH_SECONDS),
                 (self.keep_market_rows, TICK_SECONDS),
                 (self.keep_market_clock, TICK_SECONDS),
                 (self.keep_singletons, SWEEP_SECONDS),
@@ -83,76 +78,24 @@ class Housekeeping:
         """Give committed events their positions, or wait to take over from the relay that does."""
         await self._relay.run()
 
-    async def start_missing(self) -> None:
-        """Every order that has not settled has a running workflow under its one id."""
-        created_before, last = utc_now() - SWEEP_GRACE, order_rows.FIRST_PAGE
-        while True:
-            async with self._parts.database.connection() as connection:
-                page = await order_rows.unsettled(
-                    connection, created_before=created_before, after=last, limit=SWEEP_PAGE
-                )
-            for _, signal_id in page:
-                await self._start(signal_id)
-            if len(page) < SWEEP_PAGE:
-                return
-            last = page[-1]
-
-    async def start_missing_protections(self) -> None:
-        """Every entry with shares that are not closed has a running protection."""
-        created_before, last = utc_now() - SWEEP_GRACE, ""
-        while True:
-            async with self._parts.database.connection() as connection:
-                page = await protection_rows.open_protections(
-                    connection, created_before=created_before, after=last, limit=SWEEP_PAGE
-                )
-                entries = [await order_rows.read_order(connection, signal_id) for signal_id in page]
-            for entry in entries:
-                await self._starter.restart_protection(entry.view)
-            if len(page) < SWEEP_PAGE:
-                return
-            last = page[-1]
-
-    async def _start(self, signal_id: str) -> None:
-        async with self._parts.database.connection() as connection:
-            row = await read_signal(connection, signal_id)
-        # The same trace as its signal's, however late.
-        with span_from(row.traceparent, "restart order workflow", signal_id=signal_id):
-            await self._starter.restart(row.proposal)
-
     async def keep_singletons(self) -> None:
         """Kill switch and update stream run again after a Terminate or a failure."""
         await ensure_singletons(self._parts.client, operations_queue=self._operations_queue)
 
     async def resend(self) -> None:
         """Signal again what a workflow may not have heard."""
-        await self._parts.notifier.flush()
         async with self._parts.database.connection() as connection:
-            changed = await order_rows.unsignalled(
+            changed = await watch_rows.unsignalled(
                 connection, changed_before=utc_now() - RESEND_GRACE, limit=RESEND_MAX
             )
         for order in changed:
             await self._parts.notifier.notify(order)
 
-    async def catch_up(self) -> None:
-        """Every 50 s; every 5 s while nobody holds the update stream; open orders every 5 minutes."""
-        async with self._parts.database.connection() as connection:
-            stream = await switch_rows.read_stream(connection)
-        held = stream.last_seen_at is not None and utc_now() - stream.last_seen_at <= STREAM_SEEN_MAX
-        pause = CATCH_UP_SECONDS if held else CATCH_UP_WITHOUT_STREAM_SECONDS
-        now = time.monotonic()
-        if now - self._caught_up_at < pause:
-            return
-        orders = now - self._orders_read_at >= OPEN_ORDERS_SECONDS
-        await self._parts.catch_up.run(orders=orders)
-        self._caught_up_at = now
-        if orders:
-            self._orders_read_at = now
-
     async def keep_market_clock(self) -> None:
         """Store each new reading of the broker's clock: a process without broker keys tells market time by it."""
         reading = self._parts.clock.reading()
         if reading is not self._clock_stored:
-            async with self._parts.database.connection() as connection:
+            async with self._parts.database.transaction("market.clock") as connection:
                 await market_rows.save_clock_reading(connection, clock_row(reading, self._parts.clock.speed))
             self._clock_stored = reading
 
@@ -165,7 +108,7 @@ class Housekeeping:
             last = await reconciliation_rows.list_runs(connection, 1)
         for run_id in kills:
             await self._parts.database.run(
-                "reconciliation.kill", partial(carry_out_kill, run_id=run_id, now=now)
+                "reconciliation.kill_due", partial(carry_out_kill, run_id=run_id, now=now)
             )
         if books.finished_at is not None:
             self._parts.metrics.set_reconciliation_age((now - books.finished_at).total_seconds())
@@ -184,13 +127,13 @@ class Housekeeping:
             watched = await market_rows.watched_tickers(
                 connection, signals_since=utc_now() - WATCH_SIGNALS_FOR
             )
-            quotes = [quote for feed in parts.feeds for quote in feed.take_changed()]
-            if quotes:
-                await market_rows.save_quotes(connection, quotes)
-            open_orders = await order_rows.count_unsettled(connection)
+            open_orders = await watch_rows.count_unsettled(connection)
             state = await switch_rows.read_state(connection)
             unknown = await switch_rows.unknown_orders(connection)
+        quotes = [quote for feed in parts.feeds for quote in feed.take_changed()]
         if quotes:
+            async with parts.database.transaction("market.quotes") as connection:
+                await market_rows.save_quotes(connection, quotes)
             # The clock's row is what risk tells market time by.
             await parts.clock.ensure_not_behind(max(quote.quoted_at for quote in quotes))
         for feed in parts.feeds:

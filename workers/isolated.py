@@ -32,7 +32,8 @@ class IsolatedInstallation(Installation):
     product = (GATEWAY[0], *WORKERS, "migrate")
     exchange = EXCHANGE[0]
 
-    async def _start(self, supervisor: Supervisor) -> dict[str, Any]:
+    async def start(self, supervisor: Supervisor) -> dict[str, Any]:
+        """As in the compact topology."""
         data_dir = self.data_dir
         options = embedded.exchange_options(data_dir, self.exchange_options)
         file = compose.load(environ={"TRADING_MARKET_SPEED": market_speed(options)})
@@ -48,7 +49,7 @@ class IsolatedInstallation(Installation):
 
         async def start_database() -> None:
             await supervisor.start(postgres.spec(server, log_path=data_dir.log(postgres.NAME)))
-            await postgres.ensure_database(server)
+            self.owner_dsn = await postgres.ensure_database(server)
 
         # What other images do in the file, their set-up included, two embedded servers do here.
         database = asyncio.create_task(start_database())

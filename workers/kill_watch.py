@@ -4,13 +4,18 @@ Operations and execution each run one, so that the death of either leaves the sw
 there are a database and a broker: a process that is started while Temporal is down watches all the same.
 """
 
+import time
 from datetime import timedelta
 from typing import Final
 
+from activities.kill_alerts import KillAlerts
 from activities.kill_sweep import KillSweeper
+from broker.errors import BrokerError
 from broker.port import BrokerReader
 from observability.logging import get_logger
 from observability.metrics import Metrics
+from schemas.kill import KillState
+from storage.alerts import count_open
 from storage.database import Database
 from storage.switches import read_state
 from workers.clients import utc_now
@@ -20,6 +25,8 @@ KILL_SWEEP_REPEAT: Final = timedelta(seconds=90)
 """An unconfirmed sweep is the workflow's to repeat each minute; past this a watcher does."""
 KILL_SWEEP_GRACE: Final = timedelta(seconds=5)
 """How long the workflow's own sweep is waited for before a watcher sweeps."""
+KILL_SWEEP_DUE: Final = timedelta(seconds=60)
+"""An activation that nobody could sweep for this long is an alert."""
 
 _log = get_logger(__name__)
 
@@ -31,17 +38,47 @@ class KillWatcher:
         self._database = database
         self._metrics = metrics
         self._sweeper = KillSweeper(database, broker, now=utc_now)
+        self._alerts = KillAlerts(database, now=utc_now)
+        self._seen: KillState | None = None
+        self._seen_at = time.monotonic()
+        self._failed = False
+        """Our own last sweep could not ask the broker: the next one is due at once."""
 
     async def look(self) -> None:
         """Sweep when the switch is engaged and nobody has swept."""
         async with self._database.connection() as connection:
             state = await read_state(connection)
         self._metrics.set_kill_switch(engaged=state.engaged)
-        if not state.engaged or state.sweep_confirmed or state.changed_at is None:
+        if self._seen != state:
+            # On our own clock: the row's times are those of whoever wrote them, and may be yet to come.
+            self._seen, self._seen_at = state, time.monotonic()
+        try:
+            await self.keep_alerts()
+        except Exception as error:  # noqa: BLE001 - whoever holds an alert's row must not keep us from sweeping
+            _log.warning("alerts not kept", reason=str(error) or type(error).__name__)
+        await self._sweep_if_due(state)
+
+    async def _sweep_if_due(self, state: KillState) -> None:
+        if not state.engaged or state.sweep_confirmed:
+            self._failed = False
             return
-        last, grace = state.changed_at, KILL_SWEEP_GRACE
-        if state.swept_at is not None:
-            last, grace = state.swept_at, KILL_SWEEP_REPEAT
-        if utc_now() - last > grace:
-            _log.warning("kill switch: sweeping without its workflow", epoch=state.epoch)
+        grace = KILL_SWEEP_GRACE if state.swept_at is None else KILL_SWEEP_REPEAT
+        if not self._failed and self._unchanged_for() <= grace:
+            return
+        _log.warning("kill switch: sweeping without its workflow", epoch=state.epoch)
+        try:
             await self._sweeper.sweep(beat=lambda _: None)
+        except BrokerError:
+            self._failed = True
+            raise
+        self._failed = False
+
+    async def keep_alerts(self) -> None:
+        """The alerts as the row calls for them, and how many last."""
+        overdue = self._seen is not None and self._seen.swept_at is None
+        await self._alerts.keep(overdue=overdue and self._unchanged_for() > KILL_SWEEP_DUE)
+        async with self._database.connection() as connection:
+            self._metrics.set_open_alerts(await count_open(connection))
+
+    def _unchanged_for(self) -> timedelta:
+        return timedelta(seconds=time.monotonic() - self._seen_at)

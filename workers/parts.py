@@ -44,7 +44,7 @@ from workers.settings import (
     RiskSettings,
     WorkerSettings,
 )
-from workers.stored_clock import RowClock, StoredClock
+from workers.stored_clock import RowClock, SharedClock, StoredClock
 from workers.waiting import temporal_when_up
 
 
@@ -153,7 +153,7 @@ async def build(settings: WorkerSettings) -> AsyncIterator[Parts]:
 async def build_gateway(settings: GatewaySettings) -> AsyncIterator[GatewayParts]:
     """Rows and Temporal. Raises as `build`, save for the broker's errors."""
     async with AsyncExitStack() as stack:
-        database = await open_database(stack, settings)
+        database = await open_database(stack, settings, "gateway")
         client = await connect_temporal(settings, "gateway")
         yield GatewayParts(client=client, metrics=Metrics(), database=database)
 
@@ -168,7 +168,7 @@ async def build_orders(settings: OrdersSettings) -> AsyncIterator[OrdersParts]:
 async def build_risk(settings: RiskSettings) -> AsyncIterator[RiskParts]:
     """Rows, and a clock that reads them. Raises as `build`, save for the broker's errors."""
     async with AsyncExitStack() as stack:
-        database = await open_database(stack, settings)
+        database = await open_database(stack, settings, "risk")
         async with database.connection() as connection:
             await require_limits(connection)
         client = await connect_temporal(settings, "risk")
@@ -237,7 +237,7 @@ async def _side(
     stop: asyncio.Event | None = None,
 ) -> _Side[B]:
     """With ``stop`` Temporal is waited for until then; the kill switch is watched meanwhile, and ever after."""
-    database = await open_database(stack, settings, fences=fences)
+    database = await open_database(stack, settings, service, fences=fences)
     metrics = Metrics()
     broker = make(broker_settings(settings), on_call=reporter(metrics))
     stack.push_async_callback(broker.close)
@@ -249,9 +249,20 @@ async def _side(
         client = await connect_temporal(settings, service)
     else:
         client = await temporal_when_up(settings, service, stop, database=database, metrics=metrics)
-    clock = await stack.enter_async_context(MarketClock(broker, speed=settings.market_speed))
+    clock = await stack.enter_async_context(_clock(settings, broker, database))
     hours = MarketHours(clock, await load_calendar(), broker)
     return _Side(client, metrics, database, broker, clock, hours, installation)
+
+
+def _clock(
+    settings: "WorkerSettings | ExecutionSettings | OperationsSettings",
+    broker: AlpacaReader,
+    database: Database,
+) -> MarketClock:
+    """Execution goes on with what operations read; who keeps the row reads the broker."""
+    if isinstance(settings, ExecutionSettings):
+        return SharedClock(broker, database, speed=settings.market_speed, now=utc_now)
+    return MarketClock(broker, speed=settings.market_speed)
 
 
 def _notifier(stack: AsyncExitStack, side: _Side[B]) -> OrderNotifier:

@@ -28,6 +28,7 @@ from storage.database import BadDatabaseAddress, DatabaseUnavailable
 from storage.migrate import MigrationError
 from storage.risk import LimitsMissing
 from storage.switches import WrongInstallation
+from workers.crash_orders import CrashPointsRefused, refuse_crash_points, tell_of_crash_points
 from workers.held import SecretNotAllowed, refuse_another_role, refuse_what_is_not_ours
 from workers.housekeeping import Housekeeping
 from workers.limits import LimitsUnsound
@@ -157,11 +158,13 @@ def main(arguments: Sequence[str]) -> int:
         refuse_what_is_not_ours(name)
         settings = read_settings(PROCESSES[name].settings)
         refuse_another_role(name, settings)
-    except SecretNotAllowed as error:
+        refuse_crash_points(settings)
+    except (SecretNotAllowed, CrashPointsRefused) as error:
         return _tell(error, EXIT_REFUSED, "REFUSED", as_json=options.json)
     except SettingsError as error:
         return _tell(error, EXIT_USAGE, "BAD_USAGE", as_json=options.json)
     configure_logging(name, level=settings.log_level, file=settings.log_file)
+    tell_of_crash_points()
     tracing = configure_tracing(name)
     try:
         return asyncio.run(_main(name, settings))

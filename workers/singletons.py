@@ -20,6 +20,7 @@ from temporalio.client import (
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
+from observability.crash_points import calling
 from schemas import wire
 from schemas.kill import KillCarried
 from schemas.reconciliation import ReconcileInput
@@ -32,33 +33,38 @@ START_RPC_TIMEOUT: Final = timedelta(seconds=10)
 
 async def ensure_singletons(client: Client, *, operations_queue: Queue) -> None:
     """Start kill switch and trade updates unless they run."""
-    await client.start_workflow(
-        wire.WORKFLOW_KILL_SWITCH,
-        KillCarried(),
-        id=wire.ID_KILL_SWITCH,
-        task_queue=Queue.KILL_SWITCH.value,
-        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        static_summary="kill switch: any signal engages it",
-        rpc_timeout=START_RPC_TIMEOUT,
-    )
-    await client.start_workflow(
-        wire.WORKFLOW_TRADE_UPDATES,
-        StreamInput(),
-        id=wire.ID_TRADE_UPDATES,
-        task_queue=operations_queue.value,
-        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        static_summary="the broker's update stream",
-        rpc_timeout=START_RPC_TIMEOUT,
-    )
+    with calling("temporal.start_kill_switch"):
+        await client.start_workflow(
+            wire.WORKFLOW_KILL_SWITCH,
+            KillCarried(),
+            id=wire.ID_KILL_SWITCH,
+            task_queue=Queue.KILL_SWITCH.value,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary="kill switch: any signal engages it",
+            rpc_timeout=START_RPC_TIMEOUT,
+        )
+    with calling("temporal.start_trade_updates"):
+        await client.start_workflow(
+            wire.WORKFLOW_TRADE_UPDATES,
+            StreamInput(),
+            id=wire.ID_TRADE_UPDATES,
+            task_queue=operations_queue.value,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary="the broker's update stream",
+            rpc_timeout=START_RPC_TIMEOUT,
+        )
 
 
 async def ensure_schedule(client: Client, *, operations_queue: Queue) -> None:
     """Make the reconciliation's Schedule, or bring it up to this release; an operator's pause stays."""
     schedule = _reconciliation(operations_queue)
     try:
-        await client.create_schedule(wire.SCHEDULE_RECONCILIATION, schedule, rpc_timeout=START_RPC_TIMEOUT)
+        with calling("temporal.schedule"):
+            await client.create_schedule(
+                wire.SCHEDULE_RECONCILIATION, schedule, rpc_timeout=START_RPC_TIMEOUT
+            )
     except ScheduleAlreadyRunningError:
         handle = client.get_schedule_handle(wire.SCHEDULE_RECONCILIATION)
 
@@ -88,14 +94,15 @@ def _reconciliation(operations_queue: Queue) -> Schedule:
 
 async def start_reconciliation(client: Client, *, operations_queue: Queue, trigger: str) -> None:
     """Start the run that placing waits for, unless one is on its way."""
-    await client.start_workflow(
-        wire.WORKFLOW_RECONCILIATION,
-        ReconcileInput(trigger=trigger),
-        id=wire.ID_RECONCILE_DUE,
-        task_queue=operations_queue.value,
-        execution_timeout=RECONCILE_TIMEOUT,
-        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        static_summary="our books against the broker's: orders wait for it",
-        rpc_timeout=START_RPC_TIMEOUT,
-    )
+    with calling("temporal.start_reconciliation"):
+        await client.start_workflow(
+            wire.WORKFLOW_RECONCILIATION,
+            ReconcileInput(trigger=trigger),
+            id=wire.ID_RECONCILE_DUE,
+            task_queue=operations_queue.value,
+            execution_timeout=RECONCILE_TIMEOUT,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary="our books against the broker's: orders wait for it",
+            rpc_timeout=START_RPC_TIMEOUT,
+        )

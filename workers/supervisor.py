@@ -7,6 +7,7 @@ allow-list, and write to a log file whose last lines are part of the error when 
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -74,8 +75,14 @@ class Supervisor:
     Use as ``async with``: leaving it stops every child, the last started first. One per event loop.
     """
 
-    def __init__(self, *, on_event: Callable[[ChildEvent], None] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        on_event: Callable[[ChildEvent], None] | None = None,
+        backoff_max_seconds: float = RESTART_BACKOFF_MAX_SECONDS,
+    ) -> None:
         self._on_event = on_event
+        self._backoff_max_seconds = backoff_max_seconds
         self._order: list[str] = []
         self._children: dict[str, _Child] = {}
         self._waiters: dict[str, asyncio.Task[None]] = {}
@@ -141,6 +148,18 @@ class Supervisor:
         child = self._children.get(name)
         if child is not None:
             await self._end(child)
+            self._tell(child, ChildState.STOPPED)
+
+    async def kill(self, name: str) -> None:
+        """Kill one child, which then stays down. Nothing if it does not run."""
+        if name in self._order:
+            self._order.remove(name)
+        child = self._children.get(name)
+        if child is not None:
+            child.stopping = True
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
+            await self._waiters[name]
             self._tell(child, ChildState.STOPPED)
 
     async def stop_all(self, *groups: Sequence[str]) -> None:
@@ -261,7 +280,7 @@ class Supervisor:
         stable = time.monotonic() - dead.started_at > STABLE_AFTER_SECONDS
         attempt = 0 if stable else dead.restarts
         while True:
-            await asyncio.sleep(min(RESTART_BACKOFF_SECONDS * 2**attempt, RESTART_BACKOFF_MAX_SECONDS))
+            await asyncio.sleep(min(RESTART_BACKOFF_SECONDS * 2**attempt, self._backoff_max_seconds))
             if spec.name not in self._order:
                 return
             attempt += 1

@@ -41,6 +41,8 @@ class Installation:
         self.data_dir = data_dir
         self.exchange_options = tuple(exchange_options)
         self._as_json = as_json
+        self.owner_dsn = ""
+        """The database with its owner's rights, once it runs: a secret."""
         self.began = time.monotonic()
         self._running: dict[str, Any] = {}
 
@@ -52,7 +54,7 @@ class Installation:
         """
         async with Supervisor(on_event=self._on_event) as supervisor:
             watching: asyncio.Task[None] | None = None
-            starting = asyncio.create_task(self._start(supervisor))
+            starting = asyncio.create_task(self.start(supervisor))
             stopped = asyncio.create_task(stop.wait())
             try:
                 await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -73,7 +75,12 @@ class Installation:
                     (gateway,), workers, (self.exchange,), (temporal.NAME,), (postgres.NAME,)
                 )
 
-    async def _start(self, supervisor: Supervisor) -> dict[str, Any]:
+    async def start(self, supervisor: Supervisor) -> dict[str, Any]:
+        """Bring everything up and return its addresses, which the data folder then holds too.
+
+        Raises:
+            SupervisorError: something did not come up.
+        """
         data_dir, ports = self.data_dir, embedded.choose_ports(self.data_dir)
         known = embedded.read_secrets(data_dir)
         engine = temporal.Server(
@@ -95,6 +102,7 @@ class Installation:
             supervisor.start(temporal.spec(engine, log_path=data_dir.log(temporal.NAME))),
             supervisor.start(embedded.exchange_spec(data_dir, ports, known, options)),
         )
+        self.owner_dsn = dsn
         embedded.keep_exchange_options(data_dir, options)
         embedded.write_private(data_dir.keys / DATABASE_URL_FILE, dsn)
         speed = {"TRADING_MARKET_SPEED": market_speed(options)}

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from temporalio import workflow
+from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     import workflows.policies as policies  # noqa: PLR0402 - `from workflows import` is not passed through
@@ -28,6 +29,8 @@ with workflow.unsafe.imports_passed_through():
     from workflows.steps import run_step
 
 REASON_MAX_CHARACTERS = 500
+NOTHING = RawValue(Payload())
+"""What an update without an argument brings."""
 
 
 @workflow.defn(name=wire.WORKFLOW_KILL_SWITCH)
@@ -110,6 +113,10 @@ class KillSwitchWorkflow:
             workflow.set_current_details("**RELEASED** · new orders may be placed")
             return
         swept = "every cancel confirmed" if state.sweep_confirmed else "cancels not all confirmed"
+        if state.waiting_for:
+            swept += f", POSTs unanswered: {', '.join(state.waiting_for)}"
+        if state.unprotected:
+            swept += f" · **UNPROTECTED**: {', '.join(state.unprotected)}"
         workflow.set_current_details(
             f"**ENGAGED** since {state.changed_at} · {state.reason} · by {state.triggered_by} · {swept}"
         )
@@ -118,18 +125,7 @@ class KillSwitchWorkflow:
     async def activate(self, name: str, args: Sequence[RawValue]) -> None:
         """Any signal engages, except ``release``, which changes nothing and is told how to release."""
         if name == wire.SIGNAL_RELEASE:
-            note = KillNote(
-                decision="RELEASE_BY_SIGNAL_REFUSED",
-                detail="a signal cannot release the kill switch: use `trading release`",
-                actor="raw signal",
-                as_of=workflow.now(),
-            )
-            await run_step(
-                policies.KILL_ENGAGE,
-                KillSwitchActivities.note_attempt,
-                note,
-                summary="refuse a release by signal",
-            )
+            await self._refuse("a signal cannot release the kill switch: use `trading release`", "raw signal")
             return
         self._signals += 1
         command = parse_command(name, [_text(arg) for arg in args])
@@ -149,24 +145,47 @@ class KillSwitchWorkflow:
         self._sweep_wanted = True
 
     @workflow.update(name=wire.UPDATE_RELEASE)
-    async def release(self, grant: ReleaseGrant) -> ReleaseAnswer:
-        """Release by a signed grant. Without a valid one nothing changes, and the try is audited."""
+    async def release(self, grant: RawValue = NOTHING) -> ReleaseAnswer:
+        """Release by a signed grant. Without a valid one nothing changes, and the try is audited.
+
+        It takes whatever arrives and parses by hand: what a converter refused would leave no trace.
+        """
+        granted = parse_grant(grant)
+        if granted is None:
+            raise await self._refuse_update("an update without a readable grant")
         async with self._writing:
             answer = await run_step(
                 policies.KILL_ENGAGE,
                 KillSwitchActivities.release_kill_switch,
-                ReleaseOrder(grant=grant, as_of=workflow.now()),
-                summary=f"release asked by {grant.person}",
+                ReleaseOrder(grant=granted, as_of=workflow.now()),
+                summary=f"release asked by {_short(granted.person)[:60]}",
             )
             self._learn(answer.state)
         self._show()
         return answer
 
-    @release.validator
-    def _check_release(self, grant: ReleaseGrant) -> None:
-        # Null passes the converter for any model, and an error past the validator stops the workflow for good.
-        if not isinstance(grant, ReleaseGrant):
-            raise ValueError("a release needs a grant: use `trading release`")
+    @workflow.update(dynamic=True)
+    async def other_update(self, name: str, args: Sequence[RawValue]) -> None:
+        """No other update does anything; the try is audited."""
+        raise await self._refuse_update(f"an update named {_short(name)[:60]!r}")
+
+    async def _refuse_update(self, what: str) -> ApplicationError:
+        await self._refuse(f"{what} cannot release the kill switch", "raw update")
+        return ApplicationError(f"{what}: use `trading release`", type="RELEASE_REFUSED")
+
+    async def _refuse(self, detail: str, actor: str) -> None:
+        note = KillNote(
+            decision="RELEASE_BY_SIGNAL_REFUSED" if actor == "raw signal" else "RELEASE_REFUSED",
+            detail=detail,
+            actor=actor,
+            as_of=workflow.now(),
+        )
+        await run_step(
+            policies.KILL_ENGAGE,
+            KillSwitchActivities.note_attempt,
+            note,
+            summary=f"refuse a release by {actor.removeprefix('raw ')}",
+        )
 
     @workflow.query(name=wire.QUERY_STATUS)
     def status(self) -> KillState | None:
@@ -187,6 +206,14 @@ def parse_command(name: str, texts: Sequence[str]) -> KillCommand:
         misspelt_name=None if name == wire.SIGNAL_KILL else _short(name),
         request_id=_short(fields.get("request_id")) or None,
     )
+
+
+def parse_grant(value: RawValue) -> ReleaseGrant | None:
+    """The grant, or None where what arrived is none."""
+    try:
+        return ReleaseGrant.model_validate_json(value.payload.data)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _fields(text: str) -> dict[str, Any]:

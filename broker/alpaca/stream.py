@@ -14,6 +14,7 @@ from broker.alpaca import parse
 from broker.alpaca.errors import UnreadableError, read_json
 from broker.alpaca.settings import AlpacaSettings
 from broker.errors import NetworkError, RateLimited, Unauthorized
+from observability.crash_points import calling
 from schemas.broker import TradeUpdate
 
 if TYPE_CHECKING:
@@ -48,13 +49,14 @@ class AlpacaTradeUpdateStream:
             RateLimited: another connection of these keys still counts (for up to 90 s).
             NetworkError: anything else.
         """
-        self._connection = await self._connect()
-        try:
-            await self._authenticate()
-            await self._listen()
-        except BaseException:
-            await self._connection.close()
-            raise
+        with calling("stream.listen"):
+            self._connection = await self._connect()
+            try:
+                await self._authenticate()
+                await self._listen()
+            except BaseException:
+                await self._connection.close()
+                raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

@@ -1,5 +1,6 @@
 -- name: lock_alert
-select pg_advisory_xact_lock(hashtextextended($1, 0))
+-- Two numbers: the only kind of these locks that every role may take.
+select pg_advisory_xact_lock($1, hashtext($2))
 
 -- name: read_alert
 select code, severity, subject, text, correlation_id, raised_at, last_raised_at, times, cleared_at
@@ -23,3 +24,6 @@ select code, severity, subject, text, correlation_id, raised_at, last_raised_at,
 from alerts where $1 or cleared_at is null
 order by cleared_at is not null, last_raised_at desc, alert_id
 limit $2
+
+-- name: count_open
+select code, count(*) as count from alerts where cleared_at is null group by code

@@ -15,12 +15,16 @@ select signal_id, leg, generation from orders where broker_order_id = $1 or clie
 -- name: lock_by_broker_id
 select * from orders where broker_order_id = $1 or client_order_id = $2 limit 1 for update
 
+-- name: lock_by_former_id
+select * from orders where former_broker_ids <> '{}' and former_broker_ids @> array[$1::text] limit 1 for update
+
 -- name: find_by_client_id
 select * from orders where client_order_id = $1
 
 -- name: find_by_any_id
 select signal_id, leg, generation from orders
 where signal_id = $1 or client_order_id = $1 or broker_order_id = $1 or internal_order_id::text = $1
+    or (former_broker_ids <> '{}' and former_broker_ids @> array[$1::text])
 -- A signal's id is its entry's; a leg is found by its own.
 order by leg <> 'entry'
 limit 1
@@ -65,8 +69,9 @@ update orders set
     acknowledged_at = case when $2 in ('ACKNOWLEDGED', 'PARTIALLY_FILLED', 'FILLED', 'CANCELED')
         and $5::text is not null then coalesce(acknowledged_at, $12) else acknowledged_at end,
     final_at = case when $13 then coalesce(final_at, $12) end,
-    settled_at = case when $13 then settled_at end,
-    post_open = post_open and not $14, execution_count = $16,
+    settled_at = case when $13 and not $19 then settled_at end,
+    post_open = post_open and not $14, execution_count = $16, former_broker_ids = $17::text[],
+    fills_missing_since = case when $18 then coalesce(fills_missing_since, $12) end,
     -- A version is what workflows and people are told by: the broker's word alone is not news.
     row_version = row_version + case
         when (status, flags, filled_quantity, reason) is distinct from ($2, $3::text[], $6, $9)
@@ -104,28 +109,3 @@ where ($1::text is null or status = $1)
     and (not $4 or settled_at is null)
 order by created_at desc, signal_id
 limit $5
-
--- name: unsettled
-select created_at, signal_id from orders
-where settled_at is null and leg = 'entry' and created_at < $1 and (created_at, signal_id) > ($2, $3)
-order by created_at, signal_id
-limit $4
-
--- name: count_unsettled
-select count(*) from orders where settled_at is null
-
--- name: unsignalled
-select * from orders
-where signalled_version < row_version and settled_at is null and updated_at < $1
-    and status not in ('CREATED')
-order by updated_at
-limit $2
-
--- name: mark_signalled
-update orders set signalled_version = greatest(signalled_version, $2) where internal_order_id = $1
-
--- name: open_at_broker
-select signal_id, leg, broker_order_id from orders
-where settled_at is null and broker_order_id is not null
-order by created_at
-limit $1

@@ -2,18 +2,18 @@
 select epoch from kill_switch for update
 
 -- name: read_state
-select engaged, epoch, scope, reason, triggered_by, changed_at, request_id, swept_at, sweep_confirmed, sweep
+select engaged, epoch, scope, reason, triggered_by, changed_at, request_id, swept_at, sweep_confirmed, sweep,
+    unprotected
 from kill_switch
 
 -- name: engage
+-- A trigger begins the sweep anew, here and below: who engages need not be able to say how a sweep went.
 update kill_switch set
     engaged = true, epoch = epoch + 1, scope = $1, reason = $2, triggered_by = $3, changed_at = $4,
-    request_id = $5, swept_at = null, sweep_confirmed = false, sweep = null
+    request_id = $5
 
 -- name: engage_again
-update kill_switch set
-    scope = case when $1 = 'all' then 'all' else scope end, request_id = $2, swept_at = null,
-    sweep_confirmed = false
+update kill_switch set scope = case when $1 = 'all' then 'all' else scope end, request_id = $2
 where engaged
 
 -- name: release
@@ -22,9 +22,15 @@ update kill_switch set
     sweep_confirmed = true
 
 -- name: save_sweep
-update kill_switch set swept_at = $2, sweep_confirmed = $3, sweep = $4::jsonb
-where engaged and epoch = $1 and scope = $5
-returning epoch
+update kill_switch set swept_at = $1, sweep_confirmed = $2, sweep = $3::jsonb, unprotected = $4
+where engaged
+
+-- name: maybe_open
+-- What may stand at the broker as far as rows can tell.
+select client_order_id, broker_order_id is not null as acknowledged from orders
+where settled_at is null and client_order_id is not null and post_count > 0
+    and status not in ('REJECTED', 'CANCELED', 'FILLED', 'FATAL_ERROR')
+order by client_order_id
 
 -- name: released_by
 select released_at from kill_releases where nonce = $1 and epoch = $2
@@ -33,9 +39,6 @@ select released_at from kill_releases where nonce = $1 and epoch = $2
 insert into kill_releases (nonce, epoch, person, reason, key_id, released_at) values ($1, $2, $3, $4, $5, $6)
 on conflict do nothing
 returning nonce
-
--- name: try_fence_exclusive
-select pg_try_advisory_xact_lock($1)
 
 -- name: all_unknown
 select client_order_id from orders
@@ -58,7 +61,9 @@ on conflict (key_id) do nothing
 select public_key from operator_keys where key_id = $1 and revoked_at is null
 
 -- name: read_stream
-select connected_at, last_seen_at, disconnected_at, fill_cursor, last_catch_up_at from trade_stream
+select connected_at, last_seen_at, disconnected_at, fill_cursor, last_catch_up_at, last_update_at,
+    orders_listed_at
+from trade_stream
 
 -- name: stream_connected
 update trade_stream set
@@ -68,11 +73,18 @@ update trade_stream set
 -- name: stream_seen
 update trade_stream set
     gap_ended_at = case when $1 - last_seen_at > $2::interval then $1 else gap_ended_at end,
-    last_seen_at = $1
+    last_seen_at = $1, last_update_at = greatest(last_update_at, $3)
+returning doubted_at >= connected_at
+
+-- name: doubt_stream
+update trade_stream set doubted_at = $2
+where connected_at < $1 and (last_update_at is null or last_update_at < $1)
+returning doubted_at
 
 -- name: stream_lost
 update trade_stream set disconnected_at = coalesce(disconnected_at, $1), connected_at = null
 
 -- name: caught_up
 update trade_stream set
-    last_catch_up_at = $1, fill_cursor = greatest(coalesce(fill_cursor, $2), coalesce($2, fill_cursor))
+    last_catch_up_at = $1, fill_cursor = greatest(coalesce(fill_cursor, $2), coalesce($2, fill_cursor)),
+    orders_listed_at = case when $3 then $1 else orders_listed_at end

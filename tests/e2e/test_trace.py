@@ -17,8 +17,8 @@ from schemas import wire
 from schemas.signals import SignalIn
 from storage.signals import accept_signal, find_token
 from tests.servers.stack import Stack, StackFactory, signal
-from workers.housekeeping import SWEEP_GRACE, Housekeeping
 from workers.parts import utc_now
+from workers.sweeper import SWEEP_GRACE, Sweeper
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = "b7ad6b7169203331"
@@ -144,7 +144,7 @@ async def test_a_workflow_started_late_continues_its_signal_s_trace(
             traceparent=f"00-{TRACE}-{CALLER}-01",
         )  # fmt: skip
     starter = OrderStarter(stack.client, wire.Queue.TRADING.value)
-    await Housekeeping(stack.parts, starter, operations_queue=wire.Queue.TRADING).start_missing()
+    await Sweeper(stack.parts.database, stack.client, starter).sweep()
     await stack.settled(orphan)
     (post,) = spans.named(POST, TRACE)
     assert spans.ancestors(post)[-1] == "restart order workflow"

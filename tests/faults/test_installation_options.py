@@ -31,3 +31,11 @@ def test_options_that_did_not_come_up_are_not_kept(tmp_path: Path) -> None:
     data_dir.prepare()
     assert exchange_options(data_dir, ["--no-such-option"]) == ("--no-such-option",)
     assert exchange_options(data_dir, []) == ()
+
+
+def test_faults_are_of_one_start_only(tmp_path: Path) -> None:
+    data_dir = DataDir(tmp_path)
+    data_dir.prepare()
+    given = ("--seed=7", "--fault-plan", "standard", "--fault-seed=3")
+    assert start(data_dir, *given) == given
+    assert start(data_dir) == ("--seed=7",)

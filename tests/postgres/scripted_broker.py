@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from broker.errors import BrokerError, NotFound
-from schemas.broker import Account
+from schemas.broker import Account, Position
 from schemas.orders import BrokerOrder, OrderRequest, Side
 
 
@@ -17,6 +17,7 @@ class ScriptedBroker:
         self.answer = answer
         self.posts: list[str] = []
         self.orders: dict[str, BrokerOrder] = {}
+        self.positions: list[Position] = []
         self.cancels = 0
         self.sending = asyncio.Event()
         self.sent = asyncio.Event()
@@ -41,6 +42,9 @@ class ScriptedBroker:
 
     async def get_open_orders(self) -> list[BrokerOrder]:
         return [order for order in self.orders.values() if order.raw_status in ("new", "pending_cancel")]
+
+    async def get_positions(self) -> list[Position]:
+        return self.positions
 
     async def cancel_all(self) -> None:
         self.cancels += 1

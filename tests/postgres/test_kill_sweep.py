@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from activities import kill_sweep
+from activities import kill_cancel
 from activities.kill_sweep import KillSweeper
 from broker import lifecycle
 from schemas.kill import KillCommand, KillScope, KillState, OrderFate
@@ -29,7 +29,7 @@ def quietly(_: str) -> None:
 
 @pytest.fixture
 async def rows(database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
-    monkeypatch.setattr(kill_sweep, "CONFIRM_WAIT_MAX_SECONDS", 0.3)
+    monkeypatch.setattr(kill_cancel, "CONFIRM_WAIT_MAX_SECONDS", 0.3)
     opened = await Database.connect(database)
     yield opened
     await opened.close()
@@ -95,7 +95,7 @@ async def test_a_scope_widened_during_a_sweep_wants_its_own(rows: Database) -> N
     widened = await engage(rows, KillScope.ALL)
     assert widened.epoch == began.epoch
     async with rows.transaction("test") as connection:
-        stored = await switches.save_sweep(connection, began, {}, confirmed=True, now=now())
+        stored = await switches.save_sweep(connection, began, {}, confirmed=True, unprotected=(), now=now())
         assert (stored.scope, stored.sweep_confirmed) == (KillScope.ALL, False)
         events = await connection.fetch("select payload->>'action_taken' as action from events")
     assert "ALL_OPEN_ORDERS_CANCELED" not in [row["action"] for row in events]

@@ -33,6 +33,7 @@ WRITERS: Final[Mapping[str, str]] = {
     "migrations.record_applied": "",
     "orders.lock_order": "risk execution operations",
     "orders.lock_by_broker_id": "risk execution operations",
+    "orders.lock_by_former_id": "risk execution operations",
     "orders.insert_execution": BOTH_BROKERS,
     "orders.update_execution": BOTH_BROKERS,
     "orders.add_to_position": BOTH_BROKERS,
@@ -40,7 +41,6 @@ WRITERS: Final[Mapping[str, str]] = {
     "orders.settle_order": "risk execution operations",
     "orders.restore_reservation": "risk execution operations",
     "orders.request_cancel": "execution",
-    "orders.mark_signalled": BOTH_BROKERS,
     "placement.write_intent": "execution",
     "placement.write_not_sent": "execution",
     "placement.mark_conflict": BOTH_BROKERS,
@@ -76,16 +76,19 @@ WRITERS: Final[Mapping[str, str]] = {
     "switches.lock_switch": "execution operations console",
     "switches.engage": "execution operations console",
     "switches.engage_again": "execution operations console",
-    # By the rights alone; the trigger below lets nobody do it without a row that the console may not write.
-    "switches.release": "execution operations console",
-    "switches.save_sweep": "execution operations console",
+    # By the rights alone; the trigger below lets nobody do it without a row.
+    "switches.release": BOTH_BROKERS,
+    "switches.save_sweep": BOTH_BROKERS,
     "switches.insert_release": BOTH_BROKERS,
     "switches.bind_installation": BOTH_BROKERS,
     "switches.save_operator_key": "",
     "switches.stream_connected": "operations",
     "switches.stream_seen": "operations",
+    "switches.doubt_stream": "operations",
     "switches.stream_lost": "operations",
     "switches.caught_up": "operations",
+    "watch.mark_signalled": BOTH_BROKERS,
+    "watch.note_message": BOTH_BROKERS,
 }
 """Every statement that writes or locks, and the roles that can run it. "": the owner alone."""
 MOVES: Final = ("- 1", "+ 1", "+ 9223372036854775000")

@@ -14,6 +14,7 @@ from schemas.kill import KillScope, KillState
 from tests.workflow.kill_script import (
     ScriptedSwitch,
     engage,
+    grant,
     raw,
     release,
     running,
@@ -264,15 +265,25 @@ class TestRelease:
             assert await switch.query(KillSwitchWorkflow.status) == KillState(engaged=False, epoch=2)
 
     @pytest.mark.parametrize(
-        "payload", [None, "release", {}, {"epoch": "one"}], ids=["null", "text", "empty", "wrong types"]
+        ("name", "payloads"),
+        [
+            (wire.UPDATE_RELEASE, []),
+            (wire.UPDATE_RELEASE, [None]),
+            (wire.UPDATE_RELEASE, ["release"]),
+            (wire.UPDATE_RELEASE, [{}]),
+            (wire.UPDATE_RELEASE, [{"epoch": "one"}]),
+            ("release", [grant(1)]),
+        ],
+        ids=["no argument", "null", "text", "empty", "wrong types", "another name"],
     )
-    async def test_a_grant_that_cannot_be_read_releases_nothing(
-        self, time_skipping_env: "TimeSkipper", unique: Unique, payload: Any
+    async def test_an_update_that_is_no_grant_releases_nothing_and_is_noted(
+        self, time_skipping_env: "TimeSkipper", unique: Unique, name: str, payloads: list[Any]
     ) -> None:
         script = ScriptedSwitch()
         async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
             await engage(script, switch)
             with pytest.raises(WorkflowUpdateFailedError):
-                await switch.execute_update(wire.UPDATE_RELEASE, payload)
+                await switch.execute_update(name, args=payloads)
             assert script.state.engaged
             assert wire.ACTIVITY_KILL_RELEASE not in script.calls
+            assert [note.decision for note in script.notes] == ["RELEASE_REFUSED"]

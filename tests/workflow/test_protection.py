@@ -42,7 +42,9 @@ async def test_it_outlives_its_entry_and_ends_with_the_last_share(
 ) -> None:
     async with covered(time_skipping_env, protected, queue) as protection:
         story = (await protection.query(ProtectionWorkflow.timeline)).timeline
-        assert [entry.decision for entry in story][:2] == ["CREATED", "APPROVED"], "the entry's story comes first"
+        assert [entry.decision for entry in story][:2] == ["CREATED", "APPROVED"], (
+            "the entry's story comes first"
+        )
         await tell_leg(protection, protected.told(status=OrderStatus.FILLED, filled_quantity=Decimal(10)))
         result = await ended(protection)
     assert (result.filled, result.exited) == (Decimal(10), Decimal(10))

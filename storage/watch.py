@@ -1,0 +1,91 @@
+"""What operations ask of all open orders at once: who lacks a workflow, a signal, or executions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from schemas.alerts import AlertCode
+from schemas.base import DecimalText, Wire
+from storage.orders import StoredOrder, stored_order
+from storage.statements import load
+
+if TYPE_CHECKING:
+    from storage.database import Connection
+
+_SQL: Final = load("watch")
+
+FIRST_PAGE: Final = (datetime.min.replace(tzinfo=UTC), "")
+
+
+class Standing(Wire):
+    """How an open order of ours stands at the broker, as far as it has been told."""
+
+    broker_order_id: str
+    raw_status: str | None
+    broker_filled_quantity: DecimalText
+    replaced_by: str | None
+
+
+async def unsettled(
+    connection: Connection, *, created_before: datetime, after: tuple[datetime, str], limit: int
+) -> list[tuple[datetime, str]]:
+    """(created at, signal id) of orders that have not reached their settled end, oldest first.
+
+    Each must have a running workflow. ``after`` is the last of the page before, ``FIRST_PAGE`` for the first.
+    """
+    rows = await connection.fetch(_SQL["unsettled"], created_before, *after, limit)
+    return [(row["created_at"], row["signal_id"]) for row in rows]
+
+
+async def count_unsettled(connection: Connection) -> int:
+    """How many orders have not reached their settled end."""
+    count: int = await connection.fetchval(_SQL["count_unsettled"])
+    return count
+
+
+async def count_unsettled_entries(connection: Connection) -> int:
+    """How many order workflows must run. An entry's legs are its protection's."""
+    count: int = await connection.fetchval(_SQL["count_unsettled_entries"])
+    return count
+
+
+async def unsignalled(connection: Connection, *, changed_before: datetime, limit: int) -> list[StoredOrder]:
+    """Orders whose newest version their workflow may not have heard of."""
+    return [stored_order(row) for row in await connection.fetch(_SQL["unsignalled"], changed_before, limit)]
+
+
+async def mark_signalled(connection: Connection, versions: Mapping[UUID, int]) -> None:
+    """Note which version each workflow holds at least, by internal order id."""
+    await connection.executemany(_SQL["mark_signalled"], sorted(versions.items()))
+
+
+async def open_at_broker(connection: Connection, *, limit: int) -> list[Standing]:
+    """Every unsettled order that the broker has acknowledged."""
+    return [
+        Standing.model_validate(dict(row)) for row in await connection.fetch(_SQL["open_at_broker"], limit)
+    ]
+
+
+async def known_executions(connection: Connection, activity_ids: Iterable[str]) -> set[str]:
+    """Which of these rows of the broker's list are stored as executions of ours."""
+    rows = await connection.fetch(_SQL["known_executions"], list(activity_ids))
+    return {row["activity_id"] for row in rows}
+
+
+async def fills_missing(connection: Connection, *, since_before: datetime, limit: int) -> list[StoredOrder]:
+    """Orders whose executions have not added up to the broker's count since before that time."""
+    return [stored_order(row) for row in await connection.fetch(_SQL["fills_missing"], since_before, limit)]
+
+
+async def fills_found(connection: Connection) -> list[str]:
+    """Subjects of FILLS_MISSING alerts that are over."""
+    rows = await connection.fetch(_SQL["fills_found"], AlertCode.FILLS_MISSING.value)
+    return [row["subject"] for row in rows]
+
+
+async def note_message(connection: Connection, order: StoredOrder, key: str, now: datetime) -> bool:
+    """Whether this message of the broker about the order comes for the first time."""
+    return await connection.fetchval(_SQL["note_message"], key, order.internal_order_id, now) is not None
