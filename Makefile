@@ -4,6 +4,8 @@
 PYTHON ?= python3
 DATA_DIR ?=
 PYTEST_ARGS ?=
+SEED ?= 1
+KEEP ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +22,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load check docs lock clean
+.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load budget chaos chaos-resting chaos-crash-points chaos-judge stream-faults check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -51,7 +53,25 @@ test: install-dev ## every test, on real servers
 	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
 
 load: install-dev ## a thousand signals in one run, judged by the exchange's ledger
-	$(BIN)/python -m pytest -m slow -s tests/load $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m slow -s tests/load/test_thousand.py $(PYTEST_ARGS)
+
+budget: install-dev ## the request limit: 200 placements that one cancel overtakes, and three processes that want more
+	$(BIN)/python -m pytest -m slow -s tests/load/test_request_budget.py tests/e2e/test_request_budget.py $(PYTEST_ARGS)
+
+chaos: install ## 1000 signals while 200 processes are killed and the broker lies, judged by its ledger, under 25 minutes
+	@$(BIN)/trading chaos --signals 1000 --kills 200 --mix standard --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
+
+chaos-crash-points: install ## kill at every commit and broker call, before and after, three times (ONLY='*placement*')
+	@$(BIN)/trading chaos --crash-points $(if $(ONLY),--only '$(ONLY)')
+
+chaos-resting: install ## 10,000 orders at rest: what they cost idle, and how fast a burst of fills wakes them, under 25 minutes
+	@$(BIN)/trading chaos --resting 10000 $(if $(KEEP),--keep "$(KEEP)")
+
+stream-faults: install-dev ## the update stream killed, hung, refused, mute, deaf, cut: nothing lost or doubled, about 5 minutes
+	$(BIN)/python -m pytest -m slow -s tests/faults/test_update_stream.py $(PYTEST_ARGS)
+
+chaos-judge: install-dev ## the judge is judged: a run fails with the fence, the look-up or another part taken out
+	$(BIN)/python -m pytest -m slow tests/chaos/test_broken.py $(PYTEST_ARGS)
 
 check: install-dev check-locks ## style, types, import rules and the lock files
 	$(BIN)/ruff check .

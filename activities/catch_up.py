@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from activities.doubts import Doubts
 from activities.evidence import Evidence, Taken, take_in
 from broker.errors import NotFound
 from observability.logging import get_logger
@@ -34,6 +35,7 @@ STRANGERS_MAX: Final = 10_000
 LOOKUPS_MAX: Final = 200
 """Orders read by id in one pass; what is more, the next pass or the reconciliation reads."""
 
+
 _log = get_logger(__name__)
 
 
@@ -57,6 +59,11 @@ class CatchUp:
         self._running = asyncio.Lock()
         self._strangers: set[str] = set()
         self._lookups = 0
+        self._doubts = Doubts(database, broker, clock, notifier, now=now)
+
+    async def pursue_doubts(self) -> None:
+        """Ask again for orders that the broker denies. Raises BrokerError: nothing counts."""
+        await self._doubts.pursue()
 
     async def run(self, *, orders: bool) -> None:
         """Take in what is new; with ``orders`` also compare every open order. Safe to repeat.
@@ -144,7 +151,7 @@ class CatchUp:
         missing = [each for each in ours if each not in shown]
         for broker_order_id in missing[:LOOKUPS_MAX]:
             if not await self._order_by_id(broker_order_id):
-                _log.error("the broker no longer knows an order of ours", broker_order_id=broker_order_id)
+                await self._doubts.begin(broker_order_id)
 
     async def _order_by_id(self, broker_order_id: str) -> bool:
         """Read and take in an order, and what has replaced it. Whether it is one of ours."""

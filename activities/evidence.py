@@ -14,7 +14,7 @@ from schemas.broker import TradeEvent, TradeUpdate
 from schemas.orders import BrokerOrder, Fill, OrderFlag, OrderState, OrderStatus
 from schemas.wire import Leg
 from storage.alerts import raise_alert
-from storage.orders import LockedOrder, StoredOrder, lock_by_broker_id, restore_reservation
+from storage.orders import LockedOrder, StoredOrder, lock_by_broker_id, lock_by_chain, restore_reservation
 from storage.transitions import Step, advance, audit
 from storage.watch import note_message
 
@@ -74,8 +74,8 @@ async def take_in(database: "Database", evidence: Evidence, *, now: datetime, so
 async def _take_in(connection: "Connection", evidence: Evidence, now: datetime, source: str) -> Taken | None:
     found = _order_in(evidence)
     locked = await lock_by_broker_id(connection, *_ids(evidence))
-    if locked is None and found is not None and found.replaces is not None:
-        locked = await lock_by_broker_id(connection, found.replaces, "")
+    if locked is None:
+        locked = await _lock_by_chain(connection, evidence)
     if locked is None:
         return None
     conflict = conflict_in(locked, found) if found is not None else None
@@ -86,10 +86,18 @@ async def _take_in(connection: "Connection", evidence: Evidence, now: datetime, 
     return Taken(after, news=after.row_version != locked.order.row_version)
 
 
+async def _lock_by_chain(connection: "Connection", evidence: Evidence) -> LockedOrder | None:
+    """Lock the order that this one replaced, or that was replaced since; None when neither is ours."""
+    found = _order_in(evidence)
+    replaces = found.replaces if found is not None else None
+    return await lock_by_chain(connection, _ids(evidence)[0], replaces or "")
+
+
 async def bring(locked: LockedOrder, evidence: Evidence, *, now: datetime, source: str) -> StoredOrder:
     """Apply evidence to a locked order. Evidence outranks our verdict, so an ended order may open again."""
     before, new = locked.state, lifecycle.apply(locked.state, evidence)
-    late = before.status.is_final and not lifecycle.has_broker_evidence(before) and new != before
+    ours = not lifecycle.has_broker_evidence(before) or before.status is OrderStatus.FATAL_ERROR
+    late = before.status.is_final and ours and new != before
     step = Step(
         now=now,
         component=COMPONENT,

@@ -29,6 +29,12 @@ def as_failure(error: BrokerError) -> ApplicationError:
     )
 
 
+def ask_again(error: BrokerError) -> ApplicationError:
+    """A failed question about an order whose fate is open: whatever the broker says, it is asked again."""
+    failure = as_failure(error)
+    return try_again(error.code, error.message, failure.next_retry_delay)
+
+
 def try_again(code: str, message: str, pause: timedelta | None = None) -> ApplicationError:
     """An expected reason to run this activity again, after ``pause`` where given."""
     return ApplicationError(

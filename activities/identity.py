@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
+from activities.verdicts import tell_conflict
 from risk.prices import buy_stop_limit, tick
 from schemas.kill import KillCommand
 from schemas.orders import BrokerOrder, OrderRequest, OrderType, Side
@@ -84,6 +85,7 @@ async def stop_everything(locked: LockedOrder, found: BrokerOrder, conflict: str
         evidence={"broker": found.model_dump(mode="json")},
     )
     await audit(replace(locked, order=marked), marked, step)
+    await tell_conflict(replace(locked, order=marked), conflict, component=COMPONENT, now=now)
     command = KillCommand(
         reason=f"IDENTITY_CONFLICT on {marked.client_order_id}: {conflict}", triggered_by=COMPONENT
     )

@@ -80,14 +80,19 @@ class Canceller:
         return _by_id(orders)
 
     async def _cancel_all(self) -> Orders:
-        """Look for as long as it is quick, so that fates can be named; cancel whatever the look came to."""
+        """Look for as long as it is quick, so that fates can be named; cancel whatever the look came to.
+
+        What was cancelled unseen is read one by one.
+        """
         look = asyncio.create_task(self._look())
         await asyncio.wait((look,), timeout=LOOK_FIRST_SECONDS)
         try:
-            await self._broker.cancel_all()
+            asked = await self._broker.cancel_all()
         finally:
             before = await look
-        return before | _by_id(await self._broker.get_open_orders())
+        seen = before | _by_id(await self._broker.get_open_orders())
+        unseen = [each for each in asked if each not in seen]
+        return seen | _by_id(await asyncio.gather(*map(self._broker.get_order_status, unseen)))
 
     async def _look(self) -> Orders:
         try:

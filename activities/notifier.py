@@ -12,7 +12,7 @@ from observability.crash_points import calling
 from observability.logging import get_logger
 from schemas.wire import SIGNAL_ORDER_UPDATED, Leg, order_workflow_id, protect_workflow_id
 from storage.orders import StoredOrder
-from storage.watch import mark_signalled
+from storage.watch import mark_signalled, mark_unchecked
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -43,6 +43,7 @@ class OrderNotifier:
         self._ended: dict[UUID, asyncio.Event] = {}
         self._slots = asyncio.Semaphore(SIGNALS_AT_ONCE)
         self._signalled: dict[UUID, int] = {}
+        self._without_workflow: set[UUID] = set()
 
     async def notify(self, order: StoredOrder) -> None:
         """Signal the newest state soon, at the latest once the interval has passed. Never raises, never waits."""
@@ -96,14 +97,21 @@ class OrderNotifier:
                 await handle.signal(SIGNAL_ORDER_UPDATED, order.view, rpc_timeout=SIGNAL_RPC_TIMEOUT)
         except RPCError as error:
             # Not running: the sweeper starts it and its first step reads the row. Unreachable: sent again.
-            if error.status is not RPCStatusCode.NOT_FOUND:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                self._without_workflow.add(order.internal_order_id)
+            else:
                 _log.warning("order not signalled", signal_id=order.signal_id, reason=str(error))
             return
         self._signalled[order.internal_order_id] = order.row_version
 
     async def flush(self) -> None:
-        """Store which versions were signalled. Lost ones are signalled again, which changes nothing."""
+        """Store which versions were signalled, and which orders have no workflow: the sweeper starts those.
+
+        What is lost of it is signalled again, which changes nothing.
+        """
         signalled, self._signalled = self._signalled, {}
-        if signalled:
+        without, self._without_workflow = self._without_workflow, set()
+        if signalled or without:
             async with self._database.transaction("order.signalled") as connection:
                 await mark_signalled(connection, signalled)
+                await mark_unchecked(connection, sorted(without))

@@ -9,7 +9,7 @@ from temporalio import activity
 from activities.evidence import bring, take_in
 from activities.failures import as_failure, try_again
 from broker import lifecycle
-from broker.errors import BrokerError
+from broker.errors import BrokerError, NotFound
 from schemas import wire
 from schemas.alerts import Alert, AlertCode, Severity
 from schemas.base import decimal_text
@@ -17,7 +17,8 @@ from schemas.orders import BrokerOrder, CancelAnswer, OrderFlag, OrderStatus, Or
 from schemas.runs import CancelReply, CancelStep, EndOrder, OrderQuestion
 from storage.alerts import clear_alert, raise_alert
 from storage.orders import StoredOrder, lock_keyed, read_keyed, request_cancel
-from storage.transitions import Step, advance, refuse, settle
+from storage.transitions import Step, advance, audit, refuse, settle
+from storage.watch import note_message
 
 if TYPE_CHECKING:
     from broker.port import BrokerReader
@@ -66,7 +67,8 @@ class OrderEndActivities:
     async def cancel_order(self, cancel: CancelStep) -> CancelReply:
         """Ask the broker to cancel, or end the order here where it never left.
 
-        Idempotent: who asked is stored first, once; a cancel asked twice is one cancel to the broker.
+        Idempotent: who asked is stored first, once; a cancel asked twice is one cancel to the broker, which
+        says of the second that the first is pending.
 
         Raises:
             ApplicationError: the broker could not be asked (its code); ask again.
@@ -87,16 +89,15 @@ class OrderEndActivities:
             if answer is CancelAnswer.REQUESTED:
                 return await self._requested(cancel)
             found = await self._broker.get_order_status(order.broker_order_id)
+            after = await self._learn(cancel, order, found)
+        except NotFound:
+            return await self._not_there(cancel)
         except BrokerError as error:
             if error.refusal:  # It lives and takes no cancel now (pending_replace): that passes.
                 raise try_again(error.code, error.message) from error
             raise as_failure(error) from error
-        taken = await take_in(
-            self._database, found, now=self._clock.instant(cancel.as_of), source="look-up after cancel"
-        )
-        after = taken.order if taken else order
-        if answer is CancelAnswer.UNKNOWN_OUTCOME and not after.status.is_final:
-            raise try_again("ERR_UNKNOWN_OUTCOME", "the answer to the cancel was lost; asking again")
+        if not after.status.is_final:  # The answer was lost, or about an order that somebody has replaced.
+            raise try_again("ERR_UNKNOWN_OUTCOME", "it still stands after the cancel's answer; asking again")
         return _too_late(after)
 
     @activity.defn(name=wire.ACTIVITY_NOTE_UNCONFIRMED)
@@ -113,11 +114,50 @@ class OrderEndActivities:
         return order.view
 
     async def _remember(self, cancel: CancelStep) -> StoredOrder:
+        """Who asked first goes into the row, everyone who asked into the story, each request once."""
         now = self._clock.instant(cancel.as_of)
+        step = Step(
+            now=now, component=COMPONENT, actor=cancel.actor, decision="CANCEL_ASKED", detail=cancel.reason
+        )
+        key = f"cancel {cancel.signal_id} {cancel.actor} {cancel.as_of.isoformat()}"
         async with self._database.transaction("end.cancel_remembered") as connection:
             locked = await lock_keyed(connection, cancel)
             await request_cancel(locked, cancel.actor, now)
+            if await note_message(connection, locked.order, key, now):
+                await audit(locked, locked.order, step)
             return locked.order
+
+    async def _learn(self, cancel: CancelStep, order: StoredOrder, found: BrokerOrder) -> StoredOrder:
+        """Take in what the broker shows, and what has replaced it: the next try cancels that."""
+        now = self._clock.instant(cancel.as_of)
+        shown = [found]
+        if found.replaced_by is not None:
+            shown.append(await self._broker.get_order_status(found.replaced_by))
+        for each in shown:
+            taken = await take_in(self._database, each, now=now, source="look-up after cancel")
+            order = taken.order if taken else order
+        return order
+
+    async def _not_there(self, cancel: CancelStep) -> CancelReply:
+        """Neither the cancel nor a look-up finds it. That ends nothing: only proof does."""
+        step = Step(
+            now=self._clock.instant(cancel.as_of),
+            component=COMPONENT,
+            actor=cancel.actor,
+            decision="CANCEL_UNKNOWN_ORDER",
+            detail="the broker does not know the id under which it had taken the order",
+        )
+        async with self._database.transaction("end.cancel_not_there") as connection:
+            locked = await lock_keyed(connection, cancel)
+            await audit(locked, locked.order, step)
+        return CancelReply(
+            answer=CancelAnswer.UNKNOWN_ORDER,
+            status=locked.order.status,
+            message=(
+                f"the broker does not know its id {locked.order.broker_order_id}; it stays open here until the "
+                "reconciliation or a person has found out: look at the broker's own page"
+            ),
+        )
 
     async def _withdraw(self, cancel: CancelStep) -> CancelReply:
         end = EndOrder(

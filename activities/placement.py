@@ -10,9 +10,12 @@ from temporalio import activity
 
 from activities import legs
 from activities.failures import as_failure, try_again
+from activities.funds import refused_by_broker
+from activities.gate import Permit, PlacementGate, refuse_unsent, say
 from activities.identity import difference
 from activities.tries import uncancelled
 from broker import lifecycle
+from broker.budget import BudgetUnavailable
 from broker.errors import BrokerError, DuplicateOrder, NothingSent, RateLimited
 from risk.messages import UserMessage
 from risk.readiness import waits_for
@@ -26,9 +29,10 @@ from storage.commits import committing
 from storage.orders import LockedOrder, StoredOrder, lock_keyed
 from storage.protection import lacks_shares
 from storage.reconciliation import read_readiness
-from storage.transitions import Step, advance, announce, audit, refuse
+from storage.transitions import Step, advance, announce, audit
 
 if TYPE_CHECKING:
+    from broker.budget import BrokerBudget
     from broker.port import BrokerTrader
     from market.clock import MarketClock
     from observability.metrics import Metrics
@@ -71,6 +75,7 @@ class PlacementActivities:
         clock: "MarketClock",
         installation: "Installation",
         metrics: "Metrics",
+        budget: "BrokerBudget",
     ) -> None:
         if installation.account is None:
             raise ValueError("the database is not bound to an account yet")
@@ -80,6 +85,7 @@ class PlacementActivities:
         self._namespace = installation.namespace
         self._account = installation.account
         self._metrics = metrics
+        self._gate = PlacementGate(database, budget, clock, refusal=_refusal)
 
     @activity.defn(name=wire.ACTIVITY_PLACE_ORDER)
     async def place_order(self, question: OrderQuestion) -> PlaceAnswer:
@@ -89,35 +95,45 @@ class PlacementActivities:
         that finds an earlier POST without a proved fate sends nothing and answers UNKNOWN.
 
         Raises:
-            ApplicationError: type NO_SLOT, KILL_PENDING, NOT_RECONCILED, FENCE_LOST, ERR_NETWORK or
-                ERR_RATE_LIMIT; nothing was sent.
+            ApplicationError: type NO_SLOT, KILL_PENDING, NOT_RECONCILED, BROKER_HALT, FENCE_LOST, ERR_NETWORK
+                or ERR_RATE_LIMIT; nothing was sent.
         """
         try:
-            return await uncancelled(self._try(question))
+            permit = await self._gate.enter(question)
+        except BudgetUnavailable as error:
+            raise as_failure(error) from error
+        if isinstance(permit, PlaceAnswer):
+            return permit
+        try:
+            return await uncancelled(self._try(question, permit))
         except rows.NoFenceConnection as error:
             raise try_again("NO_SLOT", "every placement slot is taken", FENCE_RETRY) from error
+        finally:
+            await self._gate.leave(permit)
 
-    async def _try(self, question: OrderQuestion) -> PlaceAnswer:
+    async def _try(self, question: OrderQuestion, permit: Permit) -> PlaceAnswer:
         async with self._database.fence_connection() as connection:
             if not await rows.take_fence(connection):
                 raise try_again("KILL_PENDING", "the kill switch holds the fence", FENCE_RETRY)
             try:
                 try:
                     async with committing(connection, "placement.intent"):
-                        found = await self._intend(connection, question)
+                        found = await self._intend(connection, question, permit)
                 except rows.IntentRefused as refused:
                     async with committing(connection, "placement.intent_refused"):
                         locked = await lock_keyed(connection, question)
                         now = self._clock.instant(question.as_of)
-                        return await self._refuse(locked, str(refused), now)
+                        return await refuse_unsent(locked, str(refused), now)
                 if isinstance(found, PlaceAnswer):
                     return found
-                return await self._post(connection, found)
+                return await self._post(connection, found, permit)
             finally:
                 if not connection.is_closed():
                     await rows.free_fence(connection)
 
-    async def _intend(self, connection: "Connection", question: OrderQuestion) -> "_Intent | PlaceAnswer":
+    async def _intend(
+        self, connection: "Connection", question: OrderQuestion, permit: Permit
+    ) -> "_Intent | PlaceAnswer":
         """Read the switch, check all that may still refuse, and store the intent."""
         locked = await lock_keyed(connection, question)
         order = locked.order
@@ -134,11 +150,11 @@ class PlacementActivities:
         reason = _refusal(order, basis, now)
         if order.leg is not Leg.ENTRY:
             doubt = await legs.doubt(locked, self._clock.at(now))
-            reason = reason if order.cancel_requested_by is not None else doubt.refusal if doubt else None
+            reason = reason or (doubt.refusal if doubt else None)
             if doubt is not None and reason is None:
                 return PlaceAnswer(kind=PlaceKind.RECHECK, order=order.view)
         if reason is not None:
-            return await self._refuse(locked, reason, now)
+            return await refuse_unsent(locked, reason, now)
         waits = waits_for(await read_readiness(connection), now)
         if waits is not None:
             raise try_again("NOT_RECONCILED", f"{waits}; see `trading reconcile --list`", RECONCILED_RETRY)
@@ -146,6 +162,8 @@ class PlacementActivities:
             lacks = await lacks_shares(locked)
             if lacks is not None:
                 raise try_again("SHARES_HELD", lacks, SHARES_RETRY)
+        if permit.share is None:
+            raise try_again("ERR_RATE_LIMIT", "it may be sent after all: a token first", FENCE_RETRY)
         # A time that is yet to come proves nothing either.
         checked = (
             order.pre_trade_at is not None and timedelta(0) <= now - order.pre_trade_at <= PRE_TRADE_VALID_FOR
@@ -155,14 +173,6 @@ class PlacementActivities:
         assert basis.approval_id is not None, "no approval is a refusal"
         stored, request = await self._store_intent(locked, basis.approval_id, now)
         return _Intent(stored, request, read_at, basis.received_at)
-
-    async def _refuse(self, locked: LockedOrder, reason: str, now: datetime) -> PlaceAnswer:
-        fact: lifecycle.OwnFact = lifecycle.Refused(reason)
-        if reason == "CANCELED":
-            fact = lifecycle.Withdrawn("canceled before it was placed")
-        step = Step(now=now, component=COMPONENT, decision="REFUSED", detail=f"not placed: {reason}")
-        after = await refuse(locked, lifecycle.apply(locked.state, fact), step)
-        return PlaceAnswer(kind=PlaceKind.ENDED, order=after.view)
 
     async def _store_intent(
         self, locked: LockedOrder, approval_id: UUID, now: datetime
@@ -183,16 +193,18 @@ class PlacementActivities:
         await announce(locked, stored, step)
         return stored, request
 
-    async def _post(self, connection: "Connection", intent: _Intent) -> PlaceAnswer:
+    async def _post(self, connection: "Connection", intent: _Intent, permit: Permit) -> PlaceAnswer:
         """Send once and store the answer."""
 
         def guard() -> None:
             age = time.monotonic() - intent.switch_read_at
             if connection.is_closed() or age >= SWITCH_READ_AGE_MAX_SECONDS:
                 raise FenceLost(f"the kill switch was read {age:.1f} s ago")
+            permit.spent = True
 
         try:
-            placed = await self._broker.place_order(intent.request, before_send=guard)
+            sending = self._broker.place_order(intent.request, before_send=guard)
+            placed = await self._gate.hear(permit, sending)
         except FenceLost as lost:
             await self._take_back(connection, intent, "FENCE_LOST", str(lost))
             raise try_again("FENCE_LOST", str(lost)) from lost
@@ -236,16 +248,7 @@ class PlacementActivities:
                 return await self._unknown(locked, now, f"{error.code}: {error.message}")
             if locked.order.leg is not Leg.ENTRY:
                 return PlaceAnswer(kind=PlaceKind.RECHECK, order=await legs.refused(locked, error, now))
-            step = Step(
-                now=now,
-                component=COMPONENT,
-                decision="REJECTED_BY_BROKER",
-                detail=f"{error.code}: {error.message}",
-                evidence={"http_status": error.http_status, "request_id": error.request_id},
-                user_message=error.message,
-                answers_post=True,
-            )
-            after = await refuse(locked, lifecycle.apply(locked.state, lifecycle.Refused(error.code)), step)
+            after = await refused_by_broker(locked, error, now)
         kind = PlaceKind.ENDED if after.status.is_final else PlaceKind.PLACED
         return PlaceAnswer(kind=kind, order=after.view)
 
@@ -274,12 +277,16 @@ class PlacementActivities:
             after = await rows.write_not_sent(locked, intent.order.post_count, now)
             step = Step(now=now, component=COMPONENT, decision="NOT_SENT", detail=f"{code}: {message}")
             await audit(locked, after, step)
+            if code == RateLimited.code:
+                await say(locked, UserMessage.RATE_LIMITING, now, message)
 
 
 def _refusal(order: StoredOrder, basis: rows.PlacementBasis, now: datetime) -> str | None:
     """Why this order may not leave, as far as rows can tell."""
     if order.cancel_requested_by is not None:
         return "CANCELED"
+    if order.leg is not Leg.ENTRY:
+        return None  # Exempt from all of this where `legs.doubt` finds that it is what was approved.
     if basis.engaged:
         return CheckName.KILL_SWITCH
     if not basis.as_signalled:

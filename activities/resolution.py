@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Final
 
 from temporalio import activity
 
-from activities.failures import as_failure
+from activities.failures import ask_again
 from activities.identity import conflict_in, stop_everything
+from activities.verdicts import tell_not_at_broker
 from broker import lifecycle
 from broker.errors import BrokerError, NotFound
 from schemas import wire
@@ -69,7 +70,7 @@ class ResolutionActivities:
         except NotFound:
             return await self._absent(order, question)
         except BrokerError as error:
-            raise as_failure(error) from error
+            raise ask_again(error) from error
         return await self._adopt(order, found, question)
 
     async def _adopt(self, order: StoredOrder, found: BrokerOrder, question: OrderQuestion) -> ResolveAnswer:
@@ -114,12 +115,16 @@ class ResolutionActivities:
         if database_now < countable_at:
             await self._flag_unknown(order, question)
             return self._ask_again(order, database_now, countable_at)
+        lookups, proved = order.absent_lookups + 1, False
         try:
             await self._broker.get_account()
-            lookups = order.absent_lookups + 1
-            proved = lookups >= ABSENCE_LOOKUPS and await self._absent_from_list(order, question)
+            if lookups >= ABSENCE_LOOKUPS and _may_be_proved(order, database_now):
+                listed = await self._listed(order, question)
+                if listed is not None:
+                    return await self._adopt(order, listed, question)
+                proved = True
         except BrokerError as error:
-            raise as_failure(error) from error
+            raise ask_again(error) from error
         return await self._store_absence(order, question, lookups, proved=proved)
 
     def _ask_again(self, order: StoredOrder, database_now: datetime, countable_at: datetime) -> ResolveAnswer:
@@ -134,12 +139,13 @@ class ResolutionActivities:
             ask_again_seconds=max(0.1, min(pause, until_countable)),
         )
 
-    async def _absent_from_list(self, order: StoredOrder, question: OrderQuestion) -> bool:
+    async def _listed(self, order: StoredOrder, question: OrderQuestion) -> BrokerOrder | None:
+        """The order in the broker's list of all orders over the time of the first POST."""
         assert order.first_post_at is not None, "a POST has a time"
         await self._clock.ensure_reading()
         until = self._clock.at(self._clock.instant(question.as_of)) + LISTING_MARGIN
         listed = await self._broker.get_orders(after=order.first_post_at - LISTING_MARGIN, until=until)
-        return all(each.client_order_id != order.client_order_id for each in listed)
+        return next((each for each in listed if each.client_order_id == order.client_order_id), None)
 
     async def _flag_unknown(self, order: StoredOrder, question: OrderQuestion) -> None:
         """Make it visible that nobody knows, whoever noticed first."""
@@ -166,13 +172,12 @@ class ResolutionActivities:
                 return ResolveAnswer(kind=ResolveKind.UNKNOWN, order=current.view, ask_again_seconds=1.0)
             database_now = await rows.database_time(connection)
             since = current.absent_since or database_now
-            last_post = current.post_count >= rows.POSTS_MAX
-            proved = proved and (not last_post or database_now - since >= FATAL_AFTER)
+            last_post = _is_last_post(current)
             after = await rows.write_absence(locked, lookups=lookups, since=since, proved=proved, now=now)
             if not proved:
-                return ResolveAnswer(
-                    kind=ResolveKind.UNKNOWN, order=after.view, ask_again_seconds=FIRST_ASK_SECONDS
-                )
+                # The last POST's proof takes minutes: asking each second would prove it no sooner.
+                pause = ASK_SECONDS_MAX if last_post and lookups >= ABSENCE_LOOKUPS else FIRST_ASK_SECONDS
+                return ResolveAnswer(kind=ResolveKind.UNKNOWN, order=after.view, ask_again_seconds=pause)
             return await self._proved(locked, now, last_post=last_post)
 
     async def _proved(self, locked: LockedOrder, now: datetime, *, last_post: bool) -> ResolveAnswer:
@@ -184,8 +189,20 @@ class ResolutionActivities:
             )
             fatal = lifecycle.Fatal("NOT_AT_BROKER_AFTER_ALL_TRIES")
             after = await refuse(locked, lifecycle.apply(locked.state, fatal), step)
+            await tell_not_at_broker(locked, after, detail, component=COMPONENT, now=now)
             return ResolveAnswer(kind=ResolveKind.ENDED, order=after.view)
         step = Step(now=now, component=COMPONENT, decision="PROVED_ABSENT", detail=detail, answers_post=True)
         known = locked.state.flags - {OrderFlag.OUTCOME_UNKNOWN}
         after = await advance(locked, locked.state.model_copy(update={"flags": known}), step)
         return ResolveAnswer(kind=ResolveKind.ABSENT, order=after.view)
+
+
+def _is_last_post(order: StoredOrder) -> bool:
+    return order.post_count >= rows.POSTS_MAX
+
+
+def _may_be_proved(order: StoredOrder, database_now: datetime) -> bool:
+    """Before the last POST the third look-up is enough; after it absence must have lasted."""
+    if not _is_last_post(order):
+        return True
+    return order.absent_since is not None and database_now - order.absent_since >= FATAL_AFTER

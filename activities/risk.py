@@ -28,6 +28,7 @@ from schemas.risk import (
 )
 from schemas.runs import RiskQuestion
 from storage import risk as rows
+from storage.funds import open_refusal
 from storage.market import read_quote
 from storage.orders import LockedOrder, StoredOrder, lock_order
 
@@ -146,6 +147,8 @@ class RiskActivities:
             kill_changed_at=row.kill_changed_at,
             unknown_outcomes=row.unknown_outcomes,
             limits=row.limits,
+            snapshot_at=row.snapshot_at,
+            funds_refusal=await open_refusal(connection, row.proposal.strategy),
         )
         return _Basis(
             row.proposal, facts, row.limits_version, row.kill_epoch, snapshot_is_fresh, row.as_signalled

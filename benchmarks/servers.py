@@ -18,6 +18,7 @@ import httpx2
 from workers import embedded, postgres, temporal
 from workers.children import ChildSpec
 from workers.datadir import DataDir, free_port, temporary_data_dir
+from workers.market_options import requests_per_minute
 from workers.supervisor import Supervisor
 
 REPOSITORY = Path(__file__).parents[1]
@@ -99,7 +100,9 @@ class _Starting:
             self._supervisor.start(bare_exchange),
         )
         embedded.write_private(data_dir.keys / "trading_database_url", dsn)
-        extra = {"TRADING_TRACE_FILE": str(self.trace_file)} if spans else {}
+        extra = {"TRADING_BROKER_REQUESTS_PER_MINUTE": requests_per_minute(EXCHANGE_OPTIONS)}
+        if spans:
+            extra["TRADING_TRACE_FILE"] = str(self.trace_file)
         product = embedded.product_spec(data_dir, ports, temporal_address=engine.address, extra=extra)
         await self._supervisor.start(product)
         await self._supervisor.start(self._bare_spec(bare_ports, engine.address))

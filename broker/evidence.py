@@ -58,6 +58,11 @@ def known_status(raw: str | None) -> RawStatus:
     return _WORDS.get(raw or "", _UNKNOWN)
 
 
+def takes_over(raw: str) -> bool:
+    """Whether an order of this status that replaces another has taken its place."""
+    return known_status(raw).rank >= WORKING and raw != "rejected"
+
+
 def broker_flags(raw: str | None) -> frozenset[OrderFlag] | None:
     """The flags this word stands for, or None where it says nothing about them."""
     return known_status(raw).flags

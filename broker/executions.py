@@ -31,48 +31,100 @@ def add_fill(fills: Fills, fill: Fill) -> Fills:
             "activity_id": fills[index].activity_id or fill.activity_id,
         }
         fills = _put(fills, index, fills[index].model_copy(update=joined))
-    overtaken = _by_execution(fills, _corrected_id(fill)) is not None
-    return _take_back(fills, index) if overtaken else fills
+    # A correction that overtook it stands in its place.
+    return _take_back(fills, index) if _corrections_of(fills, fill.execution_id) else fills
 
 
 def bust_fill(fills: Fills, fill: Fill) -> Fills:
-    """The record after the exchange took ``fill.execution_id`` back, corrected or not.
+    """The record after the exchange took ``fill.execution_id`` back, and with it whatever corrected that.
 
     It stays and counts for nothing. A bust that overtakes its execution is kept too, so that the late
     execution is known when it comes.
     """
     if _by_execution(fills, fill.execution_id) is None:
         fills = add_fill(fills, fill)
-    for execution_id in (fill.execution_id, _corrected_id(fill)):
-        index = _by_execution(fills, execution_id)
-        if index is not None:
-            fills = _take_back(fills, index)
-    return fills
+    return _take_back_all(fills, fill.execution_id)
 
 
 def correct_fill(fills: Fills, fill: Fill) -> Fills:
     """The record after the exchange corrected ``fill.execution_id`` to ``fill``'s quantity and price.
 
-    The original stays and counts for nothing, the correction is an entry of its own; of several the latest
-    stands. A bust outranks every correction.
+    The original stays and counts for nothing, the correction is an entry of its own. A later correction names
+    the original or the correction before it: either way the latest stands. A bust outranks every correction.
     """
-    corrected = fill.model_copy(update={"execution_id": _corrected_id(fill)})
-    original = _by_execution(fills, fill.execution_id)
+    corrected = _as_entry(fill)
     known = _by_execution(fills, corrected.execution_id)
+    is_void = known is None and _is_taken_back(fills, fill.execution_id)
     if known is None:
-        was_busted = original is not None and fills[original].busted
-        fills = (*fills, corrected.model_copy(update={"busted": was_busted}))
+        fills = _enter(fills, corrected)
     elif not fills[known].busted and fills[known].executed_at < corrected.executed_at:
         fills = _put(fills, known, corrected)
-    return fills if original is None else _take_back(fills, original)
+    elif fills[known].replaces is None:
+        # Its bust came first, and did not say what it had corrected.
+        fills = _put(fills, known, fills[known].model_copy(update={"corrects": fill.execution_id}))
+    if is_void:
+        fills = _take_back_all(fills, corrected.execution_id)
+    elif _corrections_of(fills, corrected.execution_id):
+        fills = _take_back(fills, _by_execution(fills, corrected.execution_id))
+    return _settle(_take_back(fills, _by_execution(fills, fill.execution_id)), fill.execution_id)
 
 
-def _corrected_id(fill: Fill) -> str | None:
-    return None if fill.execution_id is None else f"{fill.execution_id}{CORRECTED_SUFFIX}"
+def _as_entry(fill: Fill) -> Fill:
+    """A correction as the record keeps it: under its own id, or one made of that of the original."""
+    own = fill.correction_id or f"{fill.execution_id}{CORRECTED_SUFFIX}"
+    return fill.model_copy(update={"execution_id": own, "correction_id": None, "corrects": fill.execution_id})
 
 
-def _take_back(fills: Fills, index: int) -> Fills:
-    if fills[index].busted:
+def _enter(fills: Fills, corrected: Fill) -> Fills:
+    """The record with a correction in it, joined to its row of the list where that came first."""
+    index = _partner(fills, corrected)
+    if index is None:
+        return (*fills, corrected)
+    named = {"execution_id": corrected.execution_id, "corrects": corrected.corrects}
+    return _put(fills, index, fills[index].model_copy(update=named))
+
+
+def _settle(fills: Fills, execution_id: str | None) -> Fills:
+    """Of several corrections of one execution the latest stands."""
+    rivals = [fills[index] for index in _corrections_of(fills, execution_id)]
+    for outdone in sorted(rivals, key=lambda each: (each.executed_at, each.execution_id or ""))[:-1]:
+        fills = _take_back_all(fills, outdone.execution_id)
+    return fills
+
+
+def _corrections_of(fills: Fills, execution_id: str | None) -> list[int]:
+    if execution_id is None:
+        return []
+    return [index for index, known in enumerate(fills) if known.replaces == execution_id]
+
+
+def _descent(fills: Fills, execution_id: str | None) -> list[int]:
+    """The entry of that id and every correction that goes back to it."""
+    first = _by_execution(fills, execution_id)
+    found = [] if first is None else [first]
+    waiting = [execution_id]
+    while waiting:
+        fresh = [index for index in _corrections_of(fills, waiting.pop()) if index not in found]
+        found += fresh
+        waiting += [fills[index].execution_id for index in fresh]
+    return found
+
+
+def _is_taken_back(fills: Fills, execution_id: str | None) -> bool:
+    """Whether that execution is known and counts for nothing, nor does any correction of it."""
+    if _by_execution(fills, execution_id) is None:
+        return False
+    return all(fills[index].busted for index in _descent(fills, execution_id))
+
+
+def _take_back_all(fills: Fills, execution_id: str | None) -> Fills:
+    for index in _descent(fills, execution_id):
+        fills = _take_back(fills, index)
+    return fills
+
+
+def _take_back(fills: Fills, index: int | None) -> Fills:
+    if index is None or fills[index].busted:
         return fills
     return _put(fills, index, fills[index].model_copy(update={"busted": True}))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import assert_never
 
-from broker.evidence import WORKING, broker_flags, known_status, raw_wins
+from broker.evidence import broker_flags, known_status, raw_wins, takes_over
 from broker.executions import add_fill, bust_fill, correct_fill
 from schemas.broker import TradeEvent, TradeUpdate
 from schemas.orders import BrokerOrder, Fill, OrderFlag, OrderState, OrderStatus
@@ -50,6 +50,13 @@ class Fatal:
 
 
 @dataclass(frozen=True, slots=True)
+class Vanished:
+    """Proved not at the broker any more, though the broker had shown it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequested:
     """Somebody asked for the cancel. Means nothing once the order has ended."""
 
@@ -62,13 +69,14 @@ class Adopted:
 
 
 _OwnWord = Submitted | OutcomeUnknown | Refused | Withdrawn | Fatal
-OwnFact = _OwnWord | CancelRequested
+OwnFact = _OwnWord | CancelRequested | Vanished
 Update = OwnFact | Adopted | BrokerOrder | TradeUpdate | Fill
 """Our own facts; a snapshot (POST answer, look-up, listing); a stream message; a row of the fill list."""
 
 _BROKER_FLAGS = frozenset(
     {OrderFlag.PENDING_CANCEL, OrderFlag.PENDING_REPLACE, OrderFlag.DONE_FOR_DAY, OrderFlag.SUSPENDED}
 )
+_AMENDS = {TradeEvent.TRADE_BUST: bust_fill, TradeEvent.TRADE_CORRECT: correct_fill}
 _REASONS = {"expired": "expired", "rejected": "rejected"}
 
 
@@ -101,6 +109,11 @@ def _own_fact(state: OrderState, fact: OwnFact) -> OrderState:
         return state
     if isinstance(fact, CancelRequested):
         return state.model_copy(update={"flags": state.flags | {OrderFlag.CANCEL_REQUESTED}})
+    if isinstance(fact, Vanished):
+        # What was executed stays executed, and shares that are counted and not told stay missing.
+        missing = state.flags & {OrderFlag.FILLS_MISSING}
+        change = {"status": OrderStatus.FATAL_ERROR, "reason": fact.reason, "flags": missing}
+        return state.model_copy(update=change)
     if has_broker_evidence(state):
         return state
     return state.model_copy(update=_own_change(state, fact))
@@ -123,54 +136,68 @@ def _own_change(state: OrderState, fact: _OwnWord) -> dict[str, object]:
             assert_never(fact)
 
 
-def _snapshot(state: OrderState, order: BrokerOrder, *, raw: str | None = None) -> OrderState:
-    """Take in the broker's whole order. ``raw`` replaces its status word where an event is ahead of it."""
+def _snapshot(
+    state: OrderState, order: BrokerOrder, *, raw: str | None = None, is_current: bool = True
+) -> OrderState:
+    """Take in the broker's whole order. ``raw`` replaces its status word where an event is ahead of it.
+
+    ``is_current``: it was just looked up, so that a restated quantity shows; a message may be an old one.
+    """
     followed = _follow(state, order)
     if followed is None:
         return state
     state = followed
     raw = raw or order.raw_status
+    older = order.filled_quantity < state.broker_filled_quantity and not _any_busted(state)
     change: dict[str, object] = {
         "broker_order_id": order.broker_order_id,
         "replaced_by": order.replaced_by or state.replaced_by,
         "broker_filled_quantity": _told(state, order.filled_quantity),
     }
-    older = order.filled_quantity < state.broker_filled_quantity and not _any_busted(state)
-    if raw_wins(raw, over=state.raw_status, provably_older=older):
+    if is_current and order.quantity is not None and not older:
+        change["quantity"] = order.quantity
+    reopened = is_current and _reopens(state, order)
+    if reopened or raw_wins(raw, over=state.raw_status, provably_older=older):
         change["raw_status"] = raw
     return _derive(state.model_copy(update=change))
 
 
+def _reopens(state: OrderState, order: BrokerOrder) -> bool:
+    """Whether a bust has put a filled order back to work: it works, and counts what the bust has left."""
+    return (
+        state.raw_status == "filled"
+        and _any_busted(state)
+        and not known_status(order.raw_status).is_final
+        and order.filled_quantity == state.filled_quantity < state.quantity
+    )
+
+
 def _follow(state: OrderState, order: BrokerOrder) -> OrderState | None:
-    """The state as of the order that ``order`` is about; None where that is not ours.
+    """The state as of the order that ``order`` is about; None where that is not ours, or no longer.
 
     In a replace chain the new order's quantity is the whole one and counts what was executed before (FIX
     cancel/replace). A broker that counts otherwise shows as FILLS_MISSING.
     """
-    if state.broker_order_id in (None, order.broker_order_id):
+    known = state.broker_order_id or order.replaces
+    if known is None or order.broker_order_id == state.broker_order_id:
         return state
-    if order.broker_order_id != state.replaced_by and order.replaces != state.broker_order_id:
-        return None
-    if state.raw_status != "replaced" and not _has_taken_over(order):
+    if order.broker_order_id in state.predecessors or not _succeeds(state, order, known):
         return None
     change: dict[str, object] = {
         "broker_order_id": order.broker_order_id,
+        "predecessors": (*state.predecessors, known),
         "raw_status": None,
         "quantity": order.quantity or state.quantity,
         "replaced_by": None,
     }
-    if state.broker_order_id is not None:
-        change["former_broker_ids"] = (*state.former_broker_ids, state.broker_order_id)
     return state.model_copy(update=change)
 
 
-def _has_taken_over(successor: BrokerOrder) -> bool:
-    """Whether a successor shows by itself that it works in the old order's place.
-
-    While the venue decides it is pending; where the old order fills first it is rejected, and the old one was ours.
-    """
-    told = known_status(successor.raw_status)
-    return told.rank == WORKING or told.status is OrderStatus.FILLED
+def _succeeds(state: OrderState, order: BrokerOrder, known: str) -> bool:
+    """Whether ``order`` has taken the place of ours. Until it works, a fill of ours may still win."""
+    if order.broker_order_id == state.replaced_by:
+        return True
+    return order.replaces == known and takes_over(order.raw_status)
 
 
 def _any_busted(state: OrderState) -> bool:
@@ -187,7 +214,7 @@ def _told(state: OrderState, quantity: Decimal) -> Decimal:
 def _execution(state: OrderState, fill: Fill) -> OrderState:
     if fill.execution_id is None and fill.activity_id is None:
         return state
-    if state.broker_order_id not in (None, fill.broker_order_id) and not _in_chain(state, fill):
+    if not _is_of(state, fill.broker_order_id):
         return state
     fills = add_fill(state.fills, fill)
     if fills == state.fills:
@@ -201,34 +228,54 @@ def _execution(state: OrderState, fill: Fill) -> OrderState:
     return _derive(state.model_copy(update=change))
 
 
-def _in_chain(state: OrderState, fill: Fill) -> bool:
-    return fill.broker_order_id in state.former_broker_ids or any(
-        known.broker_order_id == fill.broker_order_id for known in state.fills
-    )
+def _is_of(state: OrderState, broker_order_id: str) -> bool:
+    """Whether that is an id of our order, now, formerly or soon."""
+    if state.broker_order_id in (None, broker_order_id) or broker_order_id == state.replaced_by:
+        return True
+    former = (*state.predecessors, *(fill.broker_order_id for fill in state.fills))
+    return broker_order_id in former
 
 
 def _stream_message(state: OrderState, update: TradeUpdate) -> OrderState:
     order, fill = update.order, update.fill
     followed = _follow(state, order)
     if followed is None:
-        return state
+        return _late(state, update) if order.broker_order_id in state.predecessors else state
     if fill is not None and fill.execution_id is not None:
-        match update.event:
-            case TradeEvent.TRADE_BUST:
-                followed = _after_bust(followed, bust_fill(followed.fills, fill), order)
-            case TradeEvent.TRADE_CORRECT:
-                followed = _after_bust(followed, correct_fill(followed.fills, fill), order)
-            case _:
-                followed = _execution(followed, fill)
+        if update.event in _AMENDS:
+            fills = _AMENDS[update.event](followed.fills, fill)
+            if fills == followed.fills:
+                # Told again: what it says of the order is of then.
+                return followed
+            followed = _after_bust(followed, fills, order)
+        else:
+            followed = _execution(followed, fill)
+            if any(each.busted and each.execution_id == fill.execution_id for each in followed.fills):
+                # Told again, or late: it is of before its bust or correction, and so is its status.
+                return followed
     raw = None
     if known_status(update.raw_event).is_final and not known_status(order.raw_status).is_final:
         raw = update.raw_event
-    return _snapshot(followed, order, raw=raw)
+    is_current = update.event is TradeEvent.RESTATED or order.raw_status == "filled"
+    return _snapshot(followed, order, raw=raw, is_current=is_current)
+
+
+def _late(state: OrderState, update: TradeUpdate) -> OrderState:
+    """What is told of the order as it was before its replacement: its executions still count."""
+    fill = update.fill
+    if fill is None or fill.execution_id is None:
+        return state
+    if update.event not in _AMENDS:
+        return _execution(state, fill)
+    fills = _AMENDS[update.event](state.fills, fill)
+    if fills == state.fills:
+        return state
+    amended = state.model_copy(update={"fills": fills})
+    told = state.broker_filled_quantity + amended.filled_quantity - state.filled_quantity
+    return _derive(amended.model_copy(update={"broker_filled_quantity": max(told, Decimal(0))}))
 
 
 def _after_bust(state: OrderState, fills: tuple[Fill, ...], order: BrokerOrder) -> OrderState:
-    if fills == state.fills:
-        return state
     change: dict[str, object] = {
         "fills": fills,
         "broker_filled_quantity": order.filled_quantity,

@@ -43,6 +43,8 @@ STALE_AFTER_SECONDS: Final = 16.5
 """The specification's 15 s and a little: so old must a quote be before it is refused."""
 TEMPORARY_PREFIX: Final = "trading-demo-"
 SPEED_MAX: Final = 20
+REQUESTS: Final = "--exchange-option=--requests-per-minute=6000"
+"""Of the paper exchange, and with it of our own budget: many orders in a minute are what the demonstration is."""
 RecordingFile = Annotated[Path, Parameter(validator=validators.Path(exists=True, dir_okay=False))]
 
 
@@ -82,7 +84,7 @@ async def demo(
     with _folder(data_dir) as folder:
         screen.say(f"starting PostgreSQL, Temporal, the paper exchange, gateway and workers in {folder}")
         thin = (f"--exchange-option=--symbol={_compact(THIN)}",)
-        options = (f"--topology={topology}", *(thin if replay is None else replay.options))
+        options = (f"--topology={topology}", REQUESTS, *(thin if replay is None else replay.options))
         async with stack(folder, options, screen.child) as addresses:
             ready = time.monotonic() - began
             screen.say(f"ready after {ready:.1f} s · Temporal Web UI {addresses.get('temporal_ui')}")

@@ -94,14 +94,18 @@ async def cancel(
     reason: Annotated[str, Parameter(help="Why; goes into the audit log.")] = "",
     common: Common = NO_OPTIONS,
 ) -> int:
-    """Ask for an order's cancel. Exit 0: the broker was asked; 1: too late, or its outcome is unknown."""
+    """Ask for an order's cancel.
+
+    Exit 0: the broker was asked. 1: too late, unknown to the broker, or the outcome is unknown: see `answer`.
+    """
     addresses = common.addresses()
     async with rows(addresses) as connection:
         order = await find_order(connection, order_id)
         if order.leg is not Leg.ENTRY:
             raise Refused(
-                f"{order_id} protects {order.signal_id}: cancelled, it would only be placed again",
-                do="close the position with a signal, or engage the kill switch",
+                f"{order_id} is the {order.leg.value} of signal {order.signal_id}: it protects shares and is not "
+                "cancelled by itself",
+                do="sell the shares: that takes their stop back; `trading kill` stops everything",
             )
         reply = await ask_cancel(addresses, connection, order, reason)
     data = {"signal_id": order.signal_id, **reply.model_dump(mode="json")}
@@ -116,7 +120,7 @@ async def ask_cancel(
 
     Raises:
         Refused: the workflow refuses the command.
-        DependencyDown: Temporal, every worker, or this one workflow does not answer.
+        DependencyDown: Temporal, every worker or this one workflow is silent, and no row knows of the cancel.
     """
     reply = _too_late(order)
     if reply is not None:
@@ -124,12 +128,41 @@ async def ask_cancel(
     command = CancelCommand(actor=f"operator {getpass.getuser()}", reason=reason)
     client = await connect(addresses)
     for _ in range(CANCEL_TRIES):
-        reply = await _update(client, order.signal_id, command)
+        try:
+            reply = await _update(client, order.signal_id, command)
+        except NoAnswerYet:
+            return await _unanswered(connection, order)
         reply = reply or _too_late(await read_keyed(connection, order))
         if reply is not None:
             return reply
     raise DependencyDown(
         f"no workflow runs for {order.signal_id} right now", do="the sweeper starts it within 10 s: try again"
+    )
+
+
+class NoAnswerYet(DependencyDown):
+    """The update waits: for a worker, or for the broker's answer to one."""
+
+
+async def _unanswered(connection: "asyncpg.Connection[Any]", order: StoredOrder) -> CancelReply:
+    """A worker has taken the request where the row names who asked: then it is the broker that is silent.
+
+    Raises:
+        DependencyDown: no worker has.
+    """
+    now = await read_order(connection, order.signal_id, order.leg)
+    if now.cancel_requested_by is None:
+        raise DependencyDown(
+            f"no worker answered within {UPDATE_RPC_TIMEOUT.seconds} s; the request stays queued",
+            do="see `trading doctor`, then `trading order show`",
+        )
+    return _too_late(now) or CancelReply(
+        answer=CancelAnswer.UNKNOWN_OUTCOME,
+        status=now.status,
+        message=(
+            f"the broker has not answered the cancel within {UPDATE_RPC_TIMEOUT.seconds} s; it is asked again "
+            "until it does: `trading order show` tells the end"
+        ),
     )
 
 
@@ -146,7 +179,8 @@ async def _update(client: Any, signal_id: str, command: CancelCommand) -> Cancel
 
     Raises:
         Refused: the workflow refuses the command.
-        DependencyDown: Temporal, or every worker, is silent.
+        NoAnswerYet: it has not answered within ``UPDATE_RPC_TIMEOUT``.
+        DependencyDown: Temporal is silent.
     """
     from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
     from temporalio.service import RPCError, RPCStatusCode
@@ -159,10 +193,7 @@ async def _update(client: Any, signal_id: str, command: CancelCommand) -> Cancel
     except WorkflowUpdateFailedError as error:
         raise Refused(f"the order's workflow refused: {error.cause}") from error
     except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-        raise DependencyDown(
-            f"no worker answered within {UPDATE_RPC_TIMEOUT.seconds} s; the request stays queued",
-            do="see `trading doctor`, then `trading order show`",
-        ) from error
+        raise NoAnswerYet("no answer yet") from error
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return None

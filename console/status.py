@@ -50,6 +50,7 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
     installation = await connection.fetchrow(switches["read_installation"])
     kill = await connection.fetchrow(switches["read_state"])
     stream = await connection.fetchrow(switches["read_stream"])
+    halt = await connection.fetchrow(load("halt")["read_halt"])
     unknown = await connection.fetch(switches["all_unknown"])
     clock = await connection.fetchrow(market["read_clock"])
     account = await connection.fetchrow(market["read_account"])
@@ -58,12 +59,17 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
     external = await connection.fetch(load("reconciliation")["external_open"])
     newest = await connection.fetchval(events["newest_position"])
     waiting = await connection.fetchval(events["count_waiting"], WAITING_MAX)
-    assert installation and kill and stream and account, "each always has its one row"  # noqa: PT018
+    assert installation and kill and stream and account and halt, "each always has its one row"  # noqa: PT018
     return {
         "mode": installation["mode"],
         "account": installation["account"],
         "kill_switch": _kill(kill) | await _fence(connection),
         "alerts": await read_alerts(connection),
+        "broker_halt": {
+            "is_open": halt["is_open"], "cause": halt["cause"] if halt["is_open"] else None,
+            "failures": halt["failures"], "changed_at": _time(halt["changed_at"]),
+            "probed_at": _time(halt["probed_at"]),
+        },
         "open_orders": _by_status(orders),
         "external_orders": [row["broker_order_id"] for row in external],
         "unknown_outcomes": [row["client_order_id"] for row in unknown],
@@ -152,6 +158,7 @@ def _lines(found: dict[str, Any], now: datetime) -> list[tuple[str, str, bool]]:
     limits = found["limits"]
     return [
         *_kill_lines(found["kill_switch"], now),
+        _halt_line(found["broker_halt"], now),
         *_alert_lines(found["alerts"], now),
         ("open orders", open_orders, False),
         ("external orders", ", ".join(clean(each) for each in found["external_orders"]) or "none", False),
@@ -225,6 +232,14 @@ def _alert_lines(alerts: list[dict[str, Any]], now: datetime) -> list[tuple[str,
         since = ago(_parsed(each["raised_at"]), now)
         lines.append((f"  {each['severity']}", f"{each['code']} since {since}: {clean(each['text'])}", True))
     return lines
+
+
+def _halt_line(halt: dict[str, Any], now: datetime) -> tuple[str, str, bool]:
+    if not halt["is_open"]:
+        failing = f", {halt['failures']} calls in a row have failed" if halt["failures"] else ""
+        return ("broker", f"orders may leave{failing}", False)
+    since, probed = ago(_parsed(halt["changed_at"]), now), ago(_parsed(halt["probed_at"]), now)
+    return ("broker", f"HALTED {since} ago, asked {probed} ago, ORDERS WAIT: {clean(halt['cause'])}", True)
 
 
 def _stream_line(stream: dict[str, Any], now: datetime) -> tuple[str, str, bool]:

@@ -60,6 +60,11 @@ class Families:
             "Alerts that last, by code, as read from the database; 0 once they are over.",
             "code",
         )
+        self.broker_halt = State(
+            self.registry,
+            "broker_halt_open",
+            "1 while no order leaves because the broker does not answer, else 0.",
+        )
         self.outbox_events = State(
             self.registry, "outbox_events_waiting", "Committed events that the relay has not numbered yet."
         )
@@ -92,6 +97,11 @@ class Families:
             "order_posts",
             "Order requests written to the broker, by outcome; more than orders if one was repeated.",
             ["outcome"],
+        )
+        self.budget_tokens = self._counter(
+            "broker_budget_tokens",
+            "Requests that asked our own budget for leave, by share and outcome (granted, none_left).",
+            ["share", "outcome"],
         )
         self.events_numbered = self._counter("events_numbered", "Events numbered by this process' relay.", [])
 

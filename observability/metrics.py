@@ -132,6 +132,14 @@ class Metrics:
             self._families.open_alerts.labels(code).set(count)
         self._alert_codes |= counts.keys()
 
+    def set_broker_halt(self, *, is_open: bool) -> None:
+        """The broker halt's row as last read."""
+        self._families.broker_halt.set(1 if is_open else 0)
+
+    def token_asked(self, share: str, *, granted: bool) -> None:
+        """A request asked our own budget for leave."""
+        self._families.budget_tokens.labels(share, "granted" if granted else "none_left").inc()
+
     def set_outbox_lag(self, *, events: int, seconds: float) -> None:
         """Committed events without a position, and for how long there have always been some."""
         self._families.outbox_events.set(events)

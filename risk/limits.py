@@ -27,6 +27,7 @@ CHECKS: Final[tuple[Callable[[Candidate], CheckResult], ...]] = (
     checks_exposure.strategy,
     checks_exposure.gross,
     checks_size.buying_power,
+    checks_size.insufficient_funds,
     checks_position.sell_more_than_held,
     checks_position.cover_more_than_short,
     checks_position.opposite_position,

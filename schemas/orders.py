@@ -176,7 +176,7 @@ class BrokerOrder(Wire):
 
 
 CORRECTED_SUFFIX: Final = "/corrected"
-"""Makes a correction an execution of its own, beside the one it corrects."""
+"""Makes a correction that has no id of its own an execution beside the one it corrects."""
 
 
 class Fill(Wire):
@@ -198,10 +198,16 @@ class Fill(Wire):
     executed_at: UtcTime
     busted: bool = False
     """Taken back by the exchange; stays in the record and counts for nothing."""
+    correction_id: str | None = None
+    """In a correction as the stream tells it: its own id, beside that of the execution it corrects."""
+    corrects: str | None = None
+    """In the record: the execution whose place this one takes."""
 
     @property
     def replaces(self) -> str | None:
         """The execution that this one corrects: it counts no more."""
+        if self.corrects is not None:
+            return self.corrects
         corrected, suffix, _ = (self.execution_id or "").partition(CORRECTED_SUFFIX)
         return corrected if suffix else None
 
@@ -223,8 +229,8 @@ class OrderState(Wire):
     """The highest cumulative quantity the broker has told, whether or not each fill has arrived."""
     reason: str | None = None
     replaced_by: str | None = None
-    former_broker_ids: tuple[str, ...] = ()
-    """Under which it stood before it was replaced: executions that come late name them."""
+    predecessors: tuple[str, ...] = ()
+    """Broker ids that this order had before it was replaced, oldest first: their executions count."""
 
     @property
     def filled_quantity(self) -> Decimal:

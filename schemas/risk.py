@@ -68,6 +68,7 @@ class CheckName(StrEnum):
     OPPOSITE_ORDER = "OPPOSITE_ORDER"
     STOP_SIDE = "STOP_ON_WRONG_SIDE"
     HARD_STOP_LOSS = "HARD_STOP_LOSS"
+    INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
     ACCOUNT_SNAPSHOT = "STALE_ACCOUNT"
     ORDER_AS_SIGNAL = "ORDER_NOT_AS_SIGNAL"
     # Pre-trade.
@@ -141,6 +142,16 @@ class Exposure(Wire):
     """Open orders that are not ours and of which nobody can say what they are worth."""
 
 
+class FundsRefusal(Wire):
+    """An order of a strategy that the broker refused for want of funds."""
+
+    strategy: str
+    client_order_id: str
+    needed: DecimalText
+    """US dollars."""
+    refused_at: UtcTime
+
+
 class RiskFacts(Wire):
     """All that a decision is made from, read under the account lock."""
 
@@ -165,6 +176,10 @@ class RiskFacts(Wire):
     limits: Limits
     working: tuple[WorkingOrder, ...] = ()
     """Our orders on this ticker that may still execute, or have and their fills are not known, oldest first."""
+    snapshot_at: UtcTime | None = None
+    """When the account was read that ``buying_power`` is from."""
+    funds_refusal: FundsRefusal | None = None
+    """The strategy's order that the account could not pay for; None where it can, as far as is known."""
 
 
 class RiskVerdict(Wire):

@@ -36,8 +36,9 @@ class StoredOrder(OrderView):
     broker_filled_quantity: DecimalText
     execution_count: int = 0
     replaced_by: str | None = None
-    former_broker_ids: tuple[str, ...] = ()
-    """Under which it stood before it was replaced, oldest first."""
+    broker_quantity: DecimalText | None = None
+    """What the broker's order is for since it was replaced or restated; None while that is what we asked."""
+    predecessors: tuple[str, ...] = ()
     pre_trade_at: UtcTime | None = None
     post_open: bool
     """A POST was started and its answer is not yet stored."""
@@ -63,6 +64,7 @@ def stored_order(row: asyncpg.Record | dict[str, Any]) -> StoredOrder:
     """Build the model from one row of ``orders``."""
     values = dict(row)
     request = values.pop("request")
+    values["quantity"] = values.get("broker_quantity") or values["quantity"]
     return StoredOrder.model_validate(
         {
             **values,
@@ -142,10 +144,14 @@ async def lock_keyed(connection: Connection, key: OrderKey) -> LockedOrder:
 async def lock_by_broker_id(
     connection: Connection, broker_order_id: str, client_order_id: str
 ) -> LockedOrder | None:
-    """Lock the order that the broker speaks of, also under an id that was replaced; None for a foreign one."""
+    """Lock the order that the broker speaks of; None for a foreign one."""
     row = await connection.fetchrow(_SQL["lock_by_broker_id"], broker_order_id, client_order_id)
-    if row is None:
-        row = await connection.fetchrow(_SQL["lock_by_former_id"], broker_order_id)
+    return await _locked(connection, row) if row else None
+
+
+async def lock_by_chain(connection: Connection, broker_order_id: str, replaces: str) -> LockedOrder | None:
+    """Lock the order that had this broker id, is about to have it, or that ``replaces`` names; None if foreign."""
+    row = await connection.fetchrow(_SQL["lock_by_chain"], replaces, broker_order_id)
     return await _locked(connection, row) if row else None
 
 
@@ -168,7 +174,7 @@ def _state(order: StoredOrder, fills: Sequence[asyncpg.Record]) -> OrderState:
         broker_filled_quantity=order.broker_filled_quantity,
         reason=order.reason,
         replaced_by=order.replaced_by,
-        former_broker_ids=order.former_broker_ids,
+        predecessors=order.predecessors,
     )
 
 
@@ -218,14 +224,14 @@ async def write_executions(locked: LockedOrder, new: OrderState, now: datetime) 
             moved.append((fill, _signed([fill], "shares") - _signed([old], "shares")))
             await locked.connection.execute(
                 _SQL["update_execution"], order.internal_order_id, fill.execution_id, fill.activity_id,
-                fill.quantity, fill.price, fill.cumulative_quantity, fill.busted, fill.executed_at,
+                fill.quantity, fill.price, fill.cumulative_quantity, fill.busted, fill.executed_at, fill.corrects,
             )  # fmt: skip
     for fill in added:
         moved.append((fill, _signed([fill], "shares")))
         await locked.connection.execute(
             _SQL["insert_execution"], order.internal_order_id, fill.execution_id, fill.activity_id,
             fill.broker_order_id, order.strategy, fill.ticker, fill.side.value, fill.quantity, fill.price,
-            fill.cumulative_quantity, fill.executed_at, now, fill.busted,
+            fill.cumulative_quantity, fill.executed_at, now, fill.busted, fill.corrects,
         )  # fmt: skip
     shares = _signed(new.fills, "shares") - _signed(locked.state.fills, "shares")
     cash = _signed(new.fills, "cash") - _signed(locked.state.fills, "cash")
@@ -281,7 +287,8 @@ async def write_state(
         _SQL["save_order"], locked.order.internal_order_id, new.status.value,
         sorted(flag.value for flag in new.flags), new.raw_status, new.broker_order_id, new.filled_quantity,
         new.average_price, new.broker_filled_quantity, new.reason, user_message, new.replaced_by, now,
-        new.status.is_final, answered, remaining, len(new.fills), list(new.former_broker_ids),
+        new.status.is_final, answered, remaining, len(new.fills),
+        new.quantity, list(new.predecessors),
         OrderFlag.FILLS_MISSING in new.flags, reopened,
     )  # fmt: skip
     assert row is not None, "the row is locked by this transaction"

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from risk.messages import UserMessage
 from schemas.base import UtcTime, Wire
 from schemas.orders import OrderRequest
 from schemas.wire import Leg
@@ -24,6 +25,9 @@ POSTING_SECONDS: Final = 15
 """After this long on the database's clock a started POST can no longer leave: the adapter's total deadline."""
 
 POSTS_MAX: Final = 3
+
+DELAYS: Final = (UserMessage.BROKER_API_DOWN.value, UserMessage.RATE_LIMITING.value)
+"""What is said of an order while it may not leave yet; over with the intent."""
 
 
 class PlacementBasis(Wire):
@@ -79,7 +83,7 @@ async def write_intent(
     """
     row = await locked.connection.fetchrow(
         _SQL["write_intent"], locked.order.internal_order_id, request.client_order_id,
-        request.model_dump_json(), market_now, float(POSTING_SECONDS), now, approval_id,
+        request.model_dump_json(), market_now, float(POSTING_SECONDS), now, approval_id, DELAYS,
     )  # fmt: skip
     assert row is not None, "the row is locked by this transaction"
     values = dict(row)
@@ -100,6 +104,14 @@ async def write_not_sent(locked: LockedOrder, post_count: int, now: datetime) ->
         _SQL["write_not_sent"], locked.order.internal_order_id, now, post_count
     )
     return stored_order(row) if row else locked.order
+
+
+async def write_delay(locked: LockedOrder, message: UserMessage, now: datetime) -> StoredOrder | None:
+    """Say why the order waits; None where that is said already, or it has ended."""
+    row = await locked.connection.fetchrow(
+        _SQL["write_delay"], locked.order.internal_order_id, message.value, now
+    )
+    return stored_order(row) if row else None
 
 
 async def mark_conflict(locked: LockedOrder, conflict: str, now: datetime) -> StoredOrder | None:

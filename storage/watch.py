@@ -40,15 +40,37 @@ async def unsettled(
     return [(row["created_at"], row["signal_id"]) for row in rows]
 
 
-async def count_unsettled(connection: Connection) -> int:
-    """How many orders have not reached their settled end."""
-    count: int = await connection.fetchval(_SQL["count_unsettled"])
+async def never_checked(connection: Connection, *, created_before: datetime, limit: int) -> list[str]:
+    """Signals whose order has not been seen to have a workflow, oldest first."""
+    rows = await connection.fetch(_SQL["never_checked"], created_before, limit)
+    return [row["signal_id"] for row in rows]
+
+
+async def longest_unchecked(connection: Connection, *, created_before: datetime, limit: int) -> list[str]:
+    """Signals whose order's workflow was seen to longest ago."""
+    rows = await connection.fetch(_SQL["longest_unchecked"], created_before, limit)
+    return [row["signal_id"] for row in rows]
+
+
+async def mark_checked(connection: Connection, signal_ids: Iterable[str], now: datetime) -> None:
+    """Note that these orders' workflows run."""
+    await connection.execute(_SQL["mark_checked"], list(signal_ids), now)
+
+
+async def mark_unchecked(connection: Connection, orders: Iterable[UUID]) -> None:
+    """Note that no workflow runs for these orders, by internal order id."""
+    await connection.execute(_SQL["mark_unchecked"], list(orders))
+
+
+async def count_unsettled_before(connection: Connection, created_before: datetime) -> int:
+    """How many orders of before that time have not reached their settled end."""
+    count: int = await connection.fetchval(_SQL["count_unsettled_before"], created_before)
     return count
 
 
-async def count_unsettled_entries(connection: Connection) -> int:
-    """How many order workflows must run. An entry's legs are its protection's."""
-    count: int = await connection.fetchval(_SQL["count_unsettled_entries"])
+async def count_unsettled(connection: Connection) -> int:
+    """How many orders have not reached their settled end."""
+    count: int = await connection.fetchval(_SQL["count_unsettled"])
     return count
 
 

@@ -1,5 +1,6 @@
 """How each client is made: database, Temporal, broker, quotes. `workers.parts` says which process has which."""
 
+import asyncio
 import os
 import socket
 from contextlib import AsyncExitStack
@@ -13,14 +14,17 @@ from temporalio.runtime import Runtime
 
 from broker.alpaca.client import AlpacaReader
 from broker.alpaca.settings import AlpacaSettings, BrokerCall, OnCall
+from broker.errors import RateLimited
 from market.alpaca_data import AlpacaDataSettings, AlpacaMarketData
 from market.clock import MarketClock
 from market.feed import QuoteFeed
 from market.latency import FeedLatency
 from market.source import QuoteSource
+from observability.logging import get_logger
 from observability.metrics import CallOutcome, Metrics, call_outcome
 from observability.temporal import temporal_runtime
 from observability.tracing import ended_span, temporal_interceptors
+from schemas.broker import Account
 from schemas.market import Provider
 from storage.database import Database
 from storage.migrate import check
@@ -31,6 +35,9 @@ from workers.settings import BrokerSettings, DatabaseSettings, TemporalSettings
 MODE: Final = "paper"
 PROCESS_NAME_MAX: Final = 63
 """PostgreSQL keeps no more of an application_name."""
+RATE_LIMITED_PAUSE_SECONDS: Final = 1.0
+
+_log = get_logger(__name__)
 
 
 def utc_now() -> datetime:
@@ -98,13 +105,24 @@ def reporter(metrics: Metrics) -> OnCall:
 
 async def bind(database: Database, broker: AlpacaReader) -> Installation:
     """Prove the keys, tie the database to the account, and refuse to start without limits."""
-    account = await broker.authenticate()
+    account = await _authenticated(broker)
     async with database.transaction("start.bound") as connection:
         installation = await bind_installation(
             connection, account=account.account_id, mode=MODE, now=utc_now()
         )
         await require_limits(connection)
     return installation
+
+
+async def _authenticated(broker: AlpacaReader) -> Account:
+    """Processes that are started again and again use the budget up: a start waits for its turn."""
+    while True:
+        try:
+            return await broker.authenticate()
+        except RateLimited as error:
+            pause = error.retry_after_seconds or RATE_LIMITED_PAUSE_SECONDS
+            _log.warning("start waits for the broker's rate limit", seconds=pause)
+            await asyncio.sleep(pause)
 
 
 def quote_source(

@@ -26,6 +26,7 @@ from workers.relay import Relay
 from workers.singletons import ensure_singletons, start_reconciliation
 from workers.stream_watch import StreamWatch
 from workers.sweeper import SWEEP_SECONDS, Sweeper
+from workers.worries import DOUBTS_SECONDS, WORRY_SECONDS, Worries
 
 RESEND_SECONDS: Final = 5.0
 RESEND_GRACE: Final = timedelta(seconds=5)
@@ -49,6 +50,7 @@ class Housekeeping:
         self._sweeper = Sweeper(parts.database, parts.client, starter)
         self._stream = StreamWatch(parts.database, parts.catch_up)
         self._relay = Relay(parts.settings.dsn, parts.metrics)
+        self._worries = Worries(parts.database)
         self._clock_stored: ClockReading | None = None
 
     async def run(self) -> None:
@@ -70,6 +72,9 @@ class Housekeeping:
                 (self.keep_market_rows, TICK_SECONDS),
                 (self.keep_market_clock, TICK_SECONDS),
                 (self.keep_singletons, SWEEP_SECONDS),
+                (self._worries.tell_of_unknowns, WORRY_SECONDS),
+                (self._worries.cover_funds, WORRY_SECONDS),
+                (self._parts.catch_up.pursue_doubts, DOUBTS_SECONDS),
                 (self.reconcile_when_due, TICK_SECONDS),
             ):
                 loops.create_task(for_ever(job, seconds), name=job.__name__)

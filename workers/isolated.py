@@ -11,7 +11,7 @@ from security.grants import KeyFileError
 from storage.grants import Role
 from workers import compose, embedded, keys, postgres, temporal
 from workers.datadir import DataDirError
-from workers.market_options import market_speed
+from workers.market_options import market_speed, requests_per_minute
 from workers.native import Native
 from workers.supervisor import Supervisor
 from workers.up import Installation
@@ -36,7 +36,11 @@ class IsolatedInstallation(Installation):
         """As in the compact topology."""
         data_dir = self.data_dir
         options = embedded.exchange_options(data_dir, self.exchange_options)
-        file = compose.load(environ={"TRADING_MARKET_SPEED": market_speed(options)})
+        as_there = {
+            "TRADING_MARKET_SPEED": market_speed(options),
+            "TRADING_BROKER_REQUESTS_PER_MINUTE": requests_per_minute(options),
+        }
+        file = compose.load(environ=as_there)
         server = await postgres.initialise(data_dir.postgres)
         engine = temporal.Server(
             db_file=data_dir.temporal_db,

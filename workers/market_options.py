@@ -53,6 +53,12 @@ def market_speed(options: Sequence[str]) -> str:
     return (_values(options, "speed") or [REAL_TIME])[-1]
 
 
+def requests_per_minute(options: Sequence[str]) -> str:
+    """The exchange's request limit, which the product must stay below."""
+    named = _values(options, "requests-per-minute")
+    return named[-1] if named else str(ExchangeSettings.model_fields["requests_per_minute"].default)
+
+
 def _is_file(name: str) -> bool:
     return Path(name).is_file()
 

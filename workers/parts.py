@@ -16,6 +16,7 @@ from activities.catch_up import CatchUp
 from activities.notifier import OrderNotifier
 from broker.alpaca.client import AlpacaReader
 from broker.alpaca.trader import AlpacaTrader
+from broker.budget import BrokerBudget
 from market.calendar import load_calendar
 from market.clock import MarketClock
 from market.feed import QuoteFeed
@@ -24,6 +25,7 @@ from market.source import QuoteSource
 from observability.metrics import Metrics
 from storage.database import Database
 from storage.switches import Installation
+from workers.broker_budget import SharedBudget
 from workers.clients import (
     bind,
     broker_settings,
@@ -33,6 +35,7 @@ from workers.clients import (
     reporter,
     utc_now,
 )
+from workers.halt_probe import LOOK_SECONDS, PROBE_EVERY, PROBE_EVERY_IN_RESERVE, HaltProbe
 from workers.kill_watch import WATCH_SECONDS, KillWatcher
 from workers.limits import require_limits
 from workers.loops import for_ever
@@ -75,6 +78,9 @@ class BrokerParts(RiskParts):
     """A broker that reads and cancels."""
 
     broker: AlpacaReader
+    kill_broker: AlpacaReader
+    """The kill path's own: it takes no token, needs no database to ask, and has connections of its own."""
+    budget: BrokerBudget
     hours: MarketHours
     quotes: QuoteSource
     installation: Installation
@@ -116,6 +122,8 @@ class _Side(Generic[B]):
     metrics: Metrics
     database: Database
     broker: B
+    kill_broker: AlpacaReader
+    budget: BrokerBudget
     clock: MarketClock
     hours: MarketHours
     installation: Installation
@@ -138,6 +146,8 @@ async def build(settings: WorkerSettings) -> AsyncIterator[Parts]:
             database=side.database,
             client=side.client,
             broker=side.broker,
+            kill_broker=side.kill_broker,
+            budget=side.budget,
             clock=side.clock,
             hours=side.hours,
             quotes=quotes,
@@ -193,6 +203,8 @@ async def build_execution(
             database=side.database,
             client=side.client,
             broker=side.broker,
+            kill_broker=side.kill_broker,
+            budget=side.budget,
             clock=side.clock,
             hours=side.hours,
             quotes=quotes,
@@ -216,6 +228,8 @@ async def build_operations(
             database=side.database,
             client=side.client,
             broker=side.broker,
+            kill_broker=side.kill_broker,
+            budget=side.budget,
             clock=side.clock,
             hours=side.hours,
             quotes=quotes,
@@ -239,19 +253,24 @@ async def _side(
     """With ``stop`` Temporal is waited for until then; the kill switch is watched meanwhile, and ever after."""
     database = await open_database(stack, settings, service, fences=fences)
     metrics = Metrics()
-    broker = make(broker_settings(settings), on_call=reporter(metrics))
+    budget = SharedBudget(database, metrics, requests_per_minute=settings.broker_requests_per_minute)
+    broker = make(broker_settings(settings), on_call=reporter(metrics), budget=budget)
+    kill_broker = AlpacaReader(broker_settings(settings), on_call=reporter(metrics))
+    stack.push_async_callback(kill_broker.close)
     stack.push_async_callback(broker.close)
     installation = await bind(database, broker)
-    watcher = KillWatcher(database, broker, metrics)
-    watching = asyncio.create_task(for_ever(watcher.look, WATCH_SECONDS), name="kill watcher")
-    stack.callback(watching.cancel)
+    every = PROBE_EVERY_IN_RESERVE if service == "execution" else PROBE_EVERY
+    watcher = KillWatcher(database, kill_broker, metrics)
+    probe = HaltProbe(database, kill_broker, budget, metrics, every=every)
+    for job, seconds in ((watcher.look, WATCH_SECONDS), (probe.look, LOOK_SECONDS)):
+        stack.callback(asyncio.create_task(for_ever(job, seconds), name=job.__qualname__).cancel)
     if stop is None or isinstance(settings, WorkerSettings):
         client = await connect_temporal(settings, service)
     else:
         client = await temporal_when_up(settings, service, stop, database=database, metrics=metrics)
     clock = await stack.enter_async_context(_clock(settings, broker, database))
     hours = MarketHours(clock, await load_calendar(), broker)
-    return _Side(client, metrics, database, broker, clock, hours, installation)
+    return _Side(client, metrics, database, broker, kill_broker, budget, clock, hours, installation)
 
 
 def _clock(

@@ -77,7 +77,7 @@ def execution_activities(parts: ExecutionParts) -> list[Activity]:
         parts.database, parts.broker, parts.clock, parts.hours, parts.quotes, now=utc_now
     )
     placement = PlacementActivities(
-        parts.database, parts.broker, parts.clock, parts.installation, parts.metrics
+        parts.database, parts.broker, parts.clock, parts.installation, parts.metrics, parts.budget
     )
     resolution = ResolutionActivities(parts.database, parts.broker, parts.clock)
     end = OrderEndActivities(parts.database, parts.broker, parts.clock)
@@ -123,7 +123,12 @@ def reconciliation_of(parts: OperationsParts) -> list[Activity]:
 def kill_switch_activities(parts: BrokerParts) -> list[Activity]:
     """What whoever polls the kill switch's queue does."""
     switch = KillSwitchActivities(
-        parts.database, parts.broker, parts.metrics, now=utc_now, verify=verify_grant, refused=GrantRefused
+        parts.database,
+        parts.kill_broker,
+        parts.metrics,
+        now=utc_now,
+        verify=verify_grant,
+        refused=GrantRefused,
     )
     return [
         switch.read_kill_switch,

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from broker.budget import REQUESTS_PER_MINUTE_MIN
 from schemas.wire import NAMESPACE
 from storage.grants import Role
 
@@ -100,6 +101,9 @@ class BrokerSettings(MarketSettings):
     """The broker's API key id."""
     broker_secret: SecretStr
     """The broker's API secret."""
+    broker_requests_per_minute: Annotated[int, Field(ge=REQUESTS_PER_MINUTE_MIN, le=1_000_000)] = 200
+    """The account's limit at the broker: 60 % for placements and look-ups, 15 % for reads, 15 % for cancels and
+    protective stops, the rest for the kill switch. The same in every process."""
     data_url: str
     """Market data over HTTP."""
     data_stream_url: str

@@ -1,13 +1,13 @@
 """Every order that has not settled has a running workflow: those that have none are started.
 
-Who has one is asked of Temporal's list of running workflows, a thousand a page, so that ten thousand orders at rest
-cost ten requests a minute and not ten thousand starts.
+A start finds the running one, so it is also the check. Ten thousand resting orders must not be started anew at
+every look: a row's mark says when it was last seen to; who was never is started at once, the rest in turn.
 """
 
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from temporalio.client import Client
@@ -16,24 +16,31 @@ from temporalio.service import RPCError
 from activities.starter import OrderStarter, TemporalUnavailable
 from observability.logging import get_logger
 from observability.tracing import span_from
-from schemas.wire import WORKFLOW_ORDER, WORKFLOW_PROTECT, order_workflow_id, protect_workflow_id
+from schemas.wire import WORKFLOW_ORDER, WORKFLOW_PROTECT, protect_workflow_id
 from storage.database import Database
 from storage.orders import read_order
 from storage.protection import open_protections
 from storage.signals import read_signal
-from storage.watch import FIRST_PAGE, count_unsettled_entries, unsettled
+from storage.watch import (
+    FIRST_PAGE,
+    count_unsettled_before,
+    longest_unchecked,
+    mark_checked,
+    never_checked,
+    unsettled,
+)
 from workers.clients import utc_now
 
 SWEEP_SECONDS: Final = 10.0
 SWEEP_GRACE: Final = timedelta(seconds=10)
 """An order younger than this has its workflow being started by the gateway."""
 SWEEP_PAGE: Final = 1000
-LIST_ALWAYS_MAX: Final = 1000
-"""Up to so many open orders, running workflows are listed at each look; above, where there are too few of them …"""
-LIST_EVERY_SECONDS: Final = 60.0
-"""… and so often in any case: one too many can hide one too few."""
+CHECKED_AT_ONCE: Final = 100
+"""At each look so many orders are seen to in turn: with fewer open ones, every one at every look."""
+CHECK_ALL_SECONDS: Final = 60.0
+"""Between passes over all orders while fewer workflows run than there should."""
 STARTS_AT_ONCE: Final = 8
-LIST_RPC_TIMEOUT: Final = timedelta(seconds=10)
+COUNT_RPC_TIMEOUT: Final = timedelta(seconds=10)
 RUNNING: Final = f"WorkflowType = '{WORKFLOW_ORDER}' AND ExecutionStatus = 'Running'"
 RUNNING_PROTECTIONS: Final = f"WorkflowType = '{WORKFLOW_PROTECT}' AND ExecutionStatus = 'Running'"
 
@@ -47,26 +54,25 @@ class Sweeper:
         self._database = database
         self._client = client
         self._starter = starter
-        self._listed_at = float("-inf")
+        self._all_checked_at = float("-inf")
 
     async def sweep(self) -> None:
-        """Start what is missing.
+        """See to every order that was never seen to, and to some of the others; to all where workflows are missing.
 
         Raises:
             TemporalUnavailable: no answer; what is still missing is found by the next look.
         """
-        async with self._database.connection() as connection:
-            count = await count_unsettled_entries(connection)
-        if not count:
+        created_before = utc_now() - SWEEP_GRACE
+        fresh = await self._never_checked(created_before)
+        await self._check(fresh)
+        if len(fresh) == SWEEP_PAGE:
+            return  # There are more of them: who was seen to before can wait.
+        if await self._some_are_missing(created_before):
+            await self._check_all(created_before)
             return
-        try:
-            if await self._all_may_run(count):
-                return
-            running = await self._running(RUNNING)
-        except RPCError as error:
-            raise TemporalUnavailable(f"Temporal did not list what runs: {error}") from error
-        self._listed_at = time.monotonic()
-        await self._start_missing(running)
+        async with self._database.connection() as connection:
+            some = await longest_unchecked(connection, created_before=created_before, limit=CHECKED_AT_ONCE)
+        await self._check(some)
 
     async def sweep_protections(self) -> None:
         """Every entry with shares that are not closed has a running protection. Raises as `sweep`."""
@@ -78,10 +84,7 @@ class Sweeper:
                     connection, created_before=created_before, after=last, limit=SWEEP_PAGE
                 )
             if page and running is None:
-                try:
-                    running = await self._running(RUNNING_PROTECTIONS)
-                except RPCError as error:
-                    raise TemporalUnavailable(f"Temporal did not list what runs: {error}") from error
+                running = await self._running_protections()
             for signal_id in page:
                 if protect_workflow_id(signal_id) not in (running or ()):
                     await self._start_protection(signal_id)
@@ -89,44 +92,68 @@ class Sweeper:
                 return
             last = page[-1]
 
+    async def _running_protections(self) -> set[str]:
+        """By their ids, a thousand a request."""
+        listed = self._client.list_workflows(
+            RUNNING_PROTECTIONS, page_size=SWEEP_PAGE, rpc_timeout=COUNT_RPC_TIMEOUT
+        )
+        try:
+            return {each.id async for each in listed}
+        except RPCError as error:
+            raise TemporalUnavailable(f"Temporal did not list what runs: {error}") from error
+
     async def _start_protection(self, signal_id: str) -> None:
         async with self._database.connection() as connection:
             entry = await read_order(connection, signal_id)
         _log.info("starting a protection", signal_id=signal_id)
         await self._starter.restart_protection(entry.view)
 
-    async def _running(self, query: str) -> set[str]:
-        listed = self._client.list_workflows(query, page_size=SWEEP_PAGE, rpc_timeout=LIST_RPC_TIMEOUT)
-        return {each.id async for each in listed}
+    async def _never_checked(self, created_before: datetime) -> list[str]:
+        async with self._database.connection() as connection:
+            return await never_checked(connection, created_before=created_before, limit=SWEEP_PAGE)
 
-    async def _all_may_run(self, count: int) -> bool:
-        """Whether by their number alone every order may have its workflow."""
-        if count <= LIST_ALWAYS_MAX or time.monotonic() - self._listed_at >= LIST_EVERY_SECONDS:
+    async def _some_are_missing(self, created_before: datetime) -> bool:
+        """Whether by their number alone some order has no workflow."""
+        if time.monotonic() - self._all_checked_at < CHECK_ALL_SECONDS:
             return False
-        running = await self._client.count_workflows(RUNNING, rpc_timeout=LIST_RPC_TIMEOUT)
-        return running.count >= count
+        async with self._database.connection() as connection:
+            wanted = await count_unsettled_before(connection, created_before)
+        if wanted <= CHECKED_AT_ONCE:
+            return False
+        try:
+            running = (await self._client.count_workflows(RUNNING, rpc_timeout=COUNT_RPC_TIMEOUT)).count
+        except RPCError as error:
+            raise TemporalUnavailable(f"Temporal did not count what runs: {error}") from error
+        if running < wanted:
+            _log.warning("fewer order workflows run than there should", running=running, wanted=wanted)
+        return running < wanted
 
-    async def _start_missing(self, running: set[str]) -> None:
-        created_before, last = utc_now() - SWEEP_GRACE, FIRST_PAGE
+    async def _check_all(self, created_before: datetime) -> None:
+        self._all_checked_at = time.monotonic()
+        last = FIRST_PAGE
         while True:
             async with self._database.connection() as connection:
                 page = await unsettled(
                     connection, created_before=created_before, after=last, limit=SWEEP_PAGE
                 )
-            missing = [signal_id for _, signal_id in page if order_workflow_id(signal_id) not in running]
-            if missing:
-                _log.info("starting order workflows", count=len(missing))
-            for first in range(0, len(missing), STARTS_AT_ONCE):
-                await self._start_all(missing[first : first + STARTS_AT_ONCE])
+            await self._check([signal_id for _, signal_id in page])
             if len(page) < SWEEP_PAGE:
                 return
             last = page[-1]
 
-    async def _start_all(self, signal_ids: Sequence[str]) -> None:
-        answers = await asyncio.gather(*map(self._start, signal_ids), return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
+    async def _check(self, signal_ids: Sequence[str]) -> None:
+        """Start each, which finds the one that runs, and mark it."""
+        for first in range(0, len(signal_ids), STARTS_AT_ONCE):
+            some = signal_ids[first : first + STARTS_AT_ONCE]
+            answers = await asyncio.gather(*map(self._start, some), return_exceptions=True)
+            started = [each for each, answer in zip(some, answers, strict=True) if answer is None]
+            async with self._database.connection() as connection:
+                await mark_checked(connection, started, utc_now())
+            for signal_id, answer in zip(some, answers, strict=True):
+                if isinstance(answer, TemporalUnavailable):
+                    raise answer
+                if answer is not None:  # One that cannot be started must not keep the others from it.
+                    _log.error("order workflow not started", signal_id=signal_id, reason=str(answer))
 
     async def _start(self, signal_id: str) -> None:
         async with self._database.connection() as connection:

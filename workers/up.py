@@ -19,7 +19,13 @@ from workers import embedded, postgres, temporal
 from workers.children import ChildEvent, ChildState, StartFailedError, SupervisorError
 from workers.compose import ComposeError
 from workers.datadir import DataDir, DataDirError
-from workers.market_options import add_market_options, chosen_options, market_speed, wrong_options
+from workers.market_options import (
+    add_market_options,
+    chosen_options,
+    market_speed,
+    requests_per_minute,
+    wrong_options,
+)
 from workers.supervisor import Supervisor
 
 EXIT_DONE: Final = 0
@@ -105,8 +111,11 @@ class Installation:
         self.owner_dsn = dsn
         embedded.keep_exchange_options(data_dir, options)
         embedded.write_private(data_dir.keys / DATABASE_URL_FILE, dsn)
-        speed = {"TRADING_MARKET_SPEED": market_speed(options)}
-        product = embedded.product_spec(data_dir, ports, temporal_address=engine.address, extra=speed)
+        as_there = {
+            "TRADING_MARKET_SPEED": market_speed(options),
+            "TRADING_BROKER_REQUESTS_PER_MINUTE": requests_per_minute(options),
+        }
+        product = embedded.product_spec(data_dir, ports, temporal_address=engine.address, extra=as_there)
         await supervisor.start(product)
         addresses = {
             "gateway_url": ports.gateway_url,

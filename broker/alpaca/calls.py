@@ -17,6 +17,7 @@ from broker.alpaca import transport
 from broker.alpaca.errors import Kind, UnreadableError, classify, read_json, unproved
 from broker.alpaca.settings import OUTCOME_OK, AlpacaSettings, BrokerCall, OnCall
 from broker.alpaca.transport import Attempt, GuardedAdapter, StoppedError, Watchdog
+from broker.budget import BrokerBudget, Share
 from broker.errors import BrokerError, NothingSent, ValidationRefused
 from observability.crash_points import pass_by
 
@@ -39,14 +40,20 @@ class Operation:
     method: str
     path: str
     kind: Kind
+    share: Share
+    """Of the account's requests."""
 
 
 class Calls:
     """The threads and clients of one adapter object."""
 
-    def __init__(self, settings: AlpacaSettings, on_call: OnCall | None) -> None:
+    def __init__(
+        self, settings: AlpacaSettings, on_call: OnCall | None, budget: BrokerBudget | None = None
+    ) -> None:
+        """Without a ``budget`` requests are neither limited nor counted: for the kill path, and for tests."""
         self._settings = settings
         self._on_call = on_call
+        self._budget = budget
         self._watchdog = Watchdog()
         # Last in, first out: the client used last has the freshest connection.
         self._idle: dict[Kind, list[TradingClient]] = {kind: [] for kind in LANE_THREADS}
@@ -67,9 +74,20 @@ class Calls:
         A cancelled caller leaves at once; the request goes on to its answer or deadline.
 
         Raises:
+            NoToken, BudgetUnavailable: nothing was sent.
             BrokerError: by ``classify``; NothingSent, NetworkError or UnknownOutcome where no answer came.
         """
-        return await asyncio.wrap_future(self._submit(operation, Attempt(), use, read))
+        if self._budget is None:
+            return await asyncio.wrap_future(self._submit(operation, Attempt(), use, read))
+        await self._budget.take(operation.share)
+        job = self._submit(operation, Attempt(), use, read)
+        try:
+            result = await asyncio.wrap_future(job)
+        except BrokerError as error:
+            await self._budget.heard(operation.share, error)
+            raise
+        await self._budget.heard(operation.share, None)
+        return result
 
     async def run_to_its_end(
         self,

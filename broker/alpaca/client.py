@@ -12,6 +12,7 @@ from broker.alpaca.cancels import answer_of, answers_of_all
 from broker.alpaca.errors import Kind
 from broker.alpaca.settings import AlpacaSettings, OnCall
 from broker.alpaca.stream import AlpacaTradeUpdateStream
+from broker.budget import BrokerBudget, Share
 from broker.errors import NotCancelable, NotFound, UnknownOutcome, ValidationRefused
 from schemas.broker import Account, BrokerClock, CalendarDay, CashActivity, Position
 from schemas.orders import BrokerOrder, CancelAnswer, Fill
@@ -21,26 +22,30 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_ACCOUNT = Operation("get_account", "GET", "/v2/account", Kind.READ)
-_POSITIONS = Operation("get_positions", "GET", "/v2/positions", Kind.READ)
-_OPEN_ORDERS = Operation("get_open_orders", "GET", "/v2/orders", Kind.READ)
-_ORDERS = Operation("get_orders", "GET", "/v2/orders", Kind.READ)
-_ORDER = Operation("get_order_status", "GET", "/v2/orders/{order_id}", Kind.READ)
-_BY_CLIENT_ID = Operation("get_order_by_client_id", "GET", "/v2/orders:by_client_order_id", Kind.READ)
-_FILLS = Operation("get_fills", "GET", "/v2/account/activities/FILL", Kind.READ)
-_ACTIVITIES = Operation("get_cash_activities", "GET", "/v2/account/activities", Kind.READ)
-_CANCEL = Operation("cancel_order", "DELETE", "/v2/orders/{order_id}", Kind.CANCEL)
-_CANCEL_ALL = Operation("cancel_all", "DELETE", "/v2/orders", Kind.CANCEL)
-_CLOCK = Operation("get_clock", "GET", "/v2/clock", Kind.READ)
-_CALENDAR = Operation("get_calendar", "GET", "/v2/calendar", Kind.READ)
+_ACCOUNT = Operation("get_account", "GET", "/v2/account", Kind.READ, Share.READS)
+_POSITIONS = Operation("get_positions", "GET", "/v2/positions", Kind.READ, Share.READS)
+_OPEN_ORDERS = Operation("get_open_orders", "GET", "/v2/orders", Kind.READ, Share.READS)
+_ORDERS = Operation("get_orders", "GET", "/v2/orders", Kind.READ, Share.READS)
+_ORDER = Operation("get_order_status", "GET", "/v2/orders/{order_id}", Kind.READ, Share.ORDERS)
+_BY_CLIENT_ID = Operation(
+    "get_order_by_client_id", "GET", "/v2/orders:by_client_order_id", Kind.READ, Share.ORDERS
+)
+_FILLS = Operation("get_fills", "GET", "/v2/account/activities/FILL", Kind.READ, Share.READS)
+_ACTIVITIES = Operation("get_cash_activities", "GET", "/v2/account/activities", Kind.READ, Share.READS)
+_CANCEL = Operation("cancel_order", "DELETE", "/v2/orders/{order_id}", Kind.CANCEL, Share.STOPS)
+_CANCEL_ALL = Operation("cancel_all", "DELETE", "/v2/orders", Kind.CANCEL, Share.STOPS)
+_CLOCK = Operation("get_clock", "GET", "/v2/clock", Kind.READ, Share.READS)
+_CALENDAR = Operation("get_calendar", "GET", "/v2/calendar", Kind.READ, Share.READS)
 
 
 class AlpacaReader:
     """``BrokerReader``: reads and cancels. It has no way to place an order."""
 
-    def __init__(self, settings: AlpacaSettings, *, on_call: OnCall | None = None) -> None:
+    def __init__(
+        self, settings: AlpacaSettings, *, on_call: OnCall | None = None, budget: BrokerBudget | None = None
+    ) -> None:
         self._settings = settings
-        self._calls = Calls(settings, on_call)
+        self._calls = Calls(settings, on_call, budget)
 
     async def authenticate(self) -> Account:
         """As the port says. Called first, it also pays for the slow import of alpaca-py."""

@@ -1,8 +1,12 @@
 """Walks lists page by page; a page that cannot be trusted raises, so a part is never taken for the whole."""
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 
+from broker.budget import NoToken
 from broker.errors import NetworkError
 from schemas.broker import CashActivity
 from schemas.orders import BrokerOrder, Fill
@@ -11,9 +15,14 @@ ORDERS_PAGE_SIZE = 500
 ACTIVITIES_PAGE_SIZE = 100
 PAGES_MAX = 400
 """200,000 orders or 40,000 executions: more means that the walk is not getting anywhere."""
+PAGE_WAIT_MAX_SECONDS = 60.0
+"""For a page after the first, while our own budget has no request left: it refills within a minute."""
 
 _STEP_BACK = timedelta(milliseconds=1)
 """``after`` is exclusive and several orders can share a time: each page starts a little earlier."""
+
+_T = TypeVar("_T")
+_At = TypeVar("_At")
 
 OrdersPage = Callable[[datetime | None], Awaitable[Sequence[BrokerOrder]]]
 """(after) -> at most ORDERS_PAGE_SIZE orders submitted later, oldest first."""
@@ -34,7 +43,7 @@ async def all_orders(page: OrdersPage, after: datetime | None) -> list[BrokerOrd
     """
     found: dict[str, BrokerOrder] = {}
     for _ in range(PAGES_MAX):
-        rows = await page(after)
+        rows = await _page(page, after, begun=bool(found))
         known = len(found)
         found.update((row.broker_order_id, row) for row in rows)
         if len(rows) < ORDERS_PAGE_SIZE:
@@ -55,7 +64,7 @@ async def all_activities(page: ActivitiesPage) -> list[CashActivity]:
     found: dict[str, CashActivity | None] = {}
     token: str | None = None
     for _ in range(PAGES_MAX):
-        rows = await page(token)
+        rows = await _page(page, token, begun=token is not None)
         known = len(found)
         found.update(rows)
         if len(rows) < ACTIVITIES_PAGE_SIZE:
@@ -75,7 +84,7 @@ async def all_fills(page: FillsPage) -> list[Fill]:
     found: dict[str | None, Fill] = {}
     token: str | None = None
     for _ in range(PAGES_MAX):
-        rows = await page(token)
+        rows = await _page(page, token, begun=token is not None)
         known = len(found)
         found.update((row.activity_id, row) for row in rows)
         if len(rows) < ACTIVITIES_PAGE_SIZE:
@@ -84,3 +93,16 @@ async def all_fills(page: FillsPage) -> list[Fill]:
             break
         token = rows[-1].activity_id
     raise NetworkError(f"the list of executions cannot be walked to its end: {len(found)} read so far")
+
+
+async def _page(page: Callable[[_At], Awaitable[_T]], at: _At, *, begun: bool) -> _T:
+    """One page. A walk that has begun waits for its requests: given up, it would ask for every page again."""
+    deadline = time.monotonic() + PAGE_WAIT_MAX_SECONDS
+    while True:
+        try:
+            return await page(at)
+        except NoToken as none:
+            pause = none.retry_after_seconds or 1.0
+            if not begun or time.monotonic() + pause > deadline:
+                raise
+            await asyncio.sleep(pause)

@@ -201,7 +201,8 @@ def trade_update(raw: object) -> TradeUpdate:
 
 def _stream_fill(data: Json, told: BrokerOrder) -> Fill:
     # A bust or correction names the execution it takes back; its own id is new.
-    execution = "previous_execution_id" if data.get("previous_execution_id") else "execution_id"
+    previous = data.get("previous_execution_id")
+    execution = "previous_execution_id" if previous else "execution_id"
     return Fill(
         execution_id=text(data, execution),
         broker_order_id=told.broker_order_id,
@@ -211,6 +212,7 @@ def _stream_fill(data: Json, told: BrokerOrder) -> Fill:
         price=_decimal(data, "price"),
         cumulative_quantity=told.filled_quantity,
         executed_at=_time(data, "timestamp"),
+        correction_id=_maybe(data, "execution_id", text) if previous else None,
     )
 
 

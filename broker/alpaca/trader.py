@@ -10,6 +10,7 @@ from broker.alpaca.calls import Operation
 from broker.alpaca.client import AlpacaReader
 from broker.alpaca.errors import Kind, UnreadableError, read_json
 from broker.alpaca.transport import Attempt
+from broker.budget import Share
 from broker.errors import UnknownOutcome, ValidationRefused
 from schemas.orders import BrokerOrder, OrderRequest
 
@@ -17,14 +18,17 @@ if TYPE_CHECKING:
     from alpaca.trading.client import TradingClient
     from alpaca.trading.requests import OrderRequest as OrderRequestOfLibrary
 
-_PLACE = Operation("place_order", "POST", "/v2/orders", Kind.PLACE)
+_PLACE = Operation("place_order", "POST", "/v2/orders", Kind.PLACE, Share.ORDERS)
 
 
 class AlpacaTrader(AlpacaReader):
     """``BrokerTrader``: a reader that may place."""
 
     async def place_order(self, order: OrderRequest, *, before_send: Callable[[], None]) -> BrokerOrder:
-        """As the port says. A quantity or price that would not arrive exactly is refused before sending."""
+        """As the port says. A quantity or price that would not arrive exactly is refused before sending.
+
+        Its token is the caller's to take, before the intent is written, and so is telling how it ended.
+        """
         wanted = _fields(order)
         attempt = Attempt(before_send=before_send, check_body=partial(_check_body, wanted))
 

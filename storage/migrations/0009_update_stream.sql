@@ -1,12 +1,12 @@
 -- migrate:up
 
--- The ids under which an order stood before somebody replaced it at the broker: late executions name them.
-alter table orders add column former_broker_ids text[] not null default '{}';
-create index orders_former_ids on orders using gin (former_broker_ids) where former_broker_ids <> '{}';
-
 -- Since when the broker counts shares of which no execution has come.
 alter table orders add column fills_missing_since timestamptz;
 create index orders_fills_missing on orders (fills_missing_since) where fills_missing_since is not null;
+
+-- When the sweeper last saw to it that the order has a running workflow; null: never, or that is known to be gone.
+alter table orders add column workflow_checked_at timestamptz;
+create index orders_workflow_checked on orders (workflow_checked_at nulls first) where settled_at is null;
 
 -- A settled order is not signalled any more: without this the index would hold every order there ever was.
 drop index orders_unsignalled;
@@ -32,7 +32,7 @@ drop table noted_messages;
 alter table trade_stream drop column orders_listed_at, drop column doubted_at, drop column last_update_at;
 drop index orders_unsignalled;
 create index orders_unsignalled on orders (updated_at) where signalled_version < row_version;
+drop index orders_workflow_checked;
+alter table orders drop column workflow_checked_at;
 drop index orders_fills_missing;
 alter table orders drop column fills_missing_since;
-drop index orders_former_ids;
-alter table orders drop column former_broker_ids;

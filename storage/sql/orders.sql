@@ -15,8 +15,8 @@ select signal_id, leg, generation from orders where broker_order_id = $1 or clie
 -- name: lock_by_broker_id
 select * from orders where broker_order_id = $1 or client_order_id = $2 limit 1 for update
 
--- name: lock_by_former_id
-select * from orders where former_broker_ids <> '{}' and former_broker_ids @> array[$1::text] limit 1 for update
+-- name: lock_by_chain
+select * from orders where broker_order_id = $1 or replaced_by = $2 or predecessors @> array[$2::text] limit 1 for update
 
 -- name: find_by_client_id
 select * from orders where client_order_id = $1
@@ -24,26 +24,27 @@ select * from orders where client_order_id = $1
 -- name: find_by_any_id
 select signal_id, leg, generation from orders
 where signal_id = $1 or client_order_id = $1 or broker_order_id = $1 or internal_order_id::text = $1
-    or (former_broker_ids <> '{}' and former_broker_ids @> array[$1::text])
+    or predecessors @> array[$1::text]
 -- A signal's id is its entry's; a leg is found by its own.
 order by leg <> 'entry'
 limit 1
 
 -- name: order_fills
 select execution_id, activity_id, broker_order_id, ticker, side, quantity, price, cumulative_quantity,
-    executed_at, busted
+    executed_at, busted, corrects
 from executions where internal_order_id = $1 order by id
 
 -- name: insert_execution
 insert into executions (
     internal_order_id, execution_id, activity_id, broker_order_id, strategy, ticker, side, quantity, price,
-    cumulative_quantity, executed_at, recorded_at, busted
-) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+    cumulative_quantity, executed_at, recorded_at, busted, corrects
+) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 
 -- name: update_execution
 update executions set
     execution_id = coalesce(execution_id, $2), activity_id = coalesce(activity_id, $3),
-    quantity = $4, price = $5, cumulative_quantity = $6, busted = $7, executed_at = $8
+    quantity = $4, price = $5, cumulative_quantity = $6, busted = $7, executed_at = $8,
+    corrects = coalesce(corrects, $9)
 where internal_order_id = $1
     and (execution_id = $2 or activity_id = $3)
 
@@ -69,9 +70,10 @@ update orders set
     acknowledged_at = case when $2 in ('ACKNOWLEDGED', 'PARTIALLY_FILLED', 'FILLED', 'CANCELED')
         and $5::text is not null then coalesce(acknowledged_at, $12) else acknowledged_at end,
     final_at = case when $13 then coalesce(final_at, $12) end,
-    settled_at = case when $13 and not $19 then settled_at end,
-    post_open = post_open and not $14, execution_count = $16, former_broker_ids = $17::text[],
-    fills_missing_since = case when $18 then coalesce(fills_missing_since, $12) end,
+    settled_at = case when $13 and not $20 then settled_at end,
+    post_open = post_open and not $14, execution_count = $16, broker_quantity = nullif($17::numeric, quantity), predecessors = $18,
+    workflow_checked_at = case when not $20 then workflow_checked_at end,
+    fills_missing_since = case when $19 then coalesce(fills_missing_since, $12) end,
     -- A version is what workflows and people are told by: the broker's word alone is not news.
     row_version = row_version + case
         when (status, flags, filled_quantity, reason) is distinct from ($2, $3::text[], $6, $9)

@@ -47,6 +47,7 @@ update orders set
     first_post_at = coalesce(first_post_at, $4),
     posting_deadline = clock_timestamp() + make_interval(secs => $5),
     absent_lookups = 0, absent_since = null,
+    user_message = case when user_message = any ($8::text[]) then null else user_message end,
     row_version = row_version + 1, updated_at = $6
 where internal_order_id = $1
 returning *, (select client_order_id from bound) as bound_to, (select count(*) from working) as working
@@ -58,6 +59,11 @@ update orders set
     first_post_at = case when post_count = 1 then null else first_post_at end,
     row_version = row_version + 1, updated_at = $2
 where internal_order_id = $1 and post_open and post_count = $3
+returning *
+
+-- name: write_delay
+update orders set user_message = $2, row_version = row_version + 1, updated_at = $3
+where internal_order_id = $1 and user_message is distinct from $2 and settled_at is null
 returning *
 
 -- name: mark_conflict

@@ -10,6 +10,7 @@ import pytest
 from schemas import wire
 from schemas.kill import KillState, ReleaseAnswer, ReleaseGrant
 from security.grants import make_grant, make_key_file
+from storage.alerts import list_alerts
 from storage.switches import read_installation, read_state, save_operator_key
 from tests.servers.stack import Stack, StackFactory, signal
 from workers import temporal
@@ -72,6 +73,18 @@ async def release(stack: Stack, with_grant: ReleaseGrant) -> ReleaseAnswer:
     return await handle.execute_update(wire.UPDATE_RELEASE, with_grant, result_type=ReleaseAnswer)
 
 
+async def open_alerts(stack: Stack) -> set[str]:
+    async with stack.parts.database.connection() as connection:
+        return {alert.code.value for alert in await list_alerts(connection)}
+
+
+async def until_alerts(stack: Stack, codes: set[str]) -> None:
+    """The watchers follow the row within a second or two."""
+    async with asyncio.timeout(40):
+        while await open_alerts(stack) != codes:
+            await asyncio.sleep(0.05)
+
+
 async def test_every_raw_signal_engages_and_no_new_order_follows(
     stack: Stack, key_file: Path, unique: Any
 ) -> None:
@@ -89,6 +102,8 @@ async def test_every_raw_signal_engages_and_no_new_order_follows(
         order = await stack.settled(signal_id)
         assert (order["status"], order["reason"]) == ("REJECTED", "KILL_SWITCH"), case
         assert (await stack.ledger())["posts_total"] == posts, case
+        if name != "activate":
+            assert "KILL_MISSPELT" in await open_alerts(stack), case
         answer = await release(stack, await grant(stack, key_file))
         assert answer.released, answer.message
         epoch = (await switch(stack)).epoch
@@ -157,7 +172,9 @@ async def test_a_release_needs_a_genuine_grant(stack: Stack, key_file: Path, tmp
         assert answer.message, case
     assert await cli(stack, "workflow", "signal", "--workflow-id", "kill-switch", "--name", "release") == 0
     assert (await switch(stack)).engaged
+    await until_alerts(stack, {"KILL_SWITCH", "KILL_RELEASE_REFUSED"})
     assert (await release(stack, good)).released
+    await until_alerts(stack, set())
     epoch = (await switch(stack)).epoch
     again = await release(stack, good)
     assert again.released, "the repeat of a release whose answer was lost is answered as done"

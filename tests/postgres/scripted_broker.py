@@ -5,9 +5,28 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from broker.budget import Share
 from broker.errors import BrokerError, NotFound
 from schemas.broker import Account, Position
-from schemas.orders import BrokerOrder, OrderRequest, Side
+from schemas.orders import BrokerOrder, CancelAnswer, OrderRequest, Side
+
+
+class NoLimit:
+    """A request budget that never runs out, where a test is not about it. ``heard`` keeps what was told."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.given_back = 0
+        self.told: list[BrokerError | None] = []
+
+    async def take(self, share: Share) -> None:
+        self.taken += 1
+
+    async def give_back(self, share: Share) -> None:
+        self.given_back += 1
+
+    async def heard(self, share: Share, error: BrokerError | None) -> None:
+        self.told.append(error)
 
 
 class ScriptedBroker:
@@ -37,6 +56,12 @@ class ScriptedBroker:
             raise NotFound("order not found")
         return self.orders[client_order_id]
 
+    async def get_order_status(self, broker_order_id: str) -> BrokerOrder:
+        for order in self.orders.values():
+            if order.broker_order_id == broker_order_id:
+                return order
+        raise NotFound("order not found")
+
     async def get_orders(self, *, after: datetime, until: datetime) -> list[BrokerOrder]:
         return list(self.orders.values())
 
@@ -46,8 +71,9 @@ class ScriptedBroker:
     async def get_positions(self) -> list[Position]:
         return self.positions
 
-    async def cancel_all(self) -> None:
+    async def cancel_all(self) -> dict[str, CancelAnswer]:
         self.cancels += 1
+        return {}
 
     async def get_account(self) -> Account:
         money = Decimal(100_000)

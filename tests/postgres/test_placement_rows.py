@@ -1,80 +1,21 @@
 """What placement and look-ups leave in an order's row, whatever the broker answers."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from temporalio.exceptions import ApplicationError
 
 from activities import resolution
-from activities.order_end import OrderEndActivities
-from activities.placement import PlacementActivities
-from activities.resolution import ResolutionActivities
-from activities.risk import RiskActivities
 from broker.errors import DuplicateOrder, NotCancelable, UnknownOutcome
-from observability.metrics import Metrics
 from schemas.orders import OrderStatus
-from schemas.runs import CancelStep, OrderQuestion, PlaceKind, ResolveKind, RiskQuestion
-from storage import placement as rows
-from storage.database import FENCE_CONNECTIONS_MAX, Database
-from storage.orders import lock_order, read_order
+from schemas.runs import CancelStep, PlaceKind, ResolveKind
+from storage.database import FENCE_CONNECTIONS_MAX
+from storage.orders import read_order
 from storage.risk import live_reservations
-from storage.switches import bind_installation
-from tests.postgres.books import market_clock, prepare, propose, reconciled
-from tests.postgres.scripted_broker import ScriptedBroker, told
-
-SIGNAL = "s1"
-
-
-def question() -> OrderQuestion:
-    return OrderQuestion(signal_id=SIGNAL, as_of=datetime.now(UTC))
-
-
-@dataclass
-class Desk:
-    """An approved order that may be placed, and the steps that do it."""
-
-    database: Database
-    broker: ScriptedBroker
-    placement: PlacementActivities
-    resolution: ResolutionActivities
-    end: OrderEndActivities
-
-    async def place(self) -> Any:
-        """One try, right after the pre-trade checks."""
-        async with self.database.transaction("test") as connection:
-            await rows.write_pre_trade(await lock_order(connection, SIGNAL), datetime.now(UTC))
-        return await self.placement.place_order(question())
-
-    async def unanswered(self) -> tuple[str, ...]:
-        async with self.database.connection() as connection:
-            return await rows.unanswered_posts(connection, grace_seconds=5)
-
-
-@pytest.fixture
-async def desk(database: str) -> AsyncIterator[Desk]:
-    opened = await Database.connect(database, fences=True)
-    await prepare(opened)
-    await reconciled(opened)
-    async with opened.transaction("test") as connection:
-        installation = await bind_installation(connection, account="A1", mode="paper", now=datetime.now(UTC))
-    await propose(opened, SIGNAL)
-    broker: Any = ScriptedBroker()
-    async with market_clock() as clock:
-        risk = RiskActivities(opened, clock, Metrics(), now=lambda: datetime.now(UTC))
-        await risk.assess_risk(RiskQuestion(signal_id=SIGNAL, as_of=datetime.now(UTC)))
-        yield Desk(
-            opened,
-            broker,
-            PlacementActivities(opened, broker, clock, installation, Metrics()),
-            ResolutionActivities(opened, broker, clock),
-            OrderEndActivities(opened, broker, clock),
-        )
-    await opened.close()
+from tests.postgres.desk import SIGNAL, Desk, question
+from tests.postgres.scripted_broker import told
 
 
 @pytest.fixture

@@ -10,22 +10,27 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from activities.kill_alerts import alert
 from activities.placement import PlacementActivities
 from activities.risk import RiskActivities
 from observability.metrics import Metrics
+from schemas.alerts import AlertCode
 from schemas.kill import KillCommand, KillScope, KillState
 from schemas.risk import AssessmentKind
 from schemas.runs import OrderQuestion, PlaceKind, RiskQuestion
+from schemas.wire import Topic, event_id
 from storage import switches
+from storage.alerts import ALERT_LOCKS, clear_alert, raise_alert
 from storage.database import Database
 from storage.events import KEY_LOCKS
+from storage.fence import fence_holders, try_fence
 from storage.grants import Role
 from storage.migrate import migrate
 from storage.orders import lock_order
-from storage.placement import FENCE_KEY, write_pre_trade
+from storage.placement import FENCE_KEY, free_fence, take_fence, write_pre_trade
 from storage.switches import bind_installation
 from tests.postgres.books import market_clock, prepare, propose, reconciled
-from tests.postgres.scripted_broker import ScriptedBroker
+from tests.postgres.scripted_broker import NoLimit, ScriptedBroker
 from tests.postgres.test_roles import PASSWORD, connected, roles
 
 __all__ = ["roles"]
@@ -91,7 +96,7 @@ async def desk(dsn: str) -> AsyncIterator[tuple[Desk, Database]]:
         clock = await stack.enter_async_context(market_clock())
         broker = ScriptedBroker()
         risk = RiskActivities(rows, clock, Metrics(), now=lambda: datetime.now(UTC))
-        placement = PlacementActivities(fenced, broker, clock, installation, Metrics())  # type: ignore[arg-type]
+        placement = PlacementActivities(fenced, broker, clock, installation, Metrics(), NoLimit())  # type: ignore[arg-type]
         yield Desk(risk, placement, broker), owner
 
 
@@ -168,12 +173,97 @@ async def engage(dsn: str) -> KillState:
 async def test_no_lock_of_another_keeps_the_switch_from_being_engaged(roles: str, role: Role) -> None:
     """How: the role holds every lock that it can get, in a transaction that stays open."""
     async with connected(roles, role) as holder, holder.transaction():
-        await holder.fetchval("select pg_advisory_xact_lock($1, hashtext('kill-switch'))", KEY_LOCKS)
+        for first, second in ((KEY_LOCKS, "kill-switch"), (ALERT_LOCKS, "KILL_SWITCH:kill-switch")):
+            await holder.fetchval("select pg_advisory_xact_lock($1, hashtext($2))", first, second)
         engaged = asyncio.create_task(engage(roles))
         state = await asyncio.wait_for(engaged, 30)
     assert (state.engaged, state.epoch) == (True, 1)
     async with connected(roles) as owner:
         assert await owner.fetchval("select count(*) from events where key = 'kill-switch'") == 1
+
+
+async def test_who_may_engage_may_neither_narrow_it_nor_call_it_swept(roles: str) -> None:
+    await engage(roles)
+    async with connected(roles, Role.CONSOLE) as connection:
+        for attempt in (
+            "swept_at = now(), sweep_confirmed = true",
+            "sweep = '{}'",
+            "unprotected = '{}'",
+            "scope = 'risk_adding'",
+            "reason = 'nothing happened'",
+            "changed_at = now() + interval '1 day'",
+            "triggered_by = 'somebody else'",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(f"update kill_switch set {attempt}")
+    async with connected(roles, Role.OPERATIONS) as connection:
+        await connection.execute("update kill_switch set swept_at = now(), sweep_confirmed = true")
+        assert (await switches.read_state(connection)).sweep_confirmed
+    async with connected(roles, Role.CONSOLE) as connection, connection.transaction():
+        command = KillCommand(reason="again", triggered_by="op")
+        again = await switches.engage(
+            connection, command, request_id="r2", now=datetime.now(UTC), component="Console"
+        )
+    assert (again.sweep_confirmed, again.swept_at, again.reason) == (False, None, "drill")
+
+
+async def test_no_event_taken_before_hides_the_kill(roles: str) -> None:
+    """How: a role takes every id that the first activation's events had in earlier releases."""
+    ids = [event_id(Topic.KILLSWITCH_ACTIVATED, 1, part) for part in ("engaged", "swept", "unconfirmed")]
+    async with connected(roles, Role.RISK) as connection:
+        for each in ids:
+            await connection.execute(
+                "insert into events (event_id, topic, key, payload, occurred_at)"
+                " values ($1, 'x', 'x', '{}', now())",
+                each,
+            )
+    began = await engage(roles)
+    async with connected(roles, Role.OPERATIONS) as connection, connection.transaction():
+        for confirmed in (False, False, True):
+            await switches.save_sweep(
+                connection, began, {}, confirmed=confirmed, unprotected=(), now=datetime.now(UTC)
+            )
+    async with connected(roles) as owner:
+        told = await owner.fetch(
+            "select payload->>'action_taken' as action from events where key = 'kill-switch' order by sequence"
+        )
+    assert [row["action"] for row in told] == [
+        "NEW_ORDERS_BLOCKED_CANCELS_REQUESTED",
+        "CANCELS_NOT_ALL_CONFIRMED",
+        "ALL_OPEN_ORDERS_CANCELED",
+    ]
+
+
+@pytest.mark.parametrize("role", [Role.RISK, Role.EXECUTION, Role.OPERATIONS, Role.CONSOLE])
+async def test_who_may_alert_can(roles: str, role: Role) -> None:
+    told = alert(AlertCode.KILL_SWITCH, "a drill")
+    async with connected(roles, role) as connection, connection.transaction():
+        assert await raise_alert(connection, told, component="test", now=datetime.now(UTC))
+        assert await clear_alert(connection, told.code, told.subject, component="test", now=datetime.now(UTC))
+
+
+async def test_the_console_can_name_who_holds_the_fence(roles: str) -> None:
+    placing = await asyncpg.connect(
+        as_role(roles, Role.EXECUTION), server_settings={"application_name": "trading execution 7@here"}
+    )
+    try:
+        assert await take_fence(placing)
+        async with connected(roles, Role.CONSOLE) as connection:
+            fence = await try_fence(connection)
+            assert not fence.free
+            [holder] = fence.held_by
+            assert (holder.process, holder.role, holder.exclusive) == (
+                "trading execution 7@here",
+                "ti_execution",
+                False,
+            )
+            await free_fence(placing)
+            assert (await try_fence(connection)).free
+            async with placing.transaction():
+                await placing.fetchval("select pg_try_advisory_xact_lock($1)", FENCE_KEY)
+                assert [each.exclusive for each in await fence_holders(connection)] == [True]
+    finally:
+        await placing.close()
 
 
 async def test_the_fence_is_only_for_those_who_need_it(roles: str) -> None:

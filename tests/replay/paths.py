@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 
 from market.calendar import TradingCalendar
 from schemas import wire
@@ -227,12 +227,16 @@ async def cancelled_workflow(walk: Walk) -> AnyHandle:
 
 
 async def kill_switch(walk: Walk) -> AnyHandle:
-    """Engaged, swept, not released by a signal, released by a grant, engaged again; then terminated."""
+    """Engaged, swept, released by no signal and no other update but by a grant, engaged again; then terminated."""
     script = ScriptedSwitch()
     async with kill_script.running(walk.client, script, walk.name) as switch:
         await kill_script.engage(script, switch)
         await switch.signal(wire.SIGNAL_RELEASE)
         await kill_script.until(script, lambda s: bool(s.notes), switch)
+        for name in (wire.UPDATE_RELEASE, "release"):
+            with suppress(WorkflowUpdateFailedError):
+                await switch.execute_update(name, "please")
+        assert len(script.notes) == 3
         assert (await kill_script.release(switch, epoch=1)).released
         await switch.signal("actvate")
         await kill_script.until(script, lambda s: s.sweeps == 2, switch)

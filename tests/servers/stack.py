@@ -37,6 +37,8 @@ WIDE_LIMITS = {
     "max_strategy_exposure_pct": "400",
     "max_gross_exposure_pct": "400",
 }
+FAST_BROKER = 1_000_000
+"""Requests a minute, where a test is not about the limit."""
 SETTLED_WITHIN_SECONDS = 60
 POLL_SECONDS = 0.05
 
@@ -155,6 +157,7 @@ def settings_for(
     dsn: str, engine: temporal.Server, exchange: Exchange, topology: str = "compact", **ours: Any
 ) -> WorkerSettings:
     """What a worker is told at its start, for these servers."""
+    ours.setdefault("broker_requests_per_minute", FAST_BROKER)
     return WorkerSettings(
         database_url=SecretStr(dsn),
         temporal_address=engine.address,

@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from storage import statements
 from tests.tidy.test_sql import loaded_group
 from tests.tidy.tree import ROOT, Function, check, dotted, parse, sources
-from workers.chaos.points import PACKAGES, DynamicName, names, places, places_in
+from workers.chaos.points import NOT_THE_PRODUCT, PACKAGES, DynamicName, names, places, places_in
 
 POINTS_MIN: Final = 40
 WRITES: Final = re.compile(r"\b(?:insert into|update \w+ |delete from|for update|lock table)", re.IGNORECASE)
@@ -158,10 +159,15 @@ def nameless_transactions(source: str) -> list[tuple[int, str]]:
     ]
 
 
+def product() -> list[Path]:
+    """What commits: fault runs write with the owner's rights, and nobody crashes there."""
+    return [file for file in sources(*PACKAGES) if NOT_THE_PRODUCT not in file.as_posix()]
+
+
 def test_every_write_is_in_a_named_commit() -> None:
     modules = {
         file.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): file.read_text()
-        for file in sources(*PACKAGES)
+        for file in product()
     }
     writers = {
         f"{group}.{name}"
@@ -175,7 +181,7 @@ def test_every_write_is_in_a_named_commit() -> None:
 
 
 def test_every_commit_has_a_name() -> None:
-    check([file for file in sources(*PACKAGES) if file.name != "commits.py"], nameless_transactions)
+    check([file for file in product() if file.name != "commits.py"], nameless_transactions)
 
 
 def test_a_name_is_one_place() -> None:

@@ -22,11 +22,14 @@ DATABASE_CLOCK = re.compile(
 )
 
 MAY_READ_THE_DATABASE_CLOCK = {
+    "budget.take": "counts the requests of all processes on one clock; a test gives its own",
+    "budget.pause": "the same",
     "placement.write_intent": "sets posting_deadline, the one time that all processes read off one clock",
     "placement.database_time": "tells how far posting_deadline is away",
     "placement.unanswered_posts": "compares posting_deadline",
     "migrations.create_record": "notes when a migration was applied; no decision reads it",
     "placement.read_basis": "compares posting_deadline",
+    "doubts.unknown_for": "compares posting_deadline",
     "risk.read_facts": "compares posting_deadline",
     "switches.all_unknown": "compares posting_deadline",
 }

@@ -6,10 +6,12 @@ good. Exit 1: it is not, and the report says why.
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Final
 
 from workers.chaos.report import Report, emit
@@ -47,6 +49,9 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     kind.add_argument("--resting", type=int, metavar="N", help="so many resting orders")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--seed", type=int, default=1, help="makes a run repeatable as far as timing allows")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep the logs and the exchange's ledger there"
+    )
     for name, module in KINDS.items():
         add = getattr(import_module(module), "add_options", None)
         if add is not None:
@@ -67,4 +72,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The SDK's threads can abort an interpreter that is shutting down (temporalio sdk-python issue 300).
+    os._exit(code)

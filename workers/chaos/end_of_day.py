@@ -15,7 +15,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -62,7 +61,6 @@ def add_options(group: Any) -> None:
         "--per-bell", type=int, default=PER_BELL, help=f"orders that share a bell ({PER_BELL})"
     )
     group.add_argument("--bell-topology", choices=("compact", "isolated"), default="compact")
-    group.add_argument("--bell-logs", type=Path, help="folder for the logs and the exchange's ledger")
 
 
 async def run(options: argparse.Namespace) -> Report:
@@ -73,9 +71,7 @@ async def run(options: argparse.Namespace) -> Report:
     exchange = (
         f"--start={FIRST_DAY}", f"--tickers={runs}", "--cash=10000000", f"--cancel-latency-ms={CANCEL_LATENCY_MS}",
     )  # fmt: skip
-    async with staged(
-        topology=options.bell_topology, exchange_options=exchange, keep=options.bell_logs
-    ) as stage:
+    async with staged(topology=options.bell_topology, exchange_options=exchange, keep=options.keep) as stage:
         return await _Run(stage, await load_calendar(), options).report()
 
 
@@ -88,7 +84,7 @@ class _Run:
         self._runs: int = options.end_of_day
         self._per_bell: int = options.per_bell
         self._isolated: bool = options.bell_topology == "isolated"
-        self._random = Random(options.seed)
+        self._random = Random(options.seed)  # noqa: S311 - it must be repeatable
         self._races = _Races(stage, self._random)
         self._wrong: list[str] = []
         self._counts: Counter[str] = Counter()
@@ -165,7 +161,7 @@ class _Run:
     async def _knows(self, at: datetime) -> bool:
         async with self._stage.database() as connection:
             row = await connection.fetchrow(_CLOCK)
-        return row is not None and bool(row["broker_at"] + (datetime.now(UTC) - row["read_at"]) >= at)
+        return row is not None and bool(bool(row["broker_at"] + (datetime.now(UTC) - row["read_at"]) >= at))
 
     async def _until_time(self, at: datetime) -> None:
         now = datetime.fromisoformat((await self._stage.exchange.ask("GET", "/_exchange/clock"))["at"])
@@ -214,11 +210,13 @@ class _Run:
         return found
 
     async def _at_rest(self, tickers: Sequence[str]) -> bool:
-        return sum(order["status"] == "new" for order in await self._orders(tickers, "open")) == len(tickers)
+        at_rest = [order for order in await self._orders(tickers, "open") if order["status"] == "new"]
+        return len(at_rest) == len(tickers)
 
     async def _ended(self, tickers: Sequence[str]) -> bool:
         orders = await self._orders(tickers, "all")
-        return sum(order["side"] == "buy" and order["status"] in ENDED for order in orders) == len(tickers)
+        ended = [order for order in orders if order["side"] == "buy" and order["status"] in ENDED]
+        return len(ended) == len(tickers)
 
     async def _held(self, tickers: Sequence[str]) -> dict[str, Decimal]:
         wanted = set(tickers)
@@ -229,11 +227,7 @@ class _Run:
         """Tickers whose live stops at the exchange are not exactly the position, and both numbers."""
         stops: Counter[str] = Counter()
         for order in await self._orders(tickers, "open"):
-            if (
-                order["side"] == "sell"
-                and order["type"] == "stop"
-                and Decimal(order["stop_price"]) == Decimal(STOP)
-            ):
+            if order["type"] == "stop" and Decimal(order["stop_price"]) == Decimal(STOP):
                 stops[order["symbol"]] += int(Decimal(order["qty"]) - Decimal(order["filled_qty"]))
         held = await self._held(tickers)
         return {

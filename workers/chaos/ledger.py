@@ -59,8 +59,9 @@ class Post:
 
 @dataclass(slots=True)
 class Ledger:
-    """Orders by the exchange's id, POSTs and look-ups in order, and what was injected."""
+    """Orders by the exchange's id, POSTs and look-ups in order, what was injected, and the last ``seq``."""
 
+    seq: int = 0
     orders: dict[str, BrokerOrder] = field(default_factory=dict)
     posts: list[Post] = field(default_factory=list)
     absent: list[tuple[int, str]] = field(default_factory=list)
@@ -75,6 +76,7 @@ class Ledger:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Take in one record."""
+        self.seq = record["seq"]
         match record["kind"]:
             case "request":
                 self._add_request(record)

@@ -18,6 +18,7 @@ PACKAGES: Final = (
     "activities", "broker", "console", "gateway", "market", "security", "storage", "workers",
 )  # fmt: skip
 """Those that commit or call. Workflows only decide; the exchange's own ledger is the judge's, not the product's."""
+NOT_THE_PRODUCT: Final = "workers/chaos/"
 HANDED_ON: Final = ("storage/commits.py", "storage/database.py", "broker/alpaca/calls.py")
 """Where a name arrives as an argument and is passed by."""
 MOMENTS: Final = ("before", "after")
@@ -49,6 +50,7 @@ def places() -> tuple[Place, ...]:
             place
             for package in PACKAGES
             for file in (ROOT / package).rglob("*.py")
+            if NOT_THE_PRODUCT not in file.as_posix()
             for place in places_in(file.read_text("utf-8"), file.relative_to(ROOT).as_posix())
         )
     )

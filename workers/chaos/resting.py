@@ -47,7 +47,7 @@ STARTED_WITHIN_SECONDS: Final = 1200.0
 FILLED_WITHIN_SECONDS: Final = 600.0
 POLL_SECONDS: Final = 0.5
 WORKERS: Final = ("orders", "risk", "execution", "operations")
-MEASURED: Final = (*WORKERS, "temporal", "exchange", "database")
+MEASURED: Final = ("temporal", "exchange", "database")
 AT_REST: Final = (
     f"WorkflowType = '{WORKFLOW_ORDER}' AND ExecutionStatus = 'Running' AND OrderStatus = 'ACKNOWLEDGED'"
 )
@@ -58,7 +58,9 @@ def add_options(group: Any) -> None:
     """The options of this kind of run."""
     group.add_argument("--idle-minutes", type=float, default=10.0, help="how long nothing happens (10)")
     group.add_argument("--burst", type=int, default=100, help="orders filled at once, twice (100)")
-    group.add_argument("--keep", type=Path, help="folder for the logs and the exchange's ledger")
+    group.add_argument(
+        "--resting-topology", choices=("isolated", "compact"), default="isolated", help="(isolated)"
+    )
 
 
 async def run(options: argparse.Namespace) -> Report:
@@ -67,9 +69,10 @@ async def run(options: argparse.Namespace) -> Report:
         return Report("resting", {}, ("--resting must be at least twice --burst, and --burst 1",))
     cached = math.ceil(options.resting * CACHE_FACTOR)
     async with staged(
+        topology=options.resting_topology,
         exchange_options=EXCHANGE_OPTIONS,
         settings={"TRADING_CACHED_WORKFLOWS": str(cached)},
-        keep=options.keep,
+        keep=getattr(options, "keep", None),  # Where a kind of run has that option, it is everyone's.
     ) as stage:
         return await _Run(stage, options).report()
 
@@ -82,6 +85,8 @@ class _Run:
         self._count: int = options.resting
         self._burst: int = options.burst
         self._idle_minutes: float = options.idle_minutes
+        # In compact every role is the same one process.
+        self._workers = WORKERS if options.resting_topology == "isolated" else WORKERS[-1:]
         self._figures: dict[str, Any] = {"orders": self._count, "seed": options.seed}
         self._wrong: list[str] = []
         self._orders: list[Resting] = []
@@ -112,13 +117,14 @@ class _Run:
 
     def _memory(self) -> dict[str, int]:
         """KiB of each process that is there, by name."""
-        pids = {name: self._stage.pids.get(self._stage.name(name)) for name in MEASURED}
+        names = (*self._workers, *MEASURED)
+        pids = {name: self._stage.pids.get(self._stage.name(name)) for name in names}
         return {name: _resident(pid) for name, pid in pids.items() if pid is not None}
 
     async def _load(self) -> None:
         """Write the orders while nobody else writes."""
         stage = self._stage
-        for name in (*WORKERS, "exchange"):
+        for name in (*self._workers, "exchange"):
             await stage.down(name)
         now = datetime.now(UTC)
         async with stage.database() as connection:
@@ -135,7 +141,7 @@ class _Run:
                 await write_rows(connection, self._orders, now)
         write_ledger(stage.data_dir.exchange_ledger, self._orders, now)
         await stage.up("exchange")
-        await asyncio.gather(*(stage.up(name) for name in WORKERS))
+        await asyncio.gather(*(stage.up(name) for name in self._workers))
 
     async def _until_at_rest(self, count: int) -> None:
         """Every order has its workflow, and that has read its row and waits."""
@@ -235,8 +241,8 @@ class _Run:
 
     async def _restart(self) -> None:
         """Kill every worker; all is as before once they are back."""
-        await asyncio.gather(*(self._stage.kill(name) for name in WORKERS))
-        await asyncio.gather(*(self._stage.until_ready(name) for name in WORKERS))
+        await asyncio.gather(*(self._stage.kill(name) for name in self._workers))
+        await asyncio.gather(*(self._stage.until_ready(name) for name in self._workers))
         await self._stage.until_trading()
 
     async def _compare(self) -> None:
@@ -267,9 +273,11 @@ class _Run:
 
 async def _until(condition: Callable[[], Coroutine[Any, Any, bool]], seconds_max: float) -> bool:
     began = time.monotonic()
-    while not (met := await condition()) and time.monotonic() - began < seconds_max:
+    while time.monotonic() - began < seconds_max:
+        if await condition():
+            return True
         await asyncio.sleep(POLL_SECONDS)
-    return met
+    return False
 
 
 def _resident(pid: int) -> int:

@@ -67,7 +67,6 @@ def add_options(group: Any) -> None:
     """The options of this kind of run."""
     group.add_argument("--kills", type=int, default=KILLS, metavar="K", help=f"kills of processes ({KILLS})")
     group.add_argument("--mix", choices=mix_names(), default=MIX, help=f"faults of the exchange ({MIX})")
-    group.add_argument("--keep", type=Path, metavar="DIR", help="keep logs and ledger there")
 
 
 async def run(options: argparse.Namespace) -> Report:

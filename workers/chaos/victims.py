@@ -113,7 +113,7 @@ class Victims:
             raise StageError(f"{name} is not ready, so it cannot be killed")
         life.wanted = life.ready + 1
         os.kill(pid, number)
-        await _gone(pid)
+        await gone(pid)
 
     def stop(self, name: str) -> None:
         """SIGSTOP: it hangs until `cont`."""
@@ -189,7 +189,7 @@ class Victims:
         return self._lives.setdefault(self.name(name), _Life())
 
 
-async def _gone(pid: int) -> None:
+async def gone(pid: int) -> None:
     """Return once there is no such process; its leash collects it at once."""
     with suppress(ProcessLookupError):
         while True:

@@ -1,0 +1,169 @@
+"""Orders that the broker had shown and now denies: found again, or proved gone, never on a single 404."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from activities.evidence import take_in
+from activities.resolution import ABSENCE_LOOKUPS, FATAL_AFTER, LISTING_MARGIN
+from activities.verdicts import tell_not_at_broker
+from broker import lifecycle
+from broker.errors import NotFound
+from observability.logging import get_logger
+from schemas.orders import BrokerOrder, OrderFlag
+from schemas.wire import Leg
+from storage import doubts as rows
+from storage.orders import LockedOrder, find_order, lock_order
+from storage.placement import database_time
+from storage.transitions import Step, advance, refuse
+
+if TYPE_CHECKING:
+    from activities.notifier import OrderNotifier
+    from broker.port import BrokerReader
+    from market.clock import MarketClock
+    from storage.database import Database
+    from storage.orders import StoredOrder
+
+AT_ONCE_MAX: Final = 100
+COMPONENT: Final = "BrokerWatcher"
+REASON: Final = "NOT_AT_BROKER_ANY_MORE"
+SOURCE: Final = "look-up of a denied order"
+
+_log = get_logger(__name__)
+
+
+class Doubts:
+    """The proof of absence of section 3 for orders that have a broker id.
+
+    Three look-ups by both ids, each followed by an account that is read, then, five minutes after the first, one
+    more and the broker's own list. Safe to repeat and to run twice at once.
+    """
+
+    def __init__(
+        self,
+        database: "Database",
+        broker: "BrokerReader",
+        clock: "MarketClock",
+        notifier: "OrderNotifier",
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._broker = broker
+        self._clock = clock
+        self._notifier = notifier
+        self._now = now
+
+    async def begin(self, broker_order_id: str) -> None:
+        """The broker has denied this order once: from now on it is pursued.
+
+        Raises:
+            BrokerError: the broker does not answer otherwise either, so its denial counts for nothing.
+        """
+        await self._broker.get_account()
+        async with self._database.connection() as connection:
+            ours = await find_order(connection, broker_order_id, "")
+        if ours is not None:
+            await self._count(*ours[:2])
+
+    async def pursue(self) -> None:
+        """Ask for every denied order that is due.
+
+        Raises:
+            BrokerError: the broker could not be asked; nothing counts.
+        """
+        async with self._database.connection() as connection:
+            since = await database_time(connection) - FATAL_AFTER
+            due = await rows.doubted(connection, lookups=ABSENCE_LOOKUPS, since=since, limit=AT_ONCE_MAX)
+        denied = [order for order in due if await self._is_denied(order)]
+        if not denied:
+            return
+        await self._broker.get_account()
+        for order in denied:
+            late = order.absent_lookups >= ABSENCE_LOOKUPS and order.absent_since <= since
+            if not late:
+                await self._count(order.signal_id, order.leg)
+            elif await self._is_absent_from_list(order):
+                await self._end(order)
+
+    async def _is_denied(self, order: rows.DoubtedOrder) -> bool:
+        """Whether neither id is known; an order that is found is taken in and doubted no more."""
+        found: BrokerOrder | None = None
+        try:
+            found = await self._broker.get_order_status(order.broker_order_id)
+        except NotFound:
+            try:
+                found = await self._broker.get_order_by_client_id(order.client_order_id)
+            except NotFound:
+                return True
+        await self._found(order, found)
+        return False
+
+    async def _found(self, order: rows.DoubtedOrder, found: BrokerOrder) -> None:
+        now = self._now()
+        taken = await take_in(self._database, found, now=now, source=SOURCE)
+        async with self._database.transaction("doubts.forgotten") as connection:
+            await rows.forget_denials(connection, order.signal_id, order.leg, now)
+            locked = await lock_order(connection, order.signal_id, order.leg)
+            known = locked.state.flags - {OrderFlag.OUTCOME_UNKNOWN}
+            step = Step(
+                now=now, component=COMPONENT, decision="FOUND_AGAIN", detail="the broker shows it again"
+            )
+            after = await advance(locked, locked.state.model_copy(update={"flags": known}), step)
+        await self._tell(after, news=taken is None or taken.news or after is not locked.order)
+
+    async def _is_absent_from_list(self, order: rows.DoubtedOrder) -> bool:
+        """Whether the broker's list of all orders, over the time of the first POST, does not show it."""
+        await self._clock.ensure_reading()
+        until = self._clock.at(self._now()) + LISTING_MARGIN
+        listed = await self._broker.get_orders(after=order.first_post_at - LISTING_MARGIN, until=until)
+        for each in listed:
+            if order.broker_order_id == each.broker_order_id or order.client_order_id == each.client_order_id:
+                await self._found(order, each)
+                return False
+        return True
+
+    async def _count(self, signal_id: str, leg: Leg) -> None:
+        """One denial, stored; until the question is answered nobody knows whether the order stands."""
+        now = self._now()
+        async with self._database.transaction("doubts.denied") as connection:
+            locked = await lock_order(connection, signal_id, leg)
+            if locked.order.settled or locked.order.status.is_final or locked.order.broker_order_id is None:
+                return
+            counted = await rows.note_denial(locked, database_now=await database_time(connection), now=now)
+            flags = locked.state.flags | {OrderFlag.OUTCOME_UNKNOWN}
+            step = Step(
+                now=now,
+                component=COMPONENT,
+                decision="DENIED_BY_BROKER",
+                detail=f"look-up {counted.absent_lookups}: the broker knows neither of its ids",
+            )
+            after = await advance(locked, locked.state.model_copy(update={"flags": flags}), step)
+        _log.error("the broker no longer knows an order of ours", client_order_id=after.client_order_id)
+        await self._tell(after, news=after.row_version != locked.order.row_version)
+
+    async def _end(self, order: rows.DoubtedOrder) -> None:
+        now = self._now()
+        async with self._database.transaction("doubts.proved_absent") as connection:
+            locked = await lock_order(connection, order.signal_id, order.leg)
+            if locked.order.status.is_final or not _still_doubted(locked, order):
+                return
+            detail = (
+                f"{locked.order.absent_lookups + 1} look-ups over {FATAL_AFTER} and the broker's own list"
+            )
+            step = Step(
+                now=now, component=COMPONENT, decision="FATAL_ERROR", detail=f"{detail} know nothing of it"
+            )
+            gone = lifecycle.apply(locked.state, lifecycle.Vanished(REASON))
+            after = await refuse(locked, gone, step)
+            await tell_not_at_broker(locked, after, detail, component=COMPONENT, now=now)
+        await self._tell(after, news=True)
+
+    async def _tell(self, order: "StoredOrder", *, news: bool) -> None:
+        if news:
+            await self._notifier.notify(order)
+
+
+def _still_doubted(locked: LockedOrder, order: rows.DoubtedOrder) -> bool:
+    current = locked.order
+    return (current.broker_order_id, current.absent_since) == (order.broker_order_id, order.absent_since)

@@ -1,0 +1,43 @@
+"""The kill storm in its short form: a few signals, each kind of process killed, answers lost and frames doubled."""
+
+import asyncio
+import json
+import sys
+
+import pytest
+
+from tests.servers.processes import REPOSITORY, needs_proc
+from workers.chaos.storm import Wanted, wrong_run
+
+SIGNALS = 20
+KILLS = 5
+
+pytestmark = [needs_proc, pytest.mark.timeout(300)]
+
+
+async def test_a_short_storm_is_good() -> None:
+    """How: the command as a person runs it, with the mix whose faults all leave the order at the broker."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "workers.chaos", "--signals", str(SIGNALS), "--kills", str(KILLS), "--mix", "landed",
+        "--seed", "1", "--json", cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await process.communicate()
+    assert err.decode() == ""
+    told = json.loads(out)
+    assert process.returncode == 0, told
+    assert (told["good"], told["wrong"]) == (True, [])
+    assert (told["signals"], sum(told["kills"].values())) == (SIGNALS, KILLS)
+    assert (told["duplicates"], told["lost"], told["unapproved"], told["unfinished"]) == (0, 0, 0, 0)
+    assert told["broker_orders"] == told["filled"] + told["resting"] == told["approved"]
+
+
+def test_a_run_that_shows_too_little_is_wrong() -> None:
+    """How: each thing that a full run must have had, one short of it."""
+    wanted = Wanted(1000, 200, "standard", 1, quiet=True)
+    sound = {"signals": 1000, "approved": 800, "filled": 600, "resting": 40, "injected": {"drop_frame": 5}}
+    assert wrong_run(sound, wanted, ["drop_frame"]) == []
+    for short in (
+        {"signals": 999}, {"approved": 799}, {"filled": 599}, {"resting": 39}, {"injected": {"drop_frame": 4}},
+        {"injected": {}},
+    ):  # fmt: skip
+        assert len(wrong_run(sound | short, wanted, ["drop_frame"])) == 1, short

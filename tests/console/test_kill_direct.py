@@ -1,0 +1,128 @@
+"""`trading kill --direct`: orders are cancelled from here while Temporal, the workers or the database are away."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from tests.console.commands import Trading, environment, of_stack
+from tests.servers.stack import Stack, signal
+from workers.datadir import free_port
+
+NOWHERE = "127.0.0.1:1"
+WITHIN_SECONDS = 40
+POLL_SECONDS = 0.05
+
+
+def direct(stack: Stack, folder: Path, **variables: str) -> Trading:
+    """The program with the operator's secrets, and Temporal away."""
+    (folder / "trading_broker_key").write_text(stack.exchange.key)
+    (folder / "trading_broker_secret").write_text(stack.exchange.secret)
+    chosen = {
+        "TRADING_SECRETS_DIR": str(folder),
+        "TRADING_BROKER_TRADING_URL": stack.exchange.url,
+        "TRADING_TEMPORAL_ADDRESS": NOWHERE,
+    }
+    return Trading(of_stack(stack).variables | chosen | variables)
+
+
+async def rest(stack: Stack, signal_id: str, ticker: str = "AAPL") -> str:
+    """An order that rests at the exchange; its client order id."""
+    await stack.submit(signal(signal_id, ticker=ticker, order_type="LIMIT", limit_price="100.00"))
+    order = await stack.until(signal_id, lambda found: found["status"] == "ACKNOWLEDGED")
+    return str(order["client_order_id"])
+
+
+async def at_exchange(stack: Stack) -> list[dict[str, Any]]:
+    answer = await stack.exchange_http.get("/v2/orders", params={"status": "open"})
+    found: list[dict[str, Any]] = answer.json()
+    return found
+
+
+@asynccontextmanager
+async def forwarded(port: int, dsn: str) -> AsyncIterator[None]:
+    """The database behind ``port``, for as long as the block lasts."""
+    parts = urlsplit(dsn)
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back_reader, back_writer = await asyncio.open_connection(parts.hostname, parts.port)
+        await asyncio.gather(pipe(reader, back_writer), pipe(back_reader, writer))
+
+    async def pipe(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(65_536):
+            target.write(data)
+        target.close()
+
+    async with await asyncio.start_server(forward, "127.0.0.1", port):
+        yield
+
+
+async def test_it_cancels_while_the_database_is_away_and_engages_when_it_is_back(
+    stack: Stack, tmp_path: Path, unique: Callable[[str], str]
+) -> None:
+    order_id = await rest(stack, unique("direct"))
+    parts = urlsplit(stack.dsn)
+    port = free_port()
+    away = urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password or ''}@127.0.0.1:{port}"))
+    trading = direct(stack, tmp_path, TRADING_DATABASE_URL=away)
+
+    told = await trading("kill", "--direct", "--wait-seconds", "1")
+    assert told.code == 3
+    assert "NOT ENGAGED" in told.out
+    assert f"{order_id}  cancelled" in told.out
+    assert await at_exchange(stack) == []
+    assert (await trading("kill", "--json")).json["do"].startswith("run `trading kill --direct`")
+
+    second = await rest(stack, unique("direct"))
+    running = asyncio.create_task(
+        trading("kill", "--direct", "--wait-seconds", str(WITHIN_SECONDS), "--json")
+    )
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while await at_exchange(stack):
+            await asyncio.sleep(POLL_SECONDS)
+    assert not running.done()
+    async with forwarded(port, stack.dsn):
+        done = await running
+    assert (done.code, done.json["engaged"], done.json["fenced"], done.json["signalled"]) == (
+        0,
+        True,
+        True,
+        False,
+    )
+    assert done.json["fates"] == {second: "cancelled"}
+
+
+async def test_risk_adding_keeps_the_stop_that_closes_a_position_and_names_what_has_none(
+    stack: Stack, tmp_path: Path, unique: Callable[[str], str]
+) -> None:
+    for ticker in ("AAPL", "MSFT"):
+        bought = unique(ticker)
+        await stack.submit(signal(bought, ticker=ticker))
+        await stack.settled(bought)
+    stop = unique("stop")
+    selling = {"action": "SELL_TO_CLOSE", "order_type": "STOP", "time_in_force": "GTC"}
+    await stack.submit(signal(stop, **selling, stop_price="100.00"))
+    await stack.until(stop, lambda found: found["status"] == "ACKNOWLEDGED")
+    resting = await rest(stack, unique("direct"), "MSFT")
+    trading = direct(stack, tmp_path)
+
+    kept = await trading("kill", "--direct", "--scope", "risk-adding", "--json")
+    assert kept.code == 0, kept
+    assert (kept.json["fates"], kept.json["unprotected"]) == ({resting: "cancelled"}, ["MSFT"])
+    assert [order["type"] for order in await at_exchange(stack)] == ["stop"]
+    # What the workers' own sweep says of the same.
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while not (status := (await trading("status", "--json")).json)["kill_switch"]["sweep_confirmed"]:
+            await asyncio.sleep(POLL_SECONDS)
+    assert status["kill_switch"]["unprotected"] == ["MSFT"]
+    assert {"KILL_SWITCH", "UNPROTECTED"} <= {
+        each["code"] for each in (await trading("alerts", "--json")).json
+    }
+
+
+async def test_without_keys_it_says_where_they_should_be(tmp_path: Path) -> None:
+    done = await Trading(environment(TRADING_BROKER_TRADING_URL="http://127.0.0.1:1"))("kill", "--direct")
+    assert done.code == 1
+    assert "TRADING_SECRETS_DIR" in done.err

@@ -1,0 +1,73 @@
+"""Orders wait for requests without holding a slot, so a cancel overtakes them. Judged by the exchange's ledger."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from broker.budget import Share, allowance
+from risk.messages import UserMessage
+from schemas import wire
+from schemas.runs import CancelCommand, CancelReply
+from tests.servers.stack import Stack, StackFactory, signal
+
+REQUESTS_PER_MINUTE = 40
+"""Few: 12 placements and look-ups at once, then one in 5 s."""
+QUEUED = 25
+BOTH = pytest.mark.parametrize("topology", ["compact", "isolated"])
+
+
+async def requests(stack: Stack) -> list[dict[str, Any]]:
+    """Every request to the trading host, in the order in which it was answered."""
+    text = (await stack.exchange_http.get("/_exchange/ledger")).text
+    records = [json.loads(line) for line in text.splitlines()]
+    return [each for each in records if each["kind"] == "request"]
+
+
+async def overtake(stack: Stack, unique: Any, queued: int) -> None:
+    """Rest one order, queue the others, cancel the one; what the exchange was sent says who came first."""
+    first, prefix = unique("resting"), unique("queued")
+    quiet = {"order_type": "LIMIT", "time_in_force": "GTC", "quantity": "1"}
+    await stack.submit(signal(first, ticker="MSFT", **quiet, limit_price="395"))
+    await stack.until(first, lambda order: order["raw_status"] == "new")
+    await asyncio.gather(
+        *(stack.submit(signal(f"{prefix}-{number}", **quiet, limit_price="179")) for number in range(queued))
+    )
+    async with asyncio.timeout(60), stack.parts.database.connection() as connection:
+        said = "select count(*) from orders where user_message = $1 and post_count = 0"
+        while not await connection.fetchval(said, UserMessage.RATE_LIMITING.value):
+            await asyncio.sleep(0.05)
+    reply = await stack.workflow(first).execute_update(
+        wire.UPDATE_CANCEL_ORDER, CancelCommand(actor="a person"), result_type=CancelReply
+    )
+    assert reply.answer.value == "REQUESTED"
+    assert (await stack.until(first, lambda order: order["status"] == "CANCELED"))["filled_quantity"] == "0"
+    told = [each["method"] for each in await requests(stack) if "orders" in each["path"]]
+    posts_before = told[: told.index("DELETE")].count("POST")
+    assert posts_before < 1 + queued, f"the cancel waited for {posts_before} placements"
+    async with stack.parts.database.connection() as connection:
+        waiting = await connection.fetchval("select count(*) from orders where post_count = 0")
+        written = await connection.fetchval("select count(*) from audit_log where decision = 'NOT_SENT'")
+    assert waiting > 0, "all had been placed before the cancel: nothing was overtaken"
+    assert written == 0, "an intent was written and taken back"
+
+
+@BOTH
+async def test_a_cancel_overtakes_placements_that_wait_for_requests(
+    stack_factory: StackFactory, unique: Any, topology: str
+) -> None:
+    stack = await stack_factory(topology=topology, ours={"broker_requests_per_minute": REQUESTS_PER_MINUTE})
+    await overtake(stack, unique, QUEUED)
+    burst = allowance(Share.ORDERS, REQUESTS_PER_MINUTE).burst
+    assert burst < QUEUED, "or nothing had to wait"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@BOTH
+async def test_a_cancel_overtakes_two_hundred_queued_placements(
+    stack_factory: StackFactory, unique: Any, topology: str
+) -> None:
+    stack = await stack_factory(topology=topology, ours={"broker_requests_per_minute": 200})
+    await overtake(stack, unique, 200)

@@ -1,0 +1,58 @@
+"""The account's request limit under three processes that want more, judged by the exchange's ledger."""
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from broker.budget import Share, share_size
+from tests.servers.exchange import Exchange, ExchangeFactory
+
+LIMIT = 200
+PROCESSES = 3
+SECONDS = 130
+"""Two windows, the first of which has every burst in it."""
+WINDOW_NS = 60_000_000_000
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS + 120)]
+
+
+async def hammer(settings: dict[str, Any]) -> dict[str, int]:
+    """One process that asks as often as it is let."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.load.hammer", str(SECONDS),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, _ = await process.communicate(json.dumps(settings).encode())
+    assert process.returncode == 0
+    counts: dict[str, int] = json.loads(out)
+    return counts
+
+
+def requests(exchange: Exchange) -> list[dict[str, Any]]:
+    """What reached the trading host with a key, in order; not the harness's own question for the clock."""
+    records = [json.loads(line) for line in exchange.ledger.read_text().splitlines()]
+    return [each for each in records if each["kind"] == "request" and "clock" not in each["path"]]
+
+
+async def test_three_processes_never_send_more_than_the_limit_in_any_minute(
+    database: str, exchange_factory: ExchangeFactory
+) -> None:
+    """How: an exchange that would take far more, so that it is our own budget that holds."""
+    exchange = await exchange_factory(requests_per_minute=100_000)
+    settings = {
+        "dsn": database, "url": exchange.url, "ws": f"{exchange.ws_url}/stream", "key": exchange.key,
+        "secret": exchange.secret, "limit": LIMIT,
+    }  # fmt: skip
+    counts = await asyncio.gather(*(hammer(settings) for _ in range(PROCESSES)))
+    times = sorted(each["monotonic_ns"] for each in requests(exchange))
+    most = max(sum(start <= each < start + WINDOW_NS for each in times) for start in times)
+    shares = sum(share_size(share, LIMIT) for share in Share)
+    print(
+        f"sent {counts}; at the exchange {len(times)}, most in any 60 s: {most} of {LIMIT}, {shares} given out"
+    )
+    assert most <= LIMIT
+    assert most >= 0.9 * shares, "it gives out what it may"
+    assert all(each["none_left"] for each in counts), "each wanted more than it got"

@@ -1,0 +1,139 @@
+"""Orders of which nobody knows whether they stand at the broker, and strategies that the account cannot pay for."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from activities import doubts as steps
+from activities.evidence import take_in
+from activities.risk import RiskActivities
+from broker.errors import InsufficientFunds, UnknownOutcome
+from observability.metrics import Metrics
+from schemas.alerts import AlertCode
+from schemas.orders import OrderFlag, OrderStatus
+from schemas.risk import AssessmentKind, CheckName
+from schemas.runs import PlaceKind, RiskQuestion
+from storage import doubts as rows
+from storage import market
+from storage.alerts import list_alerts
+from storage.orders import read_order
+from storage.risk import live_reservations
+from tests.postgres.books import market_clock, propose
+from tests.postgres.desk import SIGNAL, Desk
+from tests.postgres.scripted_broker import told
+from workers.worries import Worries
+
+
+class Silent:
+    """A notifier that nobody listens to."""
+
+    async def notify(self, order: Any) -> None:
+        """Hear it and do nothing."""
+
+
+async def codes(made: Desk) -> list[AlertCode]:
+    async with made.database.connection() as connection:
+        return [alert.code for alert in await list_alerts(connection)]
+
+
+async def stored(made: Desk) -> Any:
+    async with made.database.connection() as connection:
+        return await read_order(connection, SIGNAL)
+
+
+@pytest.fixture
+async def pursuer(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[steps.Doubts]:
+    """Doubts whose last wait is over at once."""
+    monkeypatch.setattr(steps, "FATAL_AFTER", timedelta(0))
+    broker: Any = desk.broker
+    notifier: Any = Silent()
+    async with market_clock() as clock:
+        yield steps.Doubts(desk.database, broker, clock, notifier, now=lambda: datetime.now(UTC))
+
+
+async def test_an_order_that_the_broker_denies_is_proved_gone_and_opens_again(
+    desk: Desk,
+    pursuer: steps.Doubts,
+) -> None:
+    """Placed and acknowledged, then unknown under both ids; at last the stream shows it working."""
+    assert (await desk.place()).kind is PlaceKind.PLACED
+    broker_order_id = (await stored(desk)).broker_order_id
+    await pursuer.begin(broker_order_id)
+    order = await stored(desk)
+    assert (order.status, order.flags) == (OrderStatus.ACKNOWLEDGED, (OrderFlag.OUTCOME_UNKNOWN,))
+    for _ in range(2):
+        await pursuer.pursue()
+        assert (await stored(desk)).status is OrderStatus.ACKNOWLEDGED, "never on one look-up, nor on two"
+    await pursuer.pursue()
+    order = await stored(desk)
+    assert (order.status, order.reason, order.settled) == (OrderStatus.FATAL_ERROR, steps.REASON, True)
+    assert await codes(desk) == [AlertCode.NOT_AT_BROKER]
+    async with desk.database.connection() as connection:
+        assert (await live_reservations(connection))[0] == 0
+    shown = told(order.client_order_id, "new").model_copy(update={"broker_order_id": broker_order_id})
+    await take_in(desk.database, shown, now=datetime.now(UTC), source="test")
+    order = await stored(desk)
+    assert (order.status, order.settled) == (OrderStatus.ACKNOWLEDGED, False)
+    assert set(await codes(desk)) == {AlertCode.NOT_AT_BROKER, AlertCode.LATE_TRUTH}
+    async with desk.database.connection() as connection:
+        assert (await live_reservations(connection))[0] == 1
+
+
+async def test_a_denied_order_that_shows_again_is_doubted_no_more(desk: Desk, pursuer: steps.Doubts) -> None:
+    await desk.place()
+    order = await stored(desk)
+    await pursuer.begin(order.broker_order_id)
+    desk.broker.orders[order.client_order_id] = told(order.client_order_id, "new")
+    await pursuer.pursue()
+    order = await stored(desk)
+    assert (order.flags, order.absent_lookups, order.absent_since) == ((), 0, None)
+
+
+async def test_a_person_is_told_of_an_outcome_unknown_for_a_minute(
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk.broker.answer = UnknownOutcome("504")
+    worries = Worries(desk.database)
+    assert (await desk.place()).kind is PlaceKind.UNKNOWN
+    await worries.tell_of_unknowns()
+    assert await codes(desk) == []
+    monkeypatch.setattr(rows, "TOLD_AFTER_SECONDS", 0)
+    for _ in range(2):
+        await worries.tell_of_unknowns()
+    async with desk.database.connection() as connection:
+        alerts = await list_alerts(connection)
+    assert [(alert.code, alert.times) for alert in alerts] == [(AlertCode.OUTCOME_UNKNOWN, 1)]
+    found = told(alerts[0].subject, "new")
+    await take_in(desk.database, found, now=datetime.now(UTC), source="test")
+    await worries.tell_of_unknowns()
+    assert await codes(desk) == []
+
+
+async def assess(made: Desk, signal_id: str, **fields: Any) -> Any:
+    await propose(made.database, signal_id, **fields)
+    async with market_clock() as clock:
+        risk = RiskActivities(made.database, clock, Metrics(), now=lambda: datetime.now(UTC))
+        return await risk.assess_risk(RiskQuestion(signal_id=signal_id, as_of=datetime.now(UTC)))
+
+
+async def test_after_insufficient_funds_the_strategy_buys_nothing_until_a_later_snapshot_covers_it(
+    desk: Desk,
+) -> None:
+    desk.broker.answer = InsufficientFunds("insufficient buying power", http_status=403)
+    answer = await desk.place()
+    assert (answer.kind, answer.order.reason) == (PlaceKind.ENDED, "ERR_INSUFFICIENT_FUNDS")
+    assert await codes(desk) == [AlertCode.INSUFFICIENT_FUNDS]
+    worries = Worries(desk.database)
+    await worries.cover_funds()
+    refused = await assess(desk, "again")
+    assert (refused.kind, refused.reasons) == (AssessmentKind.REJECTED, (CheckName.INSUFFICIENT_FUNDS,))
+    assert (await assess(desk, "others", strategy="pairs")).kind is AssessmentKind.APPROVED
+    account = await desk.broker.get_account()
+    async with desk.database.transaction("test") as connection:
+        await market.save_account(connection, account, taken_at=datetime.now(UTC))
+    await worries.cover_funds()
+    assert await codes(desk) == []
+    assert (await assess(desk, "covered")).kind is AssessmentKind.APPROVED

@@ -1,0 +1,251 @@
+"""Scenarios of one order each: how it comes to pass a crash point, and what its right end is."""
+
+import asyncio
+from typing import Any, ClassVar, Final
+
+from schemas import wire
+from schemas.orders import CancelAnswer, OrderStatus
+from schemas.runs import CancelCommand, CancelReply
+from workers.chaos.crash_play import Play, WrongEnd
+from workers.chaos.crash_scenario import Scenario
+
+UPDATE_SECONDS: Final = 120.0
+DEADLINE_SECONDS: Final = 45.0
+"""From a POST to the moment from which a look-up that finds nothing counts: 15 s and 30 s more."""
+
+
+class PlaceAndFill(Scenario):
+    """A market order, filled."""
+
+    covers: ClassVar[tuple[str, ...]] = (
+        "commit gateway.signal", "call temporal.start", "commit risk.decided", "commit market.pre_trade",
+        "commit placement.intent", "call place_order", "commit placement.accepted", "commit evidence.taken_in",
+        "call temporal.signal", "commit order.signalled", "call get_order_status", "commit end.settled",
+        "commit relay.numbered", "commit relay.asleep", "commit market.quotes", "commit stream.seen",
+    )  # fmt: skip
+    again_seconds = 12.0
+
+    async def provoke(self) -> None:
+        if self.made:
+            await self.take_ticker()
+        await self.propose()
+
+    async def propose(self) -> None:
+        """One signal."""
+        await self.play.submit(self.new_id(), ticker=self.ticker)
+
+    async def finish(self) -> None:
+        for name in self.made:
+            await self.play.settled(name, OrderStatus.FILLED)
+
+
+class FirstOfItsTicker(PlaceAndFill):
+    """Nobody has watched this ticker: quote, account and clock are fetched for risk first."""
+
+    covers = ("commit market.refreshed", "call get_account")
+
+    async def propose(self) -> None:
+        self.ticker = await self.play.fresh_ticker()
+        await super().propose()
+
+
+class FirstOfAProcess(PlaceAndFill):
+    """The first order of a fresh execution worker has the broker's calendar read."""
+
+    covers = ("call get_calendar",)
+
+    async def prepare(self) -> None:
+        await self.play.kill("execution")
+
+
+class LostAnswer(PlaceAndFill):
+    """The order lands and its answer is lost: looked up and adopted."""
+
+    covers = ("commit placement.failed", "call get_order_by_client_id", "commit resolution.adopted")
+
+    async def propose(self) -> None:
+        await self.play.on_post("drop_after_landing", self.ticker)
+        await super().propose()
+
+
+class ProvedAbsence(Scenario):
+    """The POST never lands: sent again under the same id once 45 s of look-ups have proved it."""
+
+    provoked = False
+    covers = ("commit resolution.unknown", "commit resolution.absence", "call get_orders")
+
+    at_once = True
+    again_seconds = 100.0
+
+    async def prepare(self) -> None:
+        """Real time, a minute nearly: so these go on side by side."""
+        await self._lose()
+        if self.points[0].split()[1] != "resolution.unknown":
+            await asyncio.sleep(DEADLINE_SECONDS)
+
+    async def _lose(self) -> None:
+        await self.play.on_post("drop_before_landing", self.ticker)
+        await self.play.submit(self.new_id(), ticker=self.ticker)
+        await self.play.until(self.signal_id, lambda order: order.may_stand, what="sent")
+
+    async def provoke(self) -> None:
+        if self.provoked:
+            await self.take_ticker()
+            await self._lose()
+        self.provoked = True
+
+    async def finish(self) -> None:
+        for name in self.made:
+            order = await self.play.settled(name, OrderStatus.FILLED)
+            if order.post_count < 2:
+                raise WrongEnd(f"{name} was filled by a POST that never landed")
+
+
+class RefusedByBroker(Scenario):
+    """The broker says no: its code ends the order."""
+
+    covers = ("commit placement.failed",)
+
+    async def provoke(self) -> None:
+        await self.play.submit(self.new_id(), ticker=self.play.halted_ticker())
+
+    async def finish(self) -> None:
+        # Whose answer was lost with its process is looked up, not found, and sent again after the proof.
+        for name in self.made:
+            await self.play.settled(name, OrderStatus.REJECTED)
+
+
+class RefusedPreTrade(Scenario):
+    """The spread is too wide right before the POST."""
+
+    covers = ("commit market.pre_trade",)
+
+    async def provoke(self) -> None:
+        await self.play.submit(self.new_id(), ticker="WIDE")
+
+    async def finish(self) -> None:
+        for name in self.made:
+            order = await self.play.settled(name, OrderStatus.REJECTED)
+            if order.post_count:
+                raise WrongEnd(f"{name} was sent although its spread was too wide")
+
+
+class RefusedByRisk(Scenario):
+    """More shares than any order may have."""
+
+    covers = ("commit risk.decided",)
+
+    async def provoke(self) -> None:
+        await self.play.submit(self.new_id(), ticker=self.ticker, quantity="900000")
+
+    async def finish(self) -> None:
+        for name in self.made:
+            order = await self.play.settled(name, OrderStatus.REJECTED)
+            if order.post_count:
+                raise WrongEnd(f"{name} was sent although risk said no")
+
+
+class NotSent(PlaceAndFill):
+    """The broker does not look at the POST (429): it was none, and is made later."""
+
+    covers = ("commit placement.taken_back",)
+
+    async def propose(self) -> None:
+        await self.play.on_post("status_429", self.ticker)
+        await super().propose()
+
+
+class IntentRefused(Scenario):
+    """The reservation is gone when the order is about to leave."""
+
+    covers = ("commit placement.intent_refused",)
+
+    async def prepare(self) -> None:
+        await self.play.stage.down("execution", kill=True)
+        try:
+            await self.play.submit(self.new_id(), ticker=self.ticker)
+            await self.play.decided(self.signal_id)
+            await self.play.lapse(self.signal_id)
+        except BaseException:
+            await self.play.up("execution")
+            raise
+
+    async def provoke(self) -> None:
+        await self.play.up("execution")
+
+    async def finish(self) -> None:
+        order = await self.play.settled(self.signal_id, OrderStatus.REJECTED)
+        if order.reason != "RESERVATION_LAPSED":
+            raise WrongEnd(f"{self.signal_id} was refused for {order.reason}")
+
+
+class Cancel(Scenario):
+    """An order at rest is cancelled by a person."""
+
+    covers = ("commit end.cancel_remembered", "call cancel_order", "commit end.cancel_requested")
+
+    async def prepare(self) -> None:
+        await self.rest()
+
+    async def provoke(self) -> None:
+        await cancel(self.play, self.signal_id)
+
+    async def finish(self) -> None:
+        await self.play.settled(self.signal_id, OrderStatus.CANCELED)
+
+
+class CancelBeforePost(Scenario):
+    """The cancel comes before the order has left."""
+
+    covers = ("commit end.refused",)
+
+    async def prepare(self) -> None:
+        await self.play.stage.down("execution", kill=True)
+        try:
+            await self.play.submit(self.new_id(), ticker=self.ticker)
+            await self.play.decided(self.signal_id)
+        except BaseException:
+            await self.play.up("execution")
+            raise
+
+    async def provoke(self) -> None:
+        asked = asyncio.create_task(cancel(self.play, self.signal_id))
+        await self.play.until_cancel_waits(self.signal_id)
+        await self.play.up("execution")
+        await asked
+
+    async def finish(self) -> None:
+        order = await self.play.settled(self.signal_id, OrderStatus.CANCELED)
+        if order.post_count:
+            raise WrongEnd(f"{self.signal_id} was sent after its cancel")
+
+
+class Gap(PlaceAndFill):
+    """The update stream is cut while an order is on its way; the catch-up finds what was missed."""
+
+    covers = (
+        "commit stream.lost", "commit stream.connected", "call stream.listen", "call get_fills",
+        "call get_open_orders", "commit catch_up.account", "commit catch_up.done",
+    )  # fmt: skip
+
+    async def propose(self) -> None:
+        await self.play.fault("cut_socket", {"stream": "trade_updates", "symbol": self.ticker})
+        await super().propose()
+
+
+async def cancel(play: Play, signal_id: str) -> None:
+    """Ask the workflow as the command line does; the answer must be an honest one.
+
+    Raises:
+        WrongEnd: no answer, or one that cannot be.
+    """
+    command = CancelCommand(actor="crash sweep")
+    try:
+        async with asyncio.timeout(UPDATE_SECONDS):
+            reply: Any = await play.workflow(signal_id).execute_update(
+                wire.UPDATE_CANCEL_ORDER, command, result_type=CancelReply
+            )
+    except TimeoutError:
+        raise WrongEnd(f"{signal_id}: nobody answered the cancel") from None
+    if reply.answer not in (CancelAnswer.REQUESTED, CancelAnswer.TOO_LATE):
+        raise WrongEnd(f"{signal_id}: the cancel was answered {reply.answer.value}")

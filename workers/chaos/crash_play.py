@@ -1,0 +1,307 @@
+"""What every scenario of a crash sweep plays with: the stage, tickers of its own, and waits for what is right."""
+
+import asyncio
+import itertools
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from observability import crash_points
+from schemas import wire
+from schemas.orders import OrderStatus
+from schemas.reconciliation import Outcome, ReconcileInput, Report
+from schemas.wire import Queue, order_workflow_id
+from storage.orders import StoredOrder, read_order
+from storage.switches import read_state
+from workers.chaos.doors import new_signal
+from workers.chaos.stage import WIDE_LIMITS
+from workers.chaos.victims import StageError
+from workers.children import StartFailedError
+
+if TYPE_CHECKING:
+    import asyncpg
+    from temporalio.client import Client
+
+    from workers.chaos.stage import Stage
+
+POOL_TICKERS: Final = 120
+"""Each run that is on its way has one of its own, so that no order waits for another's fate."""
+FRESH_TICKERS: Final = 60
+"""Beyond the pool: never watched before."""
+HALTED_TICKERS: Final = 12
+EXCHANGE_OPTIONS: Final = (
+    f"--tickers={POOL_TICKERS + FRESH_TICKERS}",
+    "--cash=10000000",
+    *(
+        option
+        for number in range(HALTED_TICKERS)
+        for option in (
+            "--symbol",
+            json.dumps({"symbol": f"HALT{chr(ord('A') + number)}", "price": "50", "tradable": False}),
+        )
+    ),
+    "--symbol",
+    json.dumps({"symbol": "WIDE", "price": "20", "spread_bps": "400"}),
+)
+BID: Final = "100.00"
+ASK: Final = "100.02"
+SIZE: Final = 1_000_000
+RESTING: Final = "98.50"
+"""Below the market of every ticker of the pool."""
+END_SECONDS: Final = 300.0
+"""For an order to come to its end: a dead worker's step is taken up again after its timeout of up to a minute."""
+POLL_SECONDS: Final = 0.1
+STRANGER: Final = "stranger-"
+"""How orders are named that somebody else places with the same account."""
+
+
+# tidy: sql because the sweep looks with the owner's rights, and no process of ours runs this
+_DECIDED: Final = "select true from decisions where signal_id = $1"
+# tidy: sql because the sweep does what only time does, and no process of ours runs this
+_LAPSE: Final = """
+update reservations set state = 'lapsed' where signal_id = $1 and state = 'held'
+"""
+# tidy: sql because the sweep does what only time does, and no process of ours runs this
+_GROW_OLD: Final = """
+update reconciliations set finished_at = finished_at - interval '20 minutes' where finished_at is not null
+"""
+
+
+class WrongEnd(Exception):
+    """Something did not come to its right end; the message says what."""
+
+
+class Play:
+    """One sweep's stage, and who uses what of it."""
+
+    def __init__(self, stage: "Stage", folder: Path, pool: "asyncpg.Pool[Any]", client: "Client") -> None:
+        self.stage = stage
+        self.folder = folder
+        self.pool = pool
+        self.client = client
+        self.children: set[int] = set()
+        """Processes that were run beside the stage's own."""
+        self.strange: set[str] = set()
+        """client_order_ids of orders that others have placed with the same account."""
+        self.taken: list[str] = []
+        """Signals that the gateway has answered for."""
+        self._tickers: asyncio.Queue[str] = asyncio.Queue()
+        for number in range(1, POOL_TICKERS + 1):
+            self._tickers.put_nowait(f"T{number:04d}")
+        self._fresh = itertools.count(POOL_TICKERS + 1)
+        self._halted = itertools.count()
+
+    async def _stand_still(self, ticker: str) -> None:
+        """A market that does not move, so that what rests rests."""
+        body = {"symbol": ticker, "bid": BID, "ask": ASK, "bid_size": SIZE, "ask_size": SIZE}
+        await self.stage.exchange.control("quotes", body)
+
+    @asynccontextmanager
+    async def ticker(self) -> AsyncIterator[str]:
+        """One that nobody else uses for the length of the block."""
+        taken = await self._tickers.get()
+        try:
+            await self._stand_still(taken)
+            yield taken
+        finally:
+            self._tickers.put_nowait(taken)
+
+    async def fresh_ticker(self) -> str:
+        """One that was never asked for."""
+        ticker = f"T{next(self._fresh):04d}"
+        await self._stand_still(ticker)
+        return ticker
+
+    def halted_ticker(self) -> str:
+        """One that the broker does not trade."""
+        return f"HALT{chr(ord('A') + next(self._halted) % HALTED_TICKERS)}"
+
+    async def submit(self, signal_id: str, **fields: Any) -> None:
+        """Propose as a strategy does, again until there is an answer.
+
+        Raises:
+            WrongEnd: the gateway refuses it.
+        """
+        signal = new_signal(signal_id, **({"quantity": "1"} | fields))
+        answer = await self.stage.gateway.submit_until_taken(signal)
+        if answer.status_code != 202:
+            raise WrongEnd(f"{signal_id}: the gateway answers {answer.status_code} {answer.text[:200]}")
+        self.taken.append(signal_id)
+
+    async def order(self, signal_id: str) -> StoredOrder:
+        async with self.pool.acquire() as connection:
+            return await read_order(connection, signal_id)
+
+    async def until(
+        self,
+        signal_id: str,
+        condition: Callable[[StoredOrder], bool],
+        *,
+        seconds_max: float = END_SECONDS,
+        what: str = "settled",
+    ) -> StoredOrder:
+        """Wait for a state of an order.
+
+        Raises:
+            WrongEnd: it did not come.
+        """
+        order: StoredOrder | None = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds_max):
+                while True:
+                    order = await self.order(signal_id)
+                    if condition(order):
+                        return order
+                    await asyncio.sleep(POLL_SECONDS)
+        told = "nothing" if order is None else f"{order.status.value} {sorted(order.flags)} {order.reason}"
+        raise WrongEnd(f"{signal_id} is not {what} after {seconds_max:.0f} s: {told}")
+
+    async def settled(self, signal_id: str, *statuses: OrderStatus) -> StoredOrder:
+        """Wait for the end; it must be one of these.
+
+        Raises:
+            WrongEnd: it is another one, or none came.
+        """
+        order = await self.until(signal_id, lambda order: order.settled)
+        if order.status not in statuses:
+            wanted = " or ".join(each.value for each in statuses)
+            raise WrongEnd(f"{signal_id} ended as {order.status.value} ({order.reason}), not as {wanted}")
+        return order
+
+    async def decided(self, signal_id: str) -> None:
+        """Wait until risk has decided."""
+        async with asyncio.timeout(END_SECONDS):
+            while True:
+                if await self.ask(_DECIDED, signal_id):
+                    return
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def lapse(self, signal_id: str) -> None:
+        """Take its reservation away."""
+        await self.ask(_LAPSE, signal_id)
+
+    async def grow_old(self) -> None:
+        """Let the last good reconciliation be too long ago."""
+        await self.ask(_GROW_OLD)
+
+    async def until_cancel_waits(self, signal_id: str) -> None:
+        """Wait until its workflow has asked for the cancel."""
+        async with asyncio.timeout(END_SECONDS):
+            while True:
+                told = await self.workflow(signal_id).describe()
+                if wire.ACTIVITY_CANCEL_ORDER in str(told.raw_description.pending_activities):
+                    return
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def ask(self, sql: str, *arguments: Any) -> Any:
+        """One value, with the owner's rights."""
+        async with self.pool.acquire() as connection:
+            return await connection.fetchval(sql, *arguments)
+
+    async def fault(self, action: str, match: Mapping[str, str], times: int = 1) -> None:
+        body = {"match": dict(match), "action": action, "times": times}
+        await self.stage.exchange.control("faults", body)
+
+    async def on_post(self, action: str, ticker: str, times: int = 1) -> None:
+        """What becomes of the next POST for this ticker."""
+        await self.fault(action, {"method": "POST", "path": "/v2/orders", "symbol": ticker}, times)
+
+    def workflow(self, signal_id: str) -> Any:
+        return self.client.get_workflow_handle(order_workflow_id(signal_id))
+
+    async def reconcile(self, name: str) -> None:
+        """Start a run."""
+        await self.client.start_workflow(
+            wire.WORKFLOW_RECONCILIATION,
+            ReconcileInput(trigger="crash sweep"),
+            id=f"reconcile-{name}",
+            task_queue=Queue.OPERATIONS.value,
+        )
+
+    async def reconciled(self, name: str) -> Report:
+        """Wait until that run has told its report.
+
+        Raises:
+            WrongEnd: it failed, or goes on for ever.
+        """
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                handle = self.client.get_workflow_handle(f"reconcile-{name}", result_type=Report)
+                report: Report = await handle.result()
+                return report
+        except Exception as error:  # whatever ended it, it is no report
+            raise WrongEnd(f"reconciliation {name}: {type(error).__name__}: {error}") from error
+
+    async def reconciled_as(self, name: str) -> Outcome:
+        """Start a run and wait for its report. Raises WrongEnd as `reconciled`."""
+        await self.reconcile(name)
+        return (await self.reconciled(name)).outcome
+
+    def ordered(self, points: Collection[str], *, but: str = "") -> list[str]:
+        """Those of the points at which nobody has died yet; ``but``: a name not to look at."""
+        return [each for each in points if (self.folder / each).exists() and each.split()[1] != but]
+
+    async def until_used(self, points: Collection[str], *, but: str = "") -> None:
+        """Wait until somebody has died at each.
+
+        Raises:
+            WrongEnd: not at all of them.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                while True:
+                    if not self.ordered(points, but=but):
+                        return
+                    await asyncio.sleep(POLL_SECONDS)
+        if left := self.ordered(points, but=but):
+            raise WrongEnd(f"nobody came to {', '.join(left)}")
+
+    async def until_killed(self, *, engaged: bool = True) -> None:
+        """Wait until the kill switch is engaged, or released.
+
+        Raises:
+            WrongEnd: it never is.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                while True:
+                    async with self.pool.acquire() as connection:
+                        if (await read_state(connection)).engaged is engaged:
+                            return
+                    await asyncio.sleep(POLL_SECONDS)
+        raise WrongEnd("the kill switch was never engaged" if engaged else "the kill switch stays engaged")
+
+    async def reset_limits(self) -> None:
+        await self.stage.save_limits(WIDE_LIMITS)
+
+    async def kill(self, name: str) -> None:
+        """Kill a process as soon as it is ready."""
+        while True:
+            await self.stage.until_ready(name)
+            with suppress(StageError, ProcessLookupError):
+                return await self.stage.kill(name)
+
+    async def up(self, name: str) -> None:
+        """Start what is down, again if it dies before it is ready."""
+        while True:
+            with suppress(StartFailedError):
+                return await self.stage.up(name)
+
+    def console(self) -> dict[str, str]:
+        """The variables that point the command line at the stage."""
+        return {"TRADING_DATA_DIR": str(self.stage.data_dir.root)}
+
+    async def run(self, *argv: str, **variables: str) -> int:
+        """Run a process that may die at an ordered point; its exit code, negative for a signal."""
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            env={**os.environ, **variables, crash_points.VARIABLE: str(self.folder)},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        self.children.add(process.pid)
+        return await process.wait()

@@ -1,0 +1,260 @@
+"""``trading chaos --crash-points``: one process after the other dies at every point there is, three times.
+
+Each run orders one point, plays a scenario that comes to it, sees a process die there, and waits for the right end
+of what was under way. What dies is started again by the supervisor. The exchange's ledger judges the whole.
+"""
+
+import argparse
+import asyncio
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import asyncpg
+
+from observability import crash_points
+from schemas.reconciliation import Outcome
+from workers.chaos.crash_play import EXCHANGE_OPTIONS, STRANGER, Play, WrongEnd
+from workers.chaos.crash_scenario import Scenario
+from workers.chaos.crash_table import BESIDE, REPEATS, SHORT, Run, plan
+from workers.chaos.judge import Verdict, judge
+from workers.chaos.ledger import Ledger
+from workers.chaos.progress import Meter
+from workers.chaos.report import Report
+from workers.chaos.rows import count_moving, read_books, read_ours, read_theirs
+from workers.chaos.stage import Stage, staged
+from workers.chaos.victims import GATEWAY, WORKERS, StageError, gone
+
+REACHED_SECONDS: Final = 150.0
+"""Within which somebody must have died at an ordered point; a dead worker's step waits for up to a minute."""
+CALM_SECONDS: Final = 420.0
+CLEAN_TRIES: Final = 5
+POLL_SECONDS: Final = 0.05
+POOL_SIZE: Final = 8
+SETTINGS: Final[dict[str, str]] = {
+    "TRADING_RECONCILE_PAUSE_SECONDS": "0.2",
+    "TRADING_RECONCILE_FILL_GRACE_SECONDS": "0",
+    "TRADING_RECONCILE_ORDER_GRACE_SECONDS": "0",
+}
+"""Every difference counts at once."""
+
+
+def add_options(group: Any) -> None:
+    """The options of this kind of run."""
+    group.add_argument(
+        "--repeats", type=int, default=REPEATS, metavar="N", help=f"runs of each point ({REPEATS})"
+    )
+    group.add_argument(
+        "--only", action="append", default=[], metavar="PATTERN", help="points like this, e.g. '*placement.*'"
+    )
+    group.add_argument("--short", action="store_true", help="the most dangerous points, once")
+    group.add_argument("--keep-logs", type=Path, metavar="DIR", help="keep logs and ledger there")
+
+
+async def run(options: argparse.Namespace) -> Report:
+    """Make the sweep and judge it."""
+    patterns = SHORT if options.short else tuple(options.only)
+    repeats = 1 if options.short else options.repeats
+    return await sweep(plan(patterns, repeats), quiet=options.json, keep=options.keep_logs)
+
+
+async def sweep(runs: list[Run], *, quiet: bool, keep: Path | None = None) -> Report:
+    """Play every run, and judge."""
+    began = time.monotonic()
+    with TemporaryDirectory(prefix="crash-points-") as name:
+        folder = Path(name)
+        stages = staged(
+            exchange_options=EXCHANGE_OPTIONS,
+            settings={**SETTINGS, crash_points.VARIABLE: name},
+            keep=keep,
+        )
+        async with stages as stage, _playing(stage, folder) as play:
+            made = _Sweep(play, runs)
+            with Meter(len(runs), quiet=quiet) as meter:
+                await made.all(meter)
+                made.calm = await _calm(play)
+            verdict = await _judged(play)
+    return report_of(verdict, runs, made.calm, seconds=time.monotonic() - began)
+
+
+@asynccontextmanager
+async def _playing(stage: Stage, folder: Path) -> AsyncIterator[Play]:
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            asyncpg.create_pool(stage.owner_dsn, min_size=1, max_size=POOL_SIZE)
+        )
+        yield Play(stage, folder, pool, await stage.temporal_client())
+
+
+class _Sweep:
+    """Plays runs side by side; each brings about its own death and awaits its own end."""
+
+    def __init__(self, play: Play, runs: list[Run]) -> None:
+        self.runs = runs
+        self.calm: list[str] = []
+        self._play = play
+        self._victims: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def all(self, meter: Meter) -> None:
+        """Everything side by side that may be; then, one by one, what must be alone."""
+        side_by_side = [run for run in self.runs if not run.scenario.alone]
+        await asyncio.gather(*(self._one(run, meter) for run in side_by_side))
+        for run in self.runs:
+            if run.scenario.alone:
+                await self._one(run, meter)
+
+    async def _one(self, run: Run, meter: Meter) -> None:
+        async with AsyncExitStack() as holds:
+            scenario = run.scenario(self._play, f"cp-{self.runs.index(run)}", run.points, holds)
+            await scenario.take_ticker()
+            try:
+                await self._play_to_the_death(run, scenario)
+                await scenario.finish()
+            except (WrongEnd, StageError) as error:
+                run.wrong = f"{run.title}: {error}"
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's, and the others go on
+                run.wrong = f"{run.title}: {type(error).__name__}: {error}"
+        done = [each for each in self.runs if each.died or each.wrong]
+        meter.show(len(done), f"runs; last died: {', '.join(run.points)}")
+
+    async def _play_to_the_death(self, run: Run, scenario: Scenario) -> None:
+        """One run for each victim at a time: two would leave it no time to come back."""
+        if run.scenario.at_once:
+            await scenario.prepare()
+        async with self._victims[run.victim]:
+            if run.victim != BESIDE:
+                await self._play.stage.until_ready(run.victim)
+            if not run.scenario.at_once:
+                await scenario.prepare()
+            await self._provoke(run, scenario)
+
+    async def _provoke(self, run: Run, scenario: Scenario) -> None:
+        """Order the points and go on provoking until somebody has died at each."""
+        play = self._play
+        for point in run.points:
+            crash_points.order(play.folder, point)
+        provoking: list[asyncio.Task[None]] = []
+        gives_up, provoke_at = time.monotonic() + REACHED_SECONDS * len(run.points), 0.0
+        try:
+            while left := [point for point in run.points if point not in run.died]:
+                now = time.monotonic()
+                if run.victim != BESIDE and not play.stage.is_up(run.victim):
+                    provoke_at = now + (scenario.again_seconds or 0)  # Nobody is there to be provoked.
+                if not provoking or (scenario.again_seconds is not None and now >= provoke_at):
+                    provoking.append(asyncio.create_task(scenario.provoke()))
+                    provoke_at = now + (scenario.again_seconds or 0)
+                for point in left:
+                    pid = crash_points.died_at(play.folder, point)
+                    if pid is not None:
+                        run.died[point] = await self._who(pid)
+                if now > gives_up or _failed(provoking):
+                    break
+                await asyncio.sleep(POLL_SECONDS)
+            if left := [point for point in run.points if point not in run.died]:
+                why = next(iter(_failed(provoking)), None)
+                raise WrongEnd(f"not reached: {', '.join(left)}{f' ({why})' if why else ''}")
+            await asyncio.gather(*provoking)
+        finally:
+            for point in run.points:
+                (play.folder / point).unlink(missing_ok=True)
+            for task in provoking:
+                task.cancel()
+            await asyncio.gather(*provoking, return_exceptions=True)
+
+    async def _who(self, pid: int) -> str:
+        """The name of a process that has died, once it is gone.
+
+        Raises:
+            WrongEnd: it lives.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REACHED_SECONDS):
+                await gone(pid)
+        if _lives(pid):
+            raise WrongEnd(f"process {pid} passed its point and lives")
+        told = {each.event.pid: each.event.name for each in self._play.stage.told}
+        return told.get(pid, "beside" if pid in self._play.children else "unknown")
+
+
+def _failed(tasks: Iterable["asyncio.Task[None]"]) -> list[BaseException]:
+    ended = [task for task in tasks if task.done() and not task.cancelled()]
+    return [error for task in ended if (error := task.exception()) is not None]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def _calm(play: Play) -> list[str]:
+    """Everything up, every order settled or at rest, the books equal; what did not come."""
+    stage = play.stage
+    await stage.exchange.clear_faults()
+    for name in (*WORKERS, GATEWAY):
+        await stage.until_ready(name)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CALM_SECONDS):
+            while True:
+                async with play.stage.database() as connection:
+                    moving, ours = await count_moving(connection), await read_books(connection)
+                if not moving and ours == await read_theirs(stage):
+                    break
+                await asyncio.sleep(10 * POLL_SECONDS)
+                if not moving:
+                    await play.reconcile(f"calm-{time.monotonic_ns()}")
+                    await asyncio.sleep(1)
+    for number in range(CLEAN_TRIES):
+        outcome = await play.reconciled_as(f"calm-{number}")
+        if outcome is Outcome.CLEAN:
+            return []
+    return ["the last reconciliation is not CLEAN"]
+
+
+async def _judged(play: Play) -> Verdict:
+    ledger = Ledger()
+    async for record in play.stage.exchange.read():
+        ledger.add(record)
+    strange = [
+        key
+        for key, order in ledger.orders.items()
+        if order.client_order_id.startswith(STRANGER) or order.client_order_id in play.strange
+    ]
+    for key in strange:
+        del ledger.orders[key]
+    async with play.stage.database() as connection:
+        ours = await read_ours(connection)
+    return judge(ledger, ours, await read_theirs(play.stage), play.taken)
+
+
+def report_of(verdict: Verdict, runs: list[Run], calm: list[str], *, seconds: float) -> Report:
+    """What the runs came to. A run in which nobody died at its point is a failure of the sweep."""
+    died = Counter(name for run in runs for name in run.died.values())
+    table: dict[str, list[str]] = defaultdict(list)
+    for run in runs:
+        for point in run.points:
+            if run.scenario.__name__ not in table[point]:
+                table[point].append(run.scenario.__name__)
+    figures = {
+        "points": len(table),
+        "runs": sum(len(run.points) for run in runs),
+        "reached": sum(len(run.died) for run in runs),
+        "died": dict(died),
+        **verdict.figures,
+        "covered_by": {point: " ".join(scenarios) for point, scenarios in sorted(table.items())},
+        "seconds": round(seconds, 1),
+    }
+    wrong = [run.wrong for run in runs if run.wrong is not None]
+    wrong += [
+        f"{run.title}: not reached" for run in runs if run.wrong is None and set(run.died) != set(run.points)
+    ]
+    if died["unknown"]:
+        wrong.append(f"{died['unknown']} deaths of processes that are none of ours")
+    return Report("crash_points", figures, (*wrong, *calm, *verdict.wrong))

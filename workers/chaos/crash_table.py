@@ -1,0 +1,127 @@
+"""Which scenario covers which crash point, and the runs of a sweep.
+
+A point that the source has and no scenario covers is a failed test.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final
+
+from workers.chaos import crash_books as books
+from workers.chaos import crash_orders as orders
+from workers.chaos.crash_scenario import Scenario
+from workers.chaos.points import MOMENTS, names
+
+REPEATS: Final = 3
+SHORT: Final = (
+    "commit gateway.signal after",
+    "commit risk.decided before",
+    "call place_order after",
+    "commit evidence.taken_in before",
+)
+"""The most dangerous ones, for a quick look: a signal stored, decided, posted, filled, and nobody heard of it."""
+SCENARIOS: Final[tuple[type[Scenario], ...]] = (
+    orders.PlaceAndFill,
+    orders.FirstOfItsTicker,
+    orders.FirstOfAProcess,
+    orders.LostAnswer,
+    orders.ProvedAbsence,
+    orders.RefusedByBroker,
+    orders.RefusedPreTrade,
+    orders.RefusedByRisk,
+    orders.NotSent,
+    orders.IntentRefused,
+    orders.Cancel,
+    orders.CancelBeforePost,
+    orders.Gap,
+    books.CleanReading,
+    books.Drift,
+    books.Unsettled,
+    books.StrangersOrder,
+    books.EndedUnheard,
+    books.ReplacedThere,
+    books.BooksTooOld,
+    books.StartOfExecution,
+    books.StartOfOperations,
+    books.SetUp,
+    books.NewLimits,
+    books.Kill,
+    books.DriftKill,
+)
+
+BESIDE: Final = "beside"
+"""No process of the stage: the command line, or what sets a database up."""
+VICTIMS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    (BESIDE, ("commit console.*", "commit start.[!b]*")),
+    ("gateway", ("commit gateway.*", "call temporal.start")),
+    ("risk", ("commit risk.*",)),
+    (
+        "execution",
+        (
+            "commit market.refreshed", "commit market.pre_trade", "commit placement.*", "commit resolution.*",
+            "commit end.*", "commit start.bound", "call get_account", "call get_calendar", "call get_clock",
+            "call place_order", "call cancel_order", "call get_order_by_client_id", "call get_order_status",
+            "call get_orders",
+        ),
+    ),
+    ("operations", ("*",)),
+)  # fmt: skip
+"""Who is made to die at which names; the first that fits. Another that passes there may die in its place."""
+
+
+def victim(name: str) -> str:
+    """The process that comes to die there."""
+    return next(
+        process for process, patterns in VICTIMS if any(fnmatchcase(name, pattern) for pattern in patterns)
+    )
+
+
+def cover() -> dict[str, tuple[type[Scenario], ...]]:
+    """Name of a commit or call → the scenarios that pass it, which take turns."""
+    found: dict[str, tuple[type[Scenario], ...]] = {}
+    for scenario in SCENARIOS:
+        for name in scenario.covers:
+            found[name] = (*found.get(name, ()), scenario)
+    return found
+
+
+@dataclass
+class Run:
+    """One death to be brought about, or several of one scenario."""
+
+    scenario: type[Scenario]
+    points: tuple[str, ...]
+    number: int
+    died: dict[str, str] = field(default_factory=dict)
+    """Point → the process that died there."""
+    wrong: str | None = None
+
+    @property
+    def victim(self) -> str:
+        return victim(self.points[0].rpartition(" ")[0])
+
+    @property
+    def title(self) -> str:
+        return f"{self.scenario.__name__} at {', '.join(self.points)} (run {self.number})"
+
+
+def plan(patterns: Iterable[str] = (), repeats: int = REPEATS) -> list[Run]:
+    """The runs: each point as often as asked, its scenarios in turn; the repeats of a point are far apart."""
+    patterns, covered, runs = tuple(patterns), cover(), []
+    for number in range(repeats):
+        together: dict[type[Scenario], list[str]] = defaultdict(list)
+        for name in names():
+            scenarios = covered[name]
+            for turn, moment in enumerate(MOMENTS):
+                point = f"{name} {moment}"
+                if patterns and not any(fnmatchcase(point, pattern) for pattern in patterns):
+                    continue
+                scenario = scenarios[(number + turn) % len(scenarios)]
+                if scenario.together:
+                    together[scenario].append(point)
+                else:
+                    runs.append(Run(scenario, (point,), number))
+        runs += [Run(scenario, tuple(points), number) for scenario, points in together.items()]
+    return runs
