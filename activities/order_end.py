@@ -100,19 +100,6 @@ class OrderEndActivities:
             raise try_again("ERR_UNKNOWN_OUTCOME", "it still stands after the cancel's answer; asking again")
         return _too_late(after)
 
-    @activity.defn(name=wire.ACTIVITY_NOTE_UNCONFIRMED)
-    async def note_unconfirmed(self, question: OrderQuestion) -> OrderView:
-        """Tell a person that the rest of a partly filled order was not confirmed cancelled at the bell.
-
-        Idempotent: one alert while it lasts; an order that has ended meanwhile is answered and nothing is told.
-        """
-        now = self._clock.instant(question.as_of)
-        async with self._database.transaction("end.unconfirmed") as connection:
-            order = (await lock_keyed(connection, question)).order
-            if not order.status.is_final:
-                await raise_alert(connection, _unconfirmed(order), component=COMPONENT, now=now)
-        return order.view
-
     async def _remember(self, cancel: CancelStep) -> StoredOrder:
         """Who asked first goes into the row, everyone who asked into the story, each request once."""
         now = self._clock.instant(cancel.as_of)
@@ -123,6 +110,8 @@ class OrderEndActivities:
         async with self._database.transaction("end.cancel_remembered") as connection:
             locked = await lock_keyed(connection, cancel)
             await request_cancel(locked, cancel.actor, now)
+            if cancel.unconfirmed_at_bell and not locked.order.status.is_final:
+                await raise_alert(connection, _unconfirmed(locked.order), component=COMPONENT, now=now)
             if await note_message(connection, locked.order, key, now):
                 await audit(locked, locked.order, step)
             return locked.order

@@ -116,6 +116,8 @@ class CancelStep(Wire):
     reason: str
     leg: Leg = Leg.ENTRY
     generation: int | None = None
+    unconfirmed_at_bell: bool = False
+    """The bell has rung without the broker's word on an earlier cancel: a person is told."""
 
 
 class SessionAnswer(Wire):

@@ -92,7 +92,6 @@ def execution_activities(parts: ExecutionParts) -> list[Activity]:
         end.refuse_order,
         end.cancel_order,
         end.settle_order,
-        end.note_unconfirmed,
         protection.review_protection,
         protection.find_protections,
     ]

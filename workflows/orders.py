@@ -232,9 +232,13 @@ class OrderWorkflow:
                 return
             await self._send_cancel(self._cancel)
 
-    async def _send_cancel(self, command: CancelCommand) -> CancelReply:
+    async def _send_cancel(self, command: CancelCommand, *, unconfirmed_at_bell: bool = False) -> CancelReply:
         step = CancelStep(
-            signal_id=self._signal_id, as_of=workflow.now(), actor=command.actor, reason=command.reason
+            signal_id=self._signal_id,
+            as_of=workflow.now(),
+            actor=command.actor,
+            reason=command.reason,
+            unconfirmed_at_bell=unconfirmed_at_bell,
         )
         reply = await run_step(
             policies.CANCEL_ORDER,
@@ -254,7 +258,7 @@ class OrderWorkflow:
             policies.READ_SESSION, MarketActivities.read_session, self._question(), summary="when is the bell"
         )
         if session.closes_in_seconds is None:
-            await self._note_unconfirmed()
+            await self._ask_at_the_bell()
             wait = timedelta(seconds=session.opens_in_seconds or 0)
             return max(wait, policies.SESSION_CHECK_MIN), "the next session"
         left = timedelta(seconds=session.closes_in_seconds) - policies.REST_CANCEL_BEFORE_CLOSE
@@ -265,16 +269,15 @@ class OrderWorkflow:
         bell = timedelta(seconds=session.closes_in_seconds) + policies.SESSION_CHECK_MIN
         return min(policies.CANCEL_REPEAT, bell), "the broker's confirmation that the rest is cancelled"
 
-    async def _note_unconfirmed(self) -> None:
-        """The bell has rung: the rest may still be at work, so its reservation stays and this workflow too."""
-        cancelled_rest = self._known.cancel_requested_by == END_OF_DAY or self._cancel_asked
-        if cancelled_rest and workflow.patched(PATCH_UNCONFIRMED):
-            await run_step(
-                policies.NOTE_UNCONFIRMED,
-                OrderEndActivities.note_unconfirmed,
-                self._question(),
-                summary="tell that the cancel was not confirmed at the bell",
-            )
+    async def _ask_at_the_bell(self) -> None:
+        """It has rung without the broker's word on the cancel: ask again and tell a person, once a session.
+
+        The rest may still be at work, so its reservation stays and this workflow too.
+        """
+        asked = self._known.cancel_requested_by or (END_OF_DAY if self._cancel_asked else None)
+        if asked is not None and workflow.patched(PATCH_UNCONFIRMED):
+            command = CancelCommand(actor=asked, reason="not confirmed at the bell")
+            await self._send_cancel(command, unconfirmed_at_bell=True)
 
     async def _settle(self) -> None:
         if self._settled:

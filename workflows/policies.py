@@ -87,7 +87,6 @@ READ_SESSION: Final = Step(Queue.EXECUTION, timedelta(seconds=20), reaches_broke
 SETTLE_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=60), PATIENTLY)
 REVIEW_PROTECTION: Final = Step(Queue.EXECUTION, timedelta(seconds=20), QUICKLY, reaches_broker=False)
 FIND_PROTECTIONS: Final = Step(Queue.EXECUTION, timedelta(seconds=10), QUICKLY, reaches_broker=False)
-NOTE_UNCONFIRMED: Final = Step(Queue.EXECUTION, timedelta(seconds=10), QUICKLY, reaches_broker=False)
 # A leg's steps give up soon: the next look finds what they left, and tells a person in time.
 PLACE_LEG: Final = Step(Queue.EXECUTION, timedelta(seconds=30), A_FEW_TIMES, priority=PRIORITY_STOPPING)
 RESOLVE_LEG: Final = Step(Queue.EXECUTION, timedelta(seconds=30), A_FEW_TIMES, priority=PRIORITY_STOPPING)

@@ -47,6 +47,8 @@ class ScriptedBroker(Book, Gates):
         Gates.__init__(self)
         self.cancels_sent = 0
         """Cancels that reached the broker."""
+        self.told_unconfirmed = 0
+        """How often a person was told that the bell rang before a cancel was confirmed."""
         self._calendar = calendar
         self._market_start = market_start
         self._anchor: datetime | None = None
@@ -70,7 +72,6 @@ class ScriptedBroker(Book, Gates):
             self.resolve_order,
             self.cancel_order,
             self.settle_order,
-            self.note_unconfirmed,
         ]
 
     # --- the steps -------------------------------------------------------------------------------
@@ -166,6 +167,7 @@ class ScriptedBroker(Book, Gates):
     async def cancel_order(self, cancel: CancelStep) -> CancelReply:
         """Who asked is stored before the answer can be held."""
         self.cancel_requested_by = self.cancel_requested_by or cancel.actor
+        self.told_unconfirmed += cancel.unconfirmed_at_bell
         await self.asked(wire.ACTIVITY_CANCEL_ORDER)
         if self.state.status.is_final:
             return self._reply(CancelAnswer.TOO_LATE)
@@ -189,12 +191,6 @@ class ScriptedBroker(Book, Gates):
         return SessionAnswer(
             closes_in_seconds=session.seconds_to_close, opens_in_seconds=session.seconds_to_open
         )
-
-    @activity.defn(name=wire.ACTIVITY_NOTE_UNCONFIRMED)
-    async def note_unconfirmed(self, question: OrderQuestion) -> OrderView:
-        """A person is told."""
-        await self.asked(wire.ACTIVITY_NOTE_UNCONFIRMED)
-        return self.view
 
     @activity.defn(name=wire.ACTIVITY_SETTLE_ORDER)
     async def settle_order(self, question: OrderQuestion) -> OrderView:

@@ -36,6 +36,7 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     orders.Cancel,
     orders.CancelBeforePost,
     orders.Gap,
+    orders.Protected,
     books.CleanReading,
     books.Drift,
     books.Unsettled,
@@ -61,7 +62,8 @@ VICTIMS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
         "execution",
         (
             "commit market.refreshed", "commit market.pre_trade", "commit placement.*", "commit resolution.*",
-            "commit end.*", "commit start.bound", "call get_account", "call get_calendar", "call get_clock",
+            "commit end.*", "commit protection.*",
+            "commit start.bound", "call get_account", "call get_calendar", "call get_clock",
             "call place_order", "call cancel_order", "call get_order_by_client_id", "call get_order_status",
             "call get_orders",
         ),
