@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from functools import partial
 
 from pydantic import ValidationError
@@ -63,7 +64,7 @@ class OrderWorkflow:
         self._cancel: CancelCommand | None = None
         self._cancel_asked = False
         self._cancelling = asyncio.Lock()
-        self._protected = False
+        self._protected: Decimal | None = None
         self._blotter = Blotter(start.display)
 
     @workflow.run
@@ -85,6 +86,7 @@ class OrderWorkflow:
             await self._watch()
             await self._protect()
             await self._settle()
+            await self._protect()  # Executions may have come with the broker's last word.
         await self._ask_for_shares("they may have their stop again")
         outcome = self._outcome()
         # In here, where a cancel of the workflow cannot leave an update without its answer.
@@ -318,11 +320,15 @@ class OrderWorkflow:
         """Start the workflow that keeps a stop under what this entry has filled. The sweeper starts it too."""
         order = self._known
         wanted = order.hard_stop_loss is not None and order.status.is_final and order.filled_quantity > 0
-        if self._protected or not wanted or not workflow.patched(PATCH_PROTECTION):
+        if self._protected == order.filled_quantity or not wanted or not workflow.patched(PATCH_PROTECTION):
+            return
+        if self._protected is not None:
+            self._protected = order.filled_quantity
+            await wake_protections((self._signal_id,), "the entry has filled more")
             return
         self._blotter.note("OrderWorkflow", "PROTECTED", wire.protect_workflow_id(self._signal_id))
         await start_protection(order, tuple(self._blotter.timeline))
-        self._protected = True
+        self._protected = order.filled_quantity
 
     async def _ask_for_shares(self, why: str) -> None:
         """Wake the protections on this ticker: a closing order needs shares that their stops hold, or is done."""

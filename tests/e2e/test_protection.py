@@ -13,7 +13,7 @@ from tests.e2e.test_kill_switch import until_swept
 from tests.servers.stack import WIDE_LIMITS, Stack, StackFactory, signal
 
 LIMITS = {**WIDE_LIMITS, "short_selling_strategies": ["momentum"]}
-WITHIN_SECONDS = 30
+WITHIN_SECONDS = 60
 POLL_SECONDS = 0.05
 
 
