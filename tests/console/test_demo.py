@@ -69,7 +69,7 @@ async def test_the_whole_demonstration(folder: Path, topology: str) -> None:
     assert report["ok"] is True
     assert report["problems"] == []
     assert report["outcomes"] == {"FILLED": 9, "CANCELED": 3, "REJECTED": 10}
-    assert (report["signals"], report["broker_orders"], report["duplicates"]) == (22, 13, 0)
+    assert (report["signals"], report["broker_orders"], report["duplicates"]) == (22, 12, 0)
     expected = {
         "ORDER_QUANTITY", "PRICE_COLLAR", "SPREAD_TOO_WIDE", "STALE_MARKET_DATA",
         "SELL_MORE_THAN_HELD", "SHORT_SELLING", "SIGNAL_EXPIRED", "TICKER_EXPOSURE", "MARKET_DATA",
