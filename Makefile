@@ -22,7 +22,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load budget chaos chaos-resting chaos-crash-points chaos-judge stream-faults check docs lock clean
+.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load budget chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-judge stream-faults check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -60,6 +60,9 @@ budget: install-dev ## the request limit: 200 placements that one cancel overtak
 
 chaos: install ## 1000 signals while 200 processes are killed and the broker lies, judged by its ledger, under 25 minutes
 	@$(BIN)/trading chaos --signals 1000 --kills 200 --mix standard --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
+
+chaos-end-of-day: install ## 500 partly filled orders at ten bells, a fill racing each cancel: position exact and covered, under 15 minutes
+	@$(BIN)/trading chaos --end-of-day 500 --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
 
 chaos-crash-points: install ## kill at every commit and broker call, before and after, three times (ONLY='*placement*')
 	@$(BIN)/trading chaos --crash-points $(if $(ONLY),--only '$(ONLY)')

@@ -63,6 +63,6 @@ class Adopter:
     async def _take_in(self, evidence: Evidence, now: datetime) -> bool:
         """Whether it is of an order of ours."""
         taken = await take_in(self._database, evidence, now=now, source=SOURCE)
-        if taken is not None and taken.news and not taken.order.settled:
+        if taken is not None and taken.is_told:
             await self._notifier.notify(taken.order)
         return taken is not None

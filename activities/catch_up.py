@@ -183,7 +183,7 @@ class CatchUp:
 
     async def _take_in(self, evidence: Evidence, source: str) -> Taken | None:
         taken = await take_in(self._database, evidence, now=self._now(), source=source)
-        if taken is not None and taken.news and not taken.order.settled:
+        if taken is not None and taken.is_told:
             await self._notifier.notify(taken.order)
         return taken
 

@@ -64,7 +64,7 @@ class Doubts:
         async with self._database.connection() as connection:
             ours = await find_order(connection, broker_order_id, "")
         if ours is not None:
-            await self._count(*ours)
+            await self._count(*ours[:2])
 
     async def pursue(self) -> None:
         """Ask for every denied order that is due.

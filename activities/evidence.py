@@ -12,6 +12,7 @@ from schemas.alerts import Alert, AlertCode, Severity
 from schemas.base import decimal_text
 from schemas.broker import TradeEvent, TradeUpdate
 from schemas.orders import BrokerOrder, Fill, OrderFlag, OrderState, OrderStatus
+from schemas.wire import Leg
 from storage.alerts import raise_alert
 from storage.orders import LockedOrder, StoredOrder, lock_by_broker_id, lock_by_chain, restore_reservation
 from storage.transitions import Step, advance, audit
@@ -50,6 +51,13 @@ class Taken:
 
     order: StoredOrder
     news: bool
+
+    @property
+    def is_told(self) -> bool:
+        """Whether a workflow waits for it: the order's own, or after its end the one that protects its shares."""
+        order = self.order
+        protects = order.leg is not Leg.ENTRY or order.hard_stop_loss is not None
+        return self.news and (protects or not order.settled)
 
 
 async def take_in(database: "Database", evidence: Evidence, *, now: datetime, source: str) -> Taken | None:

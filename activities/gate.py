@@ -19,7 +19,7 @@ from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind
 from schemas.wire import Leg
 from storage import placement as rows
 from storage.halt import read_halt
-from storage.orders import LockedOrder, StoredOrder, lock_order, read_order
+from storage.orders import LockedOrder, StoredOrder, lock_keyed, read_keyed
 from storage.transitions import Step, announce, refuse
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class PlacementGate:
             BudgetUnavailable: nobody can say whether a request may leave.
         """
         async with self._database.connection() as connection:
-            order = await read_order(connection, question.signal_id)
+            order = await read_keyed(connection, question)
             halt = await read_halt(connection)
         if _is_beyond(order):
             return Permit(None)
@@ -114,7 +114,7 @@ class PlacementGate:
         """Refuse what may not leave any more; else store why it waits and raise ``again``."""
         now = self._clock.instant(question.as_of)
         async with self._database.transaction("placement.delayed") as connection:
-            locked = await lock_order(connection, question.signal_id)
+            locked = await lock_keyed(connection, question)
             if _is_beyond(locked.order):
                 return Permit(None)
             reason = self._refusal(locked.order, await rows.read_basis(locked), now)

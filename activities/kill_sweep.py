@@ -70,7 +70,7 @@ class KillSweeper:
         return after.model_copy(update={"waiting_for": fence.waiting_for})
 
     async def _protective(self, orders: Sequence[BrokerOrder]) -> frozenset[str]:
-        """Our protective stops: stop legs, and stops by which a signal closes a position."""
+        """Our protective orders: the legs of entries, and stops by which a signal closes a position."""
         kept = set()
         async with self._database.connection() as connection:
             for order in orders:
@@ -128,4 +128,4 @@ class KillSweeper:
 
 
 def _protects(order: StoredOrder) -> bool:
-    return order.leg is Leg.STOP or (order.order_type.has_stop and not order.action.opens)
+    return order.leg is not Leg.ENTRY or (order.order_type.has_stop and not order.action.opens)

@@ -11,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from observability.crash_points import calling
 from observability.logging import get_logger
-from schemas.wire import SIGNAL_ORDER_UPDATED, order_workflow_id
+from schemas.wire import SIGNAL_ORDER_UPDATED, Leg, order_workflow_id, protect_workflow_id
 from storage.orders import StoredOrder
 from storage.watch import mark_checked, mark_signalled, mark_unchecked
 
@@ -30,7 +30,7 @@ _log = get_logger(__name__)
 
 
 class OrderNotifier:
-    """Signals order workflows, never faster than ``SIGNAL_INTERVAL_SECONDS`` each.
+    """Signals workflows of orders and of protections, never faster than ``SIGNAL_INTERVAL_SECONDS`` an order.
 
     Beside its callers: who stores executions does not wait for a Temporal that is slow or down.
     """
@@ -95,7 +95,9 @@ class OrderNotifier:
         if len(self._last_sent) >= REMEMBERED_ORDERS_MAX:
             self._last_sent.clear()
         self._last_sent[order.internal_order_id] = time.monotonic()
-        handle = self._client.get_workflow_handle(order_workflow_id(order.signal_id))
+        is_open_entry = order.leg is Leg.ENTRY and not order.settled
+        name = order_workflow_id if is_open_entry else protect_workflow_id
+        handle = self._client.get_workflow_handle(name(order.signal_id))
         try:
             with calling("temporal.signal"):
                 await handle.signal(SIGNAL_ORDER_UPDATED, order.view, rpc_timeout=SIGNAL_RPC_TIMEOUT)

@@ -11,10 +11,12 @@ from activities.failures import as_failure, try_again
 from broker import lifecycle
 from broker.errors import BrokerError, NotFound
 from schemas import wire
+from schemas.alerts import Alert, AlertCode, Severity
 from schemas.base import decimal_text
 from schemas.orders import BrokerOrder, CancelAnswer, OrderFlag, OrderStatus, OrderView
 from schemas.runs import CancelReply, CancelStep, EndOrder, OrderQuestion
-from storage.orders import StoredOrder, lock_order, read_order, request_cancel
+from storage.alerts import clear_alert, raise_alert
+from storage.orders import StoredOrder, lock_keyed, read_keyed, request_cancel
 from storage.transitions import Step, advance, audit, refuse, settle
 from storage.watch import note_message
 
@@ -39,7 +41,7 @@ class OrderEndActivities:
     async def read_order(self, question: OrderQuestion) -> OrderView:
         """The order's row. Idempotent: it only reads."""
         async with self._database.connection() as connection:
-            return (await read_order(connection, question.signal_id)).view
+            return (await read_keyed(connection, question)).view
 
     @activity.defn(name=wire.ACTIVITY_REFUSE_ORDER)
     async def refuse_order(self, end: EndOrder) -> OrderView:
@@ -49,7 +51,7 @@ class OrderEndActivities:
         """
         now = self._clock.instant(end.as_of)
         async with self._database.transaction("end.refused") as connection:
-            locked = await lock_order(connection, end.signal_id)
+            locked = await lock_keyed(connection, end)
             order = locked.order
             if order.status.is_final or order.may_stand or order.broker_order_id is not None:
                 return order.view
@@ -106,8 +108,10 @@ class OrderEndActivities:
         )
         key = f"cancel {cancel.signal_id} {cancel.actor} {cancel.as_of.isoformat()}"
         async with self._database.transaction("end.cancel_remembered") as connection:
-            locked = await lock_order(connection, cancel.signal_id)
+            locked = await lock_keyed(connection, cancel)
             await request_cancel(locked, cancel.actor, now)
+            if cancel.unconfirmed_at_bell and not locked.order.status.is_final:
+                await raise_alert(connection, _unconfirmed(locked.order), component=COMPONENT, now=now)
             if await note_message(connection, locked.order, key, now):
                 await audit(locked, locked.order, step)
             return locked.order
@@ -133,7 +137,7 @@ class OrderEndActivities:
             detail="the broker does not know the id under which it had taken the order",
         )
         async with self._database.transaction("end.cancel_not_there") as connection:
-            locked = await lock_order(connection, cancel.signal_id)
+            locked = await lock_keyed(connection, cancel)
             await audit(locked, locked.order, step)
         return CancelReply(
             answer=CancelAnswer.UNKNOWN_ORDER,
@@ -151,6 +155,8 @@ class OrderEndActivities:
             status=OrderStatus.CANCELED,
             reason=cancel.reason or "canceled before it was placed",
             actor=cancel.actor,
+            leg=cancel.leg,
+            generation=cancel.generation,
         )
         view = await self.refuse_order(end)
         return CancelReply(
@@ -168,7 +174,7 @@ class OrderEndActivities:
             detail=cancel.reason,
         )
         async with self._database.transaction("end.cancel_requested") as connection:
-            locked = await lock_order(connection, cancel.signal_id)
+            locked = await lock_keyed(connection, cancel)
             after = await advance(locked, lifecycle.apply(locked.state, lifecycle.CancelRequested()), step)
         return CancelReply(
             answer=CancelAnswer.REQUESTED,
@@ -187,7 +193,7 @@ class OrderEndActivities:
             ApplicationError: type FILLS_MISSING while executions are on their way, or the broker's code.
         """
         async with self._database.connection() as connection:
-            order = await read_order(connection, question.signal_id)
+            order = await read_keyed(connection, question)
         if order.settled:
             return order.view
         found: BrokerOrder | None = None
@@ -208,7 +214,7 @@ class OrderEndActivities:
         """Take in the broker's last word and settle; None while executions are missing."""
         now = self._clock.instant(question.as_of)
         async with self._database.transaction("end.settled") as connection:
-            locked = await lock_order(connection, question.signal_id)
+            locked = await lock_keyed(connection, question)
             order = locked.order
             if found is not None:
                 order = await bring(locked, found, now=now, source="look-up at settlement")
@@ -222,6 +228,9 @@ class OrderEndActivities:
                 decision=f"SETTLED_{order.status.value}",
                 detail=f"{decimal_text(order.filled_quantity)} of {decimal_text(order.quantity)} filled",
             )
+            await clear_alert(
+                connection, AlertCode.END_OF_DAY_UNCONFIRMED, _subject(order), component=COMPONENT, now=now
+            )
             return await settle(replace(locked, order=order), step)
 
     async def _take_in_fills(self, found: BrokerOrder, question: OrderQuestion) -> None:
@@ -230,6 +239,24 @@ class OrderEndActivities:
         for fill in await self._broker.get_fills(found.created_at - FILLS_OVERLAP):
             if fill.broker_order_id == found.broker_order_id:
                 await take_in(self._database, fill, now=now, source="fill list")
+
+
+def _subject(order: StoredOrder) -> str:
+    return order.client_order_id or order.signal_id
+
+
+def _unconfirmed(order: StoredOrder) -> Alert:
+    rest = decimal_text(order.quantity - order.filled_quantity)
+    return Alert(
+        code=AlertCode.END_OF_DAY_UNCONFIRMED,
+        severity=Severity.HIGH,
+        subject=_subject(order),
+        text=(
+            f"the cancel of {rest} {order.ticker}, the rest of {order.client_order_id}, was not confirmed at the "
+            "bell: it may still execute, its reservation stays. Look at the order at the broker"
+        ),
+        correlation_id=order.signal_id,
+    )
 
 
 def _too_late(order: StoredOrder) -> CancelReply:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from temporalio import activity
 
+from activities import legs
 from activities.failures import as_failure, try_again
 from activities.funds import refused_by_broker
 from activities.gate import Permit, PlacementGate, refuse_unsent, say
@@ -22,10 +23,11 @@ from schemas import wire
 from schemas.orders import BrokerOrder, OrderRequest, OrderType
 from schemas.risk import CheckName
 from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind
-from schemas.wire import client_order_id
+from schemas.wire import Leg, client_order_id
 from storage import placement as rows
 from storage.commits import committing
-from storage.orders import LockedOrder, StoredOrder, lock_order
+from storage.orders import LockedOrder, StoredOrder, lock_keyed
+from storage.protection import lacks_shares
 from storage.reconciliation import read_readiness
 from storage.transitions import Step, advance, announce, audit
 
@@ -43,6 +45,8 @@ SWITCH_READ_AGE_MAX_SECONDS: Final = 2.0
 FENCE_RETRY: Final = timedelta(seconds=1)
 RECONCILED_RETRY: Final = timedelta(seconds=1)
 """While the books are not known to be the broker's, orders wait; what is too old by then is refused."""
+SHARES_RETRY: Final = timedelta(seconds=0.5)
+"""A closing order waits until the protective stop has let go of its shares."""
 COMPONENT: Final = "ExecutionAgent"
 
 
@@ -117,7 +121,7 @@ class PlacementActivities:
                         found = await self._intend(connection, question, permit)
                 except rows.IntentRefused as refused:
                     async with committing(connection, "placement.intent_refused"):
-                        locked = await lock_order(connection, question.signal_id)
+                        locked = await lock_keyed(connection, question)
                         now = self._clock.instant(question.as_of)
                         return await refuse_unsent(locked, str(refused), now)
                 if isinstance(found, PlaceAnswer):
@@ -131,7 +135,7 @@ class PlacementActivities:
         self, connection: "Connection", question: OrderQuestion, permit: Permit
     ) -> "_Intent | PlaceAnswer":
         """Read the switch, check all that may still refuse, and store the intent."""
-        locked = await lock_order(connection, question.signal_id)
+        locked = await lock_keyed(connection, question)
         order = locked.order
         if order.status.is_final:
             return PlaceAnswer(kind=PlaceKind.ENDED, order=order.view)
@@ -144,15 +148,27 @@ class PlacementActivities:
         read_at = time.monotonic()
         basis = await rows.read_basis(locked)
         reason = _refusal(order, basis, now)
+        if order.leg is not Leg.ENTRY:
+            doubt = await legs.doubt(locked, self._clock.at(now))
+            reason = reason or (doubt.refusal if doubt else None)
+            if doubt is not None and reason is None:
+                return PlaceAnswer(kind=PlaceKind.RECHECK, order=order.view)
         if reason is not None:
             return await refuse_unsent(locked, reason, now)
         waits = waits_for(await read_readiness(connection), now)
         if waits is not None:
             raise try_again("NOT_RECONCILED", f"{waits}; see `trading reconcile --list`", RECONCILED_RETRY)
+        if not order.action.opens and order.leg is Leg.ENTRY:
+            lacks = await lacks_shares(locked)
+            if lacks is not None:
+                raise try_again("SHARES_HELD", lacks, SHARES_RETRY)
         if permit.share is None:
             raise try_again("ERR_RATE_LIMIT", "it may be sent after all: a token first", FENCE_RETRY)
         # A time that is yet to come proves nothing either.
-        if order.pre_trade_at is None or not timedelta(0) <= now - order.pre_trade_at <= PRE_TRADE_VALID_FOR:
+        checked = (
+            order.pre_trade_at is not None and timedelta(0) <= now - order.pre_trade_at <= PRE_TRADE_VALID_FOR
+        )
+        if order.leg is Leg.ENTRY and not checked:
             return PlaceAnswer(kind=PlaceKind.RECHECK, order=order.view)
         assert basis.approval_id is not None, "no approval is a refusal"
         stored, request = await self._store_intent(locked, basis.approval_id, now)
@@ -210,7 +226,7 @@ class PlacementActivities:
             answers_post=True,
         )
         async with committing(connection, "placement.accepted"):
-            locked = await lock_order(connection, intent.order.signal_id)
+            locked = await lock_keyed(connection, intent.order)
             if difference(intent.request, placed, None) is not None:
                 # Not the order that was sent: the look-up decides whether it is ours.
                 return await self._unknown(locked, now, "the broker answered with another order")
@@ -222,7 +238,7 @@ class PlacementActivities:
         """The broker's no ends the order; everything else leaves it unknown."""
         now = self._clock.instant(intent.received_at)
         async with committing(connection, "placement.failed"):
-            locked = await lock_order(connection, intent.order.signal_id)
+            locked = await lock_keyed(connection, intent.order)
             if locked.order.post_count != intent.order.post_count:
                 # A later try has taken over: this late answer is about an older POST.
                 return PlaceAnswer(kind=PlaceKind.UNKNOWN, order=locked.order.view)
@@ -230,6 +246,8 @@ class PlacementActivities:
                 await rows.mark_taken(locked, now)
             if not error.refusal:
                 return await self._unknown(locked, now, f"{error.code}: {error.message}")
+            if locked.order.leg is not Leg.ENTRY:
+                return PlaceAnswer(kind=PlaceKind.RECHECK, order=await legs.refused(locked, error, now))
             after = await refused_by_broker(locked, error, now)
         kind = PlaceKind.ENDED if after.status.is_final else PlaceKind.PLACED
         return PlaceAnswer(kind=kind, order=after.view)
@@ -255,7 +273,7 @@ class PlacementActivities:
         """No byte was sent, or the broker refused it unread: this was not a POST."""
         now = self._clock.instant(intent.received_at)
         async with committing(connection, "placement.taken_back"):
-            locked = await lock_order(connection, intent.order.signal_id)
+            locked = await lock_keyed(connection, intent.order)
             after = await rows.write_not_sent(locked, intent.order.post_count, now)
             step = Step(now=now, component=COMPONENT, decision="NOT_SENT", detail=f"{code}: {message}")
             await audit(locked, after, step)
@@ -267,6 +285,8 @@ def _refusal(order: StoredOrder, basis: rows.PlacementBasis, now: datetime) -> s
     """Why this order may not leave, as far as rows can tell."""
     if order.cancel_requested_by is not None:
         return "CANCELED"
+    if order.leg is not Leg.ENTRY:
+        return None  # Exempt from all of this where `legs.doubt` finds that it is what was approved.
     if basis.engaged:
         return CheckName.KILL_SWITCH
     if not basis.as_signalled:

@@ -14,7 +14,7 @@ from schemas import wire
 from schemas.orders import BrokerOrder, OrderFlag
 from schemas.runs import OrderQuestion, ResolveAnswer, ResolveKind
 from storage import placement as rows
-from storage.orders import LockedOrder, StoredOrder, lock_order, read_order, restore_reservation
+from storage.orders import LockedOrder, StoredOrder, lock_keyed, read_keyed, restore_reservation
 from storage.transitions import Step, advance, refuse
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class ResolutionActivities:
             ApplicationError: the broker could not be asked (its code); ask again.
         """
         async with self._database.connection() as connection:
-            order = await read_order(connection, question.signal_id)
+            order = await read_keyed(connection, question)
         if order.broker_order_id is not None:
             return ResolveAnswer(kind=ResolveKind.FOUND, order=order.view)
         if order.status.is_final:
@@ -76,7 +76,7 @@ class ResolutionActivities:
     async def _adopt(self, order: StoredOrder, found: BrokerOrder, question: OrderQuestion) -> ResolveAnswer:
         now = self._clock.instant(question.as_of)
         async with self._database.transaction("resolution.adopted") as connection:
-            locked = await lock_order(connection, order.signal_id)
+            locked = await lock_keyed(connection, order)
             conflict = conflict_in(locked, found)
             if conflict is not None:
                 await stop_everything(locked, found, conflict, now)
@@ -104,7 +104,7 @@ class ResolutionActivities:
         Where the broker once said that it holds an order under our id, no 404 counts: look until it is found.
         """
         if order.id_taken or order.identity_conflict is not None:
-            await self._flag_unknown(order.signal_id, question)
+            await self._flag_unknown(order, question)
             return ResolveAnswer(
                 kind=ResolveKind.UNKNOWN, order=order.view, ask_again_seconds=TAKEN_ASK_SECONDS
             )
@@ -113,7 +113,7 @@ class ResolutionActivities:
         assert order.posting_deadline is not None, "a POST has a deadline"
         countable_at = order.posting_deadline + ABSENCE_WAIT
         if database_now < countable_at:
-            await self._flag_unknown(order.signal_id, question)
+            await self._flag_unknown(order, question)
             return self._ask_again(order, database_now, countable_at)
         lookups, proved = order.absent_lookups + 1, False
         try:
@@ -147,7 +147,7 @@ class ResolutionActivities:
         listed = await self._broker.get_orders(after=order.first_post_at - LISTING_MARGIN, until=until)
         return next((each for each in listed if each.client_order_id == order.client_order_id), None)
 
-    async def _flag_unknown(self, signal_id: str, question: OrderQuestion) -> None:
+    async def _flag_unknown(self, order: StoredOrder, question: OrderQuestion) -> None:
         """Make it visible that nobody knows, whoever noticed first."""
         now = self._clock.instant(question.as_of)
         step = Step(
@@ -158,7 +158,7 @@ class ResolutionActivities:
             answers_post=False,
         )
         async with self._database.transaction("resolution.unknown") as connection:
-            locked = await lock_order(connection, signal_id)
+            locked = await lock_keyed(connection, order)
             await advance(locked, lifecycle.apply(locked.state, lifecycle.OutcomeUnknown()), step)
 
     async def _store_absence(
@@ -166,7 +166,7 @@ class ResolutionActivities:
     ) -> ResolveAnswer:
         now = self._clock.instant(question.as_of)
         async with self._database.transaction("resolution.absence") as connection:
-            locked = await lock_order(connection, order.signal_id)
+            locked = await lock_keyed(connection, order)
             current = locked.order
             if current.post_count != order.post_count or current.broker_order_id is not None:
                 return ResolveAnswer(kind=ResolveKind.UNKNOWN, order=current.view, ask_again_seconds=1.0)

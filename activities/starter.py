@@ -14,11 +14,12 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from observability.crash_points import calling
-from schemas.base import decimal_text
-from schemas.orders import OrderType, price_line
+from schemas.base import decimal_text, dollars_text
+from schemas.orders import OrderType, OrderView, price_line
+from schemas.protection import ProtectInput
 from schemas.risk import Proposal
 from schemas.runs import OrderInput
-from schemas.wire import WORKFLOW_ORDER, order_workflow_id
+from schemas.wire import WORKFLOW_ORDER, WORKFLOW_PROTECT, order_workflow_id, protect_workflow_id
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -42,6 +43,12 @@ def display_line(proposal: Proposal) -> str:
     if proposal.order_type is OrderType.MARKET:
         price = f"at {price}"
     return f"{action.words} {quantity} {proposal.ticker} {price} · {proposal.strategy}"
+
+
+def protection_line(entry: OrderView) -> str:
+    """One line for people: ``stop 95.00 for 10 AAPL · momentum``."""
+    stop = dollars_text(entry.hard_stop_loss) if entry.hard_stop_loss is not None else "?"
+    return f"stop {stop} for {decimal_text(entry.filled_quantity)} {entry.ticker} · {entry.strategy}"
 
 
 class OrderStarter:
@@ -74,6 +81,20 @@ class OrderStarter:
         """
         await self._start(proposal, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
 
+    async def restart_protection(self, entry: OrderView) -> None:
+        """Start the entry's protection unless it runs now.
+
+        Raises:
+            TemporalUnavailable: no answer; ask again later.
+        """
+        await self._begin(
+            WORKFLOW_PROTECT,
+            ProtectInput(signal_id=entry.signal_id, display=protection_line(entry)),
+            protect_workflow_id(entry.signal_id),
+            _attributes(entry.ticker, entry.strategy, entry.action.side.value),
+            WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        )
+
     async def check(self) -> None:
         """Ask the server whether it serves.
 
@@ -88,28 +109,47 @@ class OrderStarter:
             raise TemporalUnavailable("Temporal answers that it does not serve")
 
     async def _start(self, proposal: Proposal, reuse: WorkflowIDReusePolicy) -> None:
-        display = display_line(proposal)
+        await self._begin(
+            WORKFLOW_ORDER,
+            OrderInput(signal_id=proposal.signal_id, display=display_line(proposal)),
+            order_workflow_id(proposal.signal_id),
+            _attributes(proposal.ticker, proposal.strategy, proposal.action.side.value),
+            reuse,
+        )
+
+    async def _begin(
+        self,
+        workflow: str,
+        argument: OrderInput | ProtectInput,
+        workflow_id: str,
+        attributes: TypedSearchAttributes,
+        reuse: WorkflowIDReusePolicy,
+    ) -> None:
         try:
             with calling("temporal.start"):
                 await self._client.start_workflow(
-                    WORKFLOW_ORDER,
-                    OrderInput(signal_id=proposal.signal_id, display=display),
-                    id=order_workflow_id(proposal.signal_id),
+                    workflow,
+                    argument,
+                    id=workflow_id,
                     task_queue=self._task_queue,
                     id_reuse_policy=reuse,
                     id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                     request_eager_start=True,
-                    static_summary=display,
-                    search_attributes=TypedSearchAttributes(
-                        [
-                            SearchAttributePair(TICKER, proposal.ticker),
-                            SearchAttributePair(STRATEGY, proposal.strategy),
-                            SearchAttributePair(SIDE, proposal.action.side.value),
-                        ]
-                    ),
+                    static_summary=argument.display,
+                    search_attributes=attributes,
                     rpc_timeout=START_RPC_TIMEOUT,
                 )
         except RPCError as error:
             raise TemporalUnavailable(f"Temporal did not start it: {error.status.name} {error}") from error
         except RuntimeError as error:  # A lazy client that never got its first connection.
             raise TemporalUnavailable(f"Temporal does not answer: {error}") from error
+
+
+def _attributes(ticker: str, strategy: str, side: str) -> TypedSearchAttributes:
+    return TypedSearchAttributes(
+        [
+            SearchAttributePair(TICKER, ticker),
+            SearchAttributePair(STRATEGY, strategy),
+            SearchAttributePair(SIDE, side),
+        ]
+    )

@@ -136,7 +136,7 @@ class TradeUpdateActivities:
         while True:
             update = await lane.get()
             taken = await take_in(self._database, update, now=self._now(), source="trade updates")
-            if taken is not None and taken.news and not taken.order.settled:
+            if taken is not None and taken.is_told:
                 await self._notifier.notify(taken.order)
 
     async def _ping(self, stream: "TradeUpdateStream") -> None:

@@ -14,7 +14,9 @@ BrokerError
 ├── NotFound               ERR_NOT_FOUND
 ├── Unauthorized           ERR_UNAUTHORIZED        401: proves nothing about an order
 ├── Forbidden              ERR_FORBIDDEN
+│   └── SharesHeld         ERR_FORBIDDEN           another order holds the shares: they may come free
 └── ValidationRefused      ERR_VALIDATION
+    └── StopThroughMarket  ERR_VALIDATION          the market is past the stop already
 
 Retryability and refusal are attributes of the class, never read off a text.
 """
@@ -136,8 +138,16 @@ class Forbidden(BrokerError):
     refusal = True
 
 
+class SharesHeld(Forbidden):
+    """Fewer shares are free than the order would take."""
+
+
 class ValidationRefused(BrokerError):
     """The broker finds a field of the order wrong."""
 
     code = "ERR_VALIDATION"
     refusal = True
+
+
+class StopThroughMarket(ValidationRefused):
+    """The stop lies on the wrong side of the market: it would trigger at once."""

@@ -16,7 +16,8 @@ from schemas.orders import CancelAnswer, OrderStatus
 from schemas.runs import CancelCommand, CancelReply
 from schemas.wire import UPDATE_CANCEL_ORDER, Leg, order_workflow_id
 from storage.events import timeline
-from storage.orders import StoredOrder, find_by_any_id, list_orders, read_order
+from storage.orders import StoredOrder, find_by_any_id, list_orders, read_keyed, read_order
+from storage.protection import all_legs
 
 if TYPE_CHECKING:
     import asyncpg
@@ -55,15 +56,20 @@ async def show(order_id: str, /, *, common: Common = NO_OPTIONS) -> int:
     """Show one order by its signal, internal, client or broker id."""
     async with rows(common.addresses()) as connection:
         order = await find_order(connection, order_id)
+        legs = await all_legs(connection, order.signal_id)
         story = await timeline(connection, order.signal_id)
 
     def draw() -> None:
         draw_pairs(order_pairs(order.view))
         print()
+        if legs:
+            draw_orders(legs)
+            print()
         draw_timeline(story)
 
     data = order.view.model_dump(mode="json") | {
-        "timeline": [entry.model_dump(mode="json") for entry in story]
+        "legs": [leg.model_dump(mode="json") for leg in legs],
+        "timeline": [entry.model_dump(mode="json") for entry in story],
     }
     emit(common, data, draw)
     return EXIT_DONE
@@ -126,7 +132,7 @@ async def ask_cancel(
             reply = await _update(client, order.signal_id, command)
         except NoAnswerYet:
             return await _unanswered(connection, order)
-        reply = reply or _too_late(await read_order(connection, order.signal_id, order.leg))
+        reply = reply or _too_late(await read_keyed(connection, order))
         if reply is not None:
             return reply
     raise DependencyDown(

@@ -8,10 +8,21 @@ from console.common import NO_OPTIONS, Common, console, emit, table
 from console.errors import EXIT_DONE, Refused
 from console.orders import LIST_DEFAULT, Limit
 from console.rows import rows
-from console.views import clock, draw_decision, draw_pairs, draw_timeline, money, order_pairs, prices, shares
+from console.views import (
+    clock,
+    draw_decision,
+    draw_orders,
+    draw_pairs,
+    draw_timeline,
+    money,
+    order_pairs,
+    prices,
+    shares,
+)
 from schemas.signals import SignalView
 from storage.events import timeline
 from storage.orders import read_order
+from storage.protection import all_legs
 from storage.risk import read_decision
 from storage.signals import SignalNotFound, read_signal
 from storage.signals import list_signals as stored_signals
@@ -34,6 +45,9 @@ async def show(signal_id: str, /, *, common: Common = NO_OPTIONS) -> int:
         )
         draw_pairs(order_pairs(view.order))
         print()
+        if view.legs:
+            draw_orders(view.legs)
+            print()
         draw_decision(view.decision)
         print()
         draw_timeline(story)
@@ -61,6 +75,7 @@ async def signal_view(connection: "asyncpg.Connection[Any]", signal_id: str) -> 
         valid_until=row.proposal.valid_until,
         order=(await read_order(connection, signal_id)).view,
         decision=await read_decision(connection, signal_id),
+        legs=await all_legs(connection, signal_id),
     )
 
 

@@ -9,6 +9,7 @@ from console.common import clean, console, table
 from schemas.orders import OrderView
 from schemas.risk import CheckResult
 from schemas.signals import DecisionView, TimelineEntry
+from schemas.wire import Leg
 
 PRICE_DECIMALS = Decimal("0.0001")
 
@@ -41,18 +42,25 @@ def prices(order: OrderView) -> str:
     return f"{stop} limit {limit}" if limit else stop
 
 
+def leg_words(order: OrderView) -> str:
+    """Empty for an entry; ``stop``, ``exit`` and from the second order on its number: ``stop 2``."""
+    if order.leg is Leg.ENTRY:
+        return ""
+    return f"{order.leg.value} {order.generation + 1}" if order.generation else order.leg.value
+
+
 def order_row(order: OrderView) -> tuple[str, ...]:
     """One order as a row of ``ORDER_COLUMNS``."""
     state = " ".join((order.status.value, *(flag.value for flag in order.flags)))
     return (
-        order.signal_id, order.strategy, order.action.words, shares(order.quantity), order.ticker,
+        order.signal_id, leg_words(order), order.strategy, order.action.words, shares(order.quantity), order.ticker,
         prices(order), state, shares(order.filled_quantity),
         money(order.average_price), clean(order.reason), clock(order.updated_at),
     )  # fmt: skip
 
 
 ORDER_COLUMNS = (
-    "signal", "strategy", "side", "quantity", "ticker", "price", "state", "filled", "average", "reason",
+    "signal", "leg", "strategy", "side", "quantity", "ticker", "price", "state", "filled", "average", "reason",
     "updated",
 )  # fmt: skip
 _NUMBERS = ("quantity", "price", "filled", "average")
@@ -80,9 +88,11 @@ def order_pairs(order: OrderView) -> list[tuple[str, object]]:
     average = f" at {money(order.average_price)}" if order.average_price is not None else ""
     return [
         ("signal", order.signal_id),
+        ("leg", leg_words(order)),
         ("order", f"{order.action.value} {shares(order.quantity)} {order.ticker} {order.order_type.value} "
          f"{prices(order)} {order.time_in_force.value}"),
         ("strategy", order.strategy),
+        ("hard stop loss", money(order.hard_stop_loss)),
         ("state", " ".join((order.status.value, *(flag.value for flag in order.flags)))),
         ("filled", filled + average),
         ("reason", order.reason),

@@ -20,9 +20,9 @@ async def one_order(order_id: str, deps: Deps, token: Caller) -> OrderView:
         found = await find_by_any_id(connection, order_id) if "\0" not in order_id else None
         if found is None:
             raise not_found("order")
-        signal_id, leg = found
+        signal_id, leg, generation = found
         try:
             await own_signal(connection, token, signal_id)
         except ApiError as error:
             raise not_found("order") from error
-        return (await read_order(connection, signal_id, leg)).view
+        return (await read_order(connection, signal_id, leg, generation)).view

@@ -18,6 +18,7 @@ from schemas.signals import SIGNAL_ID_PATTERN, SignalRow, SignalView, TimelineEn
 from storage.database import Connection
 from storage.events import timeline
 from storage.orders import read_order
+from storage.protection import all_legs
 from storage.risk import read_decision
 from storage.signals import SignalNotFound, Token, list_signals, read_signal
 
@@ -137,4 +138,5 @@ async def _view(connection: Connection, row: SignalRow) -> SignalView:
         valid_until=row.proposal.valid_until,
         order=(await read_order(connection, signal_id)).view,
         decision=await read_decision(connection, signal_id),
+        legs=await all_legs(connection, signal_id),
     )

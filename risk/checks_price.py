@@ -4,8 +4,8 @@ from decimal import Decimal
 
 from risk.arithmetic import text
 from risk.candidate import NO_PRICE, Candidate, not_computed, result
-from risk.prices import buy_stop_limit, collar_edge, stop_edge
-from schemas.orders import OrderType, Side
+from risk.prices import buy_stop_limit, collar_edge, is_on_tick, stop_edge
+from schemas.orders import Action, OrderType, Side
 from schemas.risk import CheckName, CheckResult
 
 
@@ -106,3 +106,51 @@ def stop_side(order: Candidate) -> CheckResult:
         relation, limit = "<" if passed else "≥", f"< {touch}"
     told = f"{order.proposal.action.side.value} stop {text(stop)} {relation} {touch}"
     return result(CheckName.STOP_SIDE, passed, text(stop), limit, told)
+
+
+def hard_stop_loss(order: Candidate) -> CheckResult:
+    """The protective stop lies on the losing side of the entry, on a tick, and for whole shares.
+
+    Below every price that a long may be entered at or sold at now, above every one of a short: a stop on the
+    other side would sell at once what was just bought.
+    """
+    stop, action = order.proposal.hard_stop_loss, order.proposal.action
+    if stop is None:
+        return result(CheckName.HARD_STOP_LOSS, True, "none", "none", "no hard stop loss asked for")
+    fault = _hard_stop_fault(order, stop)
+    if fault is not None:
+        return result(CheckName.HARD_STOP_LOSS, False, text(stop), "a legal stop of an entry", fault)
+    bounds = _entry_prices(order)
+    if bounds is None:
+        return not_computed(
+            CheckName.HARD_STOP_LOSS, False, text(stop), "beyond the entry", "no usable quote to place it by"
+        )
+    is_long = action is Action.BUY_TO_OPEN
+    edge = min(bounds) if is_long else max(bounds)
+    passed = stop < edge if is_long else stop > edge
+    relation = ("<" if passed else "≥") if is_long else (">" if passed else "≤")
+    wanted = f"{'<' if is_long else '>'} {text(edge)}"
+    which = "lowest" if is_long else "highest"
+    told = f"hard stop loss {text(stop)} {relation} {text(edge)}, the {which} entry price"
+    return result(CheckName.HARD_STOP_LOSS, passed, text(stop), wanted, told)
+
+
+def _hard_stop_fault(order: Candidate, stop: Decimal) -> str | None:
+    if not order.proposal.action.opens:
+        return f"{order.proposal.action.value} closes a position: there is nothing to protect"
+    if stop <= 0 or not is_on_tick(stop):
+        return f"{text(stop)} is not a price that an exchange takes"
+    if order.proposal.quantity != order.proposal.quantity.to_integral_value():
+        return f"{text(order.proposal.quantity)} are not whole shares: a resting stop takes no others"
+    return None
+
+
+def _entry_prices(order: Candidate) -> list[Decimal] | None:
+    """Prices that the entry may be made at; a stop order's are its own, any other's also the market's."""
+    proposal, market = order.proposal, order.market
+    named = [price for price in (proposal.limit_price, proposal.stop_price) if price is not None]
+    if proposal.order_type.has_stop:
+        return named or None
+    if market is None:
+        return None
+    return [*named, market.bid if proposal.action is Action.BUY_TO_OPEN else market.ask]

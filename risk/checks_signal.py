@@ -73,20 +73,6 @@ def unknown_outcome(order: Candidate) -> CheckResult:
     )
 
 
-def protection_unavailable(order: Candidate) -> CheckResult:
-    """A stop that nobody would place is refused, never dropped."""
-    stop = order.proposal.hard_stop_loss
-    return result(
-        CheckName.PROTECTION_UNAVAILABLE,
-        stop is None,
-        "none" if stop is None else str(stop),
-        "none",
-        "no hard stop loss asked for"
-        if stop is None
-        else f"hard stop loss at {stop} asked for, and no protective stop can be placed yet",
-    )
-
-
 def extended_hours(order: Candidate) -> CheckResult:
     """Outside the regular session: only listed strategies, only whole-share LIMIT DAY (Alpaca's rule)."""
     proposal, allowed = order.proposal, order.facts.limits.extended_hours_strategies

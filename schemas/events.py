@@ -65,6 +65,8 @@ class RiskRejected(Event):
 
 
 class ExecutionSubmitted(Event):
+    """The broker has taken an order. Quantity in shares, prices in US dollars a share."""
+
     signal_id: str
     internal_order_id: str
     client_order_id: str
@@ -75,6 +77,9 @@ class ExecutionSubmitted(Event):
     limit_price: DecimalText | None
     status: str
     stop_price: DecimalText | None = None
+    leg: str = "entry"
+    """entry, stop or exit: an entry's legs are told under its signal."""
+    generation: int = 0
 
 
 class ExecutionFill(Event):
@@ -92,6 +97,9 @@ class ExecutionFill(Event):
     replaces: str | None = None
     """The execution that this one corrects: that one counts no more."""
     cumulative_quantity: DecimalText | None = None
+    leg: str = "entry"
+    """entry, stop or exit: an entry's legs are told under its signal."""
+    generation: int = 0
 
 
 class ExecutionStatus(Event):
@@ -109,6 +117,9 @@ class ExecutionStatus(Event):
     reason: str | None = None
     user_message: str | None = None
     row_version: int
+    leg: str = "entry"
+    """entry, stop or exit: an entry's legs are told under its signal."""
+    generation: int = 0
 
 
 class KillSwitchActivated(Event):

@@ -273,6 +273,8 @@ class OrderView(Wire):
     quantity: DecimalText
     limit_price: DecimalText | None = None
     stop_price: DecimalText | None = None
+    hard_stop_loss: DecimalText | None = None
+    """US dollars: the approved stop that the shares get when this entry has ended."""
     status: OrderStatus
     flags: tuple[OrderFlag, ...] = ()
     raw_status: str | None = None

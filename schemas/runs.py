@@ -5,6 +5,7 @@ from enum import StrEnum
 from schemas.base import UtcTime, Wire
 from schemas.orders import CancelAnswer, OrderStatus, OrderView
 from schemas.signals import TimelineEntry
+from schemas.wire import Leg
 
 
 class OrderInput(Wire):
@@ -30,6 +31,9 @@ class OrderQuestion(Wire):
 
     signal_id: str
     as_of: UtcTime
+    leg: Leg = Leg.ENTRY
+    generation: int | None = None
+    """None: the leg's newest."""
 
 
 class RiskQuestion(OrderQuestion):
@@ -48,6 +52,8 @@ class EndOrder(Wire):
     """REJECTED, or CANCELED where a person asked for it."""
     reason: str
     actor: str = "system"
+    leg: Leg = Leg.ENTRY
+    generation: int | None = None
 
 
 class PreTradeAnswer(Wire):
@@ -108,6 +114,10 @@ class CancelStep(Wire):
     as_of: UtcTime
     actor: str
     reason: str
+    leg: Leg = Leg.ENTRY
+    generation: int | None = None
+    unconfirmed_at_bell: bool = False
+    """The bell has rung without the broker's word on an earlier cancel: a person is told."""
 
 
 class SessionAnswer(Wire):

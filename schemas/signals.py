@@ -127,6 +127,8 @@ class SignalView(Wire):
     valid_until: UtcTime
     order: OrderView
     decision: "DecisionView | None" = None
+    legs: tuple[OrderView, ...] = ()
+    """The orders that protect what was filled, oldest first."""
 
 
 class DecisionView(Wire):
@@ -141,6 +143,8 @@ class DecisionView(Wire):
     limits_version: int
     decided_at: UtcTime
     expires_at: UtcTime
+    hard_stop_loss: DecimalText | None = None
+    """US dollars: the stop that the approval carries for what this entry fills."""
 
 
 class TimelineEntry(Wire):

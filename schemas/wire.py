@@ -25,6 +25,7 @@ WORKFLOW_ORDER: Final = "order"
 WORKFLOW_KILL_SWITCH: Final = "kill-switch"
 WORKFLOW_TRADE_UPDATES: Final = "trade-updates"
 WORKFLOW_RECONCILIATION: Final = "reconciliation"
+WORKFLOW_PROTECT: Final = "protect"
 
 ID_KILL_SWITCH: Final = "kill-switch"
 ID_TRADE_UPDATES: Final = "trade-updates"
@@ -35,6 +36,8 @@ ID_RECONCILE_NOW: Final = "reconcile-now"
 SCHEDULE_RECONCILIATION: Final = "reconciliation"
 
 SIGNAL_ORDER_UPDATED: Final = "order-updated"
+SIGNAL_LOOK_AGAIN: Final = "look-again"
+"""To a protection: what its signal's ticker holds, or has working, has changed."""
 SIGNAL_KILL: Final = "activate"
 SIGNAL_RELEASE: Final = "release"
 UPDATE_CANCEL_ORDER: Final = "cancel-order"
@@ -52,6 +55,8 @@ ACTIVITY_READ_ORDER: Final = "read-order"
 ACTIVITY_CANCEL_ORDER: Final = "cancel-order"
 ACTIVITY_SESSION: Final = "read-session"
 ACTIVITY_SETTLE_ORDER: Final = "settle-order"
+ACTIVITY_REVIEW_PROTECTION: Final = "review-protection"
+ACTIVITY_FIND_PROTECTIONS: Final = "find-protections"
 ACTIVITY_TRADE_UPDATES: Final = "hold-trade-updates"
 ACTIVITY_READ_BROKER: Final = "read-broker-state"
 ACTIVITY_OVERWRITE_BOOKS: Final = "overwrite-books"
@@ -90,6 +95,11 @@ CLIENT_ORDER_ID_PREFIX: Final = "ti-"
 def order_workflow_id(signal_id: str) -> str:
     """The one workflow id of a signal's order."""
     return f"order-{signal_id}"
+
+
+def protect_workflow_id(signal_id: str) -> str:
+    """The one workflow id of an entry's protection."""
+    return f"protect-{signal_id}"
 
 
 def client_order_id(installation: uuid.UUID, account: str, signal_id: str, leg: Leg, generation: int) -> str:

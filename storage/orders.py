@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from schemas.base import DecimalText, UtcTime
 from schemas.orders import Fill, OrderFlag, OrderRequest, OrderState, OrderView, Side
@@ -88,28 +88,57 @@ class LockedOrder:
         return (self.order.signal_id, self.order.leg.value, self.order.generation)
 
 
-async def read_order(connection: Connection, signal_id: str, leg: Leg = Leg.ENTRY) -> StoredOrder:
-    """The newest generation of one leg.
+class OrderKey(Protocol):
+    """Names one order: a question about it, or the order itself."""
+
+    @property
+    def signal_id(self) -> str: ...
+
+    @property
+    def leg(self) -> Leg: ...
+
+    @property
+    def generation(self) -> int | None:
+        """None: the leg's newest."""
+        ...
+
+
+async def read_order(
+    connection: Connection, signal_id: str, leg: Leg = Leg.ENTRY, generation: int | None = None
+) -> StoredOrder:
+    """One order; without ``generation`` the newest of the leg.
 
     Raises:
         OrderNotFound: no such row.
     """
-    row = await connection.fetchrow(_SQL["read_order"], signal_id, leg.value)
+    row = await connection.fetchrow(_SQL["read_order"], signal_id, leg.value, generation)
     if row is None:
         raise OrderNotFound(signal_id)
     return stored_order(row)
 
 
-async def lock_order(connection: Connection, signal_id: str, leg: Leg = Leg.ENTRY) -> LockedOrder:
+async def read_keyed(connection: Connection, key: OrderKey) -> StoredOrder:
+    """The order that ``key`` names. Raises as `read_order`."""
+    return await read_order(connection, key.signal_id, key.leg, key.generation)
+
+
+async def lock_order(
+    connection: Connection, signal_id: str, leg: Leg = Leg.ENTRY, generation: int | None = None
+) -> LockedOrder:
     """Lock the row (a statement of its own), then read the executions it guards.
 
     Raises:
         OrderNotFound: no such row.
     """
-    row = await connection.fetchrow(_SQL["lock_order"], signal_id, leg.value)
+    row = await connection.fetchrow(_SQL["lock_order"], signal_id, leg.value, generation)
     if row is None:
         raise OrderNotFound(signal_id)
     return await _locked(connection, row)
+
+
+async def lock_keyed(connection: Connection, key: OrderKey) -> LockedOrder:
+    """Lock the order that ``key`` names. Raises as `lock_order`."""
+    return await lock_order(connection, key.signal_id, key.leg, key.generation)
 
 
 async def lock_by_broker_id(
@@ -151,10 +180,10 @@ def _state(order: StoredOrder, fills: Sequence[asyncpg.Record]) -> OrderState:
 
 async def find_order(
     connection: Connection, broker_order_id: str, client_order_id: str
-) -> tuple[str, Leg] | None:
+) -> tuple[str, Leg, int] | None:
     """Which of our orders the broker speaks of; None for a foreign one."""
     row = await connection.fetchrow(_SQL["find_by_broker_id"], broker_order_id, client_order_id)
-    return (row["signal_id"], Leg(row["leg"])) if row else None
+    return (row["signal_id"], Leg(row["leg"]), row["generation"]) if row else None
 
 
 async def find_by_client_id(connection: Connection, client_order_id: str) -> StoredOrder | None:
@@ -163,10 +192,10 @@ async def find_by_client_id(connection: Connection, client_order_id: str) -> Sto
     return stored_order(row) if row else None
 
 
-async def find_by_any_id(connection: Connection, some_id: str) -> tuple[str, Leg] | None:
+async def find_by_any_id(connection: Connection, some_id: str) -> tuple[str, Leg, int] | None:
     """Find an order by signal id, client order id, broker order id or internal order id."""
     row = await connection.fetchrow(_SQL["find_by_any_id"], some_id)
-    return (row["signal_id"], Leg(row["leg"])) if row else None
+    return (row["signal_id"], Leg(row["leg"]), row["generation"]) if row else None
 
 
 async def list_orders(

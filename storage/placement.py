@@ -9,6 +9,7 @@ from uuid import UUID
 from risk.messages import UserMessage
 from schemas.base import UtcTime, Wire
 from schemas.orders import OrderRequest
+from schemas.wire import Leg
 from storage.orders import LockedOrder, StoredOrder, stored_order
 from storage.statements import load
 
@@ -67,7 +68,7 @@ async def free_fence(connection: Connection) -> None:
 
 async def read_basis(locked: LockedOrder) -> PlacementBasis:
     """Kill switch, signal and decision, in a statement of its own after fence and order lock are taken."""
-    row = await locked.connection.fetchrow(_SQL["read_basis"], locked.order.signal_id, locked.order.leg.value)
+    row = await locked.connection.fetchrow(_SQL["read_basis"], locked.order.signal_id)
     assert row is not None, "an order has its signal, kill_switch its one row"
     return PlacementBasis.model_validate(dict(row))
 
@@ -88,7 +89,8 @@ async def write_intent(
     values = dict(row)
     if values.pop("bound_to") != request.client_order_id:
         raise IntentRefused("APPROVAL_TAKEN")
-    if not values.pop("working"):
+    # A leg reserves nothing: it can only reduce.
+    if not values.pop("working") and locked.order.leg is Leg.ENTRY:
         raise IntentRefused("RESERVATION_LAPSED")
     return stored_order(values)
 

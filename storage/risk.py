@@ -161,7 +161,7 @@ async def write_approval(
         _SQL["approve_order"], *locked.key, approval.approval_id, canonical_json(verdict.checks),
         verdict.quantity, verdict.worst_price, verdict.account_exposure_pct, approval.limits_version,
         approval.kill_epoch, approval.approved_at, approval.expires_at, verdict.side.value,
-        approval.reservation_lapses_at, verdict.reserve_price, verdict.limit_price,
+        approval.reservation_lapses_at, verdict.reserve_price, verdict.limit_price, proposal.hard_stop_loss,
     )  # fmt: skip
     assert row is not None, "the row is locked by this transaction"
     order = stored_order(row)

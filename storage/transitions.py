@@ -10,8 +10,8 @@ from schemas.base import decimal_text
 from schemas.events import ExecutionFill, ExecutionStatus, ExecutionSubmitted
 from schemas.orders import Fill, OrderState
 from schemas.risk import CheckResult
-from schemas.wire import Topic, event_id
-from storage import orders
+from schemas.wire import Leg, Topic, event_id
+from storage import orders, protection
 from storage.events import Queued, append
 from storage.orders import LockedOrder, StoredOrder
 
@@ -49,6 +49,7 @@ async def advance(locked: LockedOrder, new: OrderState, step: Step) -> StoredOrd
         locked, new, step.now, user_message=step.user_message, answered=step.answers_post,
         reopened=step.reopens,
     )  # fmt: skip
+    await protection.follow(locked, after, step.now)
     events = [_filled(after, fill) for fill in added if not fill.busted]
     if before.broker_order_id is None and after.broker_order_id is not None:
         events.insert(0, _submitted(after, step))
@@ -69,7 +70,9 @@ async def refuse(locked: LockedOrder, new: OrderState, step: Step, *events: Queu
         locked, new, step.now, user_message=step.user_message, answered=step.answers_post
     )
     await append(locked.connection, entry_of(after, step), *events, _status(after, step))
-    return await orders.write_settled(replace(locked, order=after), step.now)
+    settled = await orders.write_settled(replace(locked, order=after), step.now)
+    await protection.succeed(locked.connection, settled, step.now)
+    return settled
 
 
 async def settle(locked: LockedOrder, step: Step) -> StoredOrder:
@@ -78,6 +81,7 @@ async def settle(locked: LockedOrder, step: Step) -> StoredOrder:
         return locked.order
     after = await orders.write_settled(locked, step.now)
     await audit(locked, after, step)
+    await protection.succeed(locked.connection, after, step.now)
     return after
 
 
@@ -94,12 +98,15 @@ async def audit(locked: LockedOrder, after: StoredOrder, step: Step) -> None:
 def entry_of(after: StoredOrder, step: Step, added: Sequence[Fill] = ()) -> AuditEntry:
     """The audit row of one step."""
     evidence: dict[str, Any] = {
-        "detail": step.detail,
+        "detail": step.detail
+        if after.leg is Leg.ENTRY
+        else f"{after.leg.value} {after.generation}: {step.detail}",
         "status": after.status.value,
         "row_version": after.row_version,
         "filled_quantity": decimal_text(after.filled_quantity),
         "client_order_id": after.client_order_id,
         "broker_order_id": after.broker_order_id,
+        **({} if after.leg is Leg.ENTRY else {"leg": after.leg.value, "generation": after.generation}),
         **step.evidence,
     }
     if added:
@@ -131,6 +138,8 @@ def _submitted(after: StoredOrder, step: Step) -> Queued:
         limit_price=after.limit_price,
         stop_price=after.stop_price,
         status=after.status.value,
+        leg=after.leg.value,
+        generation=after.generation,
     )
     return Queued(Topic.EXECUTION_SUBMITTED, str(after.internal_order_id), event)
 
@@ -150,6 +159,8 @@ def _filled(after: StoredOrder, fill: Fill) -> Queued:
         execution_id=name,
         replaces=fill.replaces,
         cumulative_quantity=fill.cumulative_quantity,
+        leg=after.leg.value,
+        generation=after.generation,
     )
     return Queued(Topic.EXECUTION_FILL, str(after.internal_order_id), event)
 
@@ -170,5 +181,7 @@ def _status(after: StoredOrder, step: Step) -> Queued:
         reason=after.reason,
         user_message=after.user_message,
         row_version=after.row_version,
+        leg=after.leg.value,
+        generation=after.generation,
     )
     return Queued(Topic.EXECUTION_STATUS, str(after.internal_order_id), event)

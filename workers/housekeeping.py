@@ -63,6 +63,7 @@ class Housekeeping:
             for job, seconds in (
                 (self.number_events, TICK_SECONDS),
                 (self._sweeper.sweep, SWEEP_SECONDS),
+                (self._sweeper.sweep_protections, SWEEP_SECONDS),
                 (self._parts.notifier.flush, FLUSH_SECONDS),
                 (self.resend, RESEND_SECONDS),
                 (self._stream.catch_up, TICK_SECONDS),

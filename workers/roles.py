@@ -12,6 +12,7 @@ from activities.kill_switch import KillSwitchActivities
 from activities.market import MarketActivities
 from activities.order_end import OrderEndActivities
 from activities.placement import PlacementActivities
+from activities.protection import ProtectionActivities
 from activities.reconciliation import Pace, ReconciliationActivities
 from activities.resolution import ResolutionActivities
 from activities.risk import RiskActivities
@@ -23,6 +24,7 @@ from workers.clients import utc_now
 from workers.parts import BrokerParts, ExecutionParts, OperationsParts, OrdersParts, Parts, RiskParts
 from workflows.kill_switch import KillSwitchWorkflow
 from workflows.orders import OrderWorkflow
+from workflows.protection import ProtectionWorkflow
 from workflows.reconciliation import ReconciliationWorkflow
 from workflows.trade_updates import TradeUpdatesWorkflow
 
@@ -37,7 +39,7 @@ KILL_ACTIVITIES_MAX: Final = 8
 Activity = Callable[..., Any]
 
 WORKFLOWS: Final[dict[Queue, tuple[type, ...]]] = {
-    Queue.ORDERS: (OrderWorkflow,),
+    Queue.ORDERS: (OrderWorkflow, ProtectionWorkflow),
     Queue.OPERATIONS: (TradeUpdatesWorkflow, ReconciliationWorkflow),
     Queue.KILL_SWITCH: (KillSwitchWorkflow,),
 }
@@ -79,6 +81,7 @@ def execution_activities(parts: ExecutionParts) -> list[Activity]:
     )
     resolution = ResolutionActivities(parts.database, parts.broker, parts.clock)
     end = OrderEndActivities(parts.database, parts.broker, parts.clock)
+    protection = ProtectionActivities(parts.database, parts.clock, parts.hours)
     return [
         market.refresh_market,
         market.check_pre_trade,
@@ -89,6 +92,8 @@ def execution_activities(parts: ExecutionParts) -> list[Activity]:
         end.refuse_order,
         end.cancel_order,
         end.settle_order,
+        protection.review_protection,
+        protection.find_protections,
     ]
 
 

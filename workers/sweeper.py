@@ -17,8 +17,10 @@ from activities.notifier import OrderNotifier
 from activities.starter import OrderStarter, TemporalUnavailable
 from observability.logging import get_logger
 from observability.tracing import span_from
-from schemas.wire import WORKFLOW_ORDER
+from schemas.wire import WORKFLOW_ORDER, WORKFLOW_PROTECT, protect_workflow_id
 from storage.database import Database
+from storage.orders import read_order
+from storage.protection import open_protections
 from storage.signals import read_signal
 from storage.watch import (
     FIRST_PAGE,
@@ -41,12 +43,13 @@ CHECK_ALL_SECONDS: Final = 60.0
 STARTS_AT_ONCE: Final = 8
 COUNT_RPC_TIMEOUT: Final = timedelta(seconds=10)
 RUNNING: Final = f"WorkflowType = '{WORKFLOW_ORDER}' AND ExecutionStatus = 'Running'"
+RUNNING_PROTECTIONS: Final = f"WorkflowType = '{WORKFLOW_PROTECT}' AND ExecutionStatus = 'Running'"
 
 _log = get_logger(__name__)
 
 
 class Sweeper:
-    """Starts order workflows that nobody else has, or that were ended from outside."""
+    """Starts workflows of orders and protections that nobody else has, or that were ended from outside."""
 
     def __init__(
         self, database: Database, client: Client, starter: OrderStarter, notifier: OrderNotifier
@@ -74,6 +77,40 @@ class Sweeper:
         async with self._database.connection() as connection:
             some = await longest_unchecked(connection, created_before=created_before, limit=CHECKED_AT_ONCE)
         await self._check(some)
+
+    async def sweep_protections(self) -> None:
+        """Every entry with shares that are not closed has a running protection. Raises as `sweep`."""
+        created_before, last = utc_now() - SWEEP_GRACE, ""
+        running: set[str] | None = None
+        while True:
+            async with self._database.connection() as connection:
+                page = await open_protections(
+                    connection, created_before=created_before, after=last, limit=SWEEP_PAGE
+                )
+            if page and running is None:
+                running = await self._running_protections()
+            for signal_id in page:
+                if protect_workflow_id(signal_id) not in (running or ()):
+                    await self._start_protection(signal_id)
+            if len(page) < SWEEP_PAGE:
+                return
+            last = page[-1]
+
+    async def _running_protections(self) -> set[str]:
+        """By their ids, a thousand a request."""
+        listed = self._client.list_workflows(
+            RUNNING_PROTECTIONS, page_size=SWEEP_PAGE, rpc_timeout=COUNT_RPC_TIMEOUT
+        )
+        try:
+            return {each.id async for each in listed}
+        except RPCError as error:
+            raise TemporalUnavailable(f"Temporal did not list what runs: {error}") from error
+
+    async def _start_protection(self, signal_id: str) -> None:
+        async with self._database.connection() as connection:
+            entry = await read_order(connection, signal_id)
+        _log.info("starting a protection", signal_id=signal_id)
+        await self._starter.restart_protection(entry.view)
 
     async def _never_checked(self, created_before: datetime) -> list[str]:
         async with self._database.connection() as connection:

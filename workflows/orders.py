@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from functools import partial
 
 from pydantic import ValidationError
@@ -15,10 +16,12 @@ with workflow.unsafe.imports_passed_through():
     from activities.market import MarketActivities
     from activities.order_end import OrderEndActivities
     from activities.placement import PlacementActivities
+    from activities.protection import ProtectionActivities
     from activities.resolution import ResolutionActivities
     from activities.risk import RiskActivities
     from schemas import wire
     from schemas.orders import CancelAnswer, OrderStatus, OrderView
+    from schemas.protection import ProtectQuestion
     from schemas.risk import AssessmentKind
     from schemas.runs import (
         CancelCommand,
@@ -32,8 +35,18 @@ with workflow.unsafe.imports_passed_through():
         ResolveKind,
         RiskQuestion,
     )
+    from schemas.wire import Leg
     from workflows.blotter import Blotter
+    from workflows.protecting import start_protection, wake_protections
     from workflows.steps import run_step
+
+
+PATCH_PROTECTION = "protection"
+"""Entries start their protection, closing orders ask it for shares."""
+PATCH_UNCONFIRMED = "end-of-day-unconfirmed"
+"""A cancel that was not confirmed at the bell is told."""
+END_OF_DAY = "end of day"
+"""Who cancels the rest of a partial fill."""
 
 
 @workflow.defn(name=wire.WORKFLOW_ORDER)
@@ -51,6 +64,7 @@ class OrderWorkflow:
         self._cancel: CancelCommand | None = None
         self._cancel_asked = False
         self._cancelling = asyncio.Lock()
+        self._protected: Decimal | None = None
         self._blotter = Blotter(start.display)
 
     @workflow.run
@@ -70,7 +84,10 @@ class OrderWorkflow:
         while not self._settled:
             await self._reach_the_broker()
             await self._watch()
+            await self._protect()
             await self._settle()
+            await self._protect()  # Executions may have come with the broker's last word.
+        await self._ask_for_shares("they may have their stop again")
         outcome = self._outcome()
         # In here, where a cancel of the workflow cannot leave an update without its answer.
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -134,6 +151,7 @@ class OrderWorkflow:
 
     async def _reach_the_broker(self) -> None:
         """Until the order stands at the broker, or has ended with proof that it does not."""
+        await self._ask_for_shares("a closing order wants them")
         while self._known.broker_order_id is None and not self._known.status.is_final:
             if self._known.may_stand:
                 await self._resolve()
@@ -216,9 +234,13 @@ class OrderWorkflow:
                 return
             await self._send_cancel(self._cancel)
 
-    async def _send_cancel(self, command: CancelCommand) -> CancelReply:
+    async def _send_cancel(self, command: CancelCommand, *, unconfirmed_at_bell: bool = False) -> CancelReply:
         step = CancelStep(
-            signal_id=self._signal_id, as_of=workflow.now(), actor=command.actor, reason=command.reason
+            signal_id=self._signal_id,
+            as_of=workflow.now(),
+            actor=command.actor,
+            reason=command.reason,
+            unconfirmed_at_bell=unconfirmed_at_bell,
         )
         reply = await run_step(
             policies.CANCEL_ORDER,
@@ -238,13 +260,26 @@ class OrderWorkflow:
             policies.READ_SESSION, MarketActivities.read_session, self._question(), summary="when is the bell"
         )
         if session.closes_in_seconds is None:
+            await self._ask_at_the_bell()
             wait = timedelta(seconds=session.opens_in_seconds or 0)
             return max(wait, policies.SESSION_CHECK_MIN), "the next session"
         left = timedelta(seconds=session.closes_in_seconds) - policies.REST_CANCEL_BEFORE_CLOSE
         if left > timedelta(0):
             return max(left, policies.SESSION_CHECK_MIN), "fills, until 2 minutes before the bell"
-        await self._send_cancel(CancelCommand(actor="end of day", reason="rest of a partial fill"))
-        return policies.CANCEL_REPEAT, "the broker's confirmation that the rest is cancelled"
+        await self._send_cancel(CancelCommand(actor=END_OF_DAY, reason="rest of a partial fill"))
+        # Asked again at the bell at the latest: what is not confirmed by then, a person hears of.
+        bell = timedelta(seconds=session.closes_in_seconds) + policies.SESSION_CHECK_MIN
+        return min(policies.CANCEL_REPEAT, bell), "the broker's confirmation that the rest is cancelled"
+
+    async def _ask_at_the_bell(self) -> None:
+        """It has rung without the broker's word on the cancel: ask again and tell a person, once a session.
+
+        The rest may still be at work, so its reservation stays and this workflow too.
+        """
+        asked = self._known.cancel_requested_by or (END_OF_DAY if self._cancel_asked else None)
+        if asked is not None and workflow.patched(PATCH_UNCONFIRMED):
+            command = CancelCommand(actor=asked, reason="not confirmed at the bell")
+            await self._send_cancel(command, unconfirmed_at_bell=True)
 
     async def _settle(self) -> None:
         if self._settled:
@@ -279,6 +314,39 @@ class OrderWorkflow:
         except TimeoutError:
             return
 
+    # --- protection ------------------------------------------------------------------------------
+
+    async def _protect(self) -> None:
+        """Start the workflow that keeps a stop under what this entry has filled. The sweeper starts it too."""
+        order = self._known
+        wanted = order.hard_stop_loss is not None and order.status.is_final and order.filled_quantity > 0
+        if self._protected == order.filled_quantity or not wanted or not workflow.patched(PATCH_PROTECTION):
+            return
+        if self._protected is not None:
+            self._protected = order.filled_quantity
+            await wake_protections((self._signal_id,), "the entry has filled more")
+            return
+        self._blotter.note("OrderWorkflow", "PROTECTED", wire.protect_workflow_id(self._signal_id))
+        await start_protection(order, tuple(self._blotter.timeline))
+        self._protected = order.filled_quantity
+
+    async def _ask_for_shares(self, why: str) -> None:
+        """Wake the protections on this ticker: a closing order needs shares that their stops hold, or is done."""
+        order = self._known
+        if (
+            order.action.opens
+            or order.status is OrderStatus.REJECTED
+            or not workflow.patched(PATCH_PROTECTION)
+        ):
+            return
+        found = await run_step(
+            policies.FIND_PROTECTIONS,
+            ProtectionActivities.find_protections,
+            ProtectQuestion(signal_id=self._signal_id, as_of=workflow.now()),
+            summary="whose stop holds the shares",
+        )
+        await wake_protections(found.signal_ids, why)
+
     # --- doors -----------------------------------------------------------------------------------
 
     @workflow.signal(dynamic=True)
@@ -292,7 +360,7 @@ class OrderWorkflow:
             order = OrderView.model_validate_json(args[0].payload.data)
         except (IndexError, ValidationError):
             return
-        if name == wire.SIGNAL_ORDER_UPDATED and order.signal_id == self._signal_id:
+        if name == wire.SIGNAL_ORDER_UPDATED and (order.signal_id, order.leg) == (self._signal_id, Leg.ENTRY):
             self._learn(order)
 
     @workflow.update(name=wire.UPDATE_CANCEL_ORDER)

@@ -12,7 +12,7 @@ PRIORITY_STOPPING: Final = Priority(priority_key=1)
 """Cancels and the kill switch overtake everything."""
 PRIORITY_DEFAULT: Final = Priority(priority_key=3)
 
-NO_ROW: Final = ("OrderNotFound", "SignalNotFound")
+NO_ROW: Final = ("OrderNotFound", "SignalNotFound", "ProtectionNotFound")
 """Errors that no retry mends: nobody stored such a signal, so a hand-started workflow fails at once."""
 
 UNTIL_ANSWERED: Final = RetryPolicy(
@@ -85,6 +85,15 @@ READ_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=10), QUICKLY, reache
 CANCEL_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=30), PATIENTLY, priority=PRIORITY_STOPPING)
 READ_SESSION: Final = Step(Queue.EXECUTION, timedelta(seconds=20), reaches_broker=False)
 SETTLE_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=60), PATIENTLY)
+REVIEW_PROTECTION: Final = Step(Queue.EXECUTION, timedelta(seconds=20), QUICKLY, reaches_broker=False)
+FIND_PROTECTIONS: Final = Step(Queue.EXECUTION, timedelta(seconds=10), QUICKLY, reaches_broker=False)
+# A leg's steps give up soon: the next look finds what they left, and tells a person in time.
+PLACE_LEG: Final = Step(Queue.EXECUTION, timedelta(seconds=30), A_FEW_TIMES, priority=PRIORITY_STOPPING)
+RESOLVE_LEG: Final = Step(Queue.EXECUTION, timedelta(seconds=30), A_FEW_TIMES, priority=PRIORITY_STOPPING)
+CANCEL_LEG: Final = Step(Queue.EXECUTION, timedelta(seconds=30), A_FEW_TIMES, priority=PRIORITY_STOPPING)
+SETTLE_LEG: Final = Step(Queue.EXECUTION, timedelta(seconds=60), A_FEW_TIMES, priority=PRIORITY_STOPPING)
+PROTECT_AGAIN: Final = timedelta(seconds=1)
+"""Before the next look where nothing was told."""
 HOLD_TRADE_UPDATES: Final = Step(
     Queue.OPERATIONS, timedelta(days=3650), QUICKLY, heartbeat=timedelta(seconds=10)
 )

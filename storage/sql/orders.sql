@@ -1,11 +1,16 @@
 -- name: read_order
-select * from orders where signal_id = $1 and leg = $2 order by generation desc limit 1
+select * from orders where signal_id = $1 and leg = $2 and ($3::integer is null or generation = $3)
+order by generation desc
+limit 1
 
 -- name: lock_order
-select * from orders where signal_id = $1 and leg = $2 order by generation desc limit 1 for update
+select * from orders where signal_id = $1 and leg = $2 and ($3::integer is null or generation = $3)
+order by generation desc
+limit 1
+for update
 
 -- name: find_by_broker_id
-select signal_id, leg from orders where broker_order_id = $1 or client_order_id = $2 limit 1
+select signal_id, leg, generation from orders where broker_order_id = $1 or client_order_id = $2 limit 1
 
 -- name: lock_by_broker_id
 select * from orders where broker_order_id = $1 or client_order_id = $2 limit 1 for update
@@ -17,9 +22,11 @@ select * from orders where broker_order_id = $1 or replaced_by = $2 or predecess
 select * from orders where client_order_id = $1
 
 -- name: find_by_any_id
-select signal_id, leg from orders
+select signal_id, leg, generation from orders
 where signal_id = $1 or client_order_id = $1 or broker_order_id = $1 or internal_order_id::text = $1
     or predecessors @> array[$1::text]
+-- A signal's id is its entry's; a leg is found by its own.
+order by leg <> 'entry'
 limit 1
 
 -- name: order_fills

@@ -10,7 +10,7 @@ select
     s.valid_until, s.received_at,
     not exists (
         select from orders o
-        where o.signal_id = s.signal_id
+        where o.signal_id = s.signal_id and o.leg = 'entry'
             and (o.ticker, o.strategy, o.action, o.order_type, o.time_in_force, o.extended_hours, o.stop_price)
                 is distinct from
                 (s.ticker, s.strategy, s.action, s.order_type, s.time_in_force, s.extended_hours, s.stop_price)
@@ -24,15 +24,15 @@ select
 from signals s
 cross join kill_switch k
 left join lateral (
-    select * from decisions d where d.signal_id = s.signal_id and d.leg = $2 order by d.generation desc limit 1
+    select * from decisions d where d.signal_id = s.signal_id and d.leg = 'entry' order by d.generation desc limit 1
 ) d on true
 where s.signal_id = $1
 
 -- name: write_intent
 with bound as (
-    insert into approval_bindings (approval_id, leg, client_order_id, bound_at)
-    select $7, leg, $2, $6 from orders where internal_order_id = $1
-    on conflict (approval_id, leg) do update set leg = excluded.leg
+    insert into approval_bindings (approval_id, leg, generation, client_order_id, bound_at)
+    select $7, leg, generation, $2, $6 from orders where internal_order_id = $1
+    on conflict (approval_id, leg, generation) do update set leg = excluded.leg
     returning client_order_id
 ), working as (
     update reservations r set state = 'working'

@@ -10,7 +10,7 @@ select
     s.hard_stop_loss, s.extended_hours, s.created_at, s.valid_until, s.signal_id,
     not exists (
         select from orders o
-        where o.signal_id = s.signal_id
+        where o.signal_id = s.signal_id and o.leg = 'entry'
             and (o.ticker, o.strategy, o.action, o.order_type, o.time_in_force, o.extended_hours, o.stop_price)
                 is distinct from
                 (s.ticker, s.strategy, s.action, s.order_type, s.time_in_force, s.extended_hours, s.stop_price)
@@ -63,6 +63,12 @@ with held as (
     from reservations
     where state in ('held', 'working')
     union all
+    -- An exit takes what it sells; a stop only waits for it.
+    select ticker, strategy, case action when 'SELL_TO_CLOSE' then 'sell' else 'buy' end,
+        quantity - filled_quantity, 0, false
+    from orders
+    where leg = 'exit' and status in ('SUBMITTED', 'ACKNOWLEDGED', 'PARTIALLY_FILLED')
+    union all
     -- Open orders that are not ours can fill as well.
     select ticker, 'EXTERNAL', side,
         case when counted then remaining else coalesce(notional / nullif(price, 0), 0) end,
@@ -97,6 +103,11 @@ select signal_id, action, order_type, limit_price, stop_price from (
     from orders o join reservations r using (signal_id, leg, generation)
     where r.ticker = $1 and r.state in ('held', 'working') and r.quantity > 0
     union all
+    -- A protective leg stands there, or will in a moment.
+    select signal_id, action, order_type, limit_price, stop_price, created_at
+    from orders
+    where ticker = $1 and leg <> 'entry' and status not in ('FILLED', 'CANCELED', 'REJECTED', 'FATAL_ERROR')
+    union all
     -- What an order that is not ours is for, the broker takes from what the account holds.
     select e.client_order_id,
         case
@@ -122,8 +133,8 @@ insert into decisions (
 with decided as (
     insert into decisions (
         signal_id, leg, generation, approval_id, approved, reasons, checks, quantity, limit_price,
-        account_exposure_pct, limits_version, kill_epoch, decided_at, expires_at
-    ) values ($1, $2, $3, $4, true, '{}', $5::jsonb, $6, $7, $8, $9, $10, $11, $12)
+        account_exposure_pct, limits_version, kill_epoch, decided_at, expires_at, hard_stop_loss
+    ) values ($1, $2, $3, $4, true, '{}', $5::jsonb, $6, $7, $8, $9, $10, $11, $12, $17)
 ), reserved as (
     insert into reservations (
         signal_id, leg, generation, strategy, ticker, side, quantity, price, state, created_at, lapses_at
@@ -131,7 +142,7 @@ with decided as (
     select signal_id, leg, generation, strategy, ticker, $13, $6, $15, 'held', $11, $14
     from orders where signal_id = $1 and leg = $2 and generation = $3
 )
-update orders set quantity = $6, limit_price = $16, row_version = row_version + 1, updated_at = $11
+update orders set quantity = $6, limit_price = $16, hard_stop_loss = $17, row_version = row_version + 1, updated_at = $11
 where signal_id = $1 and leg = $2 and generation = $3
 returning *
 

@@ -1,18 +1,18 @@
 -- name: unsettled
 select created_at, signal_id from orders
-where settled_at is null and created_at < $1 and (created_at, signal_id) > ($2, $3)
+where settled_at is null and leg = 'entry' and created_at < $1 and (created_at, signal_id) > ($2, $3)
 order by created_at, signal_id
 limit $4
 
 -- name: never_checked
 select signal_id from orders
-where settled_at is null and created_at < $1 and workflow_checked_at is null
+where settled_at is null and leg = 'entry' and created_at < $1 and workflow_checked_at is null
 order by created_at
 limit $2
 
 -- name: longest_unchecked
 select signal_id from orders
-where settled_at is null and created_at < $1 and workflow_checked_at is not null
+where settled_at is null and leg = 'entry' and created_at < $1 and workflow_checked_at is not null
 order by workflow_checked_at
 limit $2
 
@@ -20,13 +20,13 @@ limit $2
 select exists (select from orders where signal_id = $1 and settled_at is null)
 
 -- name: mark_checked
-update orders set workflow_checked_at = $2 where signal_id = any ($1::text[]) and settled_at is null
+update orders set workflow_checked_at = $2 where signal_id = any ($1::text[]) and leg = 'entry' and settled_at is null
 
 -- name: mark_unchecked
 update orders set workflow_checked_at = null where internal_order_id = any ($1::uuid[])
 
 -- name: count_unsettled_before
-select count(*) from orders where settled_at is null and created_at < $1
+select count(*) from orders where settled_at is null and leg = 'entry' and created_at < $1
 
 -- name: count_unsettled
 select count(*) from orders where settled_at is null

@@ -68,10 +68,10 @@ async def test_the_whole_demonstration(folder: Path, topology: str) -> None:
     assert running.returncode == 0, (report, errors)
     assert report["ok"] is True
     assert report["problems"] == []
-    assert report["outcomes"] == {"FILLED": 8, "CANCELED": 3, "REJECTED": 11}
-    assert (report["signals"], report["broker_orders"], report["duplicates"]) == (22, 11, 0)
+    assert report["outcomes"] == {"FILLED": 9, "CANCELED": 3, "REJECTED": 10}
+    assert (report["signals"], report["broker_orders"], report["duplicates"]) == (22, 12, 0)
     expected = {
-        "ORDER_QUANTITY", "PRICE_COLLAR", "SPREAD_TOO_WIDE", "STALE_MARKET_DATA", "PROTECTION_UNAVAILABLE",
+        "ORDER_QUANTITY", "PRICE_COLLAR", "SPREAD_TOO_WIDE", "STALE_MARKET_DATA",
         "SELL_MORE_THAN_HELD", "SHORT_SELLING", "SIGNAL_EXPIRED", "TICKER_EXPOSURE", "MARKET_DATA",
         "STOP_ON_WRONG_SIDE",
     }  # fmt: skip

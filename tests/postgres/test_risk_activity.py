@@ -65,7 +65,7 @@ async def test_a_second_call_answers_the_stored_decision(rows: Database, risk: R
 async def test_a_rejection_lists_every_reason_and_ends_the_order(
     rows: Database, risk: RiskActivities
 ) -> None:
-    await propose(rows, "s1", quantity=Decimal(5000), limit_price=Decimal(150), hard_stop_loss=Decimal(90))
+    await propose(rows, "s1", quantity=Decimal(5000), limit_price=Decimal(150), hard_stop_loss=Decimal(110))
     answer = await risk.assess_risk(question("s1"))
     assert answer.kind is AssessmentKind.REJECTED
     assert {
@@ -73,7 +73,7 @@ async def test_a_rejection_lists_every_reason_and_ends_the_order(
         "ORDER_QUANTITY",
         "PRICE_COLLAR",
         "GROSS_EXPOSURE",
-        "PROTECTION_UNAVAILABLE",
+        "HARD_STOP_LOSS",
     } <= set(answer.reasons)
     assert answer.order.status == "REJECTED"
     assert answer.order.settled

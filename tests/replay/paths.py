@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
@@ -12,7 +13,7 @@ from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from market.calendar import TradingCalendar
 from schemas import wire
 from schemas.broker import TradeEvent
-from schemas.orders import TimeInForce
+from schemas.orders import Action, OrderStatus, TimeInForce
 from schemas.risk import AssessmentKind
 from schemas.runs import CancelCommand
 from schemas.wire import Queue
@@ -20,10 +21,13 @@ from tests.workflow import books_script, kill_script, stream_script
 from tests.workflow.book import proposal
 from tests.workflow.books_script import OVERWRITE, READ, ScriptedBooks
 from tests.workflow.kill_script import ScriptedSwitch
+from tests.workflow.protected import ProtectedBroker, ended, protection_of, tell_leg, until_true
 from tests.workflow.running import POLL_SECONDS, RESTS, Order, outcome, start, tell, until, workers
 from tests.workflow.scripted import TUESDAY_NOON, ScriptedBroker
 from tests.workflow.stream_script import HOLD, ScriptedStream
 
+JUST_BEFORE_THE_BELL: Final = datetime(2026, 11, 24, 20, 59, 58, tzinfo=UTC)
+"""Two seconds before the session ends."""
 JUST_BEFORE_THE_ALARM: Final = datetime(2026, 11, 24, 20, 57, 58, tzinfo=UTC)
 """Two seconds before the rest of a partial fill is cancelled."""
 
@@ -55,6 +59,11 @@ class Walk:
         proposed = proposal(self.name, time_in_force=TimeInForce.GTC)
         return ScriptedBroker(proposed, self.calendar, market_start=market_start)
 
+    def protected(self, **fields: Any) -> ProtectedBroker:
+        """The broker of an entry with a hard stop loss."""
+        proposed = proposal(self.name, time_in_force=TimeInForce.GTC, **fields)
+        return ProtectedBroker(proposed, self.calendar)
+
     @asynccontextmanager
     async def order(self, broker: ScriptedBroker) -> AsyncIterator[Order]:
         """Run the order, which has come to its end when the block has."""
@@ -84,6 +93,58 @@ async def end_of_day(walk: Walk) -> AnyHandle:
         await tell(order, broker.fill("4"))
         await until(order, "the broker's confirmation")
         await tell(order, broker.says(TradeEvent.CANCELED))
+    return order
+
+
+async def unconfirmed_at_the_bell(walk: Walk) -> AnyHandle:
+    """The cancel of the rest is not confirmed when the bell rings; it is next morning."""
+    broker = walk.broker(JUST_BEFORE_THE_BELL)
+    async with walk.order(broker) as order:
+        await until(order, RESTS)
+        await tell(order, broker.fill("4"))
+        await until(order, "the next session")
+        await tell(order, broker.says(TradeEvent.CANCELED))
+    return order
+
+
+async def protected_entry(walk: Walk) -> AnyHandle:
+    """Filled with a hard stop loss: its protection starts, and goes on without it."""
+    broker = walk.protected()
+    async with walk.order(broker) as order:
+        await until(order, RESTS)
+        await tell(order, broker.fill("10"))
+        await until_true(broker.is_live)
+    return order
+
+
+async def protection_filled(walk: Walk) -> AnyHandle:
+    """The stop's answer is lost and found again; it is shrunk for a closing signal, and filled."""
+    broker = walk.protected()
+    broker.script(wire.ACTIVITY_PLACE_ORDER, "", "RECHECK", "UNKNOWN")
+    broker.script(wire.ACTIVITY_RESOLVE_ORDER, "UNKNOWN")
+    async with walk.order(broker) as order:
+        await until(order, RESTS)
+        await tell(order, broker.fill("10"))
+        protection = protection_of(walk.client, broker)
+        await until_true(broker.is_live)
+        broker.lent = Decimal(4)
+        await protection.signal(wire.SIGNAL_LOOK_AGAIN, "a closing order wants them")
+        await until_true(lambda: broker.cancels_sent == 1)
+        await tell_leg(protection, broker.told(status=OrderStatus.CANCELED))
+        await until_true(lambda: broker.is_live() and broker.stop.quantity == Decimal(6))
+        broker.lent, broker.sold = Decimal(0), Decimal(4)
+        await tell_leg(protection, broker.told(status=OrderStatus.FILLED, filled_quantity=Decimal(6)))
+        await ended(protection)
+    return protection
+
+
+async def closing_order(walk: Walk) -> AnyHandle:
+    """A sell asks for shares first, and again when it is done; the one it asks does not run."""
+    broker = walk.protected(action=Action.SELL_TO_CLOSE)
+    broker.hard_stop, broker.others = None, ("another-signal",)
+    async with walk.order(broker) as order:
+        await until(order, RESTS)
+        await tell(order, broker.fill("10"))
     return order
 
 
@@ -223,6 +284,10 @@ BOTH: Final = (COMPACT, ISOLATED)
 PATHS: Final[dict[str, tuple[Path, tuple[str, ...]]]] = {
     "filled": (filled, BOTH),
     "end-of-day": (end_of_day, BOTH),
+    "unconfirmed-at-the-bell": (unconfirmed_at_the_bell, BOTH),
+    "protected-entry": (protected_entry, BOTH),
+    "protection": (protection_filled, BOTH),
+    "closing-order": (closing_order, BOTH),
     "rejected-by-risk": (rejected_by_risk, BOTH),
     "nothing-fetched": (nothing_fetched, BOTH),
     "refused-pre-trade": (refused_pre_trade, BOTH),

@@ -21,13 +21,20 @@ from tests.replay.replaying import failure, load
 from workers import temporal
 from workflows.kill_switch import KillSwitchWorkflow
 from workflows.orders import OrderWorkflow
+from workflows.protection import ProtectionWorkflow
 from workflows.reconciliation import ReconciliationWorkflow
 from workflows.trade_updates import TradeUpdatesWorkflow
 
 FILES = sorted(HISTORIES.glob("*.json"))
-OTHERS = ("kill-switch", "trade-updates", "reconciled-", "not-reconciled")
+OTHERS = ("protection.", "kill-switch", "trade-updates", "reconciled-", "not-reconciled")
 ORDERS = [file for file in FILES if not file.name.startswith(OTHERS)]
-WORKFLOWS = (OrderWorkflow, KillSwitchWorkflow, TradeUpdatesWorkflow, ReconciliationWorkflow)
+WORKFLOWS = (
+    OrderWorkflow,
+    ProtectionWorkflow,
+    KillSwitchWorkflow,
+    TradeUpdatesWorkflow,
+    ReconciliationWorkflow,
+)
 NO_STEPS_OF_WORKFLOWS = {wire.ACTIVITY_REFUSE_ORDER, wire.ACTIVITY_READ_ORDER}
 MACHINE = re.compile(r"/(home|work|root|tmp|usr|opt|var|Users)/|\.py\b|Traceback|[0-9]{2,}@[a-z]")
 

@@ -36,7 +36,7 @@ KNOWN: list[tuple[Kind, int, object, type[BrokerError]]] = [
         PLACE,
         403,
         coded(40310000, "insufficient qty available for order (requested: 100, available: 0)"),
-        E.Forbidden,
+        E.SharesHeld,
     ),
     (PLACE, 403, coded(40310000, WASH, reject_reason="opposite side limit order exists"), E.WashTrade),
     (PLACE, 422, coded(42210000, WASH), E.WashTrade),
@@ -94,7 +94,7 @@ KNOWN: list[tuple[Kind, int, object, type[BrokerError]]] = [
         E.ValidationRefused,
     ),
     (PLACE, 422, coded(42210000, "fractional orders must be DAY orders"), E.ValidationRefused),
-    (PLACE, 422, coded(42210000, "stop price must be less than current price"), E.ValidationRefused),
+    (PLACE, 422, coded(42210000, "stop price must be less than current price"), E.StopThroughMarket),
     (PLACE, 422, coded("42210000", "a code in quotes"), E.ValidationRefused),
     (PLACE, 422, {"message": "no code at all"}, E.UnknownOutcome),
     (PLACE, 422, b"<html>422</html>", E.UnknownOutcome),
@@ -156,7 +156,8 @@ REFUSALS = {cls for cls in vars(errors).values() if isinstance(cls, type) and ge
 def assert_lawful(kind: Kind, told: Answer) -> None:
     """What must hold whatever the broker says."""
     error = classify(kind, told)
-    assert type(error).__mro__[1] in (BrokerError, errors.NetworkError)
+    family = (BrokerError, errors.NetworkError, errors.Forbidden, errors.ValidationRefused)
+    assert type(error).__mro__[1] in family
     assert type(error) is not errors.NothingSent, "an answer is proof that something was sent"
     assert not (kind is READ and isinstance(error, errors.UnknownOutcome | errors.DuplicateOrder))
     assert not (kind is not READ and isinstance(error, errors.NetworkError))

@@ -19,6 +19,7 @@ from schemas.runs import OrderOutcome, OrderReport
 from schemas.wire import Queue
 from tests.workflow.scripted import ScriptedBroker
 from workflows.orders import OrderWorkflow
+from workflows.protection import ProtectionWorkflow
 
 if TYPE_CHECKING:
     from temporalio.testing import TimeSkipper
@@ -34,8 +35,8 @@ Order = WorkflowHandle[OrderWorkflow, OrderOutcome]
 
 @asynccontextmanager
 async def workers(client: Client, broker: ScriptedBroker, queue: str) -> AsyncIterator[None]:
-    """Run the order workflow and its steps: each role on its own queue, or all of them on ``queue``."""
-    workflows: list[type] = [OrderWorkflow]
+    """Run both workflows and their steps: each role on its own queue, or all of them on ``queue``."""
+    workflows: list[type] = [OrderWorkflow, ProtectionWorkflow]
     async with AsyncExitStack() as stack:
         if queue == Queue.ORDERS:
             await stack.enter_async_context(Worker(client, task_queue=queue, workflows=workflows))

@@ -47,6 +47,8 @@ class ScriptedBroker(Book, Gates):
         Gates.__init__(self)
         self.cancels_sent = 0
         """Cancels that reached the broker."""
+        self.told_unconfirmed = 0
+        """How often a person was told that the bell rang before a cancel was confirmed."""
         self._calendar = calendar
         self._market_start = market_start
         self._anchor: datetime | None = None
@@ -165,6 +167,7 @@ class ScriptedBroker(Book, Gates):
     async def cancel_order(self, cancel: CancelStep) -> CancelReply:
         """Who asked is stored before the answer can be held."""
         self.cancel_requested_by = self.cancel_requested_by or cancel.actor
+        self.told_unconfirmed += cancel.unconfirmed_at_bell
         await self.asked(wire.ACTIVITY_CANCEL_ORDER)
         if self.state.status.is_final:
             return self._reply(CancelAnswer.TOO_LATE)

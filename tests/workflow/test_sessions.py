@@ -126,6 +126,7 @@ async def test_an_unconfirmed_cancel_is_repeated_and_outlives_the_bell(
         await forward_to(env, broker, order, bell + timedelta(minutes=5))
         await until(order, "the next session")
         assert 2 <= broker.cancels_sent <= 7, "every 20 s of the last two minutes"
+        assert broker.told_unconfirmed == 1, "a person is told once a session"
         await tell(order, broker.fill("1"))
         await tell(order, broker.says(TradeEvent.CANCELED))
         result = await outcome(order)

@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Final
 from schemas import wire
 from schemas.orders import CancelAnswer, OrderStatus
 from schemas.runs import CancelCommand, CancelReply
-from workers.chaos.crash_play import Play, WrongEnd
+from schemas.wire import Leg
+from workers.chaos.crash_play import RESTING, Play, WrongEnd
 from workers.chaos.crash_scenario import Scenario
 
 UPDATE_SECONDS: Final = 120.0
@@ -299,3 +300,22 @@ async def cancel(play: Play, signal_id: str, *also: CancelAnswer) -> None:
         raise WrongEnd(f"{signal_id}: nobody answered the cancel") from None
     if reply.answer not in (CancelAnswer.REQUESTED, CancelAnswer.TOO_LATE, *also):
         raise WrongEnd(f"{signal_id}: the cancel was answered {reply.answer.value}")
+
+
+class Protected(PlaceAndFill):
+    """An entry with a hard stop loss: it is filled, its stop is placed once and stands for the share."""
+
+    covers = ("commit protection.reviewed",)
+
+    async def propose(self) -> None:
+        self.ticker = await self.play.fresh_ticker()
+        await self.play.submit(self.new_id(), ticker=self.ticker, hard_stop_loss=RESTING)
+
+    async def finish(self) -> None:
+        await super().finish()
+        for name in self.made:
+            stop = await self.play.until(
+                name, lambda leg: leg.status is OrderStatus.ACKNOWLEDGED, what="protected", leg=Leg.STOP
+            )
+            if stop.quantity != 1 or stop.generation:
+                raise WrongEnd(f"{name}: a stop for {stop.quantity}, generation {stop.generation}")

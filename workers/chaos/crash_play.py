@@ -14,8 +14,8 @@ from schemas import wire
 from schemas.orders import OrderStatus
 from schemas.reconciliation import Outcome, ReconcileInput, Report
 from schemas.risk import CheckName
-from schemas.wire import Queue, order_workflow_id
-from storage.orders import StoredOrder, read_order
+from schemas.wire import Leg, Queue, order_workflow_id
+from storage.orders import OrderNotFound, StoredOrder, read_order
 from storage.switches import read_state
 from workers.chaos import crash_sql as sql
 from workers.chaos.doors import new_signal
@@ -134,9 +134,10 @@ class Play:
             raise WrongEnd(f"{signal_id}: the gateway answers {answer.status_code} {answer.text[:200]}")
         self.taken.append(signal_id)
 
-    async def order(self, signal_id: str) -> StoredOrder:
+    async def order(self, signal_id: str, leg: Leg = Leg.ENTRY) -> StoredOrder:
+        """Raises OrderNotFound: a leg that is not there yet."""
         async with self.pool.acquire() as connection:
-            return await read_order(connection, signal_id)
+            return await read_order(connection, signal_id, leg)
 
     async def until(
         self,
@@ -145,8 +146,9 @@ class Play:
         *,
         seconds_max: float = END_SECONDS,
         what: str = "settled",
+        leg: Leg = Leg.ENTRY,
     ) -> StoredOrder:
-        """Wait for a state of an order.
+        """Wait for a state of an order, or of what protects it.
 
         Raises:
             WrongEnd: it did not come.
@@ -155,9 +157,10 @@ class Play:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds_max):
                 while True:
-                    order = await self.order(signal_id)
-                    if condition(order):
-                        return order
+                    with suppress(OrderNotFound):
+                        order = await self.order(signal_id, leg)
+                        if condition(order):
+                            return order
                     await asyncio.sleep(POLL_SECONDS)
         told = "nothing" if order is None else f"{order.status.value} {sorted(order.flags)} {order.reason}"
         raise WrongEnd(f"{signal_id} is not {what} after {seconds_max:.0f} s: {told}")

@@ -39,6 +39,7 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     orders.CancelBeforePost,
     orders.CancelNotThere,
     orders.Gap,
+    orders.Protected,
     watch.MissedFill,
     watch.FillsMissing,
     watch.BrokerHalt,
@@ -70,7 +71,8 @@ VICTIMS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
         "execution",
         (
             "commit market.refreshed", "commit market.pre_trade", "commit placement.*", "commit resolution.*",
-            "commit end.*", "commit start.bound", "call get_account", "call get_calendar", "call get_clock",
+            "commit end.*", "commit protection.*",
+            "commit start.bound", "call get_account", "call get_calendar", "call get_clock",
             "call place_order", "call cancel_order", "call get_order_by_client_id", "call get_order_status",
             "call get_orders", "commit budget.*", "commit halt.counted", "commit halt.forgotten",
         ),

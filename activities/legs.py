@@ -1,0 +1,100 @@
+"""A leg's try: what it must be to leave without risk's checks, and what becomes of the broker's no."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from broker import lifecycle
+from broker.errors import BrokerError, SharesHeld, StopThroughMarket, WashTrade
+from risk.clock import is_too_old
+from risk.constants import QUOTE_AGE_MAX
+from risk.prices import Market, usable
+from risk.protection import leg_doubt
+from schemas.market import Provider, Quote
+from schemas.orders import OrderView
+from schemas.protection import LegBasis, Obstacle
+from storage import placement as rows
+from storage import protection as protections
+from storage.transitions import Step, audit, refuse
+
+if TYPE_CHECKING:
+    from storage.orders import LockedOrder
+
+COMPONENT: Final = "ExecutionAgent"
+
+RETRY_FIRST: Final = timedelta(seconds=1)
+RETRY_MAX: Final = timedelta(seconds=30)
+"""Between tries of a leg that the broker refuses; twice as long each time."""
+SAME_ID: Final = (Obstacle.WASH, Obstacle.HELD)
+"""What passes: the same order is sent again, under the same id."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Why a leg may not leave. ``refusal``: for good, with this reason."""
+
+    why: str
+    refusal: str | None
+
+
+async def doubt(locked: "LockedOrder", market_now: datetime) -> Doubt | None:
+    """None where rows say that the leg is what was approved and no larger than what is left of its entry."""
+    basis = await protections.read_leg_basis(locked)
+    if basis is None:
+        return Doubt("no approved entry with shares", "LEG_NOT_APPROVED")
+    found = leg_doubt(locked.order.view, basis, market_of(basis, market_now))
+    return None if found is None else Doubt(found[0], found[0] if found[1] else None)
+
+
+def market_of(basis: LegBasis, market_now: datetime) -> Market | None:
+    """The stored quote, if it is fresh."""
+    if basis.quoted_at is None or is_too_old(basis.quoted_at, market_now, QUOTE_AGE_MAX):
+        return None
+    quote = Quote(
+        ticker=basis.ticker, provider=Provider.PRIMARY, bid=basis.bid, ask=basis.ask, quoted_at=basis.quoted_at,
+        received_at=basis.quoted_at,
+    )  # fmt: skip
+    return usable(quote)
+
+
+async def refused(locked: "LockedOrder", error: BrokerError, now: datetime) -> OrderView:
+    """Note what stands in the way. What passes leaves the order to be sent again under its id, while POSTs last."""
+    order = locked.order
+    obstacle = obstacle_of(error)
+    before = await protections.read_protection(locked.connection, order.signal_id)
+    pause = min(RETRY_FIRST * 2 ** min(before.refusals, 5), RETRY_MAX)
+    detail = f"{error.code}: {error.message}"
+    await protections.save_obstacle(
+        locked.connection, order.signal_id, obstacle, detail, retry_at=now + pause, now=now
+    )
+    evidence = {"http_status": error.http_status, "request_id": error.request_id, "obstacle": obstacle.value}
+    if obstacle in SAME_ID and order.post_count < rows.POSTS_MAX:
+        after = await rows.write_absence(locked, lookups=0, since=None, proved=True, now=now)
+        step = Step(
+            now=now, component=COMPONENT, decision="LEG_REFUSED_FOR_NOW", detail=detail, evidence=evidence
+        )
+        await audit(locked, after, step)
+        return after.view
+    step = Step(
+        now=now,
+        component=COMPONENT,
+        decision="REJECTED_BY_BROKER",
+        detail=detail,
+        evidence=evidence,
+        user_message=error.message,
+        answers_post=True,
+    )
+    return (await refuse(locked, lifecycle.apply(locked.state, lifecycle.Refused(error.code)), step)).view
+
+
+def obstacle_of(error: BrokerError) -> Obstacle:
+    """What a refusal asks for."""
+    match error:
+        case WashTrade():
+            return Obstacle.WASH
+        case StopThroughMarket():
+            return Obstacle.THROUGH
+        case SharesHeld():
+            return Obstacle.HELD
+        case _:
+            return Obstacle.OTHER
