@@ -220,19 +220,6 @@ class Cancel(Scenario):
         await self.play.settled(self.signal_id, OrderStatus.CANCELED)
 
 
-class AtRest(Cancel):
-    """Whoever rests for long is seen to by the sweeper."""
-
-    covers = ("commit order.checked",)
-
-    async def provoke(self) -> None:
-        """The sweeper comes by itself."""
-
-    async def finish(self) -> None:
-        await cancel(self.play, self.signal_id)
-        await super().finish()
-
-
 class CancelBeforePost(HeldBack):
     """The cancel comes before the order has left."""
 

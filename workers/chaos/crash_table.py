@@ -35,7 +35,6 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     orders.NotSent,
     orders.IntentRefused,
     orders.Cancel,
-    orders.AtRest,
     orders.CancelBeforePost,
     orders.CancelNotThere,
     orders.Gap,
