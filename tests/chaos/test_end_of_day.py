@@ -24,7 +24,7 @@ async def test_after_the_bell_every_share_has_its_stop() -> None:
     assert told["wrong"] == [reason for reason in told["wrong"] if "no race" in reason], (
         "how fast is chance here"
     )
-    for name in ("exact", "covered_before", "covered_after"):
+    for name in ("exact", "covered_after"):
         assert told[name] == RUNS
     assert told["cancelled"] + told["filled_after_all"] == RUNS
     assert (told["bells"], told["duplicates"], told["posts"]) == (1, 0, 2 * RUNS)
