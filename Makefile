@@ -78,7 +78,7 @@ chaos-judge: install-dev ## the judge is judged: a run fails with the fence, the
 
 .PHONY: chaos-kill
 chaos-kill: install ## 1000 kill-switch activations while orders leave, and eight with something else broken (N=20)
-	@$(BIN)/trading chaos --kill-switch $(or $(N),1000) --variants all --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
+	@$(BIN)/trading chaos --kill-switch $(or $(N),1000) --topology compact --variants all --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
 
 check: install-dev check-locks ## style, types, import rules and the lock files
 	$(BIN)/ruff check .

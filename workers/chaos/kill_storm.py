@@ -18,7 +18,7 @@ from simulation.settings import synthetic_symbols
 from workers.chaos.doors import new_signal
 from workers.chaos.kill_judge import Activation, Verdict, judge
 from workers.chaos.kill_operator import Operator
-from workers.chaos.kill_variants import NAMES, make_variants
+from workers.chaos.kill_variants import NAMES, Variant, make_variants
 from workers.chaos.ledger import Ledger
 from workers.chaos.progress import Meter
 from workers.chaos.report import Report
@@ -64,23 +64,33 @@ class Wanted:
 def add_options(group: Any) -> None:
     """The options of this kind of run."""
     group.add_argument(
-        "--variants", default="", metavar="NAMES", help=f"also, by comma, or all: {', '.join(NAMES)}"
+        "--variants",
+        type=_names,
+        default=(),
+        metavar="NAMES",
+        help=f"also these, by comma, or all: {', '.join(NAMES)}",
     )
     group.add_argument("--topology", choices=("isolated", "compact"), default="isolated")
 
 
+def _names(text: str) -> tuple[str, ...]:
+    names = NAMES if text == "all" else tuple(text.split(","))
+    if unknown := set(names) - set(NAMES):
+        raise argparse.ArgumentTypeError(f"no such variant: {', '.join(sorted(unknown))}")
+    return names
+
+
 async def run(options: argparse.Namespace) -> Report:
     """Make the run and judge it."""
-    variants = tuple(NAMES) if options.variants == "all" else tuple(filter(None, options.variants.split(",")))
     return await storm(
         Wanted(
-            options.kill_switch, options.seed, options.topology, variants, options.json, options.keep
+            options.kill_switch, options.seed, options.topology, options.variants, options.json, options.keep
         )
     )  # fmt: skip
 
 
 async def storm(wanted: Wanted) -> Report:
-    """The whole run: activations, then the variants, then the judgement."""
+    """The whole run: activations and their judgement, then the variants, on a stage of their own."""
     began = time.monotonic()
     stages = staged(
         topology=wanted.topology, exchange_options=(*EXCHANGE, f"--seed={wanted.seed}"),
@@ -92,10 +102,19 @@ async def storm(wanted: Wanted) -> Report:
             await made.rage(meter)
         verdict = await made.judged()
         verdict.figures["seconds"] = round(time.monotonic() - began, 1)
-        for each in await make_variants(stage, operator, wanted.variants):
-            verdict.figures[f"variant {each.name}"] = each.figures
-            verdict.wrong += [f"variant {each.name}: {reason}" for reason in each.wrong]
+    for each in await _variants(wanted):
+        verdict.figures[f"variant {each.name}"] = each.figures
+        verdict.wrong += [f"variant {each.name}: {reason}" for reason in each.wrong]
     return Report(kind="kill_switch", figures=verdict.figures, wrong=tuple(verdict.wrong))
+
+
+async def _variants(wanted: Wanted) -> list[Variant]:
+    """Isolated, whatever the storm was: each process is one that can be broken alone."""
+    if not wanted.variants:
+        return []
+    keep = None if wanted.keep is None else wanted.keep / "variants"
+    async with staged(exchange_options=EXCHANGE, keep=keep) as stage, Operator(stage) as operator:
+        return await make_variants(stage, operator, wanted.variants)
 
 
 class _Storm:
