@@ -64,20 +64,21 @@ async def test_requested_by_any_id_again_and_by_another_then_too_late(stack: Sta
 async def test_unknown_to_the_broker_and_answers_that_do_not_come(
     stack: Stack, unique: Unique, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """How: 404 to the cancel and to the look-up; a lost answer, asked again; then no answer at all for a while."""
-    trading, lost, silent = of_stack(stack), unique("cancel"), unique("cancel")
+    """How: a lost answer, asked again; 404 to the cancel and to the look-up; then no answer at all for a while."""
+    trading, lost, denied, silent = of_stack(stack), unique("cancel"), unique("cancel"), unique("cancel")
     await resting(stack, lost)
-    for method in ("DELETE", "GET"):
-        await fault(stack, "status_404", method, times=None)
-    unknown = await trading("order", "cancel", lost, "--json")
-    assert (unknown.code, unknown.json["answer"]) == (1, "UNKNOWN_ORDER"), unknown
-    assert unknown.json["status"] == "ACKNOWLEDGED", "only proof ends an order"
-
-    await stack.exchange_http.delete("/_exchange/faults")
     await fault(stack, "status_504_before_landing")
     again = await trading("order", "cancel", lost, "--json")
     assert (again.code, again.json["answer"]) == (0, "REQUESTED"), again
     assert (await stack.settled(lost))["status"] == "CANCELED"
+
+    await resting(stack, denied, ticker="NVDA")
+    for method in ("DELETE", "GET"):
+        await fault(stack, "status_404", method, times=None)
+    unknown = await trading("order", "cancel", denied, "--json")
+    assert (unknown.code, unknown.json["answer"]) == (1, "UNKNOWN_ORDER"), unknown
+    assert unknown.json["status"] == "ACKNOWLEDGED", "only proof ends an order"
+    await stack.exchange_http.delete("/_exchange/faults")
 
     await resting(stack, silent, ticker="MSFT")
     await fault(stack, "drop_before_landing", times=None)

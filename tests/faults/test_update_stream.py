@@ -188,7 +188,7 @@ async def test_nothing_is_lost_or_applied_twice_however_the_stream_ends() -> Non
         await on.fault(action="refuse_socket", lasts_ms=REFUSED_SECONDS * 1000)
         os.kill(stopped, signal.SIGSTOP)
         began = datetime.now(UTC)
-        for number in range(3):
+        for number in range(2):
             await on.fill(
                 BY_CATCH_UP_WITHIN_SECONDS, f"hung holder, second socket refused, fill {number + 1}"
             )
