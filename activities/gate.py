@@ -77,6 +77,7 @@ class PlacementGate:
             order = await read_keyed(connection, question)
             halt = await read_halt(connection)
         if _is_beyond(order):
+            self._waiting.discard(question.signal_id)
             return Permit(None)
         if halt.is_open:
             again = try_again("BROKER_HALT", f"no order leaves: {halt.cause}", self._spread(HALT_RETRY))

@@ -16,6 +16,8 @@ from tests.servers.stack import Stack, StackFactory, signal
 REQUESTS_PER_MINUTE = 200
 QUEUED = 12
 PAUSE_SECONDS = 300.0
+DOORS = 16
+"""Requests at once, as a handful of strategies would send them."""
 BOTH = pytest.mark.parametrize("topology", ["compact", "isolated"])
 
 
@@ -35,9 +37,13 @@ async def overtake(stack: Stack, unique: Any, queued: int, *, pause_seconds: flo
     if pause_seconds is not None:
         async with stack.parts.database.transaction("test") as connection:
             await pause(connection, Share.ORDERS.value, pause_seconds)
-    await asyncio.gather(
-        *(stack.submit(signal(f"{prefix}-{number}", **quiet, limit_price="179")) for number in range(queued))
-    )
+    doors = asyncio.Semaphore(DOORS)
+
+    async def submit(number: int) -> None:
+        async with doors:
+            await stack.submit(signal(f"{prefix}-{number}", **quiet, limit_price="179"))
+
+    await asyncio.gather(*(submit(number) for number in range(queued)))
     async with asyncio.timeout(60), stack.parts.database.connection() as connection:
         said = "select count(*) from orders where user_message = $1 and post_count = 0"
         while not await connection.fetchval(said, UserMessage.RATE_LIMITING.value):
