@@ -9,6 +9,7 @@ import pytest
 from console.main import _COMMANDS, _GROUPS
 from observability.families import Families, State
 from risk.messages import UserMessage
+from schemas.alerts import AlertCode
 from tests.tidy.tree import ROOT, dotted, functions, parse, sources
 
 PAGE = ROOT / "docs" / "FAILURE-MODES.md"
@@ -107,3 +108,9 @@ def metric_names() -> set[str]:
     for family in families.registry.collect():
         found |= {family.name, f"{family.name}_total"} if family.type == "counter" else {family.name}
     return found
+
+
+def test_the_runbook_says_what_to_do_about_every_alert() -> None:
+    told = set(re.findall(r"`([A-Z_]+)`", (ROOT / "docs" / "RUNBOOK.md").read_text()))
+    unsaid = sorted({code.value for code in AlertCode} - told)
+    assert not unsaid, f"docs/RUNBOOK.md does not say what to do about {unsaid}"
