@@ -203,6 +203,8 @@ def _execution(state: OrderState, fill: Fill) -> OrderState:
 
 def _stream_message(state: OrderState, update: TradeUpdate) -> OrderState:
     order, fill = update.order, update.fill
+    if fill is not None and fill.broker_order_id != order.broker_order_id:
+        fill = None  # It is told of another order than the one it comes with: the list will say whose it is.
     followed = follow(state, order)
     if followed is None:
         return _late(state, update) if order.broker_order_id in state.predecessors else state

@@ -117,9 +117,11 @@ async def test_risk_adding_keeps_the_stop_that_closes_a_position_and_names_what_
         while not (status := (await trading("status", "--json")).json)["kill_switch"]["sweep_confirmed"]:
             await asyncio.sleep(POLL_SECONDS)
     assert status["kill_switch"]["unprotected"] == ["MSFT"]
-    assert {"KILL_SWITCH", "UNPROTECTED"} <= {
-        each["code"] for each in (await trading("alerts", "--json")).json
-    }
+    async with asyncio.timeout(WITHIN_SECONDS):  # Told right after the sweep, in a commit of its own.
+        while not {"KILL_SWITCH", "UNPROTECTED"} <= {
+            each["code"] for each in (await trading("alerts", "--json")).json
+        }:
+            await asyncio.sleep(POLL_SECONDS)
 
 
 async def test_without_keys_it_says_where_they_should_be(tmp_path: Path) -> None:

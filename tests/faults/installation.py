@@ -173,7 +173,7 @@ class Doors:
         pytest.fail(f"still on their way after {SETTLED_WITHIN_SECONDS} s: {moving}")
 
     async def until_settled(self, count: int | None = None) -> list[Any]:
-        """Every order's row once each has its settled outcome, and there are ``count`` of them."""
+        """Every order's row once each is settled or a stop at rest, and there are ``count`` of them."""
         rows: list[Any] = []
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLED_WITHIN_SECONDS):
@@ -181,7 +181,7 @@ class Doors:
                     with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                         async with self.database() as connection:
                             rows = await connection.fetch("select * from orders")
-                        if count in (None, len(rows)) and all(row["settled_at"] for row in rows):
+                        if count in (None, len(rows)) and all(map(_at_its_end, rows)):
                             return rows
                     await asyncio.sleep(10 * POLL_SECONDS)
         open_rows = [dict(row) for row in rows if not row["settled_at"]]
@@ -270,6 +270,10 @@ async def _until_ready(up: Up, reading: "asyncio.Task[None]") -> None:
                 await asyncio.sleep(POLL_SECONDS)
             return
     pytest.fail(f"not ready after {READY_WITHIN_SECONDS} s: {up.told}")
+
+
+def _at_its_end(row: Any) -> bool:
+    return bool(row["settled_at"]) or (row["leg"] == "stop" and row["status"] == "ACKNOWLEDGED")
 
 
 async def judge(doors: Doors, count: int | None = None) -> Counter[str]:

@@ -58,14 +58,16 @@ async def trading_in(folder: DataDir) -> None:
 
 
 async def cancel_what_rests(doors: Doors) -> None:
-    """End the orders that wait for a price; the others end by themselves."""
+    """End the entries that wait for a price; the others end by themselves, and stops stay under their shares."""
     client = await Client.connect(
         doors.addresses["temporal_address"],
         namespace=wire.NAMESPACE,
         data_converter=pydantic_data_converter,
     )
     async with doors.database() as connection:
-        resting = await connection.fetch("select signal_id from orders where settled_at is null")
+        resting = await connection.fetch(
+            "select signal_id from orders where settled_at is null and leg = 'entry'"
+        )
     for row in resting:
         handle = client.get_workflow_handle(wire.order_workflow_id(row["signal_id"]))
         command = CancelCommand(actor="a person")
