@@ -35,6 +35,8 @@ LOCAL_ACTIVITIES_MAX: Final = 40
 WORKFLOW_TASKS_MAX: Final = 8
 """Risk decides inside a workflow task, so this bounds how many approvals wait for their POST in a burst."""
 KILL_ACTIVITIES_MAX: Final = 8
+STICKY_WAIT: Final = timedelta(seconds=3)
+"""How long a workflow task waits for the process that had its workflow last: a killed one comes back as another."""
 
 Activity = Callable[..., Any]
 
@@ -153,6 +155,7 @@ def role_worker(
         workflows=[each for role in roles for each in WORKFLOWS.get(role, ())],
         activities=activities,
         max_cached_workflows=cached_workflows,
+        sticky_queue_schedule_to_start_timeout=STICKY_WAIT,
         max_concurrent_workflow_tasks=WORKFLOW_TASKS_MAX,
         max_concurrent_activities=ACTIVITIES_MAX,
         max_concurrent_local_activities=LOCAL_ACTIVITIES_MAX,
