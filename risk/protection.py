@@ -194,9 +194,9 @@ def leg_doubt(leg: OrderView, basis: LegBasis, market: Market | None) -> tuple[s
         return "LEG_NOT_APPROVED", True
     if basis.kill_engaged and basis.kill_scope is KillScope.ALL:
         return "KILL_SWITCH", False
-    free = basis.filled - basis.exited - basis.given_up - basis.standing
+    free = min(basis.filled - basis.exited - basis.given_up, basis.share) - basis.standing
     if leg.quantity > free:
-        return f"{leg.quantity} shares, {free} are left of the entry", False
+        return f"{leg.quantity} shares, {free} are left of the entry and not asked for by a closing signal", False
     if leg.leg is Leg.EXIT and not _inside_collar(leg, basis, market):
         return "the exit's limit is not inside the collar of a fresh quote", False
     return None

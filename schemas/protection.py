@@ -172,8 +172,10 @@ class LegBasis(Wire):
     filled: DecimalText
     exited: DecimalText
     given_up: DecimalText
+    share: DecimalText
+    """Shares that its legs may stand for, of what is held and no closing signal has asked for."""
     standing: DecimalText
-    """Shares of the entry's other legs that stand at the broker, or may."""
+    """Shares of the entry's other legs that stand at the broker, or may, or were executed and are not told yet."""
     bid: DecimalText | None = None
     ask: DecimalText | None = None
     quoted_at: datetime | None = None

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
+from risk.protection import share_out
 from schemas.orders import Action, OrderType, OrderView, TimeInForce
 from schemas.protection import Holding, LegBasis, Lot, Obstacle, Protection
 from schemas.wire import Leg
@@ -57,15 +58,15 @@ async def _give_up(connection: Connection, order: StoredOrder, change: Decimal, 
 
     What a bust gives back, the newest lots get again.
     """
-    key = (order.ticker, order.strategy, order.action.value)
+    if not await lock_lots(connection, order.ticker, order.action) and change > 0:
+        return
     if change < 0:
+        key = (order.ticker, order.strategy, order.action.value)
         for row in await connection.fetch(_SQL["lock_given"], *key):
             back = min(row["given_up"], -change)
             if back:
                 await connection.execute(_SQL["give_up"], row["signal_id"], -back, now)
             change += back
-        return
-    if not await connection.fetch(_SQL["lock_lots"], *key):
         return
     every_lot = await read_lots(connection, order.ticker, order.action)
     lots = [each for each in every_lot if each.strategy == order.strategy]
@@ -127,13 +128,25 @@ async def lock_all(connection: Connection, signal_id: str) -> None:
 
 
 async def lock_protection(connection: Connection, signal_id: str) -> None:
-    """After its orders, as everyone else does.
+    """Lock it and every open one on the same side of the ticker, oldest first: they share what is held.
+
+    After its orders, as everyone else does.
 
     Raises:
         ProtectionNotFound: no such row.
     """
-    if await connection.fetchval(_SQL["lock_protection"], signal_id) is None:
+    locked = await connection.fetch(_SQL["lock_protection"], signal_id)
+    if signal_id not in [row["signal_id"] for row in locked]:
         raise ProtectionNotFound(signal_id)
+
+
+async def lock_lots(connection: Connection, ticker: str, action: Action) -> bool:
+    """Lock every open protection on this side of the ticker, oldest first and after one's own order.
+
+    Whoever gives shares to an order holds these until the order's intent is stored, so that a leg and a closing
+    order never both get the same ones. False: there is none.
+    """
+    return bool(await connection.fetch(_SQL["lock_lots"], ticker, action.value))
 
 
 async def read_protection(connection: Connection, signal_id: str) -> Protection:
@@ -216,15 +229,23 @@ async def open_protections(
 
 
 async def read_leg_basis(locked: LockedOrder) -> LegBasis | None:
-    """What a leg is measured by, in a statement of its own after fence and leg are locked."""
-    order = locked.order
-    row = await locked.connection.fetchrow(_SQL["read_leg_basis"], order.signal_id, order.internal_order_id)
-    return LegBasis.model_validate(dict(row)) if row else None
+    """What a leg is measured by, in statements of their own after fence, leg and lots are locked."""
+    connection, order = locked.connection, locked.order
+    await connection.fetch(_SQL["lock_protection"], order.signal_id)
+    row = await connection.fetchrow(_SQL["read_leg_basis"], order.signal_id, order.internal_order_id)
+    if row is None:
+        return None
+    action = Action(row["closes_by"])
+    lots = await read_lots(connection, row["ticker"], action)
+    shares = share_out(lots, await read_holdings(connection, row["ticker"], action))
+    found = {name: value for name, value in row.items() if name != "closes_by"}
+    return LegBasis.model_validate({**found, "share": shares.get(order.signal_id, Decimal(0))})
 
 
 async def lacks_shares(locked: LockedOrder) -> str | None:
     """Why a closing order must wait: legs at the broker still hold the shares that it needs. None: it need not."""
     order = locked.order
+    await lock_lots(locked.connection, order.ticker, order.action)
     row = await locked.connection.fetchrow(
         _SQL["shares_lent"], order.ticker, order.action.value, order.signal_id
     )

@@ -9,7 +9,11 @@ on conflict (signal_id) do update set closed_at = null, updated_at = excluded.up
 where protections.closed_at is not null
 
 -- name: lock_protection
-select signal_id from protections where signal_id = $1 for update
+select p.signal_id from protections p
+join protections own on own.signal_id = $1 and (own.ticker, own.action) = (p.ticker, p.action)
+where p.closed_at is null or p.signal_id = $1
+order by p.created_at, p.signal_id
+for update of p
 
 -- name: lock_legs
 select signal_id from orders where signal_id = $1 order by leg, generation for update
@@ -99,7 +103,7 @@ where signal_id = $1
 
 -- name: lock_lots
 select signal_id from protections
-where ticker = $1 and strategy = $2 and action = $3 and closed_at is null
+where ticker = $1 and action = $2 and closed_at is null
 order by created_at, signal_id
 for update
 
@@ -128,14 +132,20 @@ order by p.signal_id
 limit $3
 
 -- name: read_leg_basis
-select s.action, s.ticker, s.strategy, d.hard_stop_loss, e.filled_quantity as filled, p.given_up,
+select s.action, s.ticker, s.strategy, p.action as closes_by, d.hard_stop_loss, e.filled_quantity as filled, p.given_up,
     coalesce((
         select sum(l.filled_quantity) from orders l where l.signal_id = s.signal_id and l.leg <> 'entry'
     ), 0) as exited,
     coalesce((
-        select sum(l.quantity - l.filled_quantity) from orders l
+        select sum(
+            case when l.status in ('FILLED', 'CANCELED', 'REJECTED', 'FATAL_ERROR')
+                -- Executed, though by which executions has not been told.
+                then case when l.settled_at is null then greatest(0, l.broker_filled_quantity - l.filled_quantity) else 0 end
+                else coalesce(l.broker_quantity, l.quantity) - l.filled_quantity
+            end
+        )
+        from orders l
         where l.signal_id = s.signal_id and l.leg <> 'entry' and l.internal_order_id <> $2
-            and l.status not in ('FILLED', 'CANCELED', 'REJECTED', 'FATAL_ERROR')
             and (l.broker_order_id is not null or l.post_count > l.absent_proved_posts)
     ), 0) as standing,
     q.bid, q.ask, q.quoted_at, (l.document->>'price_collar_pct')::numeric as collar_pct,

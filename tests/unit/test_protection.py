@@ -175,7 +175,8 @@ def basis(**fields: Any) -> LegBasis:
     return LegBasis.model_validate(
         {
             "action": Action.BUY_TO_OPEN, "ticker": "AAPL", "strategy": "a", "hard_stop_loss": D(95),
-            "filled": D(10), "exited": D(0), "given_up": D(0), "standing": D(0), "collar_pct": D(2),
+            "filled": D(10), "exited": D(0), "given_up": D(0), "share": D(10), "standing": D(0),
+            "collar_pct": D(2),
             "kill_engaged": False, "kill_scope": KillScope.ALL, **fields,
         }
     )  # fmt: skip
@@ -205,7 +206,7 @@ class TestALegLeavesOnlyAsApproved:
         assert leg_doubt(leg(), basis(hard_stop_loss=None), QUOTED) == ("LEG_NOT_APPROVED", True)
 
     @pytest.mark.parametrize(
-        "gone", [{"exited": D(1)}, {"given_up": D(1)}, {"standing": D(1)}, {"filled": D(9)}]
+        "gone", [{"exited": D(1)}, {"given_up": D(1)}, {"standing": D(1)}, {"filled": D(9)}, {"share": D(9)}]
     )
     def test_more_than_is_left_waits(self, gone: dict[str, Any]) -> None:
         doubt = leg_doubt(leg(), basis(**gone), QUOTED)
