@@ -196,7 +196,10 @@ def leg_doubt(leg: OrderView, basis: LegBasis, market: Market | None) -> tuple[s
         return "KILL_SWITCH", False
     free = min(basis.filled - basis.exited - basis.given_up, basis.share) - basis.standing
     if leg.quantity > free:
-        return f"{leg.quantity} shares, {free} are left of the entry and not asked for by a closing signal", False
+        return (
+            f"{leg.quantity} shares, {free} are left of the entry and not asked for by a closing signal",
+            False,
+        )
     if leg.leg is Leg.EXIT and not _inside_collar(leg, basis, market):
         return "the exit's limit is not inside the collar of a fresh quote", False
     return None

@@ -11,6 +11,7 @@ from uuid import uuid4
 from risk.protection import share_out
 from schemas.orders import Action, OrderType, OrderView, TimeInForce
 from schemas.protection import Holding, LegBasis, Lot, Obstacle, Protection
+from schemas.risk import CheckName
 from schemas.wire import Leg
 from storage.orders import LockedOrder, StoredOrder, stored_order
 from storage.statements import load
@@ -242,15 +243,35 @@ async def read_leg_basis(locked: LockedOrder) -> LegBasis | None:
     return LegBasis.model_validate({**found, "share": shares.get(order.signal_id, Decimal(0))})
 
 
-async def lacks_shares(locked: LockedOrder) -> str | None:
-    """Why a closing order must wait: legs at the broker still hold the shares that it needs. None: it need not."""
+@dataclass(frozen=True)
+class Shortage:
+    """Why a closing order may not leave now. ``refusal``: nor ever, with this reason."""
+
+    why: str
+    refusal: CheckName | None
+
+
+async def lacks_shares(locked: LockedOrder) -> Shortage | None:
+    """What a closing order lacks of the shares that it is for. None: nothing.
+
+    It waits while legs hold shares that they may give back, or have executed some that nobody has told yet.
+    Once neither is so, and stops or others have taken what it was approved for, it is refused.
+    """
     order = locked.order
     await lock_lots(locked.connection, order.ticker, order.action)
     row = await locked.connection.fetchrow(
         _SQL["shares_lent"], order.ticker, order.action.value, order.signal_id
     )
     assert row is not None, "aggregates always have a row"
-    free = row["held"] - row["legs"] - row["closing"]
-    if not row["legs"] or order.quantity <= free:
+    free = row["held"] - row["legs"] - row["untold"] - row["closing"]
+    if order.quantity <= free:
         return None
-    return f"{order.quantity} wanted, {free} of {row['held']} free: protective legs hold {row['legs']}"
+    refusal = None
+    if not row["legs"] and not row["untold"]:
+        is_sell = order.action is Action.SELL_TO_CLOSE
+        refusal = CheckName.SELL_MORE_THAN_HELD if is_sell else CheckName.COVER_MORE_THAN_SHORT
+    why = (
+        f"{order.quantity} wanted, {free} of {row['held']} free: protective legs hold {row['legs']}, have "
+        f"executed {row['untold']} that are not told yet, other closing orders want {row['closing']}"
+    )
+    return Shortage(why, refusal)

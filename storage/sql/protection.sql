@@ -160,14 +160,22 @@ left join latest_quotes q on q.ticker = s.ticker and q.provider = 'primary'
 where s.signal_id = $1
 
 -- name: shares_lent
+with legs as (
+    select l.status in ('FILLED', 'CANCELED', 'REJECTED', 'FATAL_ERROR') as has_ended, l.settled_at,
+        coalesce(l.broker_quantity, l.quantity) - l.filled_quantity as remaining,
+        greatest(0, l.broker_filled_quantity - l.filled_quantity) as untold
+    from orders l
+    where l.ticker = $1 and l.leg <> 'entry' and l.action = $2
+        and (l.broker_order_id is not null or l.post_count > l.absent_proved_posts)
+)
 select
-    coalesce((select abs(sum(quantity)) from positions where ticker = $1), 0) as held,
+    -- Below zero on the other side: that is nothing to close.
     coalesce((
-        select sum(l.quantity - l.filled_quantity) from orders l
-        where l.ticker = $1 and l.leg <> 'entry' and l.action = $2
-            and l.status not in ('FILLED', 'CANCELED', 'REJECTED', 'FATAL_ERROR')
-            and (l.broker_order_id is not null or l.post_count > l.absent_proved_posts)
-    ), 0) as legs,
+        select sum(case when $2 = 'SELL_TO_CLOSE' then quantity else -quantity end)
+        from positions where ticker = $1
+    ), 0) as held,
+    coalesce((select sum(remaining) from legs where not has_ended), 0) as legs,
+    coalesce((select sum(untold) from legs where has_ended and settled_at is null), 0) as untold,
     coalesce((
         select sum(r.quantity)
         from reservations r join orders o using (signal_id, leg, generation)

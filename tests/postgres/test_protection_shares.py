@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from activities.evidence import take_in
+from schemas.orders import BrokerOrder, OrderView, Side
 from schemas.protection import Act
-from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind
+from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind, RiskQuestion
 from schemas.wire import Leg
 from storage.orders import lock_order
+from storage.placement import write_pre_trade
 from storage.protection import read_leg_basis
+from tests.postgres.books import propose
 from tests.postgres.test_protection_rows import Floor, floor, protected
 
 __all__ = ["floor"]
@@ -61,3 +65,48 @@ async def until_it_waits(floor: Floor) -> None:
             " and datname = current_database())"
         ):
             await asyncio.sleep(0.01)
+
+
+async def waiting_for_the_stop(floor: Floor) -> OrderView:
+    """Ten held under a live stop, and an approved sale of the ten that wants it gone."""
+    await floor.place(await protected(floor))
+    with pytest.raises(ApplicationError) as waits:
+        await floor.entry("s2", **CLOSE)
+    assert waits.value.type == "SHARES_HELD"
+    return await floor.stop()
+
+
+async def test_a_sale_of_what_the_stop_has_sold_meanwhile_is_refused(floor: Floor) -> None:
+    stop = await waiting_for_the_stop(floor)
+    await floor.filled(stop, 10, price="95")
+    answer = await again(floor, "s2")
+    assert (answer.kind, answer.order.reason) == (PlaceKind.ENDED, "SELL_MORE_THAN_HELD")
+    assert len(floor.broker.posts) == 2, "entry and stop"
+
+
+async def test_a_sale_waits_for_executions_that_the_stop_has_made_and_nobody_has_told(floor: Floor) -> None:
+    stop = await waiting_for_the_stop(floor)
+    assert stop.broker_order_id is not None
+    filled = BrokerOrder(
+        broker_order_id=stop.broker_order_id, client_order_id=stop.client_order_id or "", ticker="AAPL",
+        side=Side.SELL, raw_type="stop", raw_time_in_force="gtc", raw_status="filled", quantity=D(10),
+        filled_quantity=D(10), stop_price=D(95), created_at=datetime.now(UTC),
+    )  # fmt: skip
+    await take_in(floor.database, filled, now=datetime.now(UTC), source="look-up after the cancel")
+    with pytest.raises(ApplicationError) as waits:
+        await again(floor, "s2")
+    assert waits.value.type == "SHARES_HELD"
+    await floor.filled(stop, 10, price="95")
+    assert (await again(floor, "s2")).kind is PlaceKind.ENDED
+    assert len(floor.broker.posts) == 2, "entry and stop"
+
+
+async def test_a_short_position_is_nothing_to_sell(floor: Floor) -> None:
+    """What was long at the approval may be short at the try."""
+    await floor.filled((await floor.entry("p1")).order, 10)
+    await propose(floor.database, "s2", **CLOSE)
+    await floor.risk.assess_risk(RiskQuestion(signal_id="s2", as_of=datetime.now(UTC)))
+    await floor.set("update positions set quantity = -10")
+    async with floor.database.transaction("test") as connection:
+        await write_pre_trade(await lock_order(connection, "s2"), datetime.now(UTC))
+    assert (await again(floor, "s2")).order.reason == "SELL_MORE_THAN_HELD"
