@@ -92,7 +92,8 @@ class ProtectionActivities:
         return _Moment(hours.wall_now, hours.market_now, hours.is_open, pause)
 
     async def _review(self, connection: "Connection", signal_id: str, moment: _Moment) -> ProtectView:
-        await rows.lock_all(connection, signal_id)
+        found = await rows.lock_all(connection, signal_id)
+        await rows.write_off(connection, *found, moment.now)
         before = await rows.read_protection(connection, signal_id)
         after = await self._reopened(connection, before, moment.now)
         market = await self._market(connection, after.ticker, moment.market_now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -9,10 +10,13 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from risk.protection import share_out
+from schemas.audit import AuditEntry
+from schemas.base import decimal_text
 from schemas.orders import Action, OrderType, OrderView, TimeInForce
 from schemas.protection import Holding, LegBasis, Lot, Obstacle, Protection
 from schemas.risk import CheckName
 from schemas.wire import Leg
+from storage.events import append
 from storage.orders import LockedOrder, StoredOrder, stored_order
 from storage.statements import load
 
@@ -40,45 +44,90 @@ class LegTerms:
 async def follow(locked: LockedOrder, after: StoredOrder, now: datetime) -> None:
     """Bring protection along with an entry that has just changed, in the same transaction.
 
-    An opening entry that has ended with shares gets its row; what a closing one executes, protections give up.
+    An opening entry that has ended with shares gets its row; what is sold or covered, protections give up.
     """
+    connection, before = locked.connection, locked.order
+    change = after.filled_quantity - before.filled_quantity
     if after.leg is not Leg.ENTRY:
-        if after.filled_quantity < locked.order.filled_quantity:  # A bust brings shares back.
-            await locked.connection.execute(_SQL["reopen"], after.signal_id, now)
+        if change < 0:  # A bust brings shares back.
+            await connection.execute(_SQL["reopen"], after.signal_id, now)
         return
     if not after.action.opens:
-        change = after.filled_quantity - locked.order.filled_quantity
+        if change < 0:
+            await _give_back(connection, after, -change, now)
         if change:
-            await _give_up(locked.connection, after, change, now)
-    elif after.hard_stop_loss is not None and after.status.is_final and after.filled_quantity > 0:
-        await locked.connection.execute(_SQL["ensure_protection"], after.internal_order_id, now)
+            await write_off(connection, after.ticker, after.action, now)
+        return
+    closes_by = Action.SELL_TO_CLOSE if after.action is Action.BUY_TO_OPEN else Action.BUY_TO_CLOSE
+    if change > 0:
+        # Shares that come back no older lot: what that has lost is lost before these.
+        fresh = Lot(signal_id=after.signal_id, strategy=after.strategy, quantity=change)
+        await write_off(connection, after.ticker, closes_by, now, fresh=fresh)
+    if after.hard_stop_loss is not None and after.status.is_final and after.filled_quantity > 0:
+        await lock_lots(connection, after.ticker, closes_by)
+        await connection.execute(_SQL["ensure_protection"], after.internal_order_id, now)
+        # Its first shares may have been closed before its last ones came.
+        await write_off(connection, after.ticker, closes_by, now)
 
 
-async def _give_up(connection: Connection, order: StoredOrder, change: Decimal, now: datetime) -> None:
-    """Shares that are gone want no stop: those without one went first, then the oldest lots'.
+async def _give_back(connection: Connection, order: StoredOrder, shares: Decimal, now: datetime) -> None:
+    """What a bust gives back, the newest lots get again."""
+    await lock_lots(connection, order.ticker, order.action)
+    for row in await connection.fetch(_SQL["lock_given"], order.ticker, order.strategy, order.action.value):
+        back = min(row["given_up"], shares)
+        if back:
+            await connection.execute(_SQL["give_up"], row["signal_id"], -back, now)
+        shares -= back
 
-    What a bust gives back, the newest lots get again.
+
+async def write_off(
+    connection: Connection, ticker: str, action: Action, now: datetime, *, fresh: Lot | None = None
+) -> None:
+    """Shares that are gone want no stop, whoever has closed them: else an old stop would sell the next ones.
+
+    Those without a stop went first, then the oldest lots'; first what the strategy does not hold, then what the
+    account does not. Not while executions are missing. ``fresh``: shares that came just now back no other lot.
+    A repeat changes nothing.
     """
-    if not await lock_lots(connection, order.ticker, order.action) and change > 0:
+    if not await lock_lots(connection, ticker, action):
         return
-    if change < 0:
-        key = (order.ticker, order.strategy, order.action.value)
-        for row in await connection.fetch(_SQL["lock_given"], *key):
-            back = min(row["given_up"], -change)
-            if back:
-                await connection.execute(_SQL["give_up"], row["signal_id"], -back, now)
-            change += back
+    found = await connection.fetch(_SQL["read_backing"], ticker, action.value)
+    if not found or found[0]["fills_missing"]:
         return
-    every_lot = await read_lots(connection, order.ticker, order.action)
-    lots = [each for each in every_lot if each.strategy == order.strategy]
-    holdings = await read_holdings(connection, order.ticker, order.action)
-    held = sum((each.held for each in holdings if each.strategy == order.strategy), Decimal(0))
-    left = min(sum((lot.quantity for lot in lots), Decimal(0)) - max(Decimal(0), held), change)
+    names = ("signal_id", "strategy", "quantity")
+    lots = [Lot.model_validate({name: row[name] for name in names}) for row in found]
+    pairs = zip(found[0]["holders"], found[0]["held"], strict=True)
+    holdings = [Holding(strategy=strategy, held=held) for strategy, held in pairs]
+    if fresh is not None:
+        holdings.append(Holding(strategy=fresh.strategy, held=-fresh.quantity))
+        lots = [_without(lot, fresh) for lot in lots]
+    backed = share_out(lots, holdings)
     for lot in lots:
-        cut = max(Decimal(0), min(lot.quantity, left))
-        if cut:
-            await connection.execute(_SQL["give_up"], lot.signal_id, cut, now)
-        left -= cut
+        gone = lot.quantity - backed[lot.signal_id]
+        if gone:
+            await connection.execute(_SQL["give_up"], lot.signal_id, gone, now)
+            await append(connection, _gone(lot, gone, holdings, now))
+
+
+def _without(lot: Lot, fresh: Lot) -> Lot:
+    if lot.signal_id != fresh.signal_id:
+        return lot
+    return lot.model_copy(update={"quantity": max(Decimal(0), lot.quantity - fresh.quantity)})
+
+
+def _gone(lot: Lot, gone: Decimal, holdings: Sequence[Holding], now: datetime) -> AuditEntry:
+    held = sum((each.held for each in holdings), Decimal(0))
+    own = sum((each.held for each in holdings if each.strategy == lot.strategy), Decimal(0))
+    detail = f"{decimal_text(gone)} of its {decimal_text(lot.quantity)} shares are gone: they want no stop any more"
+    evidence = {"detail": detail, "gone": decimal_text(gone), "lot": decimal_text(lot.quantity)}
+    return AuditEntry(
+        occurred_at=now,
+        correlation_id=lot.signal_id,
+        component="Protection",
+        actor="system",
+        decision="SHARES_GIVEN_UP",
+        input={**evidence, "held": decimal_text(held), "held_by_the_strategy": decimal_text(own)},
+    )
 
 
 async def succeed(connection: Connection, leg: StoredOrder, now: datetime) -> None:
@@ -118,27 +167,20 @@ async def fit_leg(connection: Connection, leg: StoredOrder, terms: LegTerms, now
     await connection.execute(_SQL["fit_leg"], leg.internal_order_id, terms.quantity, limit, now)
 
 
-async def lock_all(connection: Connection, signal_id: str) -> None:
-    """Lock entry, legs and protection, in this order, each by a statement of its own.
+async def lock_all(connection: Connection, signal_id: str) -> tuple[str, Action]:
+    """Lock entry and legs, and then every open protection on the ticker, as they share what is held.
+
+    Returns:
+        The ticker, and what the protection's legs do.
 
     Raises:
         ProtectionNotFound: no such row.
     """
     await connection.execute(_SQL["lock_legs"], signal_id)
-    await lock_protection(connection, signal_id)
-
-
-async def lock_protection(connection: Connection, signal_id: str) -> None:
-    """Lock it and every open one on the same side of the ticker, oldest first: they share what is held.
-
-    After its orders, as everyone else does.
-
-    Raises:
-        ProtectionNotFound: no such row.
-    """
-    locked = await connection.fetch(_SQL["lock_protection"], signal_id)
-    if signal_id not in [row["signal_id"] for row in locked]:
-        raise ProtectionNotFound(signal_id)
+    for row in await connection.fetch(_SQL["lock_protection"], signal_id):
+        if row["signal_id"] == signal_id:
+            return row["ticker"], Action(row["action"])
+    raise ProtectionNotFound(signal_id)
 
 
 async def lock_lots(connection: Connection, ticker: str, action: Action) -> bool:

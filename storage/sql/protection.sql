@@ -9,7 +9,7 @@ on conflict (signal_id) do update set closed_at = null, updated_at = excluded.up
 where protections.closed_at is not null
 
 -- name: lock_protection
-select p.signal_id from protections p
+select p.signal_id, p.ticker, p.action from protections p
 join protections own on own.signal_id = $1 and (own.ticker, own.action) = (p.ticker, p.action)
 where p.closed_at is null or p.signal_id = $1
 order by p.created_at, p.signal_id
@@ -34,6 +34,27 @@ select p.signal_id, p.strategy,
     greatest(0, e.filled_quantity - p.given_up - coalesce((
         select sum(l.filled_quantity) from orders l where l.signal_id = p.signal_id and l.leg <> 'entry'
     ), 0)) as quantity
+from protections p
+join orders e on e.signal_id = p.signal_id and e.leg = 'entry'
+where p.ticker = $1 and p.action = $2 and p.closed_at is null
+order by p.created_at, p.signal_id
+
+-- name: read_backing
+-- Lots and what backs them in one snapshot: a fill between two would look like shares that are gone.
+select p.signal_id, p.strategy,
+    greatest(0, e.filled_quantity - p.given_up - coalesce((
+        select sum(l.filled_quantity) from orders l where l.signal_id = p.signal_id and l.leg <> 'entry'
+    ), 0)) as quantity,
+    array(select h.strategy from positions h where h.ticker = $1 order by h.strategy) as holders,
+    array(
+        select case when $2 = 'SELL_TO_CLOSE' then h.quantity else -h.quantity end
+        from positions h where h.ticker = $1 order by h.strategy
+    ) as held,
+    -- What the broker calls executed here may be in the books already, as a journal entry that its fill reverses.
+    exists (
+        select from orders c
+        where c.ticker = $1 and c.action = $2 and c.settled_at is null and c.broker_filled_quantity > c.filled_quantity
+    ) as fills_missing
 from protections p
 join orders e on e.signal_id = p.signal_id and e.leg = 'entry'
 where p.ticker = $1 and p.action = $2 and p.closed_at is null
