@@ -12,7 +12,15 @@ from market.errors import ClockUnavailableError
 from risk.clock import is_too_old
 from risk.constants import QUOTE_AGE_MAX
 from risk.prices import Market, usable
-from risk.protection import UNPROTECTED_AFTER, Scene, decide, exit_price, share_out
+from risk.protection import (
+    UNPROTECTED_AFTER,
+    Scene,
+    decide,
+    exit_price,
+    is_left_behind,
+    remaining,
+    share_out,
+)
 from schemas import wire
 from schemas.alerts import Alert, AlertCode, Severity
 from schemas.audit import AuditEntry
@@ -97,7 +105,7 @@ class ProtectionActivities:
         before = await rows.read_protection(connection, signal_id)
         after = await self._reopened(connection, before, moment.now)
         market = await self._market(connection, after.ticker, moment.market_now)
-        if after.obstacle is Obstacle.THROUGH and moment.is_open and not after.exiting:
+        if moment.is_open and not after.exiting and await self._is_through(connection, after, market):
             after = after.model_copy(update={"exiting": True, "obstacle": None, "retry_at": None})
             told = f"the market is past the stop at {dollars_text(after.stop_price)}: an exit takes its place"
             await _audit(connection, after, "EXITING", told, moment.now)
@@ -126,6 +134,15 @@ class ProtectionActivities:
             opens_in_seconds=moment.next_look_seconds,
         )
         return await self._conclude(connection, decide(scene), before, moment.now)
+
+    async def _is_through(
+        self, connection: "Connection", protection: Protection, market: Market | None
+    ) -> bool:
+        """Whether no stop helps any more: the broker says so, or the one that stands is left behind."""
+        if protection.obstacle is Obstacle.THROUGH:
+            return True
+        legs = await rows.read_legs(connection, protection.signal_id)
+        return any(leg.broker_order_id and remaining(leg) and is_left_behind(leg, market) for leg in legs)
 
     async def _reopened(self, connection: "Connection", found: Protection, now: datetime) -> Protection:
         """Late truth may bring shares back to what was closed."""

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final
 
 from risk.arithmetic import exact
-from risk.prices import Market, collar_edge, worst_tick
+from risk.prices import Market, buy_stop_limit, collar_edge, worst_tick
 from schemas.kill import KillScope
 from schemas.orders import OrderFlag, OrderStatus, OrderView, Side
 from schemas.protection import Act, Holding, LegBasis, Lot, Obstacle, Protection, ProtectView
@@ -22,6 +22,7 @@ EXIT_STALE_AFTER: Final = timedelta(seconds=5)
 LOOK_UNCOVERED_SECONDS: Final = 2.0
 LOOK_CONFIRMATION_SECONDS: Final = 5.0
 LOOK_CLEARING_SECONDS: Final = 0.5
+LOOK_SHORT_SECONDS: Final = 15.0
 LOOK_LENT_SECONDS: Final = 30.0
 """While a closing signal has some of the shares: its end may go untold."""
 
@@ -80,6 +81,16 @@ def remaining(leg: OrderView) -> Decimal:
     return ZERO if leg.status.is_final else leg.quantity - leg.filled_quantity
 
 
+def is_left_behind(leg: OrderView, market: Market | None) -> bool:
+    """Whether a stop that stands can buy nothing any more: the market went past the limit that the broker gives it.
+
+    Both sides must say so: a wide quote alone is no market.
+    """
+    if market is None or leg.leg is not Leg.STOP or leg.action.side is not Side.BUY or leg.stop_price is None:
+        return False
+    return market.ask > buy_stop_limit(leg.stop_price) and market.bid >= leg.stop_price
+
+
 def newest(scene: Scene, leg: Leg) -> OrderView | None:
     """The last generation of a leg."""
     return max(
@@ -100,7 +111,8 @@ def decide(scene: Scene) -> ProtectView:
     untold = sum(
         (leg.quantity - leg.filled_quantity for leg in ended if leg.status is OrderStatus.FILLED), ZERO
     )
-    covered = min(scene.target, untold + sum((remaining(leg) for leg in live), ZERO))
+    covering = [leg for leg in live if not is_left_behind(leg, scene.market)]
+    covered = min(scene.target, untold + sum((remaining(leg) for leg in covering), ZERO))
     view = ProtectView(
         protection=scene.protection, target=scene.target, covered=covered, act=Act.WAIT, leg=wanted
     )
@@ -147,7 +159,11 @@ def _rest(scene: Scene, view: ProtectView) -> ProtectView:
         return _do(view, Act.CLOSED, (), "nothing: every share is closed")
     if scene.target < lot:
         return _wait(view, "a closing signal that has asked for the shares", LOOK_LENT_SECONDS)
-    return _wait(view, "the stop, or the next session's open", max(1.0, scene.opens_in_seconds))
+    pause = max(1.0, scene.opens_in_seconds)
+    if scene.is_open and scene.protection.side is Side.BUY and lot:
+        # A stop that buys is a limit at the broker: only the quote shows that the market has jumped past it.
+        pause = min(pause, LOOK_SHORT_SECONDS)
+    return _wait(view, "the stop, or the next session's open", pause)
 
 
 def _towards_cover(scene: Scene, view: ProtectView, wanted: OrderView | None) -> ProtectView:

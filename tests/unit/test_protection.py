@@ -164,6 +164,32 @@ class TestTheOneThingToDo:
         assert act(behind, exiting=True, now=NOW) == (Act.WAIT, ())
         assert act(leg(**EXIT), exiting=True) == (Act.WAIT, ())
 
+    def test_a_stop_that_buys_and_is_left_behind_covers_nothing(self) -> None:
+        """At the broker it is a limit at 2.5 % above its stop: 107.63."""
+        short = {"action": Action.BUY_TO_CLOSE, "stop_price": D(105)}
+        stands = leg(**short)
+        for market, covered in (
+            (QUOTED, 10),
+            (Market(bid=D("107.61"), ask=D("107.63")), 10),
+            (Market(bid=D("108.00"), ask=D("108.02")), 0),
+            (Market(bid=D("100.00"), ask=D("120.00")), 10),
+            (None, 10),
+        ):
+            view = decide(
+                Scene(
+                    protection(**short),
+                    D(10),
+                    (stands,),
+                    (),
+                    NOW,
+                    market,
+                    is_open=True,
+                    opens_in_seconds=100.0,
+                )
+            )
+            assert (view.act, view.covered) == (Act.WAIT, D(covered)), market
+            assert view.look_again_seconds == 15, "only the quote tells"
+
     def test_it_ends_with_the_last_share(self) -> None:
         done = leg(status=OrderStatus.FILLED, filled_quantity=D(10), settled=True)
         assert act(done, target=0, exited=D(10)) == (Act.CLOSED, ())
