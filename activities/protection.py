@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from temporalio import activity
 
+from activities.legs import fresh_market
 from broker import lifecycle
 from market.errors import ClockUnavailableError
-from risk.clock import is_too_old
-from risk.constants import QUOTE_AGE_MAX
-from risk.prices import Market, usable
+from risk.prices import Market
 from risk.protection import (
     UNPROTECTED_AFTER,
     Scene,
@@ -25,14 +24,12 @@ from schemas import wire
 from schemas.alerts import Alert, AlertCode, Severity
 from schemas.audit import AuditEntry
 from schemas.base import decimal_text, dollars_text
-from schemas.market import Provider
 from schemas.orders import Action, OrderView
 from schemas.protection import Act, Obstacle, Protection, Protections, ProtectQuestion, ProtectView
 from schemas.wire import Leg
 from storage import protection as rows
 from storage.alerts import clear_alert, raise_alert
 from storage.events import append
-from storage.market import read_quote
 from storage.orders import StoredOrder, lock_keyed, read_order
 from storage.risk import current_limits
 from storage.transitions import Step, refuse
@@ -104,7 +101,7 @@ class ProtectionActivities:
         await rows.write_off(connection, *found, moment.now)
         before = await rows.read_protection(connection, signal_id)
         after = await self._reopened(connection, before, moment.now)
-        market = await self._market(connection, after.ticker, moment.market_now)
+        market = await fresh_market(connection, after.ticker, moment.market_now)
         if moment.is_open and not after.exiting and await self._is_through(connection, after, market):
             after = after.model_copy(update={"exiting": True, "obstacle": None, "retry_at": None})
             told = f"the market is past the stop at {dollars_text(after.stop_price)}: an exit takes its place"
@@ -151,14 +148,6 @@ class ProtectionActivities:
         opened = found.model_copy(update={"closed_at": None})
         await rows.save_cover(connection, opened, now)
         return opened
-
-    async def _market(
-        self, connection: "Connection", ticker: str, market_now: datetime | None
-    ) -> Market | None:
-        quote = await read_quote(connection, ticker, Provider.PRIMARY)
-        if quote is None or market_now is None or is_too_old(quote.quoted_at, market_now, QUOTE_AGE_MAX):
-            return None
-        return usable(quote)
 
     async def _ready_legs(
         self, connection: "Connection", protection: Protection, terms: rows.LegTerms, now: datetime

@@ -22,6 +22,7 @@ EXIT_STALE_AFTER: Final = timedelta(seconds=5)
 LOOK_UNCOVERED_SECONDS: Final = 2.0
 LOOK_CONFIRMATION_SECONDS: Final = 5.0
 LOOK_CLEARING_SECONDS: Final = 0.5
+LOOK_QUOTE_SECONDS: Final = 1.0
 LOOK_SHORT_SECONDS: Final = 15.0
 LOOK_LENT_SECONDS: Final = 30.0
 """While a closing signal has some of the shares: its end may go untold."""
@@ -159,6 +160,10 @@ def _rest(scene: Scene, view: ProtectView) -> ProtectView:
         return _do(view, Act.CLOSED, (), "nothing: every share is closed")
     if scene.target < lot:
         return _wait(view, "a closing signal that has asked for the shares", LOOK_LENT_SECONDS)
+    if scene.is_open and lot and scene.protection.exiting:
+        if scene.market is None:
+            return _refresh(view, "the exit, by a fresh quote", LOOK_CONFIRMATION_SECONDS)
+        return _wait(view, "the exit", LOOK_CONFIRMATION_SECONDS)
     pause = max(1.0, scene.opens_in_seconds)
     if scene.is_open and scene.protection.side is Side.BUY and lot:
         # A stop that buys is a limit at the broker: only the quote shows that the market has jumped past it.
@@ -182,7 +187,7 @@ def _towards_cover(scene: Scene, view: ProtectView, wanted: OrderView | None) ->
     if protection.exiting and not scene.is_open:
         return _wait(view, "the open, to exit", min(max(1.0, scene.opens_in_seconds), LOOK_LENT_SECONDS))
     if protection.exiting and scene.market is None:
-        return _wait(view, "a fresh quote, to exit by", LOOK_UNCOVERED_SECONDS)
+        return _refresh(view, "a fresh quote, to exit by", LOOK_QUOTE_SECONDS)
     assert wanted is not None, "the review has made the row"
     return _do(view, Act.PLACE, (wanted,), f"place {wanted.leg.value} {wanted.generation}")
 
@@ -193,6 +198,11 @@ def _do(view: ProtectView, act: Act, orders: Sequence[OrderView], why: str) -> P
 
 def _wait(view: ProtectView, why: str, seconds: float) -> ProtectView:
     return view.model_copy(update={"why": why, "look_again_seconds": seconds})
+
+
+def _refresh(view: ProtectView, why: str, seconds: float) -> ProtectView:
+    """Ask for a quote; the stream that should bring them may be quiet or broken."""
+    return _wait(_do(view, Act.REFRESH, (), why), why, seconds)
 
 
 def leg_doubt(leg: OrderView, basis: LegBasis, market: Market | None) -> tuple[str, bool] | None:

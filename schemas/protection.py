@@ -1,6 +1,5 @@
 """Protection: the shares of one entry that must not be without their stop, and what is done about them."""
 
-from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -98,6 +97,8 @@ class Act(StrEnum):
     CLEAR = "CLEAR"
     """Cancel our own risk-adding orders that stand in the stop's way."""
     SETTLE = "SETTLE"
+    REFRESH = "REFRESH"
+    """Fetch a quote: an exit waits for one, and the stream has brought none."""
     WAIT = "WAIT"
     CLOSED = "CLOSED"
 
@@ -176,9 +177,6 @@ class LegBasis(Wire):
     """Shares that its legs may stand for, of what is held and no closing signal has asked for."""
     standing: DecimalText
     """Shares of the entry's other legs that stand at the broker, or may, or were executed and are not told yet."""
-    bid: DecimalText | None = None
-    ask: DecimalText | None = None
-    quoted_at: datetime | None = None
     collar_pct: DecimalText | None = None
     kill_engaged: bool
     kill_scope: KillScope

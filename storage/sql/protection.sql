@@ -169,7 +169,7 @@ select s.action, s.ticker, s.strategy, p.action as closes_by, d.hard_stop_loss, 
         where l.signal_id = s.signal_id and l.leg <> 'entry' and l.internal_order_id <> $2
             and (l.broker_order_id is not null or l.post_count > l.absent_proved_posts)
     ), 0) as standing,
-    q.bid, q.ask, q.quoted_at, (l.document->>'price_collar_pct')::numeric as collar_pct,
+    (l.document->>'price_collar_pct')::numeric as collar_pct,
     k.engaged as kill_engaged, k.scope as kill_scope
 from signals s
 join orders e on e.signal_id = s.signal_id and e.leg = 'entry'
@@ -177,7 +177,6 @@ join protections p on p.signal_id = s.signal_id
 join decisions d on d.signal_id = s.signal_id and d.leg = 'entry' and d.approved
 cross join kill_switch k
 left join lateral (select document from limits order by version desc limit 1) l on true
-left join latest_quotes q on q.ticker = s.ticker and q.provider = 'primary'
 where s.signal_id = $1
 
 -- name: shares_lent

@@ -283,6 +283,20 @@ async def test_a_price_through_the_stop_asks_for_an_exit_inside_the_collar(floor
     assert stop.status.is_final, "the stop is not wanted any more"
 
 
+async def test_an_exit_goes_by_the_second_provider_while_the_first_is_stale(floor: Floor) -> None:
+    await protected(floor)
+    await floor.set("update protections set exiting = true")
+    await floor.set("update latest_quotes set quoted_at = quoted_at - interval '1 minute'")
+    assert (await floor.review()).act is Act.REFRESH
+    await floor.quoted("89.98", "90.02", Provider.SECONDARY)
+    view = await floor.review()
+    assert (view.act, view.orders[0].limit_price) == (Act.PLACE, D("88.18"))
+    answer = await floor.placement.place_order(
+        OrderQuestion(signal_id="s1", as_of=datetime.now(UTC), leg=Leg.EXIT, generation=0)
+    )
+    assert answer.kind is PlaceKind.PLACED
+
+
 async def test_a_gap_past_the_limit_of_a_stop_that_buys_asks_for_an_exit(floor: Floor) -> None:
     """The broker makes a limit at 107.63 of a buy stop at 105: it stands, and buys nothing at 110."""
     now = datetime.now(UTC)

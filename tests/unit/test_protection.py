@@ -156,7 +156,11 @@ class TestTheOneThingToDo:
         unsent = leg(**EXIT, **UNSENT)
         assert act(unsent, exiting=True) == (Act.PLACE, (unsent,))
         assert act(unsent, exiting=True, is_open=False) == (Act.WAIT, ())
-        assert act(unsent, exiting=True, market=None) == (Act.WAIT, ())
+        assert act(unsent, exiting=True, market=None) == (Act.REFRESH, ())
+
+    def test_an_exit_that_stands_is_looked_at_by_fresh_quotes(self) -> None:
+        assert act(leg(**EXIT), exiting=True, market=None) == (Act.REFRESH, ())
+        assert act(leg(**EXIT), exiting=True, market=None, is_open=False) == (Act.WAIT, ())
 
     def test_an_exit_that_the_market_has_left_behind_gets_a_new_price(self) -> None:
         behind = leg(**{**EXIT, "limit_price": D("100.00")})

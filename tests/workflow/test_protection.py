@@ -12,7 +12,15 @@ from market.calendar import TradingCalendar
 from schemas import wire
 from schemas.orders import OrderStatus
 from tests.workflow.book import proposal
-from tests.workflow.protected import ProtectedBroker, Protecting, ended, protection_of, tell_leg, until_true
+from tests.workflow.protected import (
+    QUOTED,
+    ProtectedBroker,
+    Protecting,
+    ended,
+    protection_of,
+    tell_leg,
+    until_true,
+)
 from tests.workflow.running import resting, tell
 from workflows.protection import ProtectionWorkflow
 
@@ -85,6 +93,17 @@ async def test_steps_that_fail_are_tried_at_the_next_look(
         assert "PLACE_FAILED" in [entry.decision for entry in story]
         await tell_leg(protection, protected.told(status=OrderStatus.FILLED, filled_quantity=Decimal(10)))
         await ended(protection)
+
+
+async def test_an_exit_without_a_quote_has_one_fetched(
+    time_skipping_env: "TimeSkipper", protected: ProtectedBroker, trading: str
+) -> None:
+    protected.exiting = True
+    async with covered(time_skipping_env, protected, trading) as protection:
+        assert protected.calls.count(wire.ACTIVITY_REFRESH_MARKET) == 1
+        assert protected.stop.limit_price == QUOTED.bid
+        await tell_leg(protection, protected.told(status=OrderStatus.FILLED, filled_quantity=Decimal(10)))
+        assert (await ended(protection)).exited == Decimal(10)
 
 
 async def test_an_unconfirmed_cancel_is_asked_again(
