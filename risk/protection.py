@@ -175,6 +175,10 @@ def _towards_cover(scene: Scene, view: ProtectView, wanted: OrderView | None) ->
     protection = scene.protection
     if protection.is_blocked:
         return _wait(view, "the release of the kill switch", LOOK_UNCOVERED_SECONDS)
+    if protection.obstacle is Obstacle.THROUGH and not scene.is_open:
+        # The broker would refuse each next one the same; the exit goes once it is open.
+        pause = min(max(1.0, scene.opens_in_seconds), LOOK_LENT_SECONDS)
+        return _wait(view, "the open, to exit: the market is past the stop", pause)
     if protection.retry_at is not None and protection.retry_at > scene.now:
         pause = (protection.retry_at - scene.now).total_seconds()
         why = f"the next try: {protection.obstacle_detail or 'the broker refused the last one'}"

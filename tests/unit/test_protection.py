@@ -145,6 +145,11 @@ class TestTheOneThingToDo:
         assert act(unsent, kill_engaged=True, kill_scope=KillScope.RISK_ADDING)[0] is Act.PLACE
         assert act(unsent, retry_at=NOW + timedelta(seconds=7)) == (Act.WAIT, ())
 
+    def test_past_the_stop_nothing_is_sent_until_the_open(self) -> None:
+        through = {"obstacle": Obstacle.THROUGH, "retry_at": NOW}
+        assert act(leg(**UNSENT), is_open=False, **through) == (Act.WAIT, ())
+        assert act(leg(**UNSENT), **through)[0] is Act.PLACE
+
     def test_a_wash_clears_our_own_orders_first(self) -> None:
         unsent, wash = leg(**UNSENT), {"obstacle": Obstacle.WASH}
         assert act(unsent, in_the_way=(AN_ENTRY,), **wash) == (Act.CLEAR, (AN_ENTRY,))
