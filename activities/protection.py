@@ -12,6 +12,7 @@ from broker import lifecycle
 from market.errors import ClockUnavailableError
 from risk.prices import Market
 from risk.protection import (
+    LENT_TOLD_AFTER,
     UNPROTECTED_AFTER,
     Scene,
     decide,
@@ -130,7 +131,8 @@ class ProtectionActivities:
             is_open=moment.is_open,
             opens_in_seconds=moment.next_look_seconds,
         )
-        return await self._conclude(connection, decide(scene), before, moment.now)
+        lent_since = min((each.closing_since for each in holdings if each.closing_since), default=None)
+        return await self._conclude(connection, decide(scene), before, moment.now, lent_since)
 
     async def _is_through(
         self, connection: "Connection", protection: Protection, market: Market | None
@@ -174,7 +176,12 @@ class ProtectionActivities:
         return await rows.read_legs(connection, protection.signal_id)
 
     async def _conclude(
-        self, connection: "Connection", view: ProtectView, before: Protection, now: datetime
+        self,
+        connection: "Connection",
+        view: ProtectView,
+        before: Protection,
+        now: datetime,
+        lent_since: datetime | None,
     ) -> ProtectView:
         """Write since when cover is missing, tell a person or say that it is over, close what is done."""
         found = view.protection
@@ -190,7 +197,7 @@ class ProtectionActivities:
         after = found.model_copy(update=change)
         if after != before:
             await rows.save_cover(connection, after, now)
-        await _tell(connection, view.model_copy(update={"protection": after}), now)
+        await _tell(connection, view.model_copy(update={"protection": after}), now, lent_since)
         return view.model_copy(update={"protection": after})
 
 
@@ -232,24 +239,36 @@ async def _audit(
     await append(connection, entry)
 
 
-async def _tell(connection: "Connection", view: ProtectView, now: datetime) -> None:
-    """UNPROTECTED: at once where nobody knows what helps or the switch forbids it, else after 10 s."""
-    found = view.protection
-    since = found.uncovered_since
-    if since is None:
+async def _tell(
+    connection: "Connection", view: ProtectView, now: datetime, lent_since: datetime | None
+) -> None:
+    """UNPROTECTED: at once where nobody knows what helps or the switch forbids it, else after 10 s.
+
+    Less loud where a closing order that rests keeps the shares: that is what was asked for.
+    """
+    found, since = view.protection, view.protection.uncovered_since
+    stop = f"{_words(found)} have had no stop at {dollars_text(found.stop_price)} since"
+    if since is not None:
+        if not (found.is_blocked or found.obstacle is Obstacle.OTHER or now - since >= UNPROTECTED_AFTER):
+            return
+        severity = Severity.CRITICAL
+        text = (
+            f"{decimal_text(view.target - view.covered)} shares {stop} {since.isoformat(timespec='seconds')}: "
+            f"{found.obstacle_detail or view.why}. It is tried on; until then close them, or place a stop at the "
+            "broker by hand"
+        )
+    elif view.target < found.lot and lent_since is not None and now - lent_since >= LENT_TOLD_AFTER:
+        severity = Severity.HIGH
+        text = (
+            f"{decimal_text(found.lot - view.target)} shares {stop} {lent_since.isoformat(timespec='seconds')}: a "
+            "closing order that has not traded keeps them. Cancel it, and they have their stop again"
+        )
+    else:
         await clear_alert(connection, AlertCode.UNPROTECTED, found.signal_id, component=COMPONENT, now=now)
         return
-    if not (found.is_blocked or found.obstacle is Obstacle.OTHER or now - since >= UNPROTECTED_AFTER):
-        return
-    bare = decimal_text(view.target - view.covered)
-    text = (
-        f"{bare} shares {_words(found)} have had no stop at {dollars_text(found.stop_price)} since "
-        f"{since.isoformat(timespec='seconds')}: {found.obstacle_detail or view.why}. It is tried on; until then "
-        "close them, or place a stop at the broker by hand"
-    )
     alert = Alert(
         code=AlertCode.UNPROTECTED,
-        severity=Severity.CRITICAL,
+        severity=severity,
         subject=found.signal_id,
         text=text,
         correlation_id=found.signal_id,

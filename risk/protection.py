@@ -15,6 +15,8 @@ from schemas.wire import Leg
 
 UNPROTECTED_AFTER: Final = timedelta(seconds=10)
 """Shares without their stop for this long wake somebody."""
+LENT_TOLD_AFTER: Final = timedelta(minutes=5)
+"""Shares that a closing order has kept without a stop for this long are told of."""
 CANCEL_REPEAT: Final = timedelta(seconds=20)
 """How long an unconfirmed cancel is waited for before it is asked again."""
 EXIT_STALE_AFTER: Final = timedelta(seconds=5)

@@ -86,6 +86,8 @@ class Holding(Wire):
     """Shares; negative where the strategy is on the other side."""
     closing: DecimalText = Decimal(0)
     """Shares of its closing signals that are approved or at work."""
+    closing_since: UtcTime | None = None
+    """When the oldest of these came."""
 
 
 class Act(StrEnum):

@@ -65,12 +65,12 @@ with held as (
     select strategy, case when $2 = 'SELL_TO_CLOSE' then quantity else -quantity end as quantity
     from positions where ticker = $1
 ), closing as (
-    select r.strategy, sum(r.quantity) as quantity
+    select r.strategy, sum(r.quantity) as quantity, min(o.created_at) filter (where r.quantity > 0) as since
     from reservations r join orders o using (signal_id, leg, generation)
     where r.ticker = $1 and r.state in ('held', 'working') and o.action = $2
     group by r.strategy
 )
-select strategy, coalesce(h.quantity, 0) as held, coalesce(c.quantity, 0) as closing
+select strategy, coalesce(h.quantity, 0) as held, coalesce(c.quantity, 0) as closing, c.since as closing_since
 from held h full join closing c using (strategy)
 order by strategy
 

@@ -13,7 +13,7 @@ from schemas.orders import BrokerOrder, OrderView, Side
 from schemas.protection import Act
 from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind, RiskQuestion
 from schemas.wire import Leg
-from storage.orders import lock_order
+from storage.orders import lock_order, read_order
 from storage.placement import write_pre_trade
 from storage.protection import read_leg_basis
 from tests.postgres.books import propose
@@ -110,3 +110,23 @@ async def test_a_short_position_is_nothing_to_sell(floor: Floor) -> None:
     async with floor.database.transaction("test") as connection:
         await write_pre_trade(await lock_order(connection, "s2"), datetime.now(UTC))
     assert (await again(floor, "s2")).order.reason == "SELL_MORE_THAN_HELD"
+
+
+async def test_shares_that_a_resting_sale_keeps_without_a_stop_are_told_of(floor: Floor) -> None:
+    await protected(floor)
+    assert (await floor.entry("s2", **{**CLOSE, "quantity": D(4)})).kind is PlaceKind.PLACED
+    await floor.place(await floor.review())
+    await floor.review()
+    assert await floor.unprotected() == []
+    await floor.set("update orders set created_at = created_at - interval '6 minutes' where signal_id = 's2'")
+    await floor.review()
+    (text,) = await floor.unprotected()
+    assert text.startswith("4 shares long AAPL of momentum have had no stop at 95.00 since")
+    await floor.filled((await read_entry(floor, "s2")), 4)
+    await floor.review()
+    assert await floor.unprotected() == []
+
+
+async def read_entry(floor: Floor, signal_id: str) -> OrderView:
+    async with floor.database.connection() as connection:
+        return (await read_order(connection, signal_id)).view
