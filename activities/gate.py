@@ -131,12 +131,12 @@ class PlacementGate:
         return pause + timedelta(seconds=random.uniform(0, spread))  # noqa: S311 - no secret
 
 
-async def refuse_unsent(locked: LockedOrder, reason: str, now: datetime) -> PlaceAnswer:
-    """End an order that never left, in the transaction that holds it."""
+async def refuse_unsent(locked: LockedOrder, reason: str, now: datetime, why: str = "") -> PlaceAnswer:
+    """End an order that never left, in the transaction that holds it. ``why``: more than the reason, for people."""
     fact: lifecycle.OwnFact = lifecycle.Refused(reason)
     if reason == "CANCELED":
         fact = lifecycle.Withdrawn("canceled before it was placed")
-    step = Step(now=now, component=COMPONENT, decision="REFUSED", detail=f"not placed: {reason}")
+    step = Step(now=now, component=COMPONENT, decision="REFUSED", detail=f"not placed: {why or reason}")
     after = await refuse(locked, lifecycle.apply(locked.state, fact), step)
     return PlaceAnswer(kind=PlaceKind.ENDED, order=after.view)
 

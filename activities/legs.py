@@ -10,14 +10,16 @@ from risk.clock import is_too_old
 from risk.constants import QUOTE_AGE_MAX
 from risk.prices import Market, usable
 from risk.protection import leg_doubt
-from schemas.market import Provider, Quote
+from schemas.market import Provider
 from schemas.orders import OrderView
-from schemas.protection import LegBasis, Obstacle
+from schemas.protection import Obstacle
 from storage import placement as rows
 from storage import protection as protections
+from storage.market import read_quote
 from storage.transitions import Step, audit, refuse
 
 if TYPE_CHECKING:
+    from storage.database import Connection
     from storage.orders import LockedOrder
 
 COMPONENT: Final = "ExecutionAgent"
@@ -42,19 +44,20 @@ async def doubt(locked: "LockedOrder", market_now: datetime) -> Doubt | None:
     basis = await protections.read_leg_basis(locked)
     if basis is None:
         return Doubt("no approved entry with shares", "LEG_NOT_APPROVED")
-    found = leg_doubt(locked.order.view, basis, market_of(basis, market_now))
+    market = await fresh_market(locked.connection, basis.ticker, market_now)
+    found = leg_doubt(locked.order.view, basis, market)
     return None if found is None else Doubt(found[0], found[0] if found[1] else None)
 
 
-def market_of(basis: LegBasis, market_now: datetime) -> Market | None:
-    """The stored quote, if it is fresh."""
-    if basis.quoted_at is None or is_too_old(basis.quoted_at, market_now, QUOTE_AGE_MAX):
-        return None
-    quote = Quote(
-        ticker=basis.ticker, provider=Provider.PRIMARY, bid=basis.bid, ask=basis.ask, quoted_at=basis.quoted_at,
-        received_at=basis.quoted_at,
-    )  # fmt: skip
-    return usable(quote)
+async def fresh_market(connection: "Connection", ticker: str, market_now: datetime | None) -> Market | None:
+    """The stored quote of the primary if it is fresh and usable, else the secondary's, as before any order."""
+    for provider in (Provider.PRIMARY, Provider.SECONDARY):
+        quote = await read_quote(connection, ticker, provider)
+        if quote is None or market_now is None or is_too_old(quote.quoted_at, market_now, QUOTE_AGE_MAX):
+            continue
+        if (market := usable(quote)) is not None:
+            return market
+    return None
 
 
 async def refused(locked: "LockedOrder", error: BrokerError, now: datetime) -> OrderView:

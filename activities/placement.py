@@ -160,8 +160,10 @@ class PlacementActivities:
             raise try_again("NOT_RECONCILED", f"{waits}; see `trading reconcile --list`", RECONCILED_RETRY)
         if not order.action.opens and order.leg is Leg.ENTRY:
             lacks = await lacks_shares(locked)
+            if lacks is not None and lacks.refusal is not None:
+                return await refuse_unsent(locked, lacks.refusal, now, lacks.why)
             if lacks is not None:
-                raise try_again("SHARES_HELD", lacks, SHARES_RETRY)
+                raise try_again("SHARES_HELD", lacks.why, SHARES_RETRY)
         if permit.share is None:
             raise try_again("ERR_RATE_LIMIT", "it may be sent after all: a token first", FENCE_RETRY)
         # A time that is yet to come proves nothing either.

@@ -7,24 +7,30 @@ from typing import TYPE_CHECKING, Final
 
 from temporalio import activity
 
+from activities.legs import fresh_market
 from broker import lifecycle
 from market.errors import ClockUnavailableError
-from risk.clock import is_too_old
-from risk.constants import QUOTE_AGE_MAX
-from risk.prices import Market, usable
-from risk.protection import UNPROTECTED_AFTER, Scene, decide, exit_price, share_out
+from risk.prices import Market
+from risk.protection import (
+    LENT_TOLD_AFTER,
+    UNPROTECTED_AFTER,
+    Scene,
+    decide,
+    exit_price,
+    is_left_behind,
+    remaining,
+    share_out,
+)
 from schemas import wire
 from schemas.alerts import Alert, AlertCode, Severity
 from schemas.audit import AuditEntry
 from schemas.base import decimal_text, dollars_text
-from schemas.market import Provider
 from schemas.orders import Action, OrderView
 from schemas.protection import Act, Obstacle, Protection, Protections, ProtectQuestion, ProtectView
 from schemas.wire import Leg
 from storage import protection as rows
 from storage.alerts import clear_alert, raise_alert
 from storage.events import append
-from storage.market import read_quote
 from storage.orders import StoredOrder, lock_keyed, read_order
 from storage.risk import current_limits
 from storage.transitions import Step, refuse
@@ -92,11 +98,12 @@ class ProtectionActivities:
         return _Moment(hours.wall_now, hours.market_now, hours.is_open, pause)
 
     async def _review(self, connection: "Connection", signal_id: str, moment: _Moment) -> ProtectView:
-        await rows.lock_all(connection, signal_id)
+        found = await rows.lock_all(connection, signal_id)
+        await rows.write_off(connection, *found, moment.now)
         before = await rows.read_protection(connection, signal_id)
         after = await self._reopened(connection, before, moment.now)
-        market = await self._market(connection, after.ticker, moment.market_now)
-        if after.obstacle is Obstacle.THROUGH and moment.is_open and not after.exiting:
+        market = await fresh_market(connection, after.ticker, moment.market_now)
+        if moment.is_open and not after.exiting and await self._is_through(connection, after, market):
             after = after.model_copy(update={"exiting": True, "obstacle": None, "retry_at": None})
             told = f"the market is past the stop at {dollars_text(after.stop_price)}: an exit takes its place"
             await _audit(connection, after, "EXITING", told, moment.now)
@@ -124,7 +131,17 @@ class ProtectionActivities:
             is_open=moment.is_open,
             opens_in_seconds=moment.next_look_seconds,
         )
-        return await self._conclude(connection, decide(scene), before, moment.now)
+        lent_since = min((each.closing_since for each in holdings if each.closing_since), default=None)
+        return await self._conclude(connection, decide(scene), before, moment.now, lent_since)
+
+    async def _is_through(
+        self, connection: "Connection", protection: Protection, market: Market | None
+    ) -> bool:
+        """Whether no stop helps any more: the broker says so, or the one that stands is left behind."""
+        if protection.obstacle is Obstacle.THROUGH:
+            return True
+        legs = await rows.read_legs(connection, protection.signal_id)
+        return any(leg.broker_order_id and remaining(leg) and is_left_behind(leg, market) for leg in legs)
 
     async def _reopened(self, connection: "Connection", found: Protection, now: datetime) -> Protection:
         """Late truth may bring shares back to what was closed."""
@@ -133,14 +150,6 @@ class ProtectionActivities:
         opened = found.model_copy(update={"closed_at": None})
         await rows.save_cover(connection, opened, now)
         return opened
-
-    async def _market(
-        self, connection: "Connection", ticker: str, market_now: datetime | None
-    ) -> Market | None:
-        quote = await read_quote(connection, ticker, Provider.PRIMARY)
-        if quote is None or market_now is None or is_too_old(quote.quoted_at, market_now, QUOTE_AGE_MAX):
-            return None
-        return usable(quote)
 
     async def _ready_legs(
         self, connection: "Connection", protection: Protection, terms: rows.LegTerms, now: datetime
@@ -167,7 +176,12 @@ class ProtectionActivities:
         return await rows.read_legs(connection, protection.signal_id)
 
     async def _conclude(
-        self, connection: "Connection", view: ProtectView, before: Protection, now: datetime
+        self,
+        connection: "Connection",
+        view: ProtectView,
+        before: Protection,
+        now: datetime,
+        lent_since: datetime | None,
     ) -> ProtectView:
         """Write since when cover is missing, tell a person or say that it is over, close what is done."""
         found = view.protection
@@ -183,7 +197,7 @@ class ProtectionActivities:
         after = found.model_copy(update=change)
         if after != before:
             await rows.save_cover(connection, after, now)
-        await _tell(connection, view.model_copy(update={"protection": after}), now)
+        await _tell(connection, view.model_copy(update={"protection": after}), now, lent_since)
         return view.model_copy(update={"protection": after})
 
 
@@ -225,24 +239,36 @@ async def _audit(
     await append(connection, entry)
 
 
-async def _tell(connection: "Connection", view: ProtectView, now: datetime) -> None:
-    """UNPROTECTED: at once where nobody knows what helps or the switch forbids it, else after 10 s."""
-    found = view.protection
-    since = found.uncovered_since
-    if since is None:
+async def _tell(
+    connection: "Connection", view: ProtectView, now: datetime, lent_since: datetime | None
+) -> None:
+    """UNPROTECTED: at once where nobody knows what helps or the switch forbids it, else after 10 s.
+
+    Less loud where a closing order that rests keeps the shares: that is what was asked for.
+    """
+    found, since = view.protection, view.protection.uncovered_since
+    stop = f"{_words(found)} have had no stop at {dollars_text(found.stop_price)} since"
+    if since is not None:
+        if not (found.is_blocked or found.obstacle is Obstacle.OTHER or now - since >= UNPROTECTED_AFTER):
+            return
+        severity = Severity.CRITICAL
+        text = (
+            f"{decimal_text(view.target - view.covered)} shares {stop} {since.isoformat(timespec='seconds')}: "
+            f"{found.obstacle_detail or view.why}. It is tried on; until then close them, or place a stop at the "
+            "broker by hand"
+        )
+    elif view.target < found.lot and lent_since is not None and now - lent_since >= LENT_TOLD_AFTER:
+        severity = Severity.HIGH
+        text = (
+            f"{decimal_text(found.lot - view.target)} shares {stop} {lent_since.isoformat(timespec='seconds')}: a "
+            "closing order that has not traded keeps them. Cancel it, and they have their stop again"
+        )
+    else:
         await clear_alert(connection, AlertCode.UNPROTECTED, found.signal_id, component=COMPONENT, now=now)
         return
-    if not (found.is_blocked or found.obstacle is Obstacle.OTHER or now - since >= UNPROTECTED_AFTER):
-        return
-    bare = decimal_text(view.target - view.covered)
-    text = (
-        f"{bare} shares {_words(found)} have had no stop at {dollars_text(found.stop_price)} since "
-        f"{since.isoformat(timespec='seconds')}: {found.obstacle_detail or view.why}. It is tried on; until then "
-        "close them, or place a stop at the broker by hand"
-    )
     alert = Alert(
         code=AlertCode.UNPROTECTED,
-        severity=Severity.CRITICAL,
+        severity=severity,
         subject=found.signal_id,
         text=text,
         correlation_id=found.signal_id,

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final
 
 from risk.arithmetic import exact
-from risk.prices import Market, collar_edge, worst_tick
+from risk.prices import Market, buy_stop_limit, collar_edge, worst_tick
 from schemas.kill import KillScope
 from schemas.orders import OrderFlag, OrderStatus, OrderView, Side
 from schemas.protection import Act, Holding, LegBasis, Lot, Obstacle, Protection, ProtectView
@@ -15,6 +15,8 @@ from schemas.wire import Leg
 
 UNPROTECTED_AFTER: Final = timedelta(seconds=10)
 """Shares without their stop for this long wake somebody."""
+LENT_TOLD_AFTER: Final = timedelta(minutes=5)
+"""Shares that a closing order has kept without a stop for this long are told of."""
 CANCEL_REPEAT: Final = timedelta(seconds=20)
 """How long an unconfirmed cancel is waited for before it is asked again."""
 EXIT_STALE_AFTER: Final = timedelta(seconds=5)
@@ -22,6 +24,8 @@ EXIT_STALE_AFTER: Final = timedelta(seconds=5)
 LOOK_UNCOVERED_SECONDS: Final = 2.0
 LOOK_CONFIRMATION_SECONDS: Final = 5.0
 LOOK_CLEARING_SECONDS: Final = 0.5
+LOOK_QUOTE_SECONDS: Final = 1.0
+LOOK_SHORT_SECONDS: Final = 15.0
 LOOK_LENT_SECONDS: Final = 30.0
 """While a closing signal has some of the shares: its end may go untold."""
 
@@ -80,6 +84,16 @@ def remaining(leg: OrderView) -> Decimal:
     return ZERO if leg.status.is_final else leg.quantity - leg.filled_quantity
 
 
+def is_left_behind(leg: OrderView, market: Market | None) -> bool:
+    """Whether a stop that stands can buy nothing any more: the market went past the limit that the broker gives it.
+
+    Both sides must say so: a wide quote alone is no market.
+    """
+    if market is None or leg.leg is not Leg.STOP or leg.action.side is not Side.BUY or leg.stop_price is None:
+        return False
+    return market.ask > buy_stop_limit(leg.stop_price) and market.bid >= leg.stop_price
+
+
 def newest(scene: Scene, leg: Leg) -> OrderView | None:
     """The last generation of a leg."""
     return max(
@@ -100,7 +114,8 @@ def decide(scene: Scene) -> ProtectView:
     untold = sum(
         (leg.quantity - leg.filled_quantity for leg in ended if leg.status is OrderStatus.FILLED), ZERO
     )
-    covered = min(scene.target, untold + sum((remaining(leg) for leg in live), ZERO))
+    covering = [leg for leg in live if not is_left_behind(leg, scene.market)]
+    covered = min(scene.target, untold + sum((remaining(leg) for leg in covering), ZERO))
     view = ProtectView(
         protection=scene.protection, target=scene.target, covered=covered, act=Act.WAIT, leg=wanted
     )
@@ -147,13 +162,25 @@ def _rest(scene: Scene, view: ProtectView) -> ProtectView:
         return _do(view, Act.CLOSED, (), "nothing: every share is closed")
     if scene.target < lot:
         return _wait(view, "a closing signal that has asked for the shares", LOOK_LENT_SECONDS)
-    return _wait(view, "the stop, or the next session's open", max(1.0, scene.opens_in_seconds))
+    if scene.is_open and lot and scene.protection.exiting:
+        if scene.market is None:
+            return _refresh(view, "the exit, by a fresh quote", LOOK_CONFIRMATION_SECONDS)
+        return _wait(view, "the exit", LOOK_CONFIRMATION_SECONDS)
+    pause = max(1.0, scene.opens_in_seconds)
+    if scene.is_open and scene.protection.side is Side.BUY and lot:
+        # A stop that buys is a limit at the broker: only the quote shows that the market has jumped past it.
+        pause = min(pause, LOOK_SHORT_SECONDS)
+    return _wait(view, "the stop, or the next session's open", pause)
 
 
 def _towards_cover(scene: Scene, view: ProtectView, wanted: OrderView | None) -> ProtectView:
     protection = scene.protection
     if protection.is_blocked:
         return _wait(view, "the release of the kill switch", LOOK_UNCOVERED_SECONDS)
+    if protection.obstacle is Obstacle.THROUGH and not scene.is_open:
+        # The broker would refuse each next one the same; the exit goes once it is open.
+        pause = min(max(1.0, scene.opens_in_seconds), LOOK_LENT_SECONDS)
+        return _wait(view, "the open, to exit: the market is past the stop", pause)
     if protection.retry_at is not None and protection.retry_at > scene.now:
         pause = (protection.retry_at - scene.now).total_seconds()
         why = f"the next try: {protection.obstacle_detail or 'the broker refused the last one'}"
@@ -166,7 +193,7 @@ def _towards_cover(scene: Scene, view: ProtectView, wanted: OrderView | None) ->
     if protection.exiting and not scene.is_open:
         return _wait(view, "the open, to exit", min(max(1.0, scene.opens_in_seconds), LOOK_LENT_SECONDS))
     if protection.exiting and scene.market is None:
-        return _wait(view, "a fresh quote, to exit by", LOOK_UNCOVERED_SECONDS)
+        return _refresh(view, "a fresh quote, to exit by", LOOK_QUOTE_SECONDS)
     assert wanted is not None, "the review has made the row"
     return _do(view, Act.PLACE, (wanted,), f"place {wanted.leg.value} {wanted.generation}")
 
@@ -177,6 +204,11 @@ def _do(view: ProtectView, act: Act, orders: Sequence[OrderView], why: str) -> P
 
 def _wait(view: ProtectView, why: str, seconds: float) -> ProtectView:
     return view.model_copy(update={"why": why, "look_again_seconds": seconds})
+
+
+def _refresh(view: ProtectView, why: str, seconds: float) -> ProtectView:
+    """Ask for a quote; the stream that should bring them may be quiet or broken."""
+    return _wait(_do(view, Act.REFRESH, (), why), why, seconds)
 
 
 def leg_doubt(leg: OrderView, basis: LegBasis, market: Market | None) -> tuple[str, bool] | None:
@@ -194,9 +226,12 @@ def leg_doubt(leg: OrderView, basis: LegBasis, market: Market | None) -> tuple[s
         return "LEG_NOT_APPROVED", True
     if basis.kill_engaged and basis.kill_scope is KillScope.ALL:
         return "KILL_SWITCH", False
-    free = basis.filled - basis.exited - basis.given_up - basis.standing
+    free = min(basis.filled - basis.exited - basis.given_up, basis.share) - basis.standing
     if leg.quantity > free:
-        return f"{leg.quantity} shares, {free} are left of the entry", False
+        return (
+            f"{leg.quantity} shares, {free} are left of the entry and not asked for by a closing signal",
+            False,
+        )
     if leg.leg is Leg.EXIT and not _inside_collar(leg, basis, market):
         return "the exit's limit is not inside the collar of a fresh quote", False
     return None

@@ -1,6 +1,5 @@
 """Protection: the shares of one entry that must not be without their stop, and what is done about them."""
 
-from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -87,6 +86,8 @@ class Holding(Wire):
     """Shares; negative where the strategy is on the other side."""
     closing: DecimalText = Decimal(0)
     """Shares of its closing signals that are approved or at work."""
+    closing_since: UtcTime | None = None
+    """When the oldest of these came."""
 
 
 class Act(StrEnum):
@@ -98,6 +99,8 @@ class Act(StrEnum):
     CLEAR = "CLEAR"
     """Cancel our own risk-adding orders that stand in the stop's way."""
     SETTLE = "SETTLE"
+    REFRESH = "REFRESH"
+    """Fetch a quote: an exit waits for one, and the stream has brought none."""
     WAIT = "WAIT"
     CLOSED = "CLOSED"
 
@@ -172,11 +175,10 @@ class LegBasis(Wire):
     filled: DecimalText
     exited: DecimalText
     given_up: DecimalText
+    share: DecimalText
+    """Shares that its legs may stand for, of what is held and no closing signal has asked for."""
     standing: DecimalText
-    """Shares of the entry's other legs that stand at the broker, or may."""
-    bid: DecimalText | None = None
-    ask: DecimalText | None = None
-    quoted_at: datetime | None = None
+    """Shares of the entry's other legs that stand at the broker, or may, or were executed and are not told yet."""
     collar_pct: DecimalText | None = None
     kill_engaged: bool
     kill_scope: KillScope

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
+from risk.protection import share_out
+from schemas.audit import AuditEntry
+from schemas.base import decimal_text
 from schemas.orders import Action, OrderType, OrderView, TimeInForce
 from schemas.protection import Holding, LegBasis, Lot, Obstacle, Protection
+from schemas.risk import CheckName
 from schemas.wire import Leg
+from storage.events import append
 from storage.orders import LockedOrder, StoredOrder, stored_order
 from storage.statements import load
 
@@ -38,45 +44,90 @@ class LegTerms:
 async def follow(locked: LockedOrder, after: StoredOrder, now: datetime) -> None:
     """Bring protection along with an entry that has just changed, in the same transaction.
 
-    An opening entry that has ended with shares gets its row; what a closing one executes, protections give up.
+    An opening entry that has ended with shares gets its row; what is sold or covered, protections give up.
     """
+    connection, before = locked.connection, locked.order
+    change = after.filled_quantity - before.filled_quantity
     if after.leg is not Leg.ENTRY:
-        if after.filled_quantity < locked.order.filled_quantity:  # A bust brings shares back.
-            await locked.connection.execute(_SQL["reopen"], after.signal_id, now)
+        if change < 0:  # A bust brings shares back.
+            await connection.execute(_SQL["reopen"], after.signal_id, now)
         return
     if not after.action.opens:
-        change = after.filled_quantity - locked.order.filled_quantity
+        if change < 0:
+            await _give_back(connection, after, -change, now)
         if change:
-            await _give_up(locked.connection, after, change, now)
-    elif after.hard_stop_loss is not None and after.status.is_final and after.filled_quantity > 0:
-        await locked.connection.execute(_SQL["ensure_protection"], after.internal_order_id, now)
+            await write_off(connection, after.ticker, after.action, now)
+        return
+    closes_by = Action.SELL_TO_CLOSE if after.action is Action.BUY_TO_OPEN else Action.BUY_TO_CLOSE
+    if change > 0:
+        # Shares that come back no older lot: what that has lost is lost before these.
+        fresh = Lot(signal_id=after.signal_id, strategy=after.strategy, quantity=change)
+        await write_off(connection, after.ticker, closes_by, now, fresh=fresh)
+    if after.hard_stop_loss is not None and after.status.is_final and after.filled_quantity > 0:
+        await lock_lots(connection, after.ticker, closes_by)
+        await connection.execute(_SQL["ensure_protection"], after.internal_order_id, now)
+        # Its first shares may have been closed before its last ones came.
+        await write_off(connection, after.ticker, closes_by, now)
 
 
-async def _give_up(connection: Connection, order: StoredOrder, change: Decimal, now: datetime) -> None:
-    """Shares that are gone want no stop: those without one went first, then the oldest lots'.
+async def _give_back(connection: Connection, order: StoredOrder, shares: Decimal, now: datetime) -> None:
+    """What a bust gives back, the newest lots get again."""
+    await lock_lots(connection, order.ticker, order.action)
+    for row in await connection.fetch(_SQL["lock_given"], order.ticker, order.strategy, order.action.value):
+        back = min(row["given_up"], shares)
+        if back:
+            await connection.execute(_SQL["give_up"], row["signal_id"], -back, now)
+        shares -= back
 
-    What a bust gives back, the newest lots get again.
+
+async def write_off(
+    connection: Connection, ticker: str, action: Action, now: datetime, *, fresh: Lot | None = None
+) -> None:
+    """Shares that are gone want no stop, whoever has closed them: else an old stop would sell the next ones.
+
+    Those without a stop went first, then the oldest lots'; first what the strategy does not hold, then what the
+    account does not. Not while executions are missing. ``fresh``: shares that came just now back no other lot.
+    A repeat changes nothing.
     """
-    key = (order.ticker, order.strategy, order.action.value)
-    if change < 0:
-        for row in await connection.fetch(_SQL["lock_given"], *key):
-            back = min(row["given_up"], -change)
-            if back:
-                await connection.execute(_SQL["give_up"], row["signal_id"], -back, now)
-            change += back
+    if not await lock_lots(connection, ticker, action):
         return
-    if not await connection.fetch(_SQL["lock_lots"], *key):
+    found = await connection.fetch(_SQL["read_backing"], ticker, action.value)
+    if not found or found[0]["fills_missing"]:
         return
-    every_lot = await read_lots(connection, order.ticker, order.action)
-    lots = [each for each in every_lot if each.strategy == order.strategy]
-    holdings = await read_holdings(connection, order.ticker, order.action)
-    held = sum((each.held for each in holdings if each.strategy == order.strategy), Decimal(0))
-    left = min(sum((lot.quantity for lot in lots), Decimal(0)) - max(Decimal(0), held), change)
+    names = ("signal_id", "strategy", "quantity")
+    lots = [Lot.model_validate({name: row[name] for name in names}) for row in found]
+    pairs = zip(found[0]["holders"], found[0]["held"], strict=True)
+    holdings = [Holding(strategy=strategy, held=held) for strategy, held in pairs]
+    if fresh is not None:
+        holdings.append(Holding(strategy=fresh.strategy, held=-fresh.quantity))
+        lots = [_without(lot, fresh) for lot in lots]
+    backed = share_out(lots, holdings)
     for lot in lots:
-        cut = max(Decimal(0), min(lot.quantity, left))
-        if cut:
-            await connection.execute(_SQL["give_up"], lot.signal_id, cut, now)
-        left -= cut
+        gone = lot.quantity - backed[lot.signal_id]
+        if gone:
+            await connection.execute(_SQL["give_up"], lot.signal_id, gone, now)
+            await append(connection, _gone(lot, gone, holdings, now))
+
+
+def _without(lot: Lot, fresh: Lot) -> Lot:
+    if lot.signal_id != fresh.signal_id:
+        return lot
+    return lot.model_copy(update={"quantity": max(Decimal(0), lot.quantity - fresh.quantity)})
+
+
+def _gone(lot: Lot, gone: Decimal, holdings: Sequence[Holding], now: datetime) -> AuditEntry:
+    held = sum((each.held for each in holdings), Decimal(0))
+    own = sum((each.held for each in holdings if each.strategy == lot.strategy), Decimal(0))
+    detail = f"{decimal_text(gone)} of its {decimal_text(lot.quantity)} shares are gone: they want no stop any more"
+    evidence = {"detail": detail, "gone": decimal_text(gone), "lot": decimal_text(lot.quantity)}
+    return AuditEntry(
+        occurred_at=now,
+        correlation_id=lot.signal_id,
+        component="Protection",
+        actor="system",
+        decision="SHARES_GIVEN_UP",
+        input={**evidence, "held": decimal_text(held), "held_by_the_strategy": decimal_text(own)},
+    )
 
 
 async def succeed(connection: Connection, leg: StoredOrder, now: datetime) -> None:
@@ -116,24 +167,29 @@ async def fit_leg(connection: Connection, leg: StoredOrder, terms: LegTerms, now
     await connection.execute(_SQL["fit_leg"], leg.internal_order_id, terms.quantity, limit, now)
 
 
-async def lock_all(connection: Connection, signal_id: str) -> None:
-    """Lock entry, legs and protection, in this order, each by a statement of its own.
+async def lock_all(connection: Connection, signal_id: str) -> tuple[str, Action]:
+    """Lock entry and legs, and then every open protection on the ticker, as they share what is held.
+
+    Returns:
+        The ticker, and what the protection's legs do.
 
     Raises:
         ProtectionNotFound: no such row.
     """
     await connection.execute(_SQL["lock_legs"], signal_id)
-    await lock_protection(connection, signal_id)
+    for row in await connection.fetch(_SQL["lock_protection"], signal_id):
+        if row["signal_id"] == signal_id:
+            return row["ticker"], Action(row["action"])
+    raise ProtectionNotFound(signal_id)
 
 
-async def lock_protection(connection: Connection, signal_id: str) -> None:
-    """After its orders, as everyone else does.
+async def lock_lots(connection: Connection, ticker: str, action: Action) -> bool:
+    """Lock every open protection on this side of the ticker, oldest first and after one's own order.
 
-    Raises:
-        ProtectionNotFound: no such row.
+    Whoever gives shares to an order holds these until the order's intent is stored, so that a leg and a closing
+    order never both get the same ones. False: there is none.
     """
-    if await connection.fetchval(_SQL["lock_protection"], signal_id) is None:
-        raise ProtectionNotFound(signal_id)
+    return bool(await connection.fetch(_SQL["lock_lots"], ticker, action.value))
 
 
 async def read_protection(connection: Connection, signal_id: str) -> Protection:
@@ -216,20 +272,48 @@ async def open_protections(
 
 
 async def read_leg_basis(locked: LockedOrder) -> LegBasis | None:
-    """What a leg is measured by, in a statement of its own after fence and leg are locked."""
-    order = locked.order
-    row = await locked.connection.fetchrow(_SQL["read_leg_basis"], order.signal_id, order.internal_order_id)
-    return LegBasis.model_validate(dict(row)) if row else None
+    """What a leg is measured by, in statements of their own after fence, leg and lots are locked."""
+    connection, order = locked.connection, locked.order
+    await connection.fetch(_SQL["lock_protection"], order.signal_id)
+    row = await connection.fetchrow(_SQL["read_leg_basis"], order.signal_id, order.internal_order_id)
+    if row is None:
+        return None
+    action = Action(row["closes_by"])
+    lots = await read_lots(connection, row["ticker"], action)
+    shares = share_out(lots, await read_holdings(connection, row["ticker"], action))
+    found = {name: value for name, value in row.items() if name != "closes_by"}
+    return LegBasis.model_validate({**found, "share": shares.get(order.signal_id, Decimal(0))})
 
 
-async def lacks_shares(locked: LockedOrder) -> str | None:
-    """Why a closing order must wait: legs at the broker still hold the shares that it needs. None: it need not."""
+@dataclass(frozen=True)
+class Shortage:
+    """Why a closing order may not leave now. ``refusal``: nor ever, with this reason."""
+
+    why: str
+    refusal: CheckName | None
+
+
+async def lacks_shares(locked: LockedOrder) -> Shortage | None:
+    """What a closing order lacks of the shares that it is for. None: nothing.
+
+    It waits while legs hold shares that they may give back, or have executed some that nobody has told yet.
+    Once neither is so, and stops or others have taken what it was approved for, it is refused.
+    """
     order = locked.order
+    await lock_lots(locked.connection, order.ticker, order.action)
     row = await locked.connection.fetchrow(
         _SQL["shares_lent"], order.ticker, order.action.value, order.signal_id
     )
     assert row is not None, "aggregates always have a row"
-    free = row["held"] - row["legs"] - row["closing"]
-    if not row["legs"] or order.quantity <= free:
+    free = row["held"] - row["legs"] - row["untold"] - row["closing"]
+    if order.quantity <= free:
         return None
-    return f"{order.quantity} wanted, {free} of {row['held']} free: protective legs hold {row['legs']}"
+    refusal = None
+    if not row["legs"] and not row["untold"]:
+        is_sell = order.action is Action.SELL_TO_CLOSE
+        refusal = CheckName.SELL_MORE_THAN_HELD if is_sell else CheckName.COVER_MORE_THAN_SHORT
+    why = (
+        f"{order.quantity} wanted, {free} of {row['held']} free: protective legs hold {row['legs']}, have "
+        f"executed {row['untold']} that are not told yet, other closing orders want {row['closing']}"
+    )
+    return Shortage(why, refusal)

@@ -43,6 +43,8 @@ with workflow.unsafe.imports_passed_through():
 
 PATCH_PROTECTION = "protection"
 """Entries start their protection, closing orders ask it for shares."""
+PATCH_GIVEN_BACK = "shares-given-back"
+"""A closing order that was refused after it had asked for shares says that it wants them no more."""
 PATCH_UNCONFIRMED = "end-of-day-unconfirmed"
 """A cancel that was not confirmed at the bell is told."""
 END_OF_DAY = "end of day"
@@ -65,6 +67,7 @@ class OrderWorkflow:
         self._cancel_asked = False
         self._cancelling = asyncio.Lock()
         self._protected: Decimal | None = None
+        self._has_asked = False
         self._blotter = Blotter(start.display)
 
     @workflow.run
@@ -333,12 +336,15 @@ class OrderWorkflow:
     async def _ask_for_shares(self, why: str) -> None:
         """Wake the protections on this ticker: a closing order needs shares that their stops hold, or is done."""
         order = self._known
-        if (
-            order.action.opens
-            or order.status is OrderStatus.REJECTED
-            or not workflow.patched(PATCH_PROTECTION)
+        if order.action.opens:
+            return
+        if order.status is OrderStatus.REJECTED and not (
+            self._has_asked and workflow.patched(PATCH_GIVEN_BACK)
         ):
             return
+        if not workflow.patched(PATCH_PROTECTION):
+            return
+        self._has_asked = True
         found = await run_step(
             policies.FIND_PROTECTIONS,
             ProtectionActivities.find_protections,

@@ -11,6 +11,7 @@ from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     import workflows.policies as policies  # noqa: PLR0402 - `from workflows import` is not passed through
+    from activities.market import MarketActivities
     from activities.order_end import OrderEndActivities
     from activities.placement import PlacementActivities
     from activities.protection import ProtectionActivities
@@ -125,6 +126,8 @@ class ProtectionWorkflow:
                     return await self._settle(view.orders[0])
                 case Act.CANCEL | Act.CLEAR:
                     return await self._cancel(view)
+                case Act.REFRESH:
+                    return await self._refresh(view)
                 case Act.WAIT | Act.CLOSED:
                     return timedelta(seconds=view.look_again_seconds)
         except ActivityError as error:
@@ -163,6 +166,16 @@ class ProtectionWorkflow:
         )
         self._learn(settled)
         return AT_ONCE
+
+    async def _refresh(self, view: ProtectView) -> timedelta:
+        question = OrderQuestion(signal_id=self._start.signal_id, as_of=workflow.now())
+        await run_step(
+            policies.REFRESH_MARKET,
+            MarketActivities.refresh_market,
+            question,
+            summary="fetch a quote, to exit by",
+        )
+        return timedelta(seconds=view.look_again_seconds)
 
     async def _cancel(self, view: ProtectView) -> timedelta:
         reason = "it stands in the way of a protective stop" if view.act is Act.CLEAR else view.why

@@ -9,7 +9,11 @@ on conflict (signal_id) do update set closed_at = null, updated_at = excluded.up
 where protections.closed_at is not null
 
 -- name: lock_protection
-select signal_id from protections where signal_id = $1 for update
+select p.signal_id, p.ticker, p.action from protections p
+join protections own on own.signal_id = $1 and (own.ticker, own.action) = (p.ticker, p.action)
+where p.closed_at is null or p.signal_id = $1
+order by p.created_at, p.signal_id
+for update of p
 
 -- name: lock_legs
 select signal_id from orders where signal_id = $1 order by leg, generation for update
@@ -35,17 +39,38 @@ join orders e on e.signal_id = p.signal_id and e.leg = 'entry'
 where p.ticker = $1 and p.action = $2 and p.closed_at is null
 order by p.created_at, p.signal_id
 
+-- name: read_backing
+-- Lots and what backs them in one snapshot: a fill between two would look like shares that are gone.
+select p.signal_id, p.strategy,
+    greatest(0, e.filled_quantity - p.given_up - coalesce((
+        select sum(l.filled_quantity) from orders l where l.signal_id = p.signal_id and l.leg <> 'entry'
+    ), 0)) as quantity,
+    array(select h.strategy from positions h where h.ticker = $1 order by h.strategy) as holders,
+    array(
+        select case when $2 = 'SELL_TO_CLOSE' then h.quantity else -h.quantity end
+        from positions h where h.ticker = $1 order by h.strategy
+    ) as held,
+    -- What the broker calls executed here may be in the books already, as a journal entry that its fill reverses.
+    exists (
+        select from orders c
+        where c.ticker = $1 and c.action = $2 and c.settled_at is null and c.broker_filled_quantity > c.filled_quantity
+    ) as fills_missing
+from protections p
+join orders e on e.signal_id = p.signal_id and e.leg = 'entry'
+where p.ticker = $1 and p.action = $2 and p.closed_at is null
+order by p.created_at, p.signal_id
+
 -- name: read_holdings
 with held as (
     select strategy, case when $2 = 'SELL_TO_CLOSE' then quantity else -quantity end as quantity
     from positions where ticker = $1
 ), closing as (
-    select r.strategy, sum(r.quantity) as quantity
+    select r.strategy, sum(r.quantity) as quantity, min(o.created_at) filter (where r.quantity > 0) as since
     from reservations r join orders o using (signal_id, leg, generation)
     where r.ticker = $1 and r.state in ('held', 'working') and o.action = $2
     group by r.strategy
 )
-select strategy, coalesce(h.quantity, 0) as held, coalesce(c.quantity, 0) as closing
+select strategy, coalesce(h.quantity, 0) as held, coalesce(c.quantity, 0) as closing, c.since as closing_since
 from held h full join closing c using (strategy)
 order by strategy
 
@@ -99,7 +124,7 @@ where signal_id = $1
 
 -- name: lock_lots
 select signal_id from protections
-where ticker = $1 and strategy = $2 and action = $3 and closed_at is null
+where ticker = $1 and action = $2 and closed_at is null
 order by created_at, signal_id
 for update
 
@@ -128,17 +153,23 @@ order by p.signal_id
 limit $3
 
 -- name: read_leg_basis
-select s.action, s.ticker, s.strategy, d.hard_stop_loss, e.filled_quantity as filled, p.given_up,
+select s.action, s.ticker, s.strategy, p.action as closes_by, d.hard_stop_loss, e.filled_quantity as filled, p.given_up,
     coalesce((
         select sum(l.filled_quantity) from orders l where l.signal_id = s.signal_id and l.leg <> 'entry'
     ), 0) as exited,
     coalesce((
-        select sum(l.quantity - l.filled_quantity) from orders l
+        select sum(
+            case when l.status in ('FILLED', 'CANCELED', 'REJECTED', 'FATAL_ERROR')
+                -- Executed, though by which executions has not been told.
+                then case when l.settled_at is null then greatest(0, l.broker_filled_quantity - l.filled_quantity) else 0 end
+                else coalesce(l.broker_quantity, l.quantity) - l.filled_quantity
+            end
+        )
+        from orders l
         where l.signal_id = s.signal_id and l.leg <> 'entry' and l.internal_order_id <> $2
-            and l.status not in ('FILLED', 'CANCELED', 'REJECTED', 'FATAL_ERROR')
             and (l.broker_order_id is not null or l.post_count > l.absent_proved_posts)
     ), 0) as standing,
-    q.bid, q.ask, q.quoted_at, (l.document->>'price_collar_pct')::numeric as collar_pct,
+    (l.document->>'price_collar_pct')::numeric as collar_pct,
     k.engaged as kill_engaged, k.scope as kill_scope
 from signals s
 join orders e on e.signal_id = s.signal_id and e.leg = 'entry'
@@ -146,18 +177,25 @@ join protections p on p.signal_id = s.signal_id
 join decisions d on d.signal_id = s.signal_id and d.leg = 'entry' and d.approved
 cross join kill_switch k
 left join lateral (select document from limits order by version desc limit 1) l on true
-left join latest_quotes q on q.ticker = s.ticker and q.provider = 'primary'
 where s.signal_id = $1
 
 -- name: shares_lent
+with legs as (
+    select l.status in ('FILLED', 'CANCELED', 'REJECTED', 'FATAL_ERROR') as has_ended, l.settled_at,
+        coalesce(l.broker_quantity, l.quantity) - l.filled_quantity as remaining,
+        greatest(0, l.broker_filled_quantity - l.filled_quantity) as untold
+    from orders l
+    where l.ticker = $1 and l.leg <> 'entry' and l.action = $2
+        and (l.broker_order_id is not null or l.post_count > l.absent_proved_posts)
+)
 select
-    coalesce((select abs(sum(quantity)) from positions where ticker = $1), 0) as held,
+    -- Below zero on the other side: that is nothing to close.
     coalesce((
-        select sum(l.quantity - l.filled_quantity) from orders l
-        where l.ticker = $1 and l.leg <> 'entry' and l.action = $2
-            and l.status not in ('FILLED', 'CANCELED', 'REJECTED', 'FATAL_ERROR')
-            and (l.broker_order_id is not null or l.post_count > l.absent_proved_posts)
-    ), 0) as legs,
+        select sum(case when $2 = 'SELL_TO_CLOSE' then quantity else -quantity end)
+        from positions where ticker = $1
+    ), 0) as held,
+    coalesce((select sum(remaining) from legs where not has_ended), 0) as legs,
+    coalesce((select sum(untold) from legs where has_ended and settled_at is null), 0) as untold,
     coalesce((
         select sum(r.quantity)
         from reservations r join orders o using (signal_id, leg, generation)

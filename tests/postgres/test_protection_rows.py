@@ -1,5 +1,6 @@
 """What an entry's end, its legs and the broker's answers leave in rows, and which leg may leave at all."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,17 +18,20 @@ from broker.errors import Forbidden, SharesHeld, StopThroughMarket, WashTrade
 from market.hours import TradingHours
 from observability.metrics import Metrics
 from schemas.alerts import AlertCode
-from schemas.market import Session
+from schemas.market import Provider, Quote, Session
 from schemas.orders import BrokerOrder, Fill, OrderStatus, OrderView, Side
 from schemas.protection import Act, ProtectQuestion, ProtectView
+from schemas.risk import Limits
 from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind, RiskQuestion
 from schemas.wire import Leg
 from storage import placement as rows
 from storage.alerts import list_alerts
 from storage.database import Database
+from storage.market import save_quotes
 from storage.orders import lock_order, read_order
+from storage.risk import save_limits
 from storage.switches import bind_installation
-from tests.postgres.books import market_clock, prepare, propose, reconciled
+from tests.postgres.books import LIMITS, market_clock, prepare, propose, reconciled
 from tests.postgres.scripted_broker import NoLimit, ScriptedBroker
 
 D = Decimal
@@ -124,6 +128,15 @@ class Floor:
         async with self.database.connection() as connection:
             found = await list_alerts(connection)
         return [each.text for each in found if each.code is AlertCode.UNPROTECTED]
+
+    async def quoted(self, bid: str, ask: str, provider: Provider = Provider.PRIMARY) -> None:
+        """The market is here now."""
+        now = datetime.now(UTC)
+        quote = Quote(
+            ticker="AAPL", provider=provider, bid=D(bid), ask=D(ask), quoted_at=now, received_at=now
+        )  # fmt: skip
+        async with self.database.transaction("test") as connection:
+            await save_quotes(connection, [quote])
 
     async def set(self, statement: str) -> None:
         async with self.database.connection() as connection:
@@ -268,6 +281,38 @@ async def test_a_price_through_the_stop_asks_for_an_exit_inside_the_collar(floor
     async with floor.database.connection() as connection:
         stop = await read_order(connection, "s1", Leg.STOP)
     assert stop.status.is_final, "the stop is not wanted any more"
+
+
+async def test_an_exit_goes_by_the_second_provider_while_the_first_is_stale(floor: Floor) -> None:
+    await protected(floor)
+    await floor.set("update protections set exiting = true")
+    await floor.set("update latest_quotes set quoted_at = quoted_at - interval '1 minute'")
+    assert (await floor.review()).act is Act.REFRESH
+    await floor.quoted("89.98", "90.02", Provider.SECONDARY)
+    view = await floor.review()
+    assert (view.act, view.orders[0].limit_price) == (Act.PLACE, D("88.18"))
+    answer = await floor.placement.place_order(
+        OrderQuestion(signal_id="s1", as_of=datetime.now(UTC), leg=Leg.EXIT, generation=0)
+    )
+    assert answer.kind is PlaceKind.PLACED
+
+
+async def test_a_gap_past_the_limit_of_a_stop_that_buys_asks_for_an_exit(floor: Floor) -> None:
+    """The broker makes a limit at 107.63 of a buy stop at 105: it stands, and buys nothing at 110."""
+    now = datetime.now(UTC)
+    short = Limits.model_validate_json(json.dumps({**LIMITS, "short_selling_strategies": ["momentum"]}))
+    async with floor.database.transaction("test") as connection:
+        await save_limits(connection, short, author="test", reason="test", now=now)
+    sold = await floor.entry("s1", action="SELL_TO_OPEN", hard_stop_loss=D(105))
+    await floor.filled(sold.order, 10)
+    await floor.place(await floor.review())
+    view = await floor.review()
+    assert (view.act, view.covered, view.protection.exiting) == (Act.WAIT, D(10), False)
+    assert view.look_again_seconds <= 15
+    await floor.quoted("109.98", "110.02")
+    view = await floor.review()
+    assert (view.act, view.covered, view.protection.exiting) == (Act.CANCEL, D(0), True)
+    assert [order.leg for order in view.orders] == [Leg.STOP]
 
 
 async def test_a_closing_order_waits_for_the_shares_and_the_stop_follows(floor: Floor) -> None:

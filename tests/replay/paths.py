@@ -148,6 +148,29 @@ async def closing_order(walk: Walk) -> AnyHandle:
     return order
 
 
+async def closing_refused(walk: Walk) -> AnyHandle:
+    """A sell that is refused after it has asked for shares says that it wants them no more."""
+    broker = walk.protected(action=Action.SELL_TO_CLOSE)
+    broker.hard_stop, broker.others = None, ("another-signal",)
+    broker.script(wire.ACTIVITY_CHECK_PRE_TRADE, "REFUSE")
+    async with walk.order(broker) as order:
+        return order
+
+
+async def exit_by_a_fetched_quote(walk: Walk) -> AnyHandle:
+    """The market is past the stop and no quote is stored: one is fetched, and the exit goes by it."""
+    broker = walk.protected()
+    broker.exiting = True
+    async with walk.order(broker) as order:
+        await until(order, RESTS)
+        await tell(order, broker.fill("10"))
+        await until_true(broker.is_live)
+        protection = protection_of(walk.client, broker)
+        await tell_leg(protection, broker.told(status=OrderStatus.FILLED, filled_quantity=Decimal(10)))
+        await ended(protection)
+    return protection
+
+
 async def rejected_by_risk(walk: Walk) -> AnyHandle:
     """After risk asked once for what it lacked."""
     broker = walk.broker()
@@ -287,7 +310,9 @@ PATHS: Final[dict[str, tuple[Path, tuple[str, ...]]]] = {
     "unconfirmed-at-the-bell": (unconfirmed_at_the_bell, BOTH),
     "protected-entry": (protected_entry, BOTH),
     "protection": (protection_filled, BOTH),
+    "protection.exit": (exit_by_a_fetched_quote, BOTH),
     "closing-order": (closing_order, BOTH),
+    "closing-refused": (closing_refused, BOTH),
     "rejected-by-risk": (rejected_by_risk, BOTH),
     "nothing-fetched": (nothing_fetched, BOTH),
     "refused-pre-trade": (refused_pre_trade, BOTH),

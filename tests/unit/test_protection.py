@@ -145,6 +145,11 @@ class TestTheOneThingToDo:
         assert act(unsent, kill_engaged=True, kill_scope=KillScope.RISK_ADDING)[0] is Act.PLACE
         assert act(unsent, retry_at=NOW + timedelta(seconds=7)) == (Act.WAIT, ())
 
+    def test_past_the_stop_nothing_is_sent_until_the_open(self) -> None:
+        through = {"obstacle": Obstacle.THROUGH, "retry_at": NOW}
+        assert act(leg(**UNSENT), is_open=False, **through) == (Act.WAIT, ())
+        assert act(leg(**UNSENT), **through)[0] is Act.PLACE
+
     def test_a_wash_clears_our_own_orders_first(self) -> None:
         unsent, wash = leg(**UNSENT), {"obstacle": Obstacle.WASH}
         assert act(unsent, in_the_way=(AN_ENTRY,), **wash) == (Act.CLEAR, (AN_ENTRY,))
@@ -156,13 +161,43 @@ class TestTheOneThingToDo:
         unsent = leg(**EXIT, **UNSENT)
         assert act(unsent, exiting=True) == (Act.PLACE, (unsent,))
         assert act(unsent, exiting=True, is_open=False) == (Act.WAIT, ())
-        assert act(unsent, exiting=True, market=None) == (Act.WAIT, ())
+        assert act(unsent, exiting=True, market=None) == (Act.REFRESH, ())
+
+    def test_an_exit_that_stands_is_looked_at_by_fresh_quotes(self) -> None:
+        assert act(leg(**EXIT), exiting=True, market=None) == (Act.REFRESH, ())
+        assert act(leg(**EXIT), exiting=True, market=None, is_open=False) == (Act.WAIT, ())
 
     def test_an_exit_that_the_market_has_left_behind_gets_a_new_price(self) -> None:
         behind = leg(**{**EXIT, "limit_price": D("100.00")})
         assert act(behind, exiting=True) == (Act.CANCEL, (behind,))
         assert act(behind, exiting=True, now=NOW) == (Act.WAIT, ())
         assert act(leg(**EXIT), exiting=True) == (Act.WAIT, ())
+
+    def test_a_stop_that_buys_and_is_left_behind_covers_nothing(self) -> None:
+        """At the broker it is a limit at 2.5 % above its stop: 107.63."""
+        short = {"action": Action.BUY_TO_CLOSE, "stop_price": D(105)}
+        stands = leg(**short)
+        for market, covered in (
+            (QUOTED, 10),
+            (Market(bid=D("107.61"), ask=D("107.63")), 10),
+            (Market(bid=D("108.00"), ask=D("108.02")), 0),
+            (Market(bid=D("100.00"), ask=D("120.00")), 10),
+            (None, 10),
+        ):
+            view = decide(
+                Scene(
+                    protection(**short),
+                    D(10),
+                    (stands,),
+                    (),
+                    NOW,
+                    market,
+                    is_open=True,
+                    opens_in_seconds=100.0,
+                )
+            )
+            assert (view.act, view.covered) == (Act.WAIT, D(covered)), market
+            assert view.look_again_seconds == 15, "only the quote tells"
 
     def test_it_ends_with_the_last_share(self) -> None:
         done = leg(status=OrderStatus.FILLED, filled_quantity=D(10), settled=True)
@@ -175,7 +210,8 @@ def basis(**fields: Any) -> LegBasis:
     return LegBasis.model_validate(
         {
             "action": Action.BUY_TO_OPEN, "ticker": "AAPL", "strategy": "a", "hard_stop_loss": D(95),
-            "filled": D(10), "exited": D(0), "given_up": D(0), "standing": D(0), "collar_pct": D(2),
+            "filled": D(10), "exited": D(0), "given_up": D(0), "share": D(10), "standing": D(0),
+            "collar_pct": D(2),
             "kill_engaged": False, "kill_scope": KillScope.ALL, **fields,
         }
     )  # fmt: skip
@@ -205,7 +241,7 @@ class TestALegLeavesOnlyAsApproved:
         assert leg_doubt(leg(), basis(hard_stop_loss=None), QUOTED) == ("LEG_NOT_APPROVED", True)
 
     @pytest.mark.parametrize(
-        "gone", [{"exited": D(1)}, {"given_up": D(1)}, {"standing": D(1)}, {"filled": D(9)}]
+        "gone", [{"exited": D(1)}, {"given_up": D(1)}, {"standing": D(1)}, {"filled": D(9)}, {"share": D(9)}]
     )
     def test_more_than_is_left_waits(self, gone: dict[str, Any]) -> None:
         doubt = leg_doubt(leg(), basis(**gone), QUOTED)

@@ -13,6 +13,7 @@ import pytest
 from temporalio import activity
 from temporalio.client import Client, WorkflowHandle
 
+from risk.prices import Market
 from risk.protection import Scene, decide
 from schemas import wire
 from schemas.orders import Action, CancelAnswer, OrderFlag, OrderStatus, OrderType, OrderView, TimeInForce
@@ -33,6 +34,8 @@ from tests.workflow.scripted import ASK_AGAIN_SECONDS, ScriptedBroker
 from workflows.protection import ProtectionWorkflow
 
 STOP = Decimal("170.00")
+QUOTED = Market(bid=Decimal("160.00"), ask=Decimal("160.02"))
+"""Past the stop."""
 
 
 class ProtectedBroker(ScriptedBroker):
@@ -48,6 +51,10 @@ class ProtectedBroker(ScriptedBroker):
     sold = Decimal(0)
     others: tuple[str, ...] = ()
     reviews = 0
+    exiting = False
+    """The market is past the stop: an exit stands for the shares."""
+    market: Market | None = None
+    """The quote that is stored; a refresh stores ``QUOTED``."""
 
     def activities(self, role: Queue) -> list[Callable[..., Any]]:
         """The entry's steps and protection's own."""
@@ -87,6 +94,7 @@ class ProtectedBroker(ScriptedBroker):
             filled=self.state.filled_quantity,
             exited=exited,
             given_up=self.sold,
+            exiting=self.exiting,
             created_at=WRITTEN_AT,
         )
 
@@ -96,9 +104,10 @@ class ProtectedBroker(ScriptedBroker):
         await self.asked(wire.ACTIVITY_REVIEW_PROTECTION)
         self.reviews += 1
         target = max(Decimal(0), self.protection.lot - self.lent)
-        if target and (not self.legs or self.stop.settled):
+        waits_for_quote = self.exiting and self.market is None
+        if target and (not self.legs or self.stop.settled) and not waits_for_quote:
             self.legs.append(self._leg(len(self.legs), target))
-        elif target and not self.is_live() and not self.stop.post_count:
+        elif target and self.legs and not self.is_live() and not self.stop.post_count:
             self.legs[-1] = self.stop.model_copy(update={"quantity": target})
         session = self._calendar.session_at(self.market_time(question.as_of))
         opens = session.seconds_to_open or (session.seconds_to_close or 0) + 60
@@ -109,7 +118,7 @@ class ProtectedBroker(ScriptedBroker):
                 legs=tuple(leg for leg in self.legs if not leg.settled) or tuple(self.legs[-1:]),
                 in_the_way=(),
                 now=question.as_of,
-                market=None,
+                market=self.market,
                 is_open=session.is_open,
                 opens_in_seconds=opens,
             )
@@ -119,21 +128,28 @@ class ProtectedBroker(ScriptedBroker):
         proposed = self.proposal
         return OrderView(
             signal_id=proposed.signal_id,
-            leg=Leg.STOP,
+            leg=self.protection.leg,
             generation=generation,
             internal_order_id=uuid5(INSTALLATION, f"stop {generation} {proposed.signal_id}"),
             ticker=proposed.ticker,
             action=Action.SELL_TO_CLOSE,
             strategy=proposed.strategy,
-            order_type=OrderType.STOP,
-            time_in_force=TimeInForce.GTC,
+            order_type=OrderType.LIMIT if self.exiting else OrderType.STOP,
+            time_in_force=TimeInForce.DAY if self.exiting else TimeInForce.GTC,
             quantity=quantity,
-            stop_price=STOP,
+            stop_price=None if self.exiting else STOP,
+            limit_price=QUOTED.bid if self.exiting else None,
             status=OrderStatus.CREATED,
             row_version=1,
             created_at=WRITTEN_AT,
             updated_at=WRITTEN_AT,
         )
+
+    @activity.defn(name=wire.ACTIVITY_REFRESH_MARKET)
+    async def refresh_market(self, question: OrderQuestion) -> None:
+        """There is a quote after it."""
+        await super().refresh_market(question)
+        self.market = QUOTED
 
     @activity.defn(name=wire.ACTIVITY_FIND_PROTECTIONS)
     async def find_protections(self, question: ProtectQuestion) -> Protections:

@@ -10,10 +10,19 @@ import pytest
 
 from market.calendar import TradingCalendar
 from schemas import wire
-from schemas.orders import OrderStatus
+from schemas.orders import Action, OrderStatus
+from schemas.risk import AssessmentKind
 from tests.workflow.book import proposal
-from tests.workflow.protected import ProtectedBroker, Protecting, ended, protection_of, tell_leg, until_true
-from tests.workflow.running import resting, tell
+from tests.workflow.protected import (
+    QUOTED,
+    ProtectedBroker,
+    Protecting,
+    ended,
+    protection_of,
+    tell_leg,
+    until_true,
+)
+from tests.workflow.running import outcome, resting, start, tell, workers
 from workflows.protection import ProtectionWorkflow
 
 if TYPE_CHECKING:
@@ -87,6 +96,17 @@ async def test_steps_that_fail_are_tried_at_the_next_look(
         await ended(protection)
 
 
+async def test_an_exit_without_a_quote_has_one_fetched(
+    time_skipping_env: "TimeSkipper", protected: ProtectedBroker, trading: str
+) -> None:
+    protected.exiting = True
+    async with covered(time_skipping_env, protected, trading) as protection:
+        assert protected.calls.count(wire.ACTIVITY_REFRESH_MARKET) == 1
+        assert protected.stop.limit_price == QUOTED.bid
+        await tell_leg(protection, protected.told(status=OrderStatus.FILLED, filled_quantity=Decimal(10)))
+        assert (await ended(protection)).exited == Decimal(10)
+
+
 async def test_an_unconfirmed_cancel_is_asked_again(
     time_skipping_env: "TimeSkipper", protected: ProtectedBroker, trading: str
 ) -> None:
@@ -100,3 +120,26 @@ async def test_an_unconfirmed_cancel_is_asked_again(
         protected.sold, protected.lent = Decimal(10), Decimal(0)
         await tell_leg(protection, protected.told(status=OrderStatus.CANCELED))
         assert (await ended(protection)).given_up == Decimal(10)
+
+
+async def test_a_closing_order_that_is_refused_gives_the_shares_back_it_asked_for(
+    time_skipping_env: "TimeSkipper", calendar: TradingCalendar, unique: Unique, queue: str
+) -> None:
+    broker = ProtectedBroker(proposal(unique("s"), action=Action.SELL_TO_CLOSE), calendar)
+    broker.hard_stop = None
+    broker.script(wire.ACTIVITY_CHECK_PRE_TRADE, "REFUSE")
+    async with workers(time_skipping_env.client, broker, queue):
+        result = await outcome(await start(time_skipping_env.client, broker, queue))
+    assert result.status is OrderStatus.REJECTED
+    assert broker.calls.count(wire.ACTIVITY_FIND_PROTECTIONS) == 2, "before and after"
+
+
+async def test_a_closing_order_that_risk_refuses_wakes_nobody(
+    time_skipping_env: "TimeSkipper", calendar: TradingCalendar, unique: Unique, queue: str
+) -> None:
+    broker = ProtectedBroker(proposal(unique("s"), action=Action.SELL_TO_CLOSE), calendar)
+    broker.hard_stop = None
+    broker.script(wire.ACTIVITY_ASSESS_RISK, AssessmentKind.REJECTED)
+    async with workers(time_skipping_env.client, broker, queue):
+        await outcome(await start(time_skipping_env.client, broker, queue))
+    assert wire.ACTIVITY_FIND_PROTECTIONS not in broker.calls
