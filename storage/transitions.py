@@ -60,8 +60,9 @@ async def advance(locked: LockedOrder, new: OrderState, step: Step) -> StoredOrd
 
 
 async def refuse(locked: LockedOrder, new: OrderState, step: Step, *events: Queued) -> StoredOrder:
-    """End an order that never reached the broker: state, released reservation and settlement together.
+    """End an order that does not stand at the broker: state, released reservation and settlement together.
 
+    One that is denied after a part of it was executed leaves shares that want their stop.
     Where the broker has shown the order meanwhile, evidence outranks our verdict: nothing ends.
     """
     if not new.status.is_final:
@@ -69,6 +70,7 @@ async def refuse(locked: LockedOrder, new: OrderState, step: Step, *events: Queu
     after = await orders.write_state(
         locked, new, step.now, user_message=step.user_message, answered=step.answers_post
     )
+    await protection.follow(locked, after, step.now)
     await append(locked.connection, entry_of(after, step), *events, _status(after, step))
     return await orders.write_settled(replace(locked, order=after), step.now)
 

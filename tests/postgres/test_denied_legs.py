@@ -1,19 +1,23 @@
 """Orders that the broker has shown and then denies, while shares hang on them: judged by operations alone."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities import doubts as steps
+from activities.notifier import OrderNotifier
 from schemas.orders import OrderFlag, OrderStatus, OrderView
 from schemas.protection import Act
 from schemas.wire import Leg
 from storage.database import Database
 from storage.grants import Role
 from storage.orders import read_order
+from storage.watch import unsignalled
 from tests.postgres.books import market_clock
 from tests.postgres.test_doubts import Silent
 from tests.postgres.test_protection_rows import STOP, Floor, floor, protected
@@ -110,3 +114,51 @@ async def test_an_order_that_cannot_be_ended_does_not_keep_the_others_from_it(
     async with floor.database.connection() as connection:
         ended = [(await read_order(connection, each)).status for each in ("s1", "s2")]
     assert ended == [OrderStatus.ACKNOWLEDGED, OrderStatus.FATAL_ERROR]
+
+
+class Temporal:
+    """Takes signals: ``answers`` are what the next ones come to, None for taken."""
+
+    def __init__(self, *answers: RPCStatusCode | None) -> None:
+        self.answers = list(answers)
+        self.heard: list[str] = []
+
+    def get_workflow_handle(self, name: str) -> Any:
+        async def signal(*_: Any, **__: Any) -> None:
+            self.heard.append(name)
+            if self.answers and (status := self.answers.pop(0)) is not None:
+                raise RPCError("no", status, b"")
+
+        return type("Handle", (), {"signal": staticmethod(signal)})()
+
+
+async def test_an_entry_that_vanishes_with_shares_is_protected_and_its_workflow_told_until_it_has_heard(
+    floor: Floor, operations: steps.Doubts
+) -> None:
+    placed = await floor.entry("s1", **STOP)
+    await floor.filled(placed.order, 4, raw="partially_filled")
+    await deny(operations, placed.order)
+    async with floor.database.connection() as connection:
+        order = await read_order(connection, "s1")
+    assert (order.status, order.filled_quantity, order.settled) == (OrderStatus.FATAL_ERROR, D(4), True)
+    view = await floor.review()
+    assert (view.act, view.target) == (Act.PLACE, D(4))
+    client: Any = Temporal(RPCStatusCode.UNAVAILABLE, None, RPCStatusCode.NOT_FOUND)
+    notifier = OrderNotifier(client, floor.database)
+    for heard in (1, 3):
+        (late,) = [each for each in await untold(floor) if each.leg is Leg.ENTRY]
+        await notifier.notify(late)
+        async with asyncio.timeout(20):
+            while len(client.heard) < heard:
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0)
+        await notifier.flush()
+    assert client.heard == ["order-s1", "order-s1", "protect-s1"]
+    assert [each for each in await untold(floor) if each.leg is Leg.ENTRY] == []
+
+
+async def untold(floor: Floor) -> Any:
+    async with floor.database.connection() as connection:
+        return await unsignalled(
+            connection, changed_before=datetime.now(UTC) + timedelta(seconds=1), limit=10
+        )
