@@ -10,10 +10,19 @@ import pytest
 
 from market.calendar import TradingCalendar
 from schemas import wire
+from schemas.broker import TradeEvent
 from schemas.orders import OrderStatus
 from tests.workflow.book import proposal
-from tests.workflow.protected import ProtectedBroker, Protecting, ended, protection_of, tell_leg, until_true
-from tests.workflow.running import resting, tell
+from tests.workflow.protected import (
+    ProtectedBroker,
+    Protecting,
+    at_rest,
+    ended,
+    protection_of,
+    tell_leg,
+    until_true,
+)
+from tests.workflow.running import outcome, resting, start, tell
 from workflows.protection import ProtectionWorkflow
 
 if TYPE_CHECKING:
@@ -100,3 +109,25 @@ async def test_an_unconfirmed_cancel_is_asked_again(
         protected.sold, protected.lent = Decimal(10), Decimal(0)
         await tell_leg(protection, protected.told(status=OrderStatus.CANCELED))
         assert (await ended(protection)).given_up == Decimal(10)
+
+
+async def test_an_entry_that_fills_more_after_its_end_wakes_the_protection_that_runs(
+    time_skipping_env: "TimeSkipper", protected: ProtectedBroker, trading: str
+) -> None:
+    env = time_skipping_env
+    async with resting(env, protected, trading) as order:
+        protected.fill("4")
+        await tell(order, protected.says(TradeEvent.CANCELED))
+        await until_true(protected.is_live)
+        with env.with_time_skipping_disabled():
+            await outcome(order)
+            protection = protection_of(env.client, protected)
+            await at_rest(protection)
+            protected.fill("6")
+            protected.settled = False
+            await start(env.client, protected, trading, again=True)
+            await until_true(lambda: protected.cancels_sent == 1)
+        await tell_leg(protection, protected.told(status=OrderStatus.CANCELED))
+        await until_true(lambda: protected.is_live() and protected.stop.quantity == Decimal(10))
+        await tell_leg(protection, protected.told(status=OrderStatus.FILLED, filled_quantity=Decimal(10)))
+        assert (await ended(protection)).exited == Decimal(10)
