@@ -95,20 +95,30 @@ class OrderNotifier:
         if len(self._last_sent) >= REMEMBERED_ORDERS_MAX:
             self._last_sent.clear()
         self._last_sent[order.internal_order_id] = time.monotonic()
-        is_open_entry = order.leg is Leg.ENTRY and not order.settled
-        name = order_workflow_id if is_open_entry else protect_workflow_id
-        handle = self._client.get_workflow_handle(name(order.signal_id))
+        own, *others = _listeners(order)
+        try:
+            runs = await self._signal(own, order)
+            for name in others:
+                await self._signal(name, order)
+        except RPCError as error:  # Unreachable: sent again.
+            _log.warning("order not signalled", signal_id=order.signal_id, reason=str(error))
+            return
+        if runs or order.settled:
+            self._signalled[order.internal_order_id] = order.row_version
+        else:
+            self._without_workflow.add(order.internal_order_id)
+
+    async def _signal(self, workflow_id: str, order: StoredOrder) -> bool:
+        """Whether it runs. One that does not is started by the sweeper, and its first step reads the row."""
+        handle = self._client.get_workflow_handle(workflow_id)
         try:
             with calling("temporal.signal"):
                 await handle.signal(SIGNAL_ORDER_UPDATED, order.view, rpc_timeout=SIGNAL_RPC_TIMEOUT)
         except RPCError as error:
-            # Not running: the sweeper starts it and its first step reads the row. Unreachable: sent again.
             if error.status is RPCStatusCode.NOT_FOUND:
-                self._without_workflow.add(order.internal_order_id)
-            else:
-                _log.warning("order not signalled", signal_id=order.signal_id, reason=str(error))
-            return
-        self._signalled[order.internal_order_id] = order.row_version
+                return False
+            raise
+        return True
 
     async def flush(self) -> None:
         """Store which versions were signalled, which workflows were seen to run, and which orders have none.
@@ -125,3 +135,21 @@ class OrderNotifier:
             if seen_to:
                 await mark_checked(connection, seen_to, max(seen_to.values()))
             await mark_unchecked(connection, sorted(without))
+
+
+def _listeners(order: StoredOrder) -> tuple[str, ...]:
+    """The workflow that waits for this order, then the others that must hear of it.
+
+    An entry may have been settled by somebody else, so its own always hears of it; from its end on, more shares
+    or fewer are also its protection's business.
+    """
+    if order.leg is not Leg.ENTRY:
+        return (protect_workflow_id(order.signal_id),)
+    own = order_workflow_id(order.signal_id)
+    if (
+        order.hard_stop_loss is None
+        or not order.status.is_final
+        or not (order.filled_quantity or order.settled)
+    ):
+        return (own,)
+    return own, protect_workflow_id(order.signal_id)

@@ -60,8 +60,9 @@ async def advance(locked: LockedOrder, new: OrderState, step: Step) -> StoredOrd
 
 
 async def refuse(locked: LockedOrder, new: OrderState, step: Step, *events: Queued) -> StoredOrder:
-    """End an order that never reached the broker: state, released reservation and settlement together.
+    """End an order that does not stand at the broker: state, released reservation and settlement together.
 
+    One that is denied after a part of it was executed leaves shares that want their stop.
     Where the broker has shown the order meanwhile, evidence outranks our verdict: nothing ends.
     """
     if not new.status.is_final:
@@ -69,10 +70,9 @@ async def refuse(locked: LockedOrder, new: OrderState, step: Step, *events: Queu
     after = await orders.write_state(
         locked, new, step.now, user_message=step.user_message, answered=step.answers_post
     )
+    await protection.follow(locked, after, step.now)
     await append(locked.connection, entry_of(after, step), *events, _status(after, step))
-    settled = await orders.write_settled(replace(locked, order=after), step.now)
-    await protection.succeed(locked.connection, settled, step.now)
-    return settled
+    return await orders.write_settled(replace(locked, order=after), step.now)
 
 
 async def settle(locked: LockedOrder, step: Step) -> StoredOrder:
@@ -81,7 +81,6 @@ async def settle(locked: LockedOrder, step: Step) -> StoredOrder:
         return locked.order
     after = await orders.write_settled(locked, step.now)
     await audit(locked, after, step)
-    await protection.succeed(locked.connection, after, step.now)
     return after
 
 

@@ -45,6 +45,8 @@ PATCH_PROTECTION = "protection"
 """Entries start their protection, closing orders ask it for shares."""
 PATCH_GIVEN_BACK = "shares-given-back"
 """A closing order that was refused after it had asked for shares says that it wants them no more."""
+PATCH_LAST_WORD = "protection-after-last-word"
+"""Executions that come when an entry is settled are protected as well."""
 PATCH_UNCONFIRMED = "end-of-day-unconfirmed"
 """A cancel that was not confirmed at the bell is told."""
 END_OF_DAY = "end of day"
@@ -89,7 +91,7 @@ class OrderWorkflow:
             await self._watch()
             await self._protect()
             await self._settle()
-            await self._protect()  # Executions may have come with the broker's last word.
+            await self._protect(settled=True)  # Executions may have come with the broker's last word.
         await self._ask_for_shares("they may have their stop again")
         outcome = self._outcome()
         # In here, where a cancel of the workflow cannot leave an update without its answer.
@@ -319,11 +321,13 @@ class OrderWorkflow:
 
     # --- protection ------------------------------------------------------------------------------
 
-    async def _protect(self) -> None:
+    async def _protect(self, *, settled: bool = False) -> None:
         """Start the workflow that keeps a stop under what this entry has filled. The sweeper starts it too."""
         order = self._known
         wanted = order.hard_stop_loss is not None and order.status.is_final and order.filled_quantity > 0
         if self._protected == order.filled_quantity or not wanted or not workflow.patched(PATCH_PROTECTION):
+            return
+        if settled and not workflow.patched(PATCH_LAST_WORD):
             return
         if self._protected is not None:
             self._protected = order.filled_quantity

@@ -15,8 +15,12 @@ with workflow.unsafe.imports_passed_through():
     from workflows.protection import ProtectionWorkflow
 
 
+PATCH_WAKE_RUNNING = "wake-running-protection"
+"""A protection that ran before an entry's late executions measures them at once."""
+
+
 async def start_protection(order: OrderView, timeline: Sequence[TimelineEntry]) -> None:
-    """Start ``protect-<signal_id>``, which outlives the entry's workflow. One that runs is left alone."""
+    """Start ``protect-<signal_id>``, which outlives the entry's workflow. One that runs is told to look again."""
     display = protection_line(order)
     try:
         await workflow.start_child_workflow(
@@ -35,7 +39,8 @@ async def start_protection(order: OrderView, timeline: Sequence[TimelineEntry]) 
             ),
         )
     except WorkflowAlreadyStartedError:
-        return
+        if workflow.patched(PATCH_WAKE_RUNNING):
+            await wake_protections((order.signal_id,), "the entry has filled more")
 
 
 async def wake_protections(signal_ids: Sequence[str], why: str) -> None:

@@ -32,9 +32,14 @@ select count(*) from orders where settled_at is null and leg = 'entry' and creat
 select count(*) from orders where settled_at is null
 
 -- name: unsignalled
+-- Also entries that were proved gone after the broker had shown them: settled, but not by their workflow.
 select * from orders
 where signalled_version < row_version and settled_at is null and updated_at < $1
     and status not in ('CREATED')
+union all
+select * from orders
+where signalled_version < row_version and settled_at is not null and updated_at < $1
+    and leg = 'entry' and status = 'FATAL_ERROR' and broker_order_id is not null
 order by updated_at
 limit $2
 

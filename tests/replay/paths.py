@@ -21,7 +21,7 @@ from tests.workflow import books_script, kill_script, stream_script
 from tests.workflow.book import proposal
 from tests.workflow.books_script import OVERWRITE, READ, ScriptedBooks
 from tests.workflow.kill_script import ScriptedSwitch
-from tests.workflow.protected import ProtectedBroker, ended, protection_of, tell_leg, until_true
+from tests.workflow.protected import ProtectedBroker, at_rest, ended, protection_of, tell_leg, until_true
 from tests.workflow.running import POLL_SECONDS, RESTS, Order, outcome, start, tell, until, workers
 from tests.workflow.scripted import TUESDAY_NOON, ScriptedBroker
 from tests.workflow.stream_script import HOLD, ScriptedStream
@@ -113,6 +113,35 @@ async def protected_entry(walk: Walk) -> AnyHandle:
     async with walk.order(broker) as order:
         await until(order, RESTS)
         await tell(order, broker.fill("10"))
+        await until_true(broker.is_live)
+    return order
+
+
+async def protected_again(walk: Walk) -> AnyHandle:
+    """Executions come after the end, while its protection runs."""
+    broker = walk.protected()
+    async with walk.order(broker) as order:
+        await until(order, RESTS)
+        broker.fill("4")
+        await tell(order, broker.says(TradeEvent.CANCELED))
+        await until_true(broker.is_live)
+        await at_rest(protection_of(walk.client, broker))
+    broker.fill("6")
+    broker.settled = False
+    async with workers(walk.client, broker, walk.queue(Queue.ORDERS)):
+        again = await start(walk.client, broker, walk.queue(Queue.ORDERS), again=True)
+        await outcome(again)
+    return again
+
+
+async def protected_by_last_word(walk: Walk) -> AnyHandle:
+    """Some executions come only with the broker's last word."""
+    broker = walk.protected()
+    broker.last_word = "6"
+    async with walk.order(broker) as order:
+        await until(order, RESTS)
+        broker.fill("4")
+        await tell(order, broker.says(TradeEvent.CANCELED))
         await until_true(broker.is_live)
     return order
 
@@ -309,6 +338,8 @@ PATHS: Final[dict[str, tuple[Path, tuple[str, ...]]]] = {
     "end-of-day": (end_of_day, BOTH),
     "unconfirmed-at-the-bell": (unconfirmed_at_the_bell, BOTH),
     "protected-entry": (protected_entry, BOTH),
+    "protected-again": (protected_again, BOTH),
+    "protected-by-last-word": (protected_by_last_word, BOTH),
     "protection": (protection_filled, BOTH),
     "protection.exit": (exit_by_a_fetched_quote, BOTH),
     "closing-order": (closing_order, BOTH),

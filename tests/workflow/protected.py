@@ -50,6 +50,8 @@ class ProtectedBroker(ScriptedBroker):
     lent = Decimal(0)
     sold = Decimal(0)
     others: tuple[str, ...] = ()
+    last_word: str | None = None
+    """Shares whose executions come only when the entry is settled."""
     reviews = 0
     exiting = False
     """The market is past the stop: an exit stands for the shares."""
@@ -202,6 +204,9 @@ class ProtectedBroker(ScriptedBroker):
     async def settle_order(self, question: OrderQuestion) -> OrderView:
         """Of a leg: its outcome is written, and while shares are left its next generation."""
         if question.leg is Leg.ENTRY:
+            if self.last_word is not None:
+                self.fill(self.last_word)
+                self.last_word = None
             return await super().settle_order(question)
         await self.asked(wire.ACTIVITY_SETTLE_ORDER)
         ended = self.told(settled=True)
@@ -230,6 +235,13 @@ async def until_true(wanted: Callable[[], bool]) -> None:
     """Wait for something that the steps do."""
     async with asyncio.timeout(WITHIN_SECONDS):
         while not wanted():
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def at_rest(protection: Protecting) -> None:
+    """Wait until it waits for the stop alone."""
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while not (await protection.query(ProtectionWorkflow.status)).waiting_for.startswith("the stop, or"):
             await asyncio.sleep(POLL_SECONDS)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from market.calendar import TradingCalendar
 from schemas import wire
+from schemas.broker import TradeEvent
 from schemas.orders import Action, OrderStatus
 from schemas.risk import AssessmentKind
 from tests.workflow.book import proposal
@@ -17,6 +18,7 @@ from tests.workflow.protected import (
     QUOTED,
     ProtectedBroker,
     Protecting,
+    at_rest,
     ended,
     protection_of,
     tell_leg,
@@ -143,3 +145,25 @@ async def test_a_closing_order_that_risk_refuses_wakes_nobody(
     async with workers(time_skipping_env.client, broker, queue):
         await outcome(await start(time_skipping_env.client, broker, queue))
     assert wire.ACTIVITY_FIND_PROTECTIONS not in broker.calls
+
+
+async def test_an_entry_that_fills_more_after_its_end_wakes_the_protection_that_runs(
+    time_skipping_env: "TimeSkipper", protected: ProtectedBroker, trading: str
+) -> None:
+    env = time_skipping_env
+    async with resting(env, protected, trading) as order:
+        protected.fill("4")
+        await tell(order, protected.says(TradeEvent.CANCELED))
+        await until_true(protected.is_live)
+        with env.with_time_skipping_disabled():
+            await outcome(order)
+            protection = protection_of(env.client, protected)
+            await at_rest(protection)
+            protected.fill("6")
+            protected.settled = False
+            await start(env.client, protected, trading, again=True)
+            await until_true(lambda: protected.cancels_sent == 1)
+        await tell_leg(protection, protected.told(status=OrderStatus.CANCELED))
+        await until_true(lambda: protected.is_live() and protected.stop.quantity == Decimal(10))
+        await tell_leg(protection, protected.told(status=OrderStatus.FILLED, filled_quantity=Decimal(10)))
+        assert (await ended(protection)).exited == Decimal(10)
