@@ -37,7 +37,10 @@ def alert(code: AlertCode, text: str, severity: Severity = Severity.CRITICAL) ->
 
 
 def wanted(state: KillState, *, overdue: bool = False) -> dict[AlertCode, Alert]:
-    """What must be raised while the row says this. ``overdue``: nobody has swept for too long."""
+    """What must be raised while the row says this. ``overdue``: nobody has swept for too long.
+
+    Orders that are named before the first sweep are those of a broker that cannot be asked.
+    """
     if not state.engaged:
         return {}
     found = [
@@ -48,7 +51,7 @@ def wanted(state: KillState, *, overdue: bool = False) -> dict[AlertCode, Alert]
         )
     ]
     unsure = sorted(key for key, fate in state.fates.items() if not fate.is_end)
-    if not state.sweep_confirmed and (state.swept_at is not None or overdue):
+    if not state.sweep_confirmed and (state.swept_at is not None or overdue or unsure):
         names = ", ".join(unsure) or "not known yet which"
         text = f"not every cancel is confirmed ({names}). It is tried again; look at the broker's own page"
         found.append(alert(AlertCode.KILL_SWEEP_UNCONFIRMED, text))

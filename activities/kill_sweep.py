@@ -135,22 +135,24 @@ class KillSweeper:
 
     async def _tell_what_may_stand(self, state: KillState) -> None:
         """The broker cannot be asked: people must not wait for it to learn which orders are meant."""
-        async with self._database.connection() as connection:
-            fates = await sweeps.maybe_open(connection)
-        await self._store(state, fates, confirmed=False, unprotected=state.unprotected)
+        may_stand = await self._may_stand(state.scope)
+        await self._store(state, may_stand, confirmed=None, unprotected=())
 
     async def _store(
         self,
         state: KillState,
         fates: dict[str, OrderFate],
         *,
-        confirmed: bool,
+        confirmed: bool | None,
         unprotected: tuple[str, ...],
     ) -> KillState:
-        """Row, event with the truth, audit row."""
+        """Row, event with the truth, audit row. ``confirmed`` None: there was no sweep, only names."""
+        now = self._now()
         async with self._database.transaction("kill.swept") as connection:
+            if confirmed is None:
+                return await sweeps.save_names(connection, state, fates, now=now)
             return await sweeps.save_sweep(
-                connection, state, fates, confirmed=confirmed, unprotected=unprotected, now=self._now()
+                connection, state, fates, confirmed=confirmed, unprotected=unprotected, now=now
             )
 
 
