@@ -4,12 +4,14 @@ Operations and execution each run one, so that the death of either leaves the sw
 there are a database and a broker: a process that is started while Temporal is down watches all the same.
 """
 
+import asyncio
 import time
 from datetime import timedelta
 from typing import Final
 
 from activities.kill_alerts import KillAlerts
 from activities.kill_sweep import KillSweeper
+from activities.row_alerts import RowAlerts
 from broker.errors import BrokerError
 from broker.port import BrokerReader
 from observability.logging import get_logger
@@ -39,6 +41,7 @@ class KillWatcher:
         self._metrics = metrics
         self._sweeper = KillSweeper(database, broker, now=utc_now)
         self._alerts = KillAlerts(database, now=utc_now)
+        self._row_alerts = RowAlerts(database, now=utc_now)
         self._seen: tuple[object, ...] | None = None
         self._seen_at = time.monotonic()
         self._failed = False
@@ -76,10 +79,21 @@ class KillWatcher:
         self._failed = False
 
     async def keep_alerts(self, state: KillState) -> None:
-        """The alerts as the row calls for them, and how many last."""
+        """The alerts as the rows call for them, and how many last. Who holds one of them holds up none but it."""
         overdue = state.swept_at is None and self._unchanged_for() > KILL_SWEEP_DUE
-        await self._alerts.keep(overdue=overdue)
-        async with self._database.connection() as connection:
+        kept = await asyncio.gather(
+            self._alerts.keep(overdue=overdue),
+            self._row_alerts.keep_halt(),
+            self._row_alerts.keep_conflicts(),
+            self._count(),
+            return_exceptions=True,
+        )
+        for error in kept:
+            if error is not None:
+                raise error
+
+    async def _count(self) -> None:
+        async with self._row_alerts.reading() as connection:
             self._metrics.set_open_alerts(await count_open(connection))
 
     def _unchanged_for(self) -> timedelta:
