@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from activities.verdicts import tell_conflict
 from risk.prices import buy_stop_limit, tick
 from schemas.kill import KillCommand
 from schemas.orders import BrokerOrder, OrderRequest, OrderType, Side
@@ -73,7 +72,10 @@ def conflict_in(locked: LockedOrder, found: BrokerOrder) -> str | None:
 
 
 async def stop_everything(locked: LockedOrder, found: BrokerOrder, conflict: str, now: datetime) -> None:
-    """Record the conflict and engage the kill switch, once per order: a release must not be undone by a repeat."""
+    """Record the conflict and engage the kill switch, once per order: a release must not be undone by a repeat.
+
+    The alert follows the row (`activities.row_alerts`): whoever can hold an alert must not hold this up.
+    """
     marked = await mark_conflict(locked, conflict, now)
     if marked is None:
         return
@@ -85,7 +87,6 @@ async def stop_everything(locked: LockedOrder, found: BrokerOrder, conflict: str
         evidence={"broker": found.model_dump(mode="json")},
     )
     await audit(replace(locked, order=marked), marked, step)
-    await tell_conflict(replace(locked, order=marked), conflict, component=COMPONENT, now=now)
     command = KillCommand(
         reason=f"IDENTITY_CONFLICT on {marked.client_order_id}: {conflict}", triggered_by=COMPONENT
     )

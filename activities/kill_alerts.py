@@ -1,26 +1,20 @@
-"""The alerts of the kill switch follow its row: raised and cleared by whoever looks, never by who engages.
+"""The alerts of the kill switch, which follow its row (`activities.row_alerts`)."""
 
-Other roles may write alerts too. An activation that waited for one of their locks would be one that they can
-stop, so alerts have transactions of their own, after the row's and with little patience; the watchers look again
-each second.
-"""
-
-import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from activities.row_alerts import RowAlerts
 from observability.logging import get_logger
 from schemas.alerts import Alert, AlertCode, Severity
 from schemas.kill import KillState
-from storage.alerts import clear_alert, list_alerts, raise_alert
+from storage.alerts import list_alerts
 from storage.switches import CORRELATION, read_state
 
 if TYPE_CHECKING:
     from storage.database import Database
 
 COMPONENT: Final = "KillSwitch"
-PATIENCE_SECONDS: Final = 2.0
 HOW_TO_RELEASE: Final = (
     "a signal cannot release it: run `trading release --reason ...` with the operator key (docs/RUNBOOK.md)"
 )
@@ -37,7 +31,10 @@ def alert(code: AlertCode, text: str, severity: Severity = Severity.CRITICAL) ->
 
 
 def wanted(state: KillState, *, overdue: bool = False) -> dict[AlertCode, Alert]:
-    """What must be raised while the row says this. ``overdue``: nobody has swept for too long."""
+    """What must be raised while the row says this. ``overdue``: nobody has swept for too long.
+
+    Orders that are named before the first sweep are those of a broker that cannot be asked.
+    """
     if not state.engaged:
         return {}
     found = [
@@ -48,7 +45,7 @@ def wanted(state: KillState, *, overdue: bool = False) -> dict[AlertCode, Alert]
         )
     ]
     unsure = sorted(key for key, fate in state.fates.items() if not fate.is_end)
-    if not state.sweep_confirmed and (state.swept_at is not None or overdue):
+    if not state.sweep_confirmed and (state.swept_at is not None or overdue or unsure):
         names = ", ".join(unsure) or "not known yet which"
         text = f"not every cancel is confirmed ({names}). It is tried again; look at the broker's own page"
         found.append(alert(AlertCode.KILL_SWEEP_UNCONFIRMED, text))
@@ -65,8 +62,7 @@ class KillAlerts:
     """Keeps the alerts of one database in step with its switch."""
 
     def __init__(self, database: "Database", *, now: Callable[[], datetime]) -> None:
-        self._database = database
-        self._now = now
+        self._rows = RowAlerts(database, now=now)
 
     async def keep(self, *, overdue: bool = False) -> None:
         """Raise what the row calls for and clear what it does not. Free where nothing has changed.
@@ -74,7 +70,7 @@ class KillAlerts:
         Raises:
             TimeoutError: another session holds an alert; look again.
         """
-        async with asyncio.timeout(PATIENCE_SECONDS), self._database.connection() as connection:
+        async with self._rows.reading() as connection:
             state = await read_state(connection)
             raised = {
                 each.code: each
@@ -87,27 +83,16 @@ class KillAlerts:
         ]
         over = [code for code in raised if code not in called_for and self._is_over(code, state)]
         if new or over:
-            await self._change(new, over)
+            await self._rows.change(new, over, CORRELATION, component=COMPONENT)
 
     def _is_over(self, code: AlertCode, state: KillState) -> bool:
         if code is AlertCode.KILL_SWEEP_UNCONFIRMED:
             return state.sweep_confirmed or not state.engaged
         return not (state.engaged and code in _UNTIL_RELEASED)
 
-    async def _change(self, new: list[Alert], over: list[AlertCode]) -> None:
-        now = self._now()
-        async with (
-            asyncio.timeout(PATIENCE_SECONDS),
-            self._database.transaction("kill.alerts") as connection,
-        ):
-            for each in new:
-                await raise_alert(connection, each, component=COMPONENT, now=now)
-            for code in over:
-                await clear_alert(connection, code, CORRELATION, component=COMPONENT, now=now)
-
     async def tell(self, told: Alert) -> None:
         """Raise one that the row does not show, and say so in the log where that cannot be done now."""
         try:
-            await self._change([told], [])
+            await self._rows.change([told], component=COMPONENT)
         except Exception as error:  # noqa: BLE001 - an alert must not keep a kill from going on
             _log.warning("alert not stored", code=told.code.value, reason=str(error) or type(error).__name__)

@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from activities.kill_cancel import FATE_OF_RAW, Beat, Canceller
 from broker.errors import BrokerError, NotFound
-from schemas.kill import KillState, OrderFate
+from schemas.kill import KillScope, KillState, OrderFate
 from schemas.orders import BrokerOrder, OrderStatus
 from schemas.wire import Leg
 from storage import sweeps
@@ -19,6 +20,9 @@ from storage.orders import StoredOrder, find_by_client_id, find_order, read_orde
 if TYPE_CHECKING:
     from broker.port import BrokerReader
     from storage.database import Database
+
+LOOK_UPS_MAX: Final = 20
+"""Orders that one sweep asks for by name. The others stay unconfirmed, for the next one."""
 
 
 class KillSweeper:
@@ -51,15 +55,15 @@ class KillSweeper:
         beat("first cancel")
         open_before = await canceller.cancel_open()
         fence = await self._wait_for_fence(beat)
+        may_stand = await self._may_stand(state.scope)
         beat("second cancel")
         seen = await canceller.confirm(open_before | await canceller.cancel_open(), beat)
-        fates = dict(seen.fates)
-        async with self._database.connection() as connection:
-            for client_id in await rows.unknown_orders(connection):
-                fates.setdefault(client_id, OrderFate.UNKNOWN)
-        for order_id, fate in state.fates.items():
-            if not fate.is_end and order_id not in fates:
-                fates[order_id] = await self._fate_since(order_id, fate)
+        unsure = {order_id: fate for order_id, fate in state.fates.items() if not fate.is_end}
+        # Twice: one may land, and lose its doubt, after the broker's last list and before our last look.
+        named = unsure | may_stand | await self._may_stand(state.scope)
+        fates = seen.fates | await self._fates_since(
+            {order_id: fate for order_id, fate in named.items() if order_id not in seen.fates}, state.scope
+        )
         confirmed = fence.free and seen.unprotected is not None
         after = await self._store(
             state,
@@ -93,8 +97,24 @@ class KillSweeper:
             beat(f"waiting for {fence.text}")
             await asyncio.sleep(FENCE_POLL_SECONDS)
 
-    async def _fate_since(self, order_id: str, fate: OrderFate) -> OrderFate:
-        """What became of an order that an earlier sweep could not see end and that is not open any more."""
+    async def _may_stand(self, scope: KillScope) -> dict[str, OrderFate]:
+        """Ours in scope that have not ended as far as rows can tell, whatever the broker's lists show."""
+        async with self._database.connection() as connection:
+            named = await sweeps.maybe_open(connection)
+            named |= dict.fromkeys(await rows.unknown_orders(connection), OrderFate.UNKNOWN)
+            if scope is KillScope.ALL:
+                return named
+            found = {order_id: await find_by_client_id(connection, order_id) for order_id in named}
+        return {order_id: named[order_id] for order_id, row in found.items() if row and not _protects(row)}
+
+    async def _fates_since(self, named: dict[str, OrderFate], scope: KillScope) -> dict[str, OrderFate]:
+        """What became of orders that no list of this sweep showed; past so many each keeps the fate it has."""
+        asked = dict(list(named.items())[:LOOK_UPS_MAX])
+        return named | {
+            order_id: await self._fate_since(order_id, fate, scope) for order_id, fate in asked.items()
+        }
+
+    async def _fate_since(self, order_id: str, fate: OrderFate, scope: KillScope) -> OrderFate:
         async with self._database.connection() as connection:
             row = await find_by_client_id(connection, order_id)
         if row is not None and row.status.is_final:
@@ -104,26 +124,35 @@ class KillSweeper:
             found = await self._broker.get_order_by_client_id(order_id)
         except NotFound:
             return fate
-        return FATE_OF_RAW.get(found.raw_status, fate)
+        if found.raw_status in FATE_OF_RAW:
+            return FATE_OF_RAW[found.raw_status]
+        if row is not None and (scope is KillScope.ALL or not _protects(row)):
+            # It landed after the last cancel: it must not work until the next sweep, which tells how it ended.
+            with suppress(BrokerError):
+                await self._broker.cancel_order(found.broker_order_id)
+            return OrderFate.PENDING
+        return fate
 
     async def _tell_what_may_stand(self, state: KillState) -> None:
         """The broker cannot be asked: people must not wait for it to learn which orders are meant."""
-        async with self._database.connection() as connection:
-            fates = await sweeps.maybe_open(connection)
-        await self._store(state, fates, confirmed=False, unprotected=state.unprotected)
+        may_stand = await self._may_stand(state.scope)
+        await self._store(state, may_stand, confirmed=None, unprotected=())
 
     async def _store(
         self,
         state: KillState,
         fates: dict[str, OrderFate],
         *,
-        confirmed: bool,
+        confirmed: bool | None,
         unprotected: tuple[str, ...],
     ) -> KillState:
-        """Row, event with the truth, audit row."""
+        """Row, event with the truth, audit row. ``confirmed`` None: there was no sweep, only names."""
+        now = self._now()
         async with self._database.transaction("kill.swept") as connection:
+            if confirmed is None:
+                return await sweeps.save_names(connection, state, fates, now=now)
             return await sweeps.save_sweep(
-                connection, state, fates, confirmed=confirmed, unprotected=unprotected, now=self._now()
+                connection, state, fates, confirmed=confirmed, unprotected=unprotected, now=now
             )
 
 

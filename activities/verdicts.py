@@ -16,30 +16,28 @@ async def tell_not_at_broker(
         f"{_name(after)} does not stand at the broker: {proof}. It has ended as {after.status.value}, its room is "
         "given back and nothing is sent again. If the trade is still wanted, propose it anew."
     )
-    await _raise(after, AlertCode.NOT_AT_BROKER, text, component, locked, now)
+    told = _alert(after, AlertCode.NOT_AT_BROKER, text)
+    await raise_alert(locked.connection, told, component=component, now=now)
 
 
-async def tell_conflict(locked: LockedOrder, conflict: str, *, component: str, now: datetime) -> None:
-    """Alert that an order under our id is not the one we sent, in the transaction that marks it."""
+def conflict_alert(order: StoredOrder) -> Alert:
+    """That an order under our id is not the one we sent; the order is marked so."""
     text = (
-        f"{_name(locked.order)} at the broker is not the order that we sent: {conflict}. Trading is stopped: "
-        "somebody else may act with our keys or our ids. Look at that order at the broker before you release the "
-        "kill switch."
+        f"{_name(order)} at the broker is not the order that we sent: {order.identity_conflict}. Trading is "
+        "stopped: somebody else may act with our keys or our ids. Look at that order at the broker before you "
+        "release the kill switch."
     )
-    await _raise(locked.order, AlertCode.IDENTITY_CONFLICT, text, component, locked, now)
+    return _alert(order, AlertCode.IDENTITY_CONFLICT, text)
 
 
-async def _raise(
-    order: StoredOrder, code: AlertCode, text: str, component: str, locked: LockedOrder, now: datetime
-) -> None:
-    alert = Alert(
+def _alert(order: StoredOrder, code: AlertCode, text: str) -> Alert:
+    return Alert(
         code=code,
         severity=Severity.CRITICAL,
         subject=order.client_order_id or order.signal_id,
         text=text,
         correlation_id=order.signal_id,
     )
-    await raise_alert(locked.connection, alert, component=component, now=now)
 
 
 def _name(order: StoredOrder) -> str:

@@ -198,12 +198,12 @@ def _kill_lines(kill: dict[str, Any], now: datetime) -> list[tuple[str, str, boo
     for fate in kill["fates"].values():
         fates[fate] = fates.get(fate, 0) + 1
     told = ", ".join(f"{number} {fate}" for fate, number in sorted(fates.items())) or "no open orders"
+    unsure = ", ".join(f"{clean(key)} {fate}" for key, fate in kill["fates"].items() if fate not in ENDS)
     if kill["swept_at"] is None:
-        lines.append(("  sweep", "not recorded yet", True))
+        lines.append(("  sweep", f"not recorded yet{': ' if unsure else ''}{unsure}", True))
     elif kill["sweep_confirmed"]:
         lines.append(("  sweep", f"confirmed: {told}", False))
     else:
-        unsure = ", ".join(f"{clean(key)} {fate}" for key, fate in kill["fates"].items() if fate not in ENDS)
         lines.append(("  sweep", f"not all confirmed: {told}{': ' if unsure else ''}{unsure}", True))
     if kill["unprotected"]:
         lines.append(("  UNPROTECTED", f"held without a stop: {clean(', '.join(kill['unprotected']))}", True))

@@ -9,6 +9,7 @@ from observability.logging import get_logger
 from schemas.alerts import Alert, AlertCode, StoredAlert
 from schemas.audit import AuditEntry
 from storage.events import append
+from storage.orders import StoredOrder, stored_order
 from storage.statements import load
 
 if TYPE_CHECKING:
@@ -58,6 +59,19 @@ async def list_alerts(
     """Those that last, newest first; with ``everything`` the cleared ones after them."""
     rows = await connection.fetch(_SQL["list_alerts"], everything, min(limit, LIST_MAX))
     return [StoredAlert.model_validate(dict(row)) for row in rows]
+
+
+async def read_open(connection: Connection, code: AlertCode, subject: str) -> StoredAlert | None:
+    """One that lasts; None where it is not raised, or over."""
+    row = await connection.fetchrow(_SQL["read_alert"], f"{code.value}:{subject}")
+    if row is None or row["cleared_at"] is not None:
+        return None
+    return StoredAlert.model_validate(dict(row))
+
+
+async def untold_conflicts(connection: Connection) -> list[StoredOrder]:
+    """Orders under whose id the broker holds another, of which no alert was ever raised; oldest first."""
+    return [stored_order(row) for row in await connection.fetch(_SQL["untold_conflicts"], LIST_MAX)]
 
 
 async def count_open(connection: Connection) -> dict[str, int]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 from schemas.alerts import Alert, AlertCode, Severity
 from schemas.audit import AuditEntry
 from schemas.base import UtcTime, Wire
-from storage.alerts import clear_alert, raise_alert
 from storage.events import append
 from storage.statements import load
 
@@ -40,6 +39,24 @@ async def read_halt(connection: Connection) -> HaltRow:
     return HaltRow.model_validate(dict(row))
 
 
+def halt_alert(halt: HaltRow) -> Alert | None:
+    """The alert while it is open. It follows the row (`activities.row_alerts`), so that no lock holds a halt up."""
+    if not halt.is_open:
+        return None
+    text = (
+        f"No order leaves: {halt.cause}. Orders wait, and those too old by then are refused; look-ups, cancels and "
+        "the kill switch go on. It ends by itself once the broker answers: look at its status page, our network "
+        "and our keys."
+    )
+    return Alert(
+        code=AlertCode.BROKER_HALT,
+        severity=Severity.CRITICAL,
+        subject=SUBJECT,
+        text=text,
+        correlation_id=SUBJECT,
+    )
+
+
 async def note_failure(connection: Connection, cause: str, *, at_once: bool, now: datetime) -> bool:
     """Count one failed call, in the caller's transaction; open the halt with the fifth, or ``at_once``.
 
@@ -51,19 +68,6 @@ async def note_failure(connection: Connection, cause: str, *, at_once: bool, now
         return False
     opened = await connection.fetchval(_SQL["open_halt"], cause, now)
     assert opened is not None, "the count above holds the row"
-    text = (
-        f"No order leaves: {cause}. Orders wait, and those too old by then are refused; look-ups, cancels and the "
-        "kill switch go on. It ends by itself once the broker answers: look at its status page, our network and "
-        "our keys."
-    )
-    alert = Alert(
-        code=AlertCode.BROKER_HALT,
-        severity=Severity.CRITICAL,
-        subject=SUBJECT,
-        text=text,
-        correlation_id=SUBJECT,
-    )
-    await raise_alert(connection, alert, component=COMPONENT, now=now)
     detail = cause if at_once else f"{failures} failed calls in a row, the last: {cause}"
     await append(connection, _entry("BROKER_HALT_OPENED", detail, now))
     return True
@@ -84,7 +88,6 @@ async def close_halt(connection: Connection, detail: str, *, now: datetime) -> b
     cause = await connection.fetchrow(_SQL["close_halt"], now)
     if cause is None:
         return False
-    await clear_alert(connection, AlertCode.BROKER_HALT, SUBJECT, component=COMPONENT, now=now)
     await append(connection, _entry("BROKER_HALT_CLOSED", detail, now))
     return True
 

@@ -35,22 +35,53 @@ async def save_sweep(
     before = await read_state(connection)
     if not before.engaged or before.epoch != began.epoch:
         return before
-    known = {
-        **before.fates,
-        **{key: fate for key, fate in fates.items() if _surer(fate, before.fates.get(key))},
-    }
+    known = _merged(before, fates)
     stands = (before.request_id, before.scope) == (began.request_id, began.scope)
     confirmed = stands and confirmed and all(fate.is_end for fate in known.values())
-    text = json.dumps({key: fate.value for key, fate in known.items()}, sort_keys=True)
-    await connection.execute(
-        _SQL["save_sweep"], now if stands else before.swept_at, confirmed, text, list(unprotected)
-    )
-    after = await read_state(connection)
+    swept_at = now if stands else before.swept_at
+    after = await _write(connection, swept_at, confirmed=confirmed, fates=known, unprotected=unprotected)
     if stands:
         told = (before.sweep_confirmed, before.fates, before.unprotected)
         news = before.swept_at is None or told != (after.sweep_confirmed, after.fates, after.unprotected)
         await _tell_sweep(connection, after, now, news=news)
     return after
+
+
+async def save_names(
+    connection: Connection, began: KillState, fates: dict[str, OrderFate], *, now: datetime
+) -> KillState:
+    """Name what may stand at a broker that cannot be asked; with event and audit row, if there is news.
+
+    That is no sweep, and is not stored as one: whoever waits for the first one goes on waiting.
+    """
+    await connection.fetchrow(_SQL["lock_switch"])
+    before = await read_state(connection)
+    if not before.engaged or before.epoch != began.epoch or before.swept_at is not None:
+        return before
+    known = _merged(before, fates)
+    if known == before.fates:
+        return before
+    after = await _write(connection, None, confirmed=False, fates=known, unprotected=before.unprotected)
+    await _tell_sweep(connection, after, now, news=True)
+    return after
+
+
+def _merged(before: KillState, fates: dict[str, OrderFate]) -> dict[str, OrderFate]:
+    surer = {key: fate for key, fate in fates.items() if _surer(fate, before.fates.get(key))}
+    return before.fates | surer
+
+
+async def _write(
+    connection: Connection,
+    swept_at: datetime | None,
+    *,
+    confirmed: bool,
+    fates: dict[str, OrderFate],
+    unprotected: tuple[str, ...],
+) -> KillState:
+    text = json.dumps({key: fate.value for key, fate in fates.items()}, sort_keys=True)
+    await connection.execute(_SQL["save_sweep"], swept_at, confirmed, text, list(unprotected))
+    return await read_state(connection)
 
 
 async def _tell_sweep(connection: Connection, state: KillState, now: datetime, *, news: bool) -> None:

@@ -4,12 +4,14 @@ Operations and execution each run one, so that the death of either leaves the sw
 there are a database and a broker: a process that is started while Temporal is down watches all the same.
 """
 
+import asyncio
 import time
 from datetime import timedelta
 from typing import Final
 
 from activities.kill_alerts import KillAlerts
 from activities.kill_sweep import KillSweeper
+from activities.row_alerts import RowAlerts
 from broker.errors import BrokerError
 from broker.port import BrokerReader
 from observability.logging import get_logger
@@ -39,7 +41,8 @@ class KillWatcher:
         self._metrics = metrics
         self._sweeper = KillSweeper(database, broker, now=utc_now)
         self._alerts = KillAlerts(database, now=utc_now)
-        self._seen: KillState | None = None
+        self._row_alerts = RowAlerts(database, now=utc_now)
+        self._seen: tuple[object, ...] | None = None
         self._seen_at = time.monotonic()
         self._failed = False
         """Our own last sweep could not ask the broker: the next one is due at once."""
@@ -49,11 +52,13 @@ class KillWatcher:
         async with self._database.connection() as connection:
             state = await read_state(connection)
         self._metrics.set_kill_switch(engaged=state.engaged)
-        if self._seen != state:
-            # On our own clock: the row's times are those of whoever wrote them, and may be yet to come.
-            self._seen, self._seen_at = state, time.monotonic()
+        seen = (state.engaged, state.epoch, state.swept_at, state.sweep_confirmed)
+        if self._seen != seen:
+            # On our own clock: the row's times are those of whoever wrote them, and may be yet to come. What a
+            # repeated activation changes does not count: whoever repeats it must not put the sweep off.
+            self._seen, self._seen_at = seen, time.monotonic()
         try:
-            await self.keep_alerts()
+            await self.keep_alerts(state)
         except Exception as error:  # noqa: BLE001 - whoever holds an alert's row must not keep us from sweeping
             _log.warning("alerts not kept", reason=str(error) or type(error).__name__)
         await self._sweep_if_due(state)
@@ -73,11 +78,22 @@ class KillWatcher:
             raise
         self._failed = False
 
-    async def keep_alerts(self) -> None:
-        """The alerts as the row calls for them, and how many last."""
-        overdue = self._seen is not None and self._seen.swept_at is None
-        await self._alerts.keep(overdue=overdue and self._unchanged_for() > KILL_SWEEP_DUE)
-        async with self._database.connection() as connection:
+    async def keep_alerts(self, state: KillState) -> None:
+        """The alerts as the rows call for them, and how many last. Who holds one of them holds up none but it."""
+        overdue = state.swept_at is None and self._unchanged_for() > KILL_SWEEP_DUE
+        kept = await asyncio.gather(
+            self._alerts.keep(overdue=overdue),
+            self._row_alerts.keep_halt(),
+            self._row_alerts.keep_conflicts(),
+            self._count(),
+            return_exceptions=True,
+        )
+        for error in kept:
+            if error is not None:
+                raise error
+
+    async def _count(self) -> None:
+        async with self._row_alerts.reading() as connection:
             self._metrics.set_open_alerts(await count_open(connection))
 
     def _unchanged_for(self) -> timedelta:

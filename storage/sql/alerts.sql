@@ -27,3 +27,11 @@ limit $2
 
 -- name: count_open
 select code, count(*) as count from alerts where cleared_at is null group by code
+
+-- name: untold_conflicts
+select * from orders
+where identity_conflict is not null and not exists (
+    select from alerts where alert_id = 'IDENTITY_CONFLICT:' || coalesce(orders.client_order_id, orders.signal_id)
+)
+order by updated_at
+limit $1

@@ -43,6 +43,8 @@ class ScriptedBroker:
         self.positions: list[Position] = []
         self.away: BrokerError | None = None
         self.cancels = 0
+        self.cancelled: list[str] = []
+        """One by one, by broker id."""
         self.is_reachable = True
         self.sending = asyncio.Event()
         self.sent = asyncio.Event()
@@ -85,6 +87,9 @@ class ScriptedBroker:
             raise self.away
         self.cancels += 1
         return {}
+
+    async def cancel_order(self, broker_order_id: str) -> None:
+        self.cancelled.append(broker_order_id)
 
     async def get_account(self) -> Account:
         money = Decimal(100_000)

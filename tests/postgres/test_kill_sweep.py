@@ -12,6 +12,7 @@ from activities.kill_alerts import KillAlerts
 from activities.kill_sweep import KillSweeper
 from broker import lifecycle
 from broker.errors import NetworkError
+from schemas.broker import Position
 from schemas.kill import KillCommand, KillScope, KillState, OrderFate
 from storage import sweeps, switches
 from storage.alerts import list_alerts
@@ -81,6 +82,60 @@ async def test_an_unknown_order_that_proved_absent_is_confirmed(rows: Database) 
         await refuse(locked, ended, Step(now=now(), component="test", decision="REFUSED"))
     second = await sweeper.sweep(beat=quietly)
     assert (second.sweep_confirmed, second.fates) == (True, {"lost": OrderFate.CANCELED})
+
+
+class LandsLate(ScriptedBroker):
+    """An order whose POST got no answer lands after the sweep's last list; the stream tells of it at once."""
+
+    def __init__(self, rows: Database) -> None:
+        super().__init__()
+        self._rows = rows
+
+    async def get_positions(self) -> list[Position]:
+        if "late" not in self.orders:
+            self.orders["late"] = told("late", "new")
+            async with self._rows.transaction("test") as connection:
+                await connection.execute(
+                    "update orders set flags = '{}', status = 'ACKNOWLEDGED', broker_order_id = 'b'"
+                )
+        return await super().get_positions()
+
+
+@pytest.mark.parametrize("scope", KillScope)
+async def test_an_order_that_lands_after_the_last_list_is_canceled_and_not_called_done(
+    rows: Database, scope: KillScope
+) -> None:
+    broker: Any = LandsLate(rows)
+    await prepare(rows)
+    await propose(rows, "s1")
+    async with rows.transaction("test") as connection:
+        await connection.execute(
+            "update orders set client_order_id = 'late', post_count = 1, status = 'SUBMITTED',"
+            " flags = '{outcome_unknown}'"
+        )
+    await engage(rows, scope)
+    sweeper = KillSweeper(rows, broker, now=now)
+    first = await sweeper.sweep(beat=quietly)
+    assert (first.sweep_confirmed, first.fates) == (False, {"late": OrderFate.PENDING})
+    assert broker.cancelled == ["at-the-broker-late"]
+    broker.orders["late"] = told("late", "canceled")
+    second = await sweeper.sweep(beat=quietly)
+    assert (second.sweep_confirmed, second.fates) == (True, {"late": OrderFate.CANCELED})
+
+
+async def test_a_stop_of_ours_that_the_scope_keeps_is_neither_canceled_nor_waited_for(rows: Database) -> None:
+    broker: Any = ScriptedBroker()
+    await prepare(rows)
+    await propose(rows, "s1")
+    async with rows.transaction("test") as connection:
+        await connection.execute(
+            "update orders set leg = 'stop', client_order_id = 'stop', post_count = 1, broker_order_id = 'b',"
+            " status = 'ACKNOWLEDGED'"
+        )
+    broker.orders["stop"] = told("stop", "held")
+    await engage(rows, KillScope.RISK_ADDING)
+    swept = await KillSweeper(rows, broker, now=now).sweep(beat=quietly)
+    assert (swept.sweep_confirmed, swept.fates, broker.cancelled) == (True, {}, [])
 
 
 async def test_an_order_that_nobody_knows_stays_unconfirmed(rows: Database) -> None:

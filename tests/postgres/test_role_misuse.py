@@ -2,17 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from temporalio.exceptions import ApplicationError
 
+from activities.evidence import take_in
 from activities.kill_alerts import alert
 from activities.placement import PlacementActivities
 from activities.risk import RiskActivities
+from activities.row_alerts import RowAlerts
+from broker.errors import UnknownOutcome
 from observability.metrics import Metrics
 from schemas.alerts import AlertCode
 from schemas.kill import KillCommand, KillScope, KillState
@@ -20,17 +25,18 @@ from schemas.risk import AssessmentKind
 from schemas.runs import OrderQuestion, PlaceKind, RiskQuestion
 from schemas.wire import Topic, event_id
 from storage import sweeps, switches
-from storage.alerts import ALERT_LOCKS, clear_alert, raise_alert
+from storage.alerts import ALERT_LOCKS, clear_alert, list_alerts, raise_alert
 from storage.database import Database
 from storage.events import KEY_LOCKS
 from storage.fence import fence_holders, try_fence
 from storage.grants import Role
+from storage.halt import note_failure, read_halt
 from storage.migrate import migrate
 from storage.orders import lock_order
 from storage.placement import FENCE_KEY, free_fence, take_fence, write_pre_trade
 from storage.switches import bind_installation
 from tests.postgres.books import market_clock, prepare, propose, reconciled
-from tests.postgres.scripted_broker import NoLimit, ScriptedBroker
+from tests.postgres.scripted_broker import NoLimit, ScriptedBroker, told
 from tests.postgres.test_roles import PASSWORD, connected, roles
 
 __all__ = ["roles"]
@@ -182,6 +188,52 @@ async def test_no_lock_of_another_keeps_the_switch_from_being_engaged(roles: str
         assert await owner.fetchval("select count(*) from events where key = 'kill-switch'") == 1
 
 
+async def test_no_lock_of_another_keeps_a_conflict_or_a_halt_from_stopping_orders(roles: str) -> None:
+    """How: `risk` holds the alerts' locks, then their whole table. An order under our id is not ours; the broker
+    refuses our keys. The alerts come once the locks are gone, each once."""
+    async with desk(roles) as (both, owner), AsyncExitStack() as stack:
+        await both.risk.assess_risk(RiskQuestion(signal_id="good", as_of=datetime.now(UTC)))
+        async with owner.transaction("test") as connection:
+            await write_pre_trade(await lock_order(connection, "good"), datetime.now(UTC))
+        both.broker.answer = UnknownOutcome("504")
+        with suppress(ApplicationError):
+            await both.place("good")
+        [client_id] = both.broker.posts
+        rows = await Database.connect(as_role(roles, Role.EXECUTION))
+        stack.push_async_callback(rows.close)
+        alerts = RowAlerts(rows, now=lambda: datetime.now(UTC))
+        async with connected(roles, Role.RISK) as holder, holder.transaction():
+            for alert_id in (f"IDENTITY_CONFLICT:{client_id}", "BROKER_HALT:broker"):
+                await holder.fetchval("select pg_advisory_xact_lock($1, hashtext($2))", ALERT_LOCKS, alert_id)
+            await holder.execute("lock table alerts")
+            not_ours = told(client_id, "new", quantity=Decimal(999))
+            async with asyncio.timeout(5):
+                await take_in(rows, not_ours, now=datetime.now(UTC), source="test")
+                async with rows.transaction("test") as connection:
+                    assert await note_failure(connection, "401", at_once=True, now=datetime.now(UTC))
+            async with owner.connection() as connection:
+                state = await switches.read_state(connection)
+                assert state.engaged
+                assert client_id in (state.reason or "")
+                assert (await read_halt(connection)).is_open
+        for _ in range(2):
+            await alerts.keep_conflicts()
+            await alerts.keep_halt()
+        async with owner.transaction("test") as connection:
+            found = {(each.code, each.subject): each for each in await list_alerts(connection)}
+            assert set(found) == {
+                (AlertCode.IDENTITY_CONFLICT, client_id), (AlertCode.BROKER_HALT, "broker"),
+            }  # fmt: skip
+            assert "999" in found[AlertCode.IDENTITY_CONFLICT, client_id].text
+            assert {each.times for each in found.values()} == {1}
+            await clear_alert(
+                connection, AlertCode.IDENTITY_CONFLICT, client_id, component="test", now=datetime.now(UTC)
+            )
+        await alerts.keep_conflicts()
+        async with owner.connection() as connection:
+            assert [each.code for each in await list_alerts(connection)] == [AlertCode.BROKER_HALT]
+
+
 async def test_who_may_engage_may_neither_narrow_it_nor_call_it_swept(roles: str) -> None:
     await engage(roles)
     async with connected(roles, Role.CONSOLE) as connection:
@@ -224,10 +276,10 @@ async def test_no_event_taken_before_hides_the_kill(roles: str) -> None:
                 connection, began, {}, confirmed=confirmed, unprotected=(), now=datetime.now(UTC)
             )
     async with connected(roles) as owner:
-        told = await owner.fetch(
+        events = await owner.fetch(
             "select payload->>'action_taken' as action from events where key = 'kill-switch' order by sequence"
         )
-    assert [row["action"] for row in told] == [
+    assert [row["action"] for row in events] == [
         "NEW_ORDERS_BLOCKED_CANCELS_REQUESTED",
         "CANCELS_NOT_ALL_CONFIRMED",
         "ALL_OPEN_ORDERS_CANCELED",
@@ -236,10 +288,12 @@ async def test_no_event_taken_before_hides_the_kill(roles: str) -> None:
 
 @pytest.mark.parametrize("role", [Role.RISK, Role.EXECUTION, Role.OPERATIONS, Role.CONSOLE])
 async def test_who_may_alert_can(roles: str, role: Role) -> None:
-    told = alert(AlertCode.KILL_SWITCH, "a drill")
+    drill = alert(AlertCode.KILL_SWITCH, "a drill")
     async with connected(roles, role) as connection, connection.transaction():
-        assert await raise_alert(connection, told, component="test", now=datetime.now(UTC))
-        assert await clear_alert(connection, told.code, told.subject, component="test", now=datetime.now(UTC))
+        assert await raise_alert(connection, drill, component="test", now=datetime.now(UTC))
+        assert await clear_alert(
+            connection, drill.code, drill.subject, component="test", now=datetime.now(UTC)
+        )
 
 
 async def test_the_console_can_name_who_holds_the_fence(roles: str) -> None:

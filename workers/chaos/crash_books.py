@@ -250,7 +250,7 @@ class Kill(Scenario):
 
     covers: ClassVar[tuple[str, ...]] = (
         "commit console.kill", "commit kill.engaged", "call cancel_all", "call get_orders", "commit kill.swept",
-        "commit kill.noted", "commit kill.released", "commit kill.alerts",
+        "commit kill.noted", "commit kill.released", "commit alerts.kept",
     )  # fmt: skip
     alone = True
     together = True

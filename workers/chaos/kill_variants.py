@@ -187,7 +187,7 @@ async def exchange_down(run: Variant) -> None:
     run.engaged(await run.operator.trading("kill", "--json", "--wait-seconds", "0"))
     began = time.monotonic()
     state = await run.operator.state()
-    while state.swept_at is None and time.monotonic() - began < UNCONFIRMED_WITHIN_SECONDS:
+    while resting not in state.fates and time.monotonic() - began < UNCONFIRMED_WITHIN_SECONDS:
         await asyncio.sleep(POLL_SECONDS)
         state = await run.operator.state()
     run.figures["named_after_seconds"] = round(time.monotonic() - began, 1)

@@ -1,0 +1,72 @@
+"""Alerts that follow a row: raised and cleared by whoever looks, never by who writes the row.
+
+Other roles may write alerts too. Whoever stops trading would, if it waited for one of their locks, be one that they
+can stop. So these alerts have transactions of their own, after the row's and with little patience; the watchers of
+the kill switch look again each second.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from activities.verdicts import conflict_alert
+from schemas.alerts import Alert, AlertCode
+from storage.alerts import clear_alert, raise_alert, read_open, untold_conflicts
+from storage.halt import COMPONENT as HALT
+from storage.halt import SUBJECT, halt_alert, read_halt
+
+if TYPE_CHECKING:
+    from storage.database import Connection, Database
+
+PATIENCE_SECONDS: Final = 2.0
+EXECUTION: Final = "ExecutionAgent"
+
+
+class RowAlerts:
+    """Keeps alerts of one database in step with its rows.
+
+    Every method raises TimeoutError where another session holds an alert: look again.
+    """
+
+    def __init__(self, database: "Database", *, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = now
+
+    @asynccontextmanager
+    async def reading(self) -> "AsyncIterator[Connection]":
+        """A connection for as long as there is patience."""
+        async with asyncio.timeout(PATIENCE_SECONDS), self._database.connection() as connection:
+            yield connection
+
+    async def keep_halt(self) -> None:
+        """The alert of the broker halt."""
+        async with self.reading() as connection:
+            called_for = halt_alert(await read_halt(connection))
+            raised = await read_open(connection, AlertCode.BROKER_HALT, SUBJECT)
+        if called_for is None and raised is not None:
+            await self.change([], [AlertCode.BROKER_HALT], SUBJECT, component=HALT)
+        elif called_for is not None and (raised is None or raised.text != called_for.text):
+            await self.change([called_for], component=HALT)
+
+    async def keep_conflicts(self) -> None:
+        """One for each order under whose id the broker holds another; a person clears it."""
+        async with self.reading() as connection:
+            untold = await untold_conflicts(connection)
+        if untold:
+            await self.change([conflict_alert(order) for order in untold], component=EXECUTION)
+
+    async def change(
+        self, new: Iterable[Alert], over: Iterable[AlertCode] = (), subject: str = "", *, component: str
+    ) -> None:
+        """Raise ``new`` and clear those of ``subject`` that are ``over``."""
+        now = self._now()
+        async with (
+            asyncio.timeout(PATIENCE_SECONDS),
+            self._database.transaction("alerts.kept") as connection,
+        ):
+            for each in new:
+                await raise_alert(connection, each, component=component, now=now)
+            for code in over:
+                await clear_alert(connection, code, subject, component=component, now=now)
