@@ -1,19 +1,19 @@
 """Orders that the broker had shown and now denies: found again, or proved gone, never on a single 404."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from activities.evidence import take_in
 from activities.resolution import ABSENCE_LOOKUPS, FATAL_AFTER, LISTING_MARGIN
 from activities.verdicts import tell_not_at_broker
 from broker import lifecycle
-from broker.errors import NotFound
+from broker.errors import BrokerError, NotFound
 from observability.logging import get_logger
 from schemas.orders import BrokerOrder, OrderFlag
 from schemas.wire import Leg
 from storage import doubts as rows
-from storage.orders import LockedOrder, find_order, lock_order
+from storage.orders import LockedOrder, find_order, lock_keyed, lock_order
 from storage.placement import database_time
 from storage.transitions import Step, advance, refuse
 
@@ -30,6 +30,7 @@ REASON: Final = "NOT_AT_BROKER_ANY_MORE"
 SOURCE: Final = "look-up of a denied order"
 
 _log = get_logger(__name__)
+T = TypeVar("T")
 
 
 class Doubts:
@@ -64,27 +65,50 @@ class Doubts:
         async with self._database.connection() as connection:
             ours = await find_order(connection, broker_order_id, "")
         if ours is not None:
-            await self._count(*ours[:2])
+            await self._count(*ours)
 
     async def pursue(self) -> None:
         """Ask for every denied order that is due.
 
         Raises:
             BrokerError: the broker could not be asked; nothing counts.
+            Exception: what one order failed of, after all others have had their turn.
         """
+        failed: list[Exception] = []
         async with self._database.connection() as connection:
             since = await database_time(connection) - FATAL_AFTER
             due = await rows.doubted(connection, lookups=ABSENCE_LOOKUPS, since=since, limit=AT_ONCE_MAX)
-        denied = [order for order in due if await self._is_denied(order)]
-        if not denied:
-            return
-        await self._broker.get_account()
+        denied = [order for order in due if await self._try(order, self._is_denied, failed)]
+        if denied:
+            await self._broker.get_account()
         for order in denied:
             late = order.absent_lookups >= ABSENCE_LOOKUPS and order.absent_since <= since
-            if not late:
-                await self._count(order.signal_id, order.leg)
-            elif await self._is_absent_from_list(order):
-                await self._end(order)
+            await self._try(order, self._judge if late else self._count_again, failed)
+        if failed:
+            raise failed[0]
+
+    async def _try(
+        self,
+        order: rows.DoubtedOrder,
+        step: Callable[[rows.DoubtedOrder], Awaitable[T]],
+        failed: list[Exception],
+    ) -> T | None:
+        """One order that cannot be dealt with must not keep the others from their turn."""
+        try:
+            return await step(order)
+        except BrokerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - raised when the pass is over
+            _log.error("denied order not pursued", client_order_id=order.client_order_id, reason=str(error))
+            failed.append(error)
+            return None
+
+    async def _count_again(self, order: rows.DoubtedOrder) -> None:
+        await self._count(order.signal_id, order.leg, order.generation)
+
+    async def _judge(self, order: rows.DoubtedOrder) -> None:
+        if await self._is_absent_from_list(order):
+            await self._end(order)
 
     async def _is_denied(self, order: rows.DoubtedOrder) -> bool:
         """Whether neither id is known; an order that is found is taken in and doubted no more."""
@@ -103,8 +127,8 @@ class Doubts:
         now = self._now()
         taken = await take_in(self._database, found, now=now, source=SOURCE)
         async with self._database.transaction("doubts.forgotten") as connection:
-            await rows.forget_denials(connection, order.signal_id, order.leg, now)
-            locked = await lock_order(connection, order.signal_id, order.leg)
+            locked = await lock_keyed(connection, order)
+            await rows.forget_denials(locked, now)
             known = locked.state.flags - {OrderFlag.OUTCOME_UNKNOWN}
             step = Step(
                 now=now, component=COMPONENT, decision="FOUND_AGAIN", detail="the broker shows it again"
@@ -123,11 +147,11 @@ class Doubts:
                 return False
         return True
 
-    async def _count(self, signal_id: str, leg: Leg) -> None:
+    async def _count(self, signal_id: str, leg: Leg, generation: int) -> None:
         """One denial, stored; until the question is answered nobody knows whether the order stands."""
         now = self._now()
         async with self._database.transaction("doubts.denied") as connection:
-            locked = await lock_order(connection, signal_id, leg)
+            locked = await lock_order(connection, signal_id, leg, generation)
             if locked.order.settled or locked.order.status.is_final or locked.order.broker_order_id is None:
                 return
             counted = await rows.note_denial(locked, database_now=await database_time(connection), now=now)
@@ -145,7 +169,7 @@ class Doubts:
     async def _end(self, order: rows.DoubtedOrder) -> None:
         now = self._now()
         async with self._database.transaction("doubts.proved_absent") as connection:
-            locked = await lock_order(connection, order.signal_id, order.leg)
+            locked = await lock_keyed(connection, order)
             if locked.order.status.is_final or not _still_doubted(locked, order):
                 return
             detail = (

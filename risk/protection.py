@@ -100,7 +100,9 @@ def decide(scene: Scene) -> ProtectView:
     untold = sum(
         (leg.quantity - leg.filled_quantity for leg in ended if leg.status is OrderStatus.FILLED), ZERO
     )
-    covered = min(scene.target, untold + sum((remaining(leg) for leg in live), ZERO))
+    # One is no cover that the broker denies: it is not replaced either until it is proved gone.
+    standing = [leg for leg in live if not _is_denied(leg)]
+    covered = min(scene.target, untold + sum((remaining(leg) for leg in standing), ZERO))
     view = ProtectView(
         protection=scene.protection, target=scene.target, covered=covered, act=Act.WAIT, leg=wanted
     )
@@ -110,9 +112,16 @@ def decide(scene: Scene) -> ProtectView:
         return _do(view, Act.SETTLE, ended[:1], "the broker's last word on a leg")
     if surplus:
         return _cancel(scene, view, surplus)
+    if wanted is not None and wanted in live and _is_denied(wanted):
+        return _wait(view, "proof of what became of a leg that the broker denies", LOOK_CONFIRMATION_SECONDS)
     if wanted in live or not scene.target:
         return _rest(scene, view)
     return _towards_cover(scene, view, wanted)
+
+
+def _is_denied(leg: OrderView) -> bool:
+    """Whether nobody knows whether an order that the broker had shown still stands there."""
+    return OrderFlag.OUTCOME_UNKNOWN in leg.flags
 
 
 def _fits(scene: Scene, leg: OrderView) -> bool:

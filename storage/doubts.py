@@ -29,6 +29,7 @@ class DoubtedOrder(Wire):
 
     signal_id: str
     leg: Leg
+    generation: int
     broker_order_id: str
     client_order_id: str
     first_post_at: UtcTime
@@ -61,9 +62,9 @@ async def note_denial(locked: LockedOrder, *, database_now: datetime, now: datet
     return stored_order(row)
 
 
-async def forget_denials(connection: Connection, signal_id: str, leg: Leg, now: datetime) -> None:
+async def forget_denials(locked: LockedOrder, now: datetime) -> None:
     """The broker shows it after all."""
-    await connection.execute(_SQL["forget_denials"], signal_id, leg.value, now)
+    await locked.connection.execute(_SQL["forget_denials"], locked.order.internal_order_id, now)
 
 
 async def untold(connection: Connection) -> tuple[list[UnknownOrder], list[str]]:

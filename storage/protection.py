@@ -79,23 +79,6 @@ async def _give_up(connection: Connection, order: StoredOrder, change: Decimal, 
         left -= cut
 
 
-async def succeed(connection: Connection, leg: StoredOrder, now: datetime) -> None:
-    """After a leg's order has ended, in the transaction that records it: make its next generation's row.
-
-    Not where no share is left, nor for a leg that no longer stands for them.
-    """
-    if leg.leg is Leg.ENTRY:
-        return
-    row = await connection.fetchrow(_SQL["read_protection"], leg.signal_id)
-    if row is None:
-        return
-    protection = Protection.model_validate(dict(row))
-    if protection.leg is not leg.leg or not protection.lot:
-        return
-    terms = LegTerms(protection.lot, leg.limit_price)
-    await insert_leg(connection, protection, leg.generation + 1, terms, now)
-
-
 async def insert_leg(
     connection: Connection, protection: Protection, generation: int, terms: LegTerms, now: datetime
 ) -> None:

@@ -70,9 +70,7 @@ async def refuse(locked: LockedOrder, new: OrderState, step: Step, *events: Queu
         locked, new, step.now, user_message=step.user_message, answered=step.answers_post
     )
     await append(locked.connection, entry_of(after, step), *events, _status(after, step))
-    settled = await orders.write_settled(replace(locked, order=after), step.now)
-    await protection.succeed(locked.connection, settled, step.now)
-    return settled
+    return await orders.write_settled(replace(locked, order=after), step.now)
 
 
 async def settle(locked: LockedOrder, step: Step) -> StoredOrder:
@@ -81,7 +79,6 @@ async def settle(locked: LockedOrder, step: Step) -> StoredOrder:
         return locked.order
     after = await orders.write_settled(locked, step.now)
     await audit(locked, after, step)
-    await protection.succeed(locked.connection, after, step.now)
     return after
 
 

@@ -1,6 +1,6 @@
 -- name: doubted
 -- Orders with a broker id that the broker has denied, and that are to be asked for again.
-select signal_id, leg, broker_order_id, client_order_id, first_post_at, absent_lookups, absent_since
+select signal_id, leg, generation, broker_order_id, client_order_id, first_post_at, absent_lookups, absent_since
 from orders
 where settled_at is null and broker_order_id is not null and absent_lookups > 0
     and (absent_lookups < $1 or absent_since <= $2)
@@ -13,8 +13,8 @@ where internal_order_id = $1
 returning *
 
 -- name: forget_denials
-update orders set absent_lookups = 0, absent_since = null, updated_at = $3
-where signal_id = $1 and leg = $2 and absent_lookups > 0 and broker_order_id is not null
+update orders set absent_lookups = 0, absent_since = null, updated_at = $2
+where internal_order_id = $1 and absent_lookups > 0 and broker_order_id is not null
 
 -- name: unknown_for
 -- Since when nobody knows: the last POST, or the first denial of an order that the broker had shown.

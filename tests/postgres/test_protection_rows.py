@@ -244,12 +244,11 @@ async def test_another_refusal_ends_the_order_tells_a_person_and_is_tried_on(flo
     view = await protected(floor)
     floor.broker.answer = Forbidden("new orders are rejected by user request")
     await floor.place(view)
-    async with floor.database.connection() as connection:
-        ended = await read_order(connection, "s1", Leg.STOP, 0)
-        following = await read_order(connection, "s1", Leg.STOP)
+    ended = await floor.stop()
     assert (ended.status, ended.settled) == (OrderStatus.REJECTED, True)
-    assert (following.generation, following.status) == (1, OrderStatus.CREATED)
     await floor.review()
+    following = await floor.stop()
+    assert (following.generation, following.status) == (1, OrderStatus.CREATED)
     (text,) = await floor.unprotected()
     assert "new orders are rejected by user request" in text
     floor.broker.answer = None
