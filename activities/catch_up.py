@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from activities.doubts import Doubts
 from activities.evidence import Evidence, Taken, take_in
-from broker.budget import patiently
+from broker.budget import NoToken, patiently
 from broker.errors import NotFound
 from observability.logging import get_logger
 from schemas.orders import BrokerOrder, Fill
@@ -161,10 +161,21 @@ class CatchUp:
         for order in listed:
             if not _is_known(order, ours.get(order.broker_order_id)):
                 await self._take_in(order, "open-order list")
-        missing = [each for each in ours if each not in shown]
+        missing = [each for each, standing in ours.items() if each not in shown and not standing.doubted]
+        denied: list[str] = []
+        none_left: NoToken | None = None
         for broker_order_id in missing[:LOOKUPS_MAX]:
-            if not await self._order_by_id(broker_order_id):
-                await self._doubts.begin(broker_order_id)
+            try:
+                is_ours = await self._order_by_id(broker_order_id)
+            except NoToken as error:
+                # What was asked before is kept: the next pass need not ask for it again.
+                none_left = error
+                break
+            if not is_ours:
+                denied.append(broker_order_id)
+        await self._doubts.begin(*denied)
+        if none_left is not None:
+            raise none_left
 
     async def _order_by_id(self, broker_order_id: str) -> bool:
         """Read and take in an order, and what has replaced it. Whether it is one of ours."""

@@ -1,13 +1,15 @@
 """Orders that the broker had shown and now denies: found again, or proved gone, never on a single 404."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from activities.evidence import take_in
 from activities.resolution import ABSENCE_LOOKUPS, FATAL_AFTER, LISTING_MARGIN
 from activities.verdicts import tell_not_at_broker
 from broker import lifecycle
+from broker.budget import NoToken, patiently
 from broker.errors import BrokerError, NotFound
 from observability.logging import get_logger
 from schemas.orders import BrokerOrder, OrderFlag
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from storage.orders import StoredOrder
 
 AT_ONCE_MAX: Final = 100
+ORDERS_MAX: Final = 3
+"""Asked for in one pass, twice each: of ten requests that come back between two passes new orders keep four."""
+WAIT_MAX_SECONDS: Final = 20.0
+"""For a request without which those before it would count for nothing."""
 COMPONENT: Final = "BrokerWatcher"
 REASON: Final = "NOT_AT_BROKER_ANY_MORE"
 SOURCE: Final = "look-up of a denied order"
@@ -55,37 +61,67 @@ class Doubts:
         self._notifier = notifier
         self._now = now
 
-    async def begin(self, broker_order_id: str) -> None:
-        """The broker has denied this order once: from now on it is pursued.
+    async def begin(self, *broker_order_ids: str) -> None:
+        """The broker has denied these orders once: from now on they are pursued.
 
         Raises:
-            BrokerError: the broker does not answer otherwise either, so its denial counts for nothing.
+            BrokerError: the broker does not answer otherwise either, so its denials count for nothing.
         """
-        await self._broker.get_account()
-        async with self._database.connection() as connection:
-            ours = await find_order(connection, broker_order_id, "")
-        if ours is not None:
-            await self._count(*ours)
+        if broker_order_ids:
+            with patiently(WAIT_MAX_SECONDS):
+                await self._broker.get_account()
+        for broker_order_id in broker_order_ids:
+            async with self._database.connection() as connection:
+                ours = await find_order(connection, broker_order_id, "")
+            if ours is not None:
+                await self._count(*ours)
 
     async def pursue(self) -> None:
-        """Ask for every denied order that is due.
+        """Ask for a few of the denied orders that are due.
 
         Raises:
-            BrokerError: the broker could not be asked; nothing counts.
-            Exception: what one order failed of, after all others have had their turn.
+            NoToken: no request was left for the rest; what was asked before counts.
+            BrokerError: the broker could not be asked; what was not counted yet does not count.
+            Exception: what one order failed of, after the others have had their turn.
         """
         failed: list[Exception] = []
         async with self._database.connection() as connection:
             since = await database_time(connection) - FATAL_AFTER
             due = await rows.doubted(connection, lookups=ABSENCE_LOOKUPS, since=since, limit=AT_ONCE_MAX)
-        denied = [order for order in due if await self._try(order, self._is_denied, failed)]
-        if denied:
-            await self._broker.get_account()
-        for order in denied:
-            late = order.absent_lookups >= ABSENCE_LOOKUPS and order.absent_since <= since
-            await self._try(order, self._judge if late else self._count_again, failed)
+        denied = await self._denied(due, failed)
+        late = [
+            each for each in denied if each.absent_lookups >= ABSENCE_LOOKUPS and each.absent_since <= since
+        ]
+        with patiently(WAIT_MAX_SECONDS):
+            if denied:
+                await self._broker.get_account()
+            for order in denied:
+                if order not in late:
+                    await self._try(order, self._count_again, failed)
+            listed = await self._listed_since(min(each.first_post_at for each in late)) if late else ()
+        for order in late:
+            await self._try(order, partial(self._judge, listed), failed)
         if failed:
             raise failed[0]
+
+    async def _denied(
+        self, due: Sequence[rows.DoubtedOrder], failed: list[Exception]
+    ) -> list[rows.DoubtedOrder]:
+        """Which of the first few are denied. One that fails takes no other's turn, nor does an empty budget."""
+        denied: list[rows.DoubtedOrder] = []
+        asked = 0
+        for order in due:
+            try:
+                is_denied = await self._try(order, self._is_denied, failed)
+            except NoToken as none:
+                failed.append(none)
+                break
+            if is_denied:
+                denied.append(order)
+            asked += is_denied is not None
+            if asked == ORDERS_MAX:
+                break
+        return denied
 
     async def _try(
         self,
@@ -106,9 +142,11 @@ class Doubts:
     async def _count_again(self, order: rows.DoubtedOrder) -> None:
         await self._count(order.signal_id, order.leg, order.generation)
 
-    async def _judge(self, order: rows.DoubtedOrder) -> None:
-        if await self._is_absent_from_list(order):
-            await self._end(order)
+    async def _judge(self, listed: Sequence[BrokerOrder], order: rows.DoubtedOrder) -> None:
+        for each in listed:
+            if order.broker_order_id == each.broker_order_id or order.client_order_id == each.client_order_id:
+                return await self._found(order, each)
+        return await self._end(order)
 
     async def _is_denied(self, order: rows.DoubtedOrder) -> bool:
         """Whether neither id is known; an order that is found is taken in and doubted no more."""
@@ -117,7 +155,9 @@ class Doubts:
             found = await self._broker.get_order_status(order.broker_order_id)
         except NotFound:
             try:
-                found = await self._broker.get_order_by_client_id(order.client_order_id)
+                # Given up between the two, the next pass would spend its first request in vain again.
+                with patiently(WAIT_MAX_SECONDS):
+                    found = await self._broker.get_order_by_client_id(order.client_order_id)
             except NotFound:
                 return True
         await self._found(order, found)
@@ -136,16 +176,11 @@ class Doubts:
             after = await advance(locked, locked.state.model_copy(update={"flags": known}), step)
         await self._tell(after, news=taken is None or taken.news or after is not locked.order)
 
-    async def _is_absent_from_list(self, order: rows.DoubtedOrder) -> bool:
-        """Whether the broker's list of all orders, over the time of the first POST, does not show it."""
+    async def _listed_since(self, first_post_at: datetime) -> Sequence[BrokerOrder]:
+        """The broker's list of all orders since the oldest one's first POST: it holds the younger ones too."""
         await self._clock.ensure_reading()
         until = self._clock.at(self._now()) + LISTING_MARGIN
-        listed = await self._broker.get_orders(after=order.first_post_at - LISTING_MARGIN, until=until)
-        for each in listed:
-            if order.broker_order_id == each.broker_order_id or order.client_order_id == each.client_order_id:
-                await self._found(order, each)
-                return False
-        return True
+        return await self._broker.get_orders(after=first_post_at - LISTING_MARGIN, until=until)
 
     async def _count(self, signal_id: str, leg: Leg, generation: int) -> None:
         """One denial, stored; until the question is answered nobody knows whether the order stands."""

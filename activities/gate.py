@@ -4,13 +4,13 @@ Nothing waits here. A try without a token, or while the broker is given up on, e
 so its slot is free for cancels. Its order says why it waits, and whatever may refuse it does so meanwhile.
 """
 
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from activities.failures import RATE_LIMIT_PAUSE, try_again
+from activities.crowd import Crowd
+from activities.failures import try_again
 from broker import lifecycle
 from broker.budget import NoToken, Share
 from broker.errors import BrokerError
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 HALT_RETRY: Final = timedelta(seconds=2)
 """Below the probe's period, so that orders go on soon after the halt has closed."""
-SPREAD_MAX_SECONDS: Final = 10.0
-"""As old as a pre-trade result may be: who waits longer must be checked again anyway."""
 COMPONENT: Final = "ExecutionAgent"
 
 Refusal = Callable[[StoredOrder, rows.PlacementBasis, datetime], str | None]
@@ -64,7 +62,7 @@ class PlacementGate:
         self._budget = budget
         self._clock = clock
         self._refusal = refusal
-        self._waiting: set[str] = set()
+        self._waiting = Crowd()
 
     async def enter(self, question: OrderQuestion) -> Permit | PlaceAnswer:
         """Take the token of one placement, or end the order where it may not leave any more.
@@ -77,10 +75,12 @@ class PlacementGate:
             order = await read_keyed(connection, question)
             halt = await read_halt(connection)
         if _is_beyond(order):
-            self._waiting.discard(question.signal_id)
+            self._waiting.remove(question.signal_id)
             return Permit(None)
         if halt.is_open:
-            again = try_again("BROKER_HALT", f"no order leaves: {halt.cause}", self._spread(HALT_RETRY))
+            again = try_again(
+                "BROKER_HALT", f"no order leaves: {halt.cause}", self._waiting.spread(HALT_RETRY)
+            )
             return await self._delay(question, UserMessage.BROKER_API_DOWN, again)
         share = Share.ORDERS if order.leg is Leg.ENTRY else Share.STOPS
         try:
@@ -88,9 +88,11 @@ class PlacementGate:
         except NoToken as none:
             self._waiting.add(question.signal_id)
             pause = timedelta(seconds=none.retry_after_seconds or 0)
-            again = try_again(none.code, none.message, self._spread(max(pause, timedelta(milliseconds=50))))
+            again = try_again(
+                none.code, none.message, self._waiting.spread(max(pause, timedelta(milliseconds=50)))
+            )
             return await self._delay(question, UserMessage.RATE_LIMITING, again)
-        self._waiting.discard(question.signal_id)
+        self._waiting.remove(question.signal_id)
         return Permit(share)
 
     async def leave(self, permit: Permit) -> None:
@@ -120,15 +122,10 @@ class PlacementGate:
                 return Permit(None)
             reason = self._refusal(locked.order, await rows.read_basis(locked), now)
             if reason is not None:
-                self._waiting.discard(question.signal_id)
+                self._waiting.remove(question.signal_id)
                 return await refuse_unsent(locked, reason, now)
             await say(locked, message, now, again.message)
         raise again
-
-    def _spread(self, pause: timedelta) -> timedelta:
-        """Who waits comes back at different times: all at once, all but one would come in vain."""
-        spread = min(SPREAD_MAX_SECONDS, len(self._waiting) * RATE_LIMIT_PAUSE.total_seconds() / 4)
-        return pause + timedelta(seconds=random.uniform(0, spread))  # noqa: S311 - no secret
 
 
 async def refuse_unsent(locked: LockedOrder, reason: str, now: datetime, why: str = "") -> PlaceAnswer:

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Final
 
 from temporalio import activity
 
-from activities.failures import ask_again
+from activities.absence import Answering, NotFoundYet
+from activities.crowd import Crowd
+from activities.failures import RATE_LIMIT_PAUSE, as_failure, ask_again, try_again
 from activities.identity import conflict_in, stop_everything
 from activities.verdicts import tell_not_at_broker
 from broker import lifecycle
+from broker.budget import NoToken
 from broker.errors import BrokerError, NotFound
 from schemas import wire
 from schemas.orders import BrokerOrder, OrderFlag
@@ -18,6 +21,8 @@ from storage.orders import LockedOrder, StoredOrder, lock_keyed, read_keyed, res
 from storage.transitions import Step, advance, refuse
 
 if TYPE_CHECKING:
+    from temporalio.exceptions import ApplicationError
+
     from broker.port import BrokerReader
     from market.clock import MarketClock
     from storage.database import Database
@@ -46,6 +51,9 @@ class ResolutionActivities:
         self._database = database
         self._broker = broker
         self._clock = clock
+        self._answering = Answering(broker)
+        self._not_found = NotFoundYet()
+        self._waiting = Crowd()
 
     @activity.defn(name=wire.ACTIVITY_RESOLVE_ORDER)
     async def resolve_order(self, question: OrderQuestion) -> ResolveAnswer:
@@ -66,12 +74,27 @@ class ResolutionActivities:
         if not order.may_stand or order.client_order_id is None:
             return ResolveAnswer(kind=ResolveKind.ABSENT, order=order.view)
         try:
-            found = await self._broker.get_order_by_client_id(order.client_order_id)
-        except NotFound:
-            return await self._absent(order, question)
+            if self._not_found.get(order.internal_order_id, order.post_count) is not None:
+                return await self._absent(order, question)
+            try:
+                found = await self._broker.get_order_by_client_id(order.client_order_id)
+            except NotFound:
+                return await self._absent(order, question)
+        except NoToken as none:
+            raise self._when_there_is_one(none, order) from none
         except BrokerError as error:
             raise ask_again(error) from error
+        self._waiting.remove(str(order.internal_order_id))
         return await self._adopt(order, found, question)
+
+    def _when_there_is_one(self, none: NoToken, order: StoredOrder) -> "ApplicationError":
+        """Many lost answers come at once: their look-ups must not."""
+        self._waiting.add(str(order.internal_order_id))
+        return try_again(
+            none.code,
+            none.message,
+            self._waiting.spread(as_failure(none).next_retry_delay or RATE_LIMIT_PAUSE),
+        )
 
     async def _adopt(self, order: StoredOrder, found: BrokerOrder, question: OrderQuestion) -> ResolveAnswer:
         now = self._clock.instant(question.as_of)
@@ -102,8 +125,13 @@ class ResolutionActivities:
         """One 404. It counts only late enough, with a broker that answers, and never alone.
 
         Where the broker once said that it holds an order under our id, no 404 counts: look until it is found.
+
+        Raises:
+            BrokerError: it counts with the next try.
         """
+        this = order.internal_order_id, order.post_count
         if order.id_taken or order.identity_conflict is not None:
+            self._not_found.drop(*this)
             await self._flag_unknown(order, question)
             return ResolveAnswer(
                 kind=ResolveKind.UNKNOWN, order=order.view, ask_again_seconds=TAKEN_ASK_SECONDS
@@ -115,16 +143,16 @@ class ResolutionActivities:
         if database_now < countable_at:
             await self._flag_unknown(order, question)
             return self._ask_again(order, database_now, countable_at)
+        not_found_at = self._not_found.get(*this) or self._not_found.put(*this)
         lookups, proved = order.absent_lookups + 1, False
-        try:
-            await self._broker.get_account()
-            if lookups >= ABSENCE_LOOKUPS and _may_be_proved(order, database_now):
-                listed = await self._listed(order, question)
-                if listed is not None:
-                    return await self._adopt(order, listed, question)
-                proved = True
-        except BrokerError as error:
-            raise ask_again(error) from error
+        await self._answering.since(not_found_at)
+        if lookups >= ABSENCE_LOOKUPS and _may_be_proved(order, database_now):
+            listed = await self._listed(order, question)
+            if listed is not None:
+                return await self._adopt(order, listed, question)
+            proved = True
+        self._not_found.drop(*this)
+        self._waiting.remove(str(order.internal_order_id))
         return await self._store_absence(order, question, lookups, proved=proved)
 
     def _ask_again(self, order: StoredOrder, database_now: datetime, countable_at: datetime) -> ResolveAnswer:

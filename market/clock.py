@@ -188,13 +188,14 @@ class MarketClock:
             await self._read()
 
     async def _read(self) -> None:
-        sent = self._monotonic()
+        asked = self._monotonic()
         try:
             clock = await self._reader.get_clock()
         except Exception as error:
             # Whatever went wrong (the port's errors belong to the broker package), there is no reading.
             self._last_failure = f"{type(error).__name__}: {error}"
             raise ClockUnavailableError(f"the broker's clock could not be read: {error}") from error
+        sent = asked + clock.waited_seconds
         round_trip = self._monotonic() - sent
         if round_trip > ROUND_TRIP_MAX_SECONDS:
             self._last_failure = f"the answer took {round_trip:.1f} s"

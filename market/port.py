@@ -55,7 +55,9 @@ class QuoteStream(Protocol):
 class ClockReader(Protocol):
     """The part of a broker's reader that tells the market's time."""
 
-    async def get_clock(self) -> BrokerClock: ...
+    async def get_clock(self) -> BrokerClock:
+        """The market's clock; ``waited_seconds`` says how long the question stood before it was sent."""
+        ...
 
 
 class CalendarReader(Protocol):

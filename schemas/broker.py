@@ -60,6 +60,8 @@ class BrokerClock(Wire):
     """Regular session only."""
     next_open: UtcTime
     next_close: UtcTime
+    waited_seconds: float = 0.0
+    """Real seconds from asking until the question left us, as for a request of the budget: no part of its way."""
 
 
 class CalendarDay(Wire):

@@ -27,6 +27,8 @@ class Standing(Wire):
     raw_status: str | None
     broker_filled_quantity: DecimalText
     replaced_by: str | None
+    doubted: bool
+    """The broker has denied it, and it is asked for by itself."""
 
 
 async def unsettled(

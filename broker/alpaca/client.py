@@ -1,5 +1,6 @@
 """Alpaca behind the broker ports, on the official alpaca-py client, unmodified, in raw mode."""
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from functools import partial
@@ -100,7 +101,15 @@ class AlpacaReader:
         return await self._calls.run(_CANCEL_ALL, lambda client: client.cancel_orders(), answers_of_all)
 
     async def get_clock(self) -> BrokerClock:
-        return await self._calls.run(_CLOCK, lambda client: client.get_clock(), parse.clock)
+        asked = sent = time.monotonic()
+
+        def ask(client: "TradingClient") -> object:
+            nonlocal sent
+            sent = time.monotonic()
+            return client.get_clock()
+
+        clock = await self._calls.run(_CLOCK, ask, parse.clock)
+        return clock.model_copy(update={"waited_seconds": sent - asked})
 
     async def get_calendar(self, start: date, end: date) -> Sequence[CalendarDay]:
         params = {"start": start.isoformat(), "end": end.isoformat()}

@@ -2,9 +2,10 @@
 -- Orders with a broker id that the broker has denied, and that are to be asked for again.
 select signal_id, leg, generation, broker_order_id, client_order_id, first_post_at, absent_lookups, absent_since
 from orders
-where settled_at is null and broker_order_id is not null and absent_lookups > 0
+where settled_at is null and final_at is null and broker_order_id is not null and absent_lookups > 0
     and (absent_lookups < $1 or absent_since <= $2)
-order by absent_since, signal_id
+-- Stops first: what they protect is bare meanwhile.
+order by leg = 'entry', absent_since, signal_id
 limit $3
 
 -- name: note_denial

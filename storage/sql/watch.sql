@@ -47,7 +47,9 @@ limit $2
 update orders set signalled_version = greatest(signalled_version, $2) where internal_order_id = $1
 
 -- name: open_at_broker
-select broker_order_id, raw_status, broker_filled_quantity, replaced_by from orders
+select broker_order_id, raw_status, broker_filled_quantity, replaced_by,
+    absent_lookups > 0 and final_at is null as doubted
+from orders
 where settled_at is null and broker_order_id is not null
 order by created_at
 limit $1

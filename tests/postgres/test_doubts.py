@@ -1,18 +1,22 @@
 """Orders of which nobody knows whether they stand at the broker, and strategies that the account cannot pay for."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from activities import doubts as steps
+from activities.catch_up import CatchUp
 from activities.evidence import take_in
 from activities.risk import RiskActivities
+from broker.budget import NoToken, Share
 from broker.errors import InsufficientFunds, UnknownOutcome
 from observability.metrics import Metrics
 from schemas.alerts import AlertCode
-from schemas.orders import OrderFlag, OrderStatus
+from schemas.broker import Account
+from schemas.orders import BrokerOrder, Fill, OrderFlag, OrderStatus
 from schemas.risk import AssessmentKind, CheckName
 from schemas.runs import PlaceKind, RiskQuestion
 from storage import doubts as rows
@@ -22,7 +26,7 @@ from storage.orders import read_order
 from storage.risk import live_reservations
 from tests.postgres.books import market_clock, propose
 from tests.postgres.desk import SIGNAL, Desk
-from tests.postgres.scripted_broker import told
+from tests.postgres.scripted_broker import ScriptedBroker, told
 from workers.worries import Worries
 
 
@@ -137,3 +141,104 @@ async def test_after_insufficient_funds_the_strategy_buys_nothing_until_a_later_
     await worries.cover_funds()
     assert await codes(desk) == []
     assert (await assess(desk, "covered")).kind is AssessmentKind.APPROVED
+
+
+class Rationed(ScriptedBroker):
+    """Has ``left`` look-ups for us, and counts the reads of the account."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = 0
+        self.accounts = 0
+        self.lists = 0
+
+    def _take(self) -> None:
+        if self.left == 0:
+            raise NoToken(Share.ORDERS, 3600)
+        self.left -= 1
+
+    async def get_order_status(self, broker_order_id: str) -> BrokerOrder:
+        self._take()
+        return await super().get_order_status(broker_order_id)
+
+    async def get_order_by_client_id(self, client_order_id: str) -> BrokerOrder:
+        self._take()
+        return await super().get_order_by_client_id(client_order_id)
+
+    async def get_orders(self, *, after: datetime, until: datetime) -> list[BrokerOrder]:
+        self.lists += 1
+        return await super().get_orders(after=after, until=until)
+
+    async def get_fills(self, since: datetime) -> list[Fill]:
+        return []
+
+    async def get_account(self) -> Account:
+        self.accounts += 1
+        return await super().get_account()
+
+
+async def acknowledged(made: Desk, count: int) -> None:
+    """That many orders that the broker has shown once."""
+    for number in range(count):
+        await propose(made.database, f"denied-{number}")
+    async with made.database.transaction("test") as connection:
+        await connection.execute(
+            "update orders set status = 'ACKNOWLEDGED', client_order_id = 'c-' || signal_id, post_count = 1,"
+            " broker_order_id = 'b-' || signal_id, first_post_at = clock_timestamp()"
+            " where signal_id like 'denied-%'"
+        )
+
+
+async def denials(made: Desk) -> list[tuple[str, int]]:
+    async with made.database.connection() as connection:
+        rows = await connection.fetch(
+            "select status, absent_lookups from orders where signal_id like 'denied-%' order by signal_id"
+        )
+    return [(row["status"], row["absent_lookups"]) for row in rows]
+
+
+@pytest.mark.usefixtures("pursuer")
+async def test_many_denied_orders_are_proved_gone_though_there_are_not_requests_for_all_at_once(
+    desk: Desk,
+) -> None:
+    """A catch-up runs out of requests in its middle, later passes too: what was asked counts all the same.
+
+    How: look-ups for three of five orders, so that a second catch-up asks for the rest alone; then two and a half
+    orders a pass. The account is read once a pass, and so is the list.
+    """
+    await acknowledged(desk, 5)
+    broker, silent = Rationed(), Silent()
+    reading: Any = (desk.database, broker)
+    async with market_clock() as clock:
+        pass_of: Any = (*reading, clock, silent)
+        catching_up = CatchUp(*pass_of, now=lambda: datetime.now(UTC))
+        broker.left = 3
+        with pytest.raises(NoToken):
+            await catching_up.run(orders=True)
+        assert await denials(desk) == [("ACKNOWLEDGED", 1)] * 3 + [("ACKNOWLEDGED", 0)] * 2
+        broker.left = 2
+        await catching_up.run(orders=True)
+        assert await denials(desk) == [("ACKNOWLEDGED", 1)] * 5
+        assert broker.accounts == 2, "one for the denials of a pass; the snapshot is young"
+        passes = 0
+        while any(status == "ACKNOWLEDGED" for status, _ in await denials(desk)):
+            passes, broker.left, broker.accounts, broker.lists = passes + 1, 5, 0, 0
+            with suppress(NoToken):
+                await catching_up.pursue_doubts()
+            assert (broker.accounts, broker.lists) in ((1, 0), (1, 1))
+            assert passes < 10, "two orders a pass, each asked for three times"
+    assert {status for status, _ in await denials(desk)} == {"FATAL_ERROR"}
+
+
+@pytest.mark.usefixtures("pursuer")
+async def test_one_pass_leaves_requests_for_new_orders(desk: Desk) -> None:
+    await acknowledged(desk, 5)
+    broker: Any = Rationed()
+    broker.left = given = 100
+    silent: Any = Silent()
+    async with market_clock() as clock:
+        pursuing = steps.Doubts(desk.database, broker, clock, silent, now=lambda: datetime.now(UTC))
+        await pursuing.begin(*(f"b-denied-{number}" for number in range(5)))
+        await pursuing.pursue()
+    assert given - broker.left == 2 * steps.ORDERS_MAX
+    assert broker.accounts == 2

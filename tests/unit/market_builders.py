@@ -27,10 +27,11 @@ class Hands:
 
 
 class Broker:
-    """Answers clock and calendar as it is told to, after ``takes`` seconds of our time."""
+    """Answers clock and calendar as it is told to: asked after ``waits`` seconds of our time, it ``takes`` more."""
 
     def __init__(self, hands: Hands) -> None:
         self.hands = hands
+        self.waits = 0.0
         self.takes = 0.0
         self.failure: Exception | None = None
         self.calendar_failure: Exception | None = None
@@ -46,10 +47,10 @@ class Broker:
 
     async def get_clock(self) -> BrokerClock:
         self.clock_calls += 1
-        self.hands.pass_seconds(self.takes)
+        self.hands.pass_seconds(self.waits + self.takes)
         if self.failure is not None:
             raise self.failure
-        return self.clock
+        return self.clock.model_copy(update={"waited_seconds": self.waits})
 
     async def get_calendar(self, start: date, end: date) -> Sequence[CalendarDay]:
         self.calendar_calls += 1

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from broker.alpaca.client import AlpacaReader
 from broker.alpaca.settings import BrokerCall
 from broker.alpaca.trader import AlpacaTrader
+from broker.budget import Share
 from broker.errors import BrokerError, NetworkError, NothingSent, ValidationRefused
 from broker.port import BrokerReader, BrokerTrader
 from tests.unit.broker_server import ORDER, SECRET, Request, Server, http, nothing, order_request, serving
@@ -177,3 +179,49 @@ async def test_secrets_are_in_no_repr_and_no_error(server: Server, trader: Alpac
     assert SECRET not in "".join(repr(vars(error)) for error in seen if error is not None)
     assert SECRET not in repr(server.settings)
     assert SECRET not in repr(vars(trader))
+
+
+# The budget
+
+
+class Slow:
+    """A budget that gives nobody anything until ``free`` is set, and says once that somebody waits."""
+
+    def __init__(self) -> None:
+        self.asked, self.free = asyncio.Event(), asyncio.Event()
+
+    async def take(self, share: Share) -> None:
+        self.asked.set()
+        await self.free.wait()
+
+    async def give_back(self, share: Share) -> None:
+        raise AssertionError("what was sent keeps its token")
+
+    async def heard(self, share: Share, error: BrokerError | None) -> None:
+        assert error is None
+
+
+async def test_the_clock_says_how_long_its_question_stood_with_us(server: Server) -> None:
+    """Whoever places the answer between sending and receiving must not count the wait for a request."""
+    server.always(
+        http(
+            {
+                "timestamp": "2026-11-23T10:00:00-05:00",
+                "is_open": True,
+                "next_open": "2026-11-24T09:30:00-05:00",
+                "next_close": "2026-11-23T16:00:00-05:00",
+            }
+        )
+    )
+    budget = Slow()
+    reader = AlpacaReader(server.settings, budget=budget)
+    began = time.monotonic()
+    asking = asyncio.ensure_future(reader.get_clock())
+    await budget.asked.wait()
+    stood_from = time.monotonic()
+    await asyncio.sleep(0.05)
+    stood_until = time.monotonic()
+    budget.free.set()
+    clock = await asking
+    await reader.close()
+    assert stood_until - stood_from <= clock.waited_seconds <= time.monotonic() - began

@@ -79,6 +79,21 @@ async def test_an_answer_too_slow_to_place_is_no_reading(broker: Broker) -> None
     assert clock.reading().error_seconds == 1.0, "the earlier reading stays"
 
 
+async def test_a_question_that_waited_for_its_turn_is_placed_by_its_own_way(
+    hands: Hands, broker: Broker
+) -> None:
+    """How: 15 s for a request of the budget, then 1 s to the broker and back; the next answer is too slow."""
+    broker.waits, broker.takes = 15.0, 1.0
+    clock = market_clock(broker)
+    await clock.ensure_reading()
+    assert clock.reading().error_seconds == 0.5
+    assert clock.reading().read_at == NOW + seconds(15.5)
+    assert clock.at(hands.wall) == MARKET + seconds(0.5)
+    broker.takes = 2.001
+    with pytest.raises(ClockUnavailableError, match="answered after"):
+        await clock.refresh()
+
+
 async def test_without_a_reading_nobody_is_told_the_time(broker: Broker) -> None:
     clock = market_clock(broker)
     with pytest.raises(ClockUnavailableError, match="never read"):
