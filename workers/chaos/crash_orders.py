@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any, ClassVar, Final
 
+from temporalio.service import RPCError, RPCStatusCode
+
 from schemas import wire
 from schemas.orders import CancelAnswer, OrderStatus
 from schemas.runs import CancelCommand, CancelReply
@@ -285,6 +287,10 @@ async def cancel(play: Play, signal_id: str, *also: CancelAnswer) -> None:
             )
     except TimeoutError:
         raise WrongEnd(f"{signal_id}: nobody answered the cancel") from None
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return  # It has ended.
+        raise
     if reply.answer not in (CancelAnswer.REQUESTED, CancelAnswer.TOO_LATE, *also):
         raise WrongEnd(f"{signal_id}: the cancel was answered {reply.answer.value}")
 

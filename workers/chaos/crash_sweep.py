@@ -12,6 +12,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -19,7 +20,7 @@ from typing import Any, Final
 import asyncpg
 
 from observability import crash_points
-from schemas.reconciliation import Outcome
+from schemas.reconciliation import CASH, Outcome
 from workers.chaos.crash_play import EXCHANGE_OPTIONS, STRANGER, Play, WrongEnd
 from workers.chaos.crash_scenario import Scenario
 from workers.chaos.crash_table import BESIDE, REPEATS, SHORT, Run, plan
@@ -258,6 +259,8 @@ async def _judged(play: Play) -> Verdict:
         del ledger.orders[key]
     async with play.stage.database() as connection:
         ours = await read_ours(connection)
+    # Cash is what the sweep itself takes and gives without a trade.
+    ours = replace(ours, overwritten=tuple(each for each in ours.overwritten if each != CASH))
     return judge(ledger, ours, await read_theirs(play.stage), play.taken)
 
 

@@ -114,7 +114,11 @@ class ProvedGone(Denied):
         await self.play.settled(self.signal_id, OrderStatus.FATAL_ERROR)
         await self.play.stage.exchange.clear_faults()
         await self.play.stage.exchange.ask("DELETE", f"/v2/orders/{self.order.broker_order_id}")
-        await self.play.settled(self.signal_id, OrderStatus.CANCELED)
+        await self.play.until(
+            self.signal_id,
+            lambda order: order.settled and order.status is OrderStatus.CANCELED,
+            what="cancelled after all",
+        )
 
 
 async def deny(run: Scenario, order: StoredOrder, *, times: int) -> None:
