@@ -160,6 +160,11 @@ async def lock_all(connection: Connection, signal_id: str) -> tuple[str, Action]
         ProtectionNotFound: no such row.
     """
     await connection.execute(_SQL["lock_legs"], signal_id)
+    return await lock_protection(connection, signal_id)
+
+
+async def lock_protection(connection: Connection, signal_id: str) -> tuple[str, Action]:
+    """Lock it and every open one on its side of the ticker, oldest first, after one's own orders. As `lock_all`."""
     for row in await connection.fetch(_SQL["lock_protection"], signal_id):
         if row["signal_id"] == signal_id:
             return row["ticker"], Action(row["action"])
