@@ -72,6 +72,11 @@ async def test_shares_without_a_stop_are_told_and_looked_at_though_nobody_review
     await later(floor)
     await watch.watch_cover()
     assert (await floor.unprotected(), len(temporal.heard)) == ([], 1)
+    await floor.set("update orders set filled_quantity = 4 where leg = 'entry'")
+    await watch.watch_cover()
+    assert (await floor.unprotected(), len(temporal.heard)) == ([], 2), (
+        "a stop that is too large is looked at"
+    )
 
 
 async def test_what_a_closing_signal_has_asked_for_is_not_missed_until_it_is_over(
