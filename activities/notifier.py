@@ -11,7 +11,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from observability.crash_points import calling
 from observability.logging import get_logger
-from schemas.wire import SIGNAL_ORDER_UPDATED, Leg, order_workflow_id, protect_workflow_id
+from schemas.orders import OrderView
+from schemas.wire import SIGNAL_LOOK_AGAIN, SIGNAL_ORDER_UPDATED, Leg, order_workflow_id, protect_workflow_id
 from storage.orders import StoredOrder
 from storage.watch import mark_checked, mark_signalled, mark_unchecked
 
@@ -97,9 +98,9 @@ class OrderNotifier:
         self._last_sent[order.internal_order_id] = time.monotonic()
         own, *others = _listeners(order)
         try:
-            runs = await self._signal(own, order)
+            runs = await self._signal(own, SIGNAL_ORDER_UPDATED, order.view)
             for name in others:
-                await self._signal(name, order)
+                await self._signal(name, SIGNAL_ORDER_UPDATED, order.view)
         except RPCError as error:  # Unreachable: sent again.
             _log.warning("order not signalled", signal_id=order.signal_id, reason=str(error))
             return
@@ -108,17 +109,24 @@ class OrderNotifier:
         else:
             self._without_workflow.add(order.internal_order_id)
 
-    async def _signal(self, workflow_id: str, order: StoredOrder) -> bool:
+    async def _signal(self, workflow_id: str, signal: str, told: OrderView | str) -> bool:
         """Whether it runs. One that does not is started by the sweeper, and its first step reads the row."""
         handle = self._client.get_workflow_handle(workflow_id)
         try:
             with calling("temporal.signal"):
-                await handle.signal(SIGNAL_ORDER_UPDATED, order.view, rpc_timeout=SIGNAL_RPC_TIMEOUT)
+                await handle.signal(signal, told, rpc_timeout=SIGNAL_RPC_TIMEOUT)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return False
             raise
         return True
+
+    async def look_again(self, signal_id: str, why: str) -> None:
+        """Wake the protection of this signal's shares. Never raises: whoever asks looks again soon."""
+        try:
+            await self._signal(protect_workflow_id(signal_id), SIGNAL_LOOK_AGAIN, why)
+        except RPCError as error:
+            _log.warning("protection not woken", signal_id=signal_id, reason=str(error))
 
     async def flush(self) -> None:
         """Store which versions were signalled, which workflows were seen to run, and which orders have none.

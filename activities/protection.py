@@ -33,7 +33,7 @@ from storage.alerts import clear_alert, raise_alert
 from storage.events import append
 from storage.orders import StoredOrder, lock_keyed, read_order
 from storage.risk import current_limits
-from storage.transitions import Step, refuse
+from storage.transitions import Step, announce, refuse
 
 if TYPE_CHECKING:
     from market.clock import MarketClock
@@ -158,7 +158,8 @@ class ProtectionActivities:
         for leg in await rows.read_legs(connection, protection.signal_id):
             if _is_unsent(leg) and not _is_wanted(leg, protection, terms):
                 if leg.leg is protection.leg and terms.quantity and not leg.post_count:
-                    await rows.fit_leg(connection, leg, terms, now)
+                    fitted = await rows.fit_leg(connection, leg, terms, now)
+                    await _announce(connection, fitted, "LEG_FITTED", now)
                     continue
                 locked = await lock_keyed(connection, leg)
                 step = Step(
@@ -172,7 +173,8 @@ class ProtectionActivities:
         priced = protection.leg is Leg.STOP or terms.limit_price is not None
         if terms.quantity and priced and (last is None or last.settled):
             generation = 0 if last is None else last.generation + 1
-            await rows.insert_leg(connection, protection, generation, terms, now)
+            made = await rows.insert_leg(connection, protection, generation, terms, now)
+            await _announce(connection, made, "LEG_MADE", now)
         return await rows.read_legs(connection, protection.signal_id)
 
     async def _conclude(
@@ -223,6 +225,17 @@ def _is_wanted(leg: StoredOrder, protection: Protection, terms: rows.LegTerms) -
 def _words(protection: Protection) -> str:
     side = "long" if protection.action is Action.SELL_TO_CLOSE else "short"
     return f"{side} {protection.ticker} of {protection.strategy}"
+
+
+async def _announce(connection: "Connection", leg: StoredOrder | None, decision: str, now: datetime) -> None:
+    """Tell of a row that was just written, if it was."""
+    if leg is None:
+        return
+    price = leg.limit_price if leg.stop_price is None else leg.stop_price
+    at = "" if price is None else f" at {dollars_text(price)}"
+    detail = f"{decimal_text(leg.quantity)} {leg.ticker}{at}, not sent yet"
+    step = Step(now=now, component=COMPONENT, decision=decision, detail=detail)
+    await announce(await lock_keyed(connection, leg), leg, step)
 
 
 async def _audit(

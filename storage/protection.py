@@ -132,22 +132,26 @@ def _gone(lot: Lot, gone: Decimal, holdings: Sequence[Holding], now: datetime) -
 
 async def insert_leg(
     connection: Connection, protection: Protection, generation: int, terms: LegTerms, now: datetime
-) -> None:
-    """One more order of the leg that stands for the shares now. A repeat changes nothing."""
+) -> StoredOrder | None:
+    """One more order of the leg that stands for the shares now. None: a repeat, which changes nothing."""
     is_stop = protection.leg is Leg.STOP
     kind = OrderType.STOP if is_stop else OrderType.LIMIT
     lifetime = TimeInForce.GTC if is_stop else TimeInForce.DAY
-    await connection.execute(
+    row = await connection.fetchrow(
         _SQL["insert_leg"], protection.signal_id, uuid4(), protection.leg.value, generation, kind.value,
         lifetime.value, terms.quantity, None if is_stop else terms.limit_price,
         protection.stop_price if is_stop else None, now,
     )  # fmt: skip
+    return stored_order(row) if row else None
 
 
-async def fit_leg(connection: Connection, leg: StoredOrder, terms: LegTerms, now: datetime) -> None:
-    """Change an order that was never sent."""
+async def fit_leg(
+    connection: Connection, leg: StoredOrder, terms: LegTerms, now: datetime
+) -> StoredOrder | None:
+    """Change an order that was never sent. None: it was."""
     limit = None if leg.leg is Leg.STOP else terms.limit_price
-    await connection.execute(_SQL["fit_leg"], leg.internal_order_id, terms.quantity, limit, now)
+    row = await connection.fetchrow(_SQL["fit_leg"], leg.internal_order_id, terms.quantity, limit, now)
+    return stored_order(row) if row else None
 
 
 async def lock_all(connection: Connection, signal_id: str) -> tuple[str, Action]:

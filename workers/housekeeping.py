@@ -20,6 +20,7 @@ from storage import reconciliation as reconciliation_rows
 from storage import switches as switch_rows
 from storage import watch as watch_rows
 from workers.clients import utc_now
+from workers.cover_watch import COVER_SECONDS, CoverWatch
 from workers.loops import for_ever
 from workers.parts import OperationsParts
 from workers.relay import Relay
@@ -51,6 +52,7 @@ class Housekeeping:
         self._stream = StreamWatch(parts.database, parts.catch_up)
         self._relay = Relay(parts.settings.dsn, parts.metrics)
         self._worries = Worries(parts.database)
+        self._cover = CoverWatch(parts.database, parts.notifier)
         self._clock_stored: ClockReading | None = None
 
     async def run(self) -> None:
@@ -74,6 +76,7 @@ class Housekeeping:
                 (self.keep_singletons, SWEEP_SECONDS),
                 (self._worries.tell_of_unknowns, WORRY_SECONDS),
                 (self._worries.cover_funds, WORRY_SECONDS),
+                (self._cover.watch_cover, COVER_SECONDS),
                 (self._parts.catch_up.pursue_doubts, DOUBTS_SECONDS),
                 (self.reconcile_when_due, TICK_SECONDS),
             ):

@@ -100,10 +100,12 @@ insert into orders (
 select $2, p.signal_id, $3, $4, p.strategy, p.ticker, p.action, $5, $6, false, $7, $8, $9, 'CREATED', $10, $10
 from protections p where p.signal_id = $1
 on conflict (signal_id, leg, generation) do nothing
+returning *
 
 -- name: fit_leg
 update orders set quantity = $2, limit_price = $3, row_version = row_version + 1, updated_at = $4
 where internal_order_id = $1 and post_count = 0 and status = 'CREATED'
+returning *
 
 -- name: save_cover
 update protections set

@@ -341,3 +341,21 @@ async def test_a_closing_order_waits_for_the_shares_and_the_stop_follows(floor: 
     await floor.filled(answer.order, 4)
     view = await floor.review()
     assert (view.protection.given_up, view.protection.lot, view.target) == (D(4), D(6), D(6))
+
+
+async def test_every_order_of_a_leg_that_is_made_or_fitted_is_told(floor: Floor) -> None:
+    await protected(floor)
+    await floor.review()
+    await floor.set("update positions set quantity = 6")
+    view = await floor.review()
+    assert view.orders[0].quantity == D(6)
+    async with floor.database.connection() as connection:
+        told = await connection.fetch(
+            "select decision from audit_log where decision in ('LEG_MADE', 'LEG_FITTED') order by id"
+        )
+        events = await connection.fetch(
+            "select payload->>'row_version' as version, payload->>'status' as status from events "
+            "where topic = 'trading.execution.status' and payload->>'leg' = 'stop' order by 1"
+        )
+    assert [row["decision"] for row in told] == ["LEG_MADE", "LEG_FITTED"]
+    assert [tuple(row) for row in events] == [("1", "CREATED"), ("2", "CREATED")]

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -32,11 +33,13 @@ class Temporal:
 
     def __init__(self) -> None:
         self.heard: list[tuple[int, float]] = []
+        self.names: list[str] = []
         self.answers = asyncio.Event()
         self.answers.set()
         self.error: RPCError | None = None
 
-    def get_workflow_handle(self, _: str) -> "Temporal":
+    def get_workflow_handle(self, name: str) -> "Temporal":
+        self.names.append(name)
         return self
 
     async def signal(self, _: str, view: Any, **how: Any) -> None:
@@ -82,6 +85,18 @@ async def test_the_end_is_told_at_once_and_other_orders_do_not_wait(temporal: An
     await told.notify(order(key, 3, OrderStatus.FILLED))
     await temporal.until(3)
     assert [version for version, _ in temporal.heard] == [1, 7, 3]
+    await told.close()
+
+
+async def test_after_its_end_an_entry_is_told_to_its_protection_too(temporal: Any) -> None:
+    """While it is not settled, more of its executions may come."""
+    told = OrderNotifier(temporal, None)  # type: ignore[arg-type]
+    ended = order(uuid4(), 3, OrderStatus.CANCELED)
+    change = {"hard_stop_loss": Decimal(95), "filled_quantity": Decimal(4)}
+    await told.notify(ended.model_copy(update=change))
+    await told.notify(order(uuid4(), 1))
+    await temporal.until(3)
+    assert sorted(temporal.names) == ["order-s1", "order-s1", "protect-s1"]
     await told.close()
 
 

@@ -22,6 +22,14 @@ update orders set absent_lookups = 1, absent_since = clock_timestamp() - interva
 DENY_LONG: Final = """
 update orders set absent_lookups = 1, absent_since = clock_timestamp() - interval '6 minutes' where signal_id = $1
 """
+STOP_DENIED: Final = """
+update orders set absent_lookups = 3, absent_since = clock_timestamp() - interval '4 minutes',
+    flags = '{outcome_unknown}'
+where signal_id = $1 and leg = 'stop'
+"""
+STOP_IN_DOUBT: Final = (
+    "select 'outcome_unknown' = any (flags) from orders where signal_id = $1 and leg = 'stop'"
+)
 DENIED: Final = "select absent_lookups > 0 from orders where signal_id = $1"
 COVERED: Final = "select covered_at is not null from funds_refusals where strategy = $1"
 FIND_FILLS: Final = "update orders set fills_missing_since = null where signal_id = $1"

@@ -44,6 +44,7 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     watch.BrokerHalt,
     watch.Denied,
     watch.ProvedGone,
+    watch.DeniedStop,
     watch.FundsCovered,
     books.CleanReading,
     books.Drift,

@@ -6,12 +6,13 @@ from decimal import Decimal
 from typing import ClassVar, Final
 
 from schemas.orders import OrderStatus
+from schemas.wire import Leg
 from storage import halt
 from storage.funds import note_refusal
 from storage.orders import StoredOrder
 from workers.chaos import crash_sql as sql
 from workers.chaos.crash_orders import PlaceAndFill, cancel
-from workers.chaos.crash_play import WrongEnd
+from workers.chaos.crash_play import RESTING, WrongEnd
 from workers.chaos.crash_scenario import Scenario
 
 MISSED_SECONDS: Final = 6.0
@@ -119,6 +120,29 @@ class ProvedGone(Denied):
             lambda order: order.settled and order.status is OrderStatus.CANCELED,
             what="cancelled after all",
         )
+
+
+class DeniedStop(Scenario):
+    """Nobody knows for a minute whether a stop stands: a person is told of its shares, and then it is there."""
+
+    covers = ("commit alerts.uncovered_told",)
+    again_seconds = 75.0
+
+    async def prepare(self) -> None:
+        ticker = await self.play.fresh_ticker()
+        await self.play.submit(self.new_id(), ticker=ticker, hard_stop_loss=RESTING)
+        await self.play.settled(self.signal_id, OrderStatus.FILLED)
+        await self.play.until(
+            self.signal_id, lambda leg: leg.status is OrderStatus.ACKNOWLEDGED, what="protected", leg=Leg.STOP
+        )
+
+    async def provoke(self) -> None:
+        await self.play.ask(sql.STOP_DENIED, self.signal_id)
+
+    async def finish(self) -> None:
+        if not await self.play.until_answer(False, sql.STOP_IN_DOUBT, self.signal_id):
+            raise WrongEnd(f"the stop of {self.signal_id} stays in doubt")
+        await self.play.until_alert(self.signal_id, raised=False)
 
 
 async def deny(run: Scenario, order: StoredOrder, *, times: int) -> None:
