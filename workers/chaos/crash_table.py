@@ -45,6 +45,7 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     watch.Denied,
     watch.ProvedGone,
     watch.FundsCovered,
+    watch.AlertCleared,
     books.CleanReading,
     books.Drift,
     books.Unsettled,
