@@ -8,7 +8,7 @@ from activities.row_alerts import RowAlerts
 from observability.logging import get_logger
 from schemas.alerts import Alert, AlertCode, Severity
 from schemas.kill import KillState
-from storage.alerts import list_alerts
+from storage.alerts import read_raised
 from storage.switches import CORRELATION, read_state
 
 if TYPE_CHECKING:
@@ -72,11 +72,7 @@ class KillAlerts:
         """
         async with self._rows.reading() as connection:
             state = await read_state(connection)
-            raised = {
-                each.code: each
-                for each in await list_alerts(connection)
-                if each.subject == CORRELATION and each.code in _OURS
-            }
+            raised = await read_raised(connection, _OURS, CORRELATION)
             called_for = wanted(state, overdue=overdue)
         new = [
             each for code, each in called_for.items() if code not in raised or raised[code].text != each.text

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from activities.verdicts import conflict_alert
 from schemas.alerts import Alert, AlertCode
-from storage.alerts import clear_alert, raise_alert, read_open, untold_conflicts
+from storage.alerts import clear_alert, raise_alert, read_raised, untold_conflicts
 from storage.halt import COMPONENT as HALT
 from storage.halt import SUBJECT, halt_alert, read_halt
 
@@ -44,7 +44,8 @@ class RowAlerts:
         """The alert of the broker halt."""
         async with self.reading() as connection:
             called_for = halt_alert(await read_halt(connection))
-            raised = await read_open(connection, AlertCode.BROKER_HALT, SUBJECT)
+            found = await read_raised(connection, (AlertCode.BROKER_HALT,), SUBJECT)
+        raised = found.get(AlertCode.BROKER_HALT)
         if called_for is None and raised is not None:
             await self.change([], [AlertCode.BROKER_HALT], SUBJECT, component=HALT)
         elif called_for is not None and (raised is None or raised.text != called_for.text):

@@ -1,12 +1,12 @@
-"""``trading alerts``: what is wrong and lasts."""
+"""``trading alerts``: what is wrong and lasts, and ``trading alerts clear``: a person has seen to it."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from console.common import NO_OPTIONS, Common, ago, clean, console, emit, table, utc_now
-from console.errors import EXIT_DONE
+from console.errors import EXIT_DONE, BadUsage, Refused
 from console.rows import rows
 from storage.statements import load
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 ALERTS_MAX: Final = 500
+_LOOK: Final = "look with `trading alerts`"
 
 
 async def alerts(
@@ -28,6 +29,46 @@ async def alerts(
         found = await read_alerts(connection, everything=everything)
     emit(common, found, lambda: _draw(found))
     return EXIT_DONE
+
+
+async def clear(
+    alert: Annotated[str, Parameter(help="CODE:subject, both as `trading alerts` shows them.")],
+    /,
+    *,
+    reason: Annotated[str, Parameter(help="What was found and done about it.")],
+    common: Common = NO_OPTIONS,
+) -> int:
+    """Clear an alert of what does not end by itself. Audited with who and why. Exit 1: it lasts."""
+    from console.kill_steps import COMPONENT, REASON_MAX_CHARACTERS, operator
+    from schemas.alerts import CLEARED_BY_HAND, AlertCode
+    from storage.alerts import clear_alert
+    from storage.commits import committing
+
+    if not reason.strip():
+        raise BadUsage("an alert is cleared for a reason", do='--reason "order looked up at the broker"')
+    name, _, subject = alert.partition(":")
+    if not subject or name not in set(AlertCode):
+        raise BadUsage(f"{clean(alert)} names no alert: it is CODE:subject", do=_LOOK)
+    code = AlertCode(name)
+    if code not in CLEARED_BY_HAND:
+        raise Refused(f"{name} ends by itself, with what it tells of", do="see docs/RUNBOOK.md")
+    async with rows(common.addresses()) as connection:
+        known = await connection.fetchval(load("alerts")["is_known"], f"{code.value}:{subject}")
+        if not known:
+            raise Refused(f"no alert {clean(alert)} was ever raised", do=_LOOK)
+        async with committing(connection, "console.alert_cleared"):
+            cleared = await clear_alert(
+                connection, code, subject, component=COMPONENT, now=utc_now(), actor=operator(),
+                reason=reason[:REASON_MAX_CHARACTERS],
+            )  # fmt: skip
+    text = "cleared" if cleared else "it was over already"
+    emit(common, {"cleared": cleared, "message": text}, lambda: print(text))
+    return EXIT_DONE
+
+
+app: Final = App(name="alerts", help="List what is wrong and lasts; --all: what is over too.")
+app.default(alerts)
+app.command(clear, name="clear", help="Clear one that does not end by itself: CODE:subject --reason.")
 
 
 async def read_alerts(

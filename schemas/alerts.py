@@ -1,6 +1,7 @@
 """What a person must hear of: one row for as long as it lasts."""
 
 from enum import StrEnum
+from typing import Final
 
 from schemas.base import UtcTime, Wire
 
@@ -41,6 +42,17 @@ class AlertCode(StrEnum):
     KILL_RELEASE_REFUSED = "KILL_RELEASE_REFUSED"
     KILL_SWEEP_UNCONFIRMED = "KILL_SWEEP_UNCONFIRMED"
     UPDATE_STREAM_DOWN = "UPDATE_STREAM_DOWN"
+
+
+CLEARED_BY_HAND: Final = frozenset(
+    {
+        AlertCode.NOT_AT_BROKER,
+        AlertCode.IDENTITY_CONFLICT,
+        AlertCode.LATE_TRUTH,
+        AlertCode.BUST_OR_CORRECTION,
+    }
+)
+"""What has happened and does not end: a person has seen to it. All others end with what they tell of."""
 
 
 class Alert(Wire):

@@ -1,7 +1,11 @@
-"""Alerts: raised and cleared in the transaction of what they tell of, each change with its audit row."""
+"""Alerts: raised and cleared in the transaction of what they tell of, each change with its audit row.
+
+Those of what stops trading come after it, in transactions of their own: see `activities.row_alerts`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -43,13 +47,21 @@ async def raise_alert(connection: Connection, alert: Alert, *, component: str, n
 
 
 async def clear_alert(
-    connection: Connection, code: AlertCode, subject: str, *, component: str, now: datetime
+    connection: Connection,
+    code: AlertCode,
+    subject: str,
+    *,
+    component: str,
+    now: datetime,
+    actor: str = "system",
+    reason: str = "",
 ) -> bool:
-    """It is over, in the caller's transaction. Free where nothing was raised."""
+    """It is over, in the caller's transaction. Free where nothing was raised. A person says why: ``reason``."""
     row = await connection.fetchrow(_SQL["clear_alert"], f"{code.value}:{subject}", now)
     if row is None:
         return False
-    await append(connection, _entry(StoredAlert.model_validate(dict(row)), "ALERT_CLEARED", component, now))
+    entry = _entry(StoredAlert.model_validate(dict(row)), "ALERT_CLEARED", component, now, actor, reason)
+    await append(connection, entry)
     return True
 
 
@@ -61,12 +73,15 @@ async def list_alerts(
     return [StoredAlert.model_validate(dict(row)) for row in rows]
 
 
-async def read_open(connection: Connection, code: AlertCode, subject: str) -> StoredAlert | None:
-    """One that lasts; None where it is not raised, or over."""
-    row = await connection.fetchrow(_SQL["read_alert"], f"{code.value}:{subject}")
-    if row is None or row["cleared_at"] is not None:
-        return None
-    return StoredAlert.model_validate(dict(row))
+async def read_raised(
+    connection: Connection, codes: Iterable[AlertCode], subject: str
+) -> dict[AlertCode, StoredAlert]:
+    """Those of these codes that last for one subject, however many others do."""
+    ids = [f"{code.value}:{subject}" for code in codes]
+    found = [
+        StoredAlert.model_validate(dict(row)) for row in await connection.fetch(_SQL["read_raised"], ids)
+    ]
+    return {each.code: each for each in found}
 
 
 async def untold_conflicts(connection: Connection) -> list[StoredOrder]:
@@ -79,12 +94,15 @@ async def count_open(connection: Connection) -> dict[str, int]:
     return {row["code"]: row["count"] for row in await connection.fetch(_SQL["count_open"])}
 
 
-def _entry(alert: Alert, decision: str, component: str, now: datetime) -> AuditEntry:
+def _entry(
+    alert: Alert, decision: str, component: str, now: datetime, actor: str = "system", reason: str = ""
+) -> AuditEntry:
+    because = f"; {reason}" if reason else ""
     return AuditEntry(
         occurred_at=now,
         correlation_id=alert.correlation_id,
         component=component,
-        actor="system",
+        actor=actor,
         decision=decision,
-        input={"detail": f"{alert.code.value}: {alert.text}", "subject": alert.subject},
+        input={"detail": f"{alert.code.value}: {alert.text}{because}", "subject": alert.subject},
     )

@@ -6,6 +6,13 @@ select pg_advisory_xact_lock($1, hashtext($2))
 select code, severity, subject, text, correlation_id, raised_at, last_raised_at, times, cleared_at
 from alerts where alert_id = $1
 
+-- name: read_raised
+select code, severity, subject, text, correlation_id, raised_at, last_raised_at, times, cleared_at
+from alerts where alert_id = any ($1) and cleared_at is null
+
+-- name: is_known
+select exists (select from alerts where alert_id = $1)
+
 -- name: raise_alert
 insert into alerts (alert_id, code, severity, subject, text, correlation_id, raised_at, last_raised_at)
 values ($1, $2, $3, $4, $5, $6, $7, $7)

@@ -15,7 +15,7 @@ from broker.errors import NetworkError
 from schemas.broker import Position
 from schemas.kill import KillCommand, KillScope, KillState, OrderFate
 from storage import sweeps, switches
-from storage.alerts import list_alerts
+from storage.alerts import LIST_MAX, list_alerts
 from storage.database import Database
 from storage.orders import lock_order
 from storage.transitions import Step, refuse
@@ -249,3 +249,32 @@ async def test_alerts_follow_the_row(rows: Database) -> None:
         await connection.execute("alter table kill_switch disable trigger all")
         await connection.execute("update kill_switch set engaged = false")
     assert await raised() == {}
+
+
+async def test_alerts_follow_the_row_however_many_others_last(rows: Database) -> None:
+    """How: more alerts than a list holds are raised after the kill's own."""
+    alerts = KillAlerts(rows, now=now)
+    await engage(rows)
+    await alerts.keep()
+    async with rows.transaction("test") as connection:
+        await connection.execute(
+            "insert into alerts (alert_id, code, severity, subject, text, correlation_id, raised_at,"
+            " last_raised_at) select 'LATE_TRUTH:' || n, 'LATE_TRUTH', 'high', n::text, 'x', 'x', now(),"
+            " now() + interval '1 hour'"
+            " from generate_series(1, $1::int) n",
+            LIST_MAX,
+        )
+    await alerts.keep()
+
+    async def kills_own() -> Any:
+        async with rows.connection() as connection:
+            return await connection.fetchrow(
+                "select times, cleared_at is null as lasts from alerts where code = 'KILL_SWITCH'"
+            )
+
+    assert dict(await kills_own()) == {"times": 1, "lasts": True}
+    async with rows.transaction("test") as connection:
+        await connection.execute("alter table kill_switch disable trigger all")
+        await connection.execute("update kill_switch set engaged = false")
+    await alerts.keep()
+    assert not (await kills_own())["lasts"]

@@ -46,6 +46,7 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     watch.ProvedGone,
     watch.DeniedStop,
     watch.FundsCovered,
+    watch.AlertCleared,
     books.CleanReading,
     books.Drift,
     books.Unsettled,

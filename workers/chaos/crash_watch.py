@@ -5,12 +5,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import ClassVar, Final
 
+from schemas.alerts import Alert, AlertCode, Severity
 from schemas.orders import OrderStatus
 from schemas.wire import Leg
 from storage import halt
+from storage.alerts import raise_alert
 from storage.funds import note_refusal
 from storage.orders import StoredOrder
 from workers.chaos import crash_sql as sql
+from workers.chaos.crash_books import PROGRAM, TRIES_MAX
 from workers.chaos.crash_orders import PlaceAndFill, cancel
 from workers.chaos.crash_play import RESTING, WrongEnd
 from workers.chaos.crash_scenario import Scenario
@@ -177,3 +180,37 @@ class FundsCovered(Scenario):
             raise WrongEnd(f"{self.strategy} is refused for ever")
         await cancel(self.play, self.signal_id)
         await self.play.settled(self.signal_id, OrderStatus.CANCELED)
+
+
+class AlertCleared(Scenario):
+    """A person clears an alert; whoever's command died gives it again."""
+
+    covers = ("commit console.alert_cleared",)
+
+    async def prepare(self) -> None:
+        self.order = await self.rest()
+        told = Alert(
+            code=AlertCode.LATE_TRUTH, severity=Severity.HIGH, subject=self.signal_id, text=COMPONENT,
+            correlation_id=self.signal_id,
+        )  # fmt: skip
+        async with self.play.pool.acquire() as connection, connection.transaction():
+            await raise_alert(connection, told, component=COMPONENT, now=datetime.now(UTC))
+        await self.play.until_alert(self.signal_id)
+
+    async def provoke(self) -> None:
+        await self._clear()
+
+    async def finish(self) -> None:
+        # Another run's point may be what it dies at.
+        for _ in range(TRIES_MAX):
+            if await self._clear() == 0:
+                break
+        else:
+            raise WrongEnd(f"the alert about {self.signal_id} cannot be cleared")
+        await self.play.until_alert(self.signal_id, raised=False)
+        await cancel(self.play, self.signal_id)
+        await self.play.settled(self.signal_id, OrderStatus.CANCELED)
+
+    async def _clear(self) -> int:
+        command = ("alerts", "clear", f"{AlertCode.LATE_TRUTH.value}:{self.signal_id}", "--reason", COMPONENT)
+        return await self.play.run(PROGRAM, *command, **self.play.console())
