@@ -84,6 +84,21 @@ async def test_a_post_that_never_left_leaves_nothing_unknown(desk: Desk) -> None
     assert (order.post_count, order.flags) == (0, ())
 
 
+@pytest.mark.usefixtures("absence_counts_at_once")
+async def test_what_was_asked_before_the_broker_showed_it_proves_nothing_later(desk: Desk) -> None:
+    """How: two look-ups find nothing, then the order shows: denied again, it has none of three denials yet."""
+    desk.broker.answer = UnknownOutcome("timeout")
+    await desk.place()
+    for _ in range(resolution.ABSENCE_LOOKUPS - 1):
+        await desk.resolution.resolve_order(question())
+    (posted,) = desk.broker.posts
+    desk.broker.orders[posted] = told(posted, "new")
+    assert (await desk.resolution.resolve_order(question())).kind is ResolveKind.FOUND
+    async with desk.database.connection() as connection:
+        order = await read_order(connection, SIGNAL)
+    assert (order.absent_lookups, order.absent_since) == (0, None)
+
+
 async def test_a_try_without_a_slot_sends_nothing_and_comes_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
