@@ -66,6 +66,11 @@ class CatchUp:
         self._lookups = 0
         self._doubts = Doubts(database, broker, clock, notifier, now=now)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a pass is under way in this process: one begun now would wait for it."""
+        return self._running.locked()
+
     async def pursue_doubts(self) -> None:
         """Ask again for orders that the broker denies. Raises BrokerError: nothing counts."""
         await self._doubts.pursue()
@@ -84,12 +89,13 @@ class CatchUp:
 
     async def _run(self, *, orders: bool) -> None:
         await self._clock.ensure_reading()
+        began = self._now()
         cursor = await self._fills()
         await self._account_and_clock()
         if orders:
             await self._open_orders()
         async with self._database.transaction("catch_up.done") as connection:
-            await rows.caught_up(connection, now=self._now(), fill_cursor=cursor, orders=orders)
+            await rows.caught_up(connection, began=began, now=self._now(), fill_cursor=cursor, orders=orders)
 
     async def _account_and_clock(self) -> None:
         asked_at = self._now()

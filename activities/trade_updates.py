@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +11,7 @@ from temporalio import activity
 from activities.evidence import take_in
 from activities.failures import as_failure, try_again
 from broker.errors import BrokerError, NetworkError
+from market.errors import ClockUnavailableError
 from observability.logging import get_logger
 from schemas import wire
 from schemas.broker import TradeUpdate
@@ -150,6 +150,8 @@ class TradeUpdateActivities:
             await asyncio.sleep(PING_INTERVAL_SECONDS)
 
     async def _catch_up_now(self) -> None:
-        """After a gap. A failure is not the stream's: the periodic catch-up tries again soon."""
-        with suppress(BrokerError):
+        """After a gap. A failure is not the stream's: the watch over it sees that none followed, and makes one."""
+        try:
             await self._catch_up.run(orders=True)
+        except (BrokerError, ClockUnavailableError) as error:
+            _log.warning("not caught up after a connection", code=error.code, reason=error.message)

@@ -78,9 +78,9 @@ async def forget_failures(connection: Connection) -> None:
     await connection.execute(_SQL["forget_failures"])
 
 
-async def claim_probe(connection: Connection, *, now: datetime, every: timedelta) -> bool:
+async def claim_probe(connection: Connection, *, every: timedelta) -> bool:
     """Whether the caller is the one who asks the broker now: one probe in that time, whoever makes it."""
-    return await connection.fetchrow(_SQL["claim_probe"], now, now - every) is not None
+    return await connection.fetchrow(_SQL["claim_probe"], every) is not None
 
 
 async def close_halt(connection: Connection, detail: str, *, now: datetime) -> bool:

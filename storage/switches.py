@@ -237,7 +237,10 @@ async def stream_lost(connection: Connection, now: datetime) -> None:
 
 
 async def caught_up(
-    connection: Connection, *, now: datetime, fill_cursor: datetime | None, orders: bool
+    connection: Connection, *, began: datetime, now: datetime, fill_cursor: datetime | None, orders: bool
 ) -> None:
-    """Note a finished catch-up, with ``orders`` one of all open orders. The cursor never goes back."""
-    await connection.execute(_SQL["caught_up"], now, fill_cursor, orders)
+    """Note a finished catch-up, with ``orders`` one of all open orders. The cursor never goes back.
+
+    One that began before the stream's connection does not cover the gap before it: noted as of its beginning.
+    """
+    await connection.execute(_SQL["caught_up"], now, fill_cursor, orders, began)

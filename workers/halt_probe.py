@@ -50,7 +50,7 @@ class HaltProbe:
         if not state.is_open:
             return
         async with self._database.transaction("halt.probe_claimed") as connection:
-            if not await claim_probe(connection, now=utc_now(), every=self._every):
+            if not await claim_probe(connection, every=self._every):
                 return
         try:
             # No order leaves meanwhile, so its share has room.

@@ -22,6 +22,8 @@ CATCH_UP_SECONDS: Final = 50.0
 CATCH_UP_WITHOUT_STREAM_SECONDS: Final = 5.0
 TRY_AGAIN_SECONDS: Final = 5.0
 """After a catch-up that failed."""
+HOLDER_CATCHES_UP_MAX: Final = timedelta(seconds=5)
+"""After a connection its holder catches up at once, so that the others need not."""
 ORDERS_LISTED_MAX: Final = timedelta(seconds=360)
 """The reconciliation compares all open orders every 5 minutes; where it does not, the catch-up does."""
 STREAM_SEEN_MAX: Final = timedelta(seconds=4)
@@ -47,20 +49,27 @@ class StreamWatch:
         self._raised_at: dict[str, datetime] = {}
 
     async def catch_up(self) -> None:
-        """Every 50 s; every 5 s while nobody holds the stream; all open orders where nobody else compares them."""
+        """Every 50 s; every 5 s while nobody holds the stream; all open orders where nobody else compares them.
+
+        What was missed before a connection of the stream is for a pass that began after it: where its holder has
+        made none, it is made here.
+        """
         now = utc_now()
         async with self._database.connection() as connection:
             stream = await switch_rows.read_stream(connection)
             books = await reconciliation_rows.read_readiness(connection)
         held = stream.last_seen_at is not None and now - stream.last_seen_at <= STREAM_SEEN_MAX
         pause = CATCH_UP_SECONDS if held else CATCH_UP_WITHOUT_STREAM_SECONDS
-        done = stream.last_catch_up_at
+        since = stream.connected_at
+        if since is not None and now - since < HOLDER_CATCHES_UP_MAX:
+            since = None
+        done = _latest(stream.last_catch_up_at, since=since)
         if done is not None and timedelta(0) <= now - done < timedelta(seconds=pause):
             return
-        if time.monotonic() - self._tried_at < TRY_AGAIN_SECONDS:
+        if self._catch_up.is_running or time.monotonic() - self._tried_at < TRY_AGAIN_SECONDS:
             return
         self._tried_at = time.monotonic()
-        listed = max((at for at in (stream.orders_listed_at, books.read_at) if at is not None), default=None)
+        listed = _latest(stream.orders_listed_at, books.read_at, since=since)
         await self._catch_up.run(orders=listed is None or now - listed > ORDERS_LISTED_MAX)
 
     async def watch_stream(self) -> None:
@@ -100,6 +109,11 @@ class StreamWatch:
         async with self._database.transaction("stream.alerts") as connection:
             await raise_alert(connection, alert, component=COMPONENT, now=now)
         self._raised_at[alert.subject] = now
+
+
+def _latest(*times: datetime | None, since: datetime | None) -> datetime | None:
+    """The latest of those there are that are not before ``since``."""
+    return max((at for at in times if at is not None and (since is None or at >= since)), default=None)
 
 
 def _stream_down(stream: StreamRow, silent: timedelta) -> Alert:

@@ -57,6 +57,8 @@ update orders set
     post_count = post_count - 1, post_open = false,
     posting_deadline = case when post_count = 1 then null else posting_deadline end,
     first_post_at = case when post_count = 1 then null else first_post_at end,
+    -- Where every other POST is proved absent, nothing of it can stand.
+    flags = case when post_count - 1 = absent_proved_posts then array_remove(flags, 'outcome_unknown') else flags end,
     row_version = row_version + 1, updated_at = $2
 where internal_order_id = $1 and post_open and post_count = $3
 returning *

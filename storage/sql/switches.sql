@@ -86,5 +86,6 @@ update trade_stream set disconnected_at = coalesce(disconnected_at, $1), connect
 
 -- name: caught_up
 update trade_stream set
-    last_catch_up_at = $1, fill_cursor = greatest(coalesce(fill_cursor, $2), coalesce($2, fill_cursor)),
-    orders_listed_at = case when $3 then $1 else orders_listed_at end
+    last_catch_up_at = case when connected_at > $4 then $4 else $1 end,
+    fill_cursor = greatest(coalesce(fill_cursor, $2), coalesce($2, fill_cursor)),
+    orders_listed_at = case when not $3 then orders_listed_at when connected_at > $4 then $4 else $1 end

@@ -21,7 +21,7 @@ from observability.metrics import Metrics
 from schemas.alerts import AlertCode
 from storage import budget, halt
 from storage.alerts import list_alerts
-from storage.database import Database
+from storage.database import Connection, Database
 from storage.grants import Role
 from workers.broker_budget import SharedBudget
 
@@ -164,10 +164,9 @@ async def test_many_that_open_and_close_it_at_once_do_it_once(database: str) -> 
         raised = await list_alerts(connection)
     assert [(alert.code, alert.times) for alert in raised] == [(AlertCode.BROKER_HALT, 1)]
     async with rows.transaction("test") as connection:
-        now = datetime.now(UTC)
-        assert not await halt.claim_probe(connection, now=now, every=timedelta(seconds=5))
-        later = now + timedelta(seconds=6)
-        claims = [await halt.claim_probe(connection, now=later, every=timedelta(seconds=5)) for _ in range(3)]
+        assert not await halt.claim_probe(connection, every=timedelta(hours=1))
+        await probed(connection, timedelta(hours=-1))
+        claims = [await halt.claim_probe(connection, every=timedelta(hours=1)) for _ in range(3)]
         assert claims == [True, False, False]
 
     async def close() -> bool:
@@ -179,6 +178,28 @@ async def test_many_that_open_and_close_it_at_once_do_it_once(database: str) -> 
     await alerts.keep_halt()
     async with rows.connection() as connection:
         assert await list_alerts(connection) == []
+    await rows.close()
+
+
+async def probed(connection: Connection, ago: timedelta) -> None:
+    """As if the broker had been asked at that time of the database's clock."""
+    await connection.execute("update broker_halt set probed_at = clock_timestamp() + $1::interval", ago)
+
+
+async def test_no_clock_of_ours_puts_the_probe_off(database: str) -> None:
+    """How: one that is an hour fast opens the halt; then the database's own was, and is set back."""
+    rows = await Database.connect(database)
+    fast = datetime.now(UTC) + timedelta(hours=1)
+    async with rows.transaction("test") as connection:
+        assert await halt.note_failure(connection, "401", at_once=True, now=fast)
+    probed_at = (await halted(rows)).probed_at
+    assert probed_at is not None
+    assert fast - probed_at > timedelta(minutes=30)
+    async with rows.transaction("test") as connection:
+        assert not await halt.claim_probe(connection, every=timedelta(hours=1))
+        await probed(connection, timedelta(hours=1))
+        claims = [await halt.claim_probe(connection, every=timedelta(hours=1)) for _ in range(2)]
+        assert claims == [True, False]
     await rows.close()
 
 

@@ -237,6 +237,8 @@ async def test_without_a_holder_the_catch_up_runs_every_5_seconds_in_every_proce
     runs: list[bool] = []
 
     class Pass:
+        is_running = False
+
         async def run(self, *, orders: bool) -> None:
             runs.append(orders)
             async with desk.database.connection() as connection:
@@ -266,3 +268,43 @@ async def test_without_a_holder_the_catch_up_runs_every_5_seconds_in_every_proce
         await watch.watch_stream()
     assert len(runs) == 5, "held again: not before 50 s"
     assert await desk.alerts() == []
+
+
+async def test_a_catch_up_that_its_holder_did_not_make_is_made_by_the_watch(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all open orders, whatever was listed before the connection, and again until one is done after it.
+
+    How: a connection whose holder's pass fails; the first pass of the watch is overtaken by the next connection.
+    """
+    at = began = ago(60)
+    runs: list[bool] = []
+    run = desk.catch_up.run
+
+    async def counted(*, orders: bool) -> None:
+        runs.append(orders)
+        await run(orders=orders)
+
+    async def reconnected(since: datetime) -> list[Fill]:
+        nonlocal at
+        if len(runs) == 1:
+            at = began + timedelta(seconds=19.5)
+            await desk.connected(seconds_ago=(ago(0) - began).total_seconds() - 19)
+        return []
+
+    monkeypatch.setattr(stream_watch, "TRY_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(stream_watch, "utc_now", lambda: at)
+    monkeypatch.setattr(desk.catch_up, "_now", lambda: at)
+    monkeypatch.setattr(desk.catch_up, "run", counted)
+    monkeypatch.setattr(desk.broker, "get_fills", reconnected)
+    await run(orders=True)
+    async with desk.database.connection() as connection:
+        await stream_connected(connection, began + timedelta(seconds=10))
+    watch = StreamWatch(desk.database, desk.catch_up)
+    for seconds, passes in ((12, 0), (16, 1), (20, 1), (25, 2), (26, 2)):
+        at = began + timedelta(seconds=seconds)
+        async with desk.database.connection() as connection:
+            await stream_seen(connection, at, None)
+        await watch.catch_up()
+        assert len(runs) == passes, seconds
+    assert runs == [True, True]

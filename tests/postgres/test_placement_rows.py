@@ -8,12 +8,13 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from activities import resolution
-from broker.errors import DuplicateOrder, NotCancelable, UnknownOutcome
-from schemas.orders import OrderStatus
+from broker.errors import DuplicateOrder, NotCancelable, NothingSent, UnknownOutcome
+from schemas.orders import OrderFlag, OrderStatus
 from schemas.runs import CancelStep, PlaceKind, ResolveKind
 from storage.database import FENCE_CONNECTIONS_MAX
 from storage.orders import read_order
 from storage.risk import live_reservations
+from storage.switches import unknown_orders
 from tests.postgres.desk import SIGNAL, Desk, question
 from tests.postgres.scripted_broker import told
 
@@ -63,6 +64,39 @@ async def test_a_second_try_leaves_the_first_one_s_post_open(desk: Desk) -> None
     assert (await first).kind is PlaceKind.PLACED
     assert await desk.unanswered() == ()
     assert desk.broker.posts == [open_post]
+
+
+async def test_a_post_that_never_left_leaves_nothing_unknown(desk: Desk) -> None:
+    """How: a second try finds the first in mid-POST and says that nobody knows; then the line is refused."""
+    desk.broker.sent.clear()
+    first = asyncio.create_task(desk.place())
+    await desk.broker.sending.wait()
+    assert (await desk.placement.place_order(question())).kind is PlaceKind.UNKNOWN
+    async with desk.database.connection() as connection:
+        assert (await read_order(connection, SIGNAL)).flags == (OrderFlag.OUTCOME_UNKNOWN,)
+    desk.broker.answer, desk.broker.is_reachable = NothingSent("refused"), False
+    desk.broker.sent.set()
+    with pytest.raises(ApplicationError):
+        await first
+    async with desk.database.connection() as connection:
+        order = await read_order(connection, SIGNAL)
+        assert await unknown_orders(connection) == ()
+    assert (order.post_count, order.flags) == (0, ())
+
+
+@pytest.mark.usefixtures("absence_counts_at_once")
+async def test_what_was_asked_before_the_broker_showed_it_proves_nothing_later(desk: Desk) -> None:
+    """How: two look-ups find nothing, then the order shows: denied again, it has none of three denials yet."""
+    desk.broker.answer = UnknownOutcome("timeout")
+    await desk.place()
+    for _ in range(resolution.ABSENCE_LOOKUPS - 1):
+        await desk.resolution.resolve_order(question())
+    (posted,) = desk.broker.posts
+    desk.broker.orders[posted] = told(posted, "new")
+    assert (await desk.resolution.resolve_order(question())).kind is ResolveKind.FOUND
+    async with desk.database.connection() as connection:
+        order = await read_order(connection, SIGNAL)
+    assert (order.absent_lookups, order.absent_since) == (0, None)
 
 
 async def test_a_try_without_a_slot_sends_nothing_and_comes_again(

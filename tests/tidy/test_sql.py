@@ -22,6 +22,8 @@ DATABASE_CLOCK = re.compile(
 )
 
 MAY_READ_THE_DATABASE_CLOCK = {
+    "halt.claim_probe": "one probe at a time of several machines, whose clocks may differ",
+    "halt.open_halt": "from when the first probe is due, on the same clock",
     "budget.take": "counts the requests of all processes on one clock; a test gives its own",
     "budget.pause": "the same",
     "placement.write_intent": "sets posting_deadline, the one time that all processes read off one clock",
