@@ -202,6 +202,7 @@ class SetUp(Scenario):
             raise WrongEnd(f"{self.tag}: it was set up without dying")
 
     async def finish(self) -> None:
+        code = -1
         for _ in range(TRIES_MAX):
             # It may die at a point that another run had ordered, or meet that run at a role's row.
             if (code := await self._migrate()) in (0, EXIT_REFUSED):
