@@ -83,7 +83,8 @@ class ProvedAbsence(Scenario):
     provoked = False
     covers = ("commit resolution.unknown", "commit resolution.absence", "call get_orders")
 
-    again_seconds = 100.0
+    cannot_wait = True
+    again_seconds = 70.0
 
     async def prepare(self) -> None:
         """Real time, a minute nearly: so these go on side by side."""
@@ -93,8 +94,7 @@ class ProvedAbsence(Scenario):
 
     async def _lose(self) -> None:
         await self.play.on_post("drop_before_landing", self.ticker)
-        await self.play.submit(self.new_id(), ticker=self.ticker)
-        await self.play.until(self.signal_id, lambda order: order.may_stand, what="sent")
+        await self.sent(lambda order: order.may_stand)
 
     async def provoke(self) -> None:
         if self.provoked:

@@ -1,11 +1,14 @@
 """What a scenario of the crash sweep is."""
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import ClassVar
 
 from schemas.orders import OrderStatus
 from storage.orders import StoredOrder
-from workers.chaos.crash_play import RESTING, Play
+from workers.chaos.crash_play import RESTING, Play, WrongEnd
+
+TRIES_MAX = 5
 
 
 class Scenario:
@@ -17,6 +20,8 @@ class Scenario:
     """Provoke again when nobody has died for so long."""
     at_start: ClassVar[bool] = False
     """Its points are passed by a process that starts: it need not be ready."""
+    cannot_wait: ClassVar[bool] = False
+    """Its moment comes and goes: it dies beside the others and not in its turn."""
     alone: ClassVar[bool] = False
     """Nothing else goes on meanwhile."""
     together: ClassVar[bool] = False
@@ -66,11 +71,23 @@ class Scenario:
 
     async def rest(self, **fields: str) -> StoredOrder:
         """Let an order of ours rest at the broker, below the market."""
-        signal_id = self.new_id()
-        await self.play.submit(
-            signal_id,
-            **({"ticker": self.ticker, "order_type": "LIMIT", "limit_price": RESTING} | fields),
-        )
-        return await self.play.until(
-            signal_id, lambda order: order.status is OrderStatus.ACKNOWLEDGED, what="at rest"
-        )
+        resting = {"order_type": "LIMIT", "limit_price": RESTING} | fields
+        return await self.sent(lambda order: order.status is OrderStatus.ACKNOWLEDGED, **resting)
+
+    async def sent(self, stands: Callable[[StoredOrder], bool], **fields: str) -> StoredOrder:
+        """Propose until an order stands as wanted: one that comes too late to leave is followed by another.
+
+        Raises:
+            WrongEnd: none ever does.
+        """
+        for _ in range(TRIES_MAX):
+            signal_id = self.new_id()
+            await self.play.submit(signal_id, ticker=self.ticker, **fields)
+            order = await self.play.until(
+                signal_id, lambda order: stands(order) or order.settled, what="at the broker"
+            )
+            if stands(order):
+                return order
+            await self.play.filled(signal_id)
+            self.made.remove(signal_id)
+        raise WrongEnd(f"{self.tag}: no order came to the broker")

@@ -111,7 +111,7 @@ class _Sweep:
         self.refused = 0
         self._play = play
         self._quiet = quiet
-        self._victims: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def all(self, meter: Meter) -> None:
         """Everything side by side that may be; then, one by one, what must be alone."""
@@ -148,7 +148,8 @@ class _Sweep:
     ) -> None:
         """One run for each victim at a time: two would leave it no time to come back."""
         await scenario.prepare()
-        async with self._victims[self._play.stage.name(run.victim)]:
+        turn = run.points[0] if run.scenario.cannot_wait else self._play.stage.name(run.victim)
+        async with self._turns[turn]:
             if run.victim != BESIDE and not run.scenario.at_start:
                 await self._play.stage.until_ready(run.victim)
             try:
