@@ -23,6 +23,9 @@ from storage.reconciliation import read_readiness
 from storage.risk import save_limits
 from workers import embedded, postgres
 from workers.chaos.doors import EXCHANGE_TIMEOUT_SECONDS, GATEWAY_TIMEOUT_SECONDS, ExchangeDoor, GatewayDoor
+
+IDLE_SECONDS_MAX: Final = 2.0
+"""A connection idle for longer may be closed by its server just as it is used again (uvicorn: after 5 s)."""
 from workers.chaos.victims import GATEWAY, TEMPORAL, WORKERS, StageError, Victims
 from workers.children import ChildSpec
 from workers.datadir import DataDir, temporary_data_dir
@@ -173,11 +176,18 @@ class Stage(Victims):
     @asynccontextmanager
     async def _doors_open(self) -> AsyncIterator[None]:
         token = {"Authorization": f"Bearer {self.addresses['tokens'][embedded.DEMO_TOKEN]}"}
+        limits = httpx2.Limits(keepalive_expiry=IDLE_SECONDS_MAX)
         gateway = httpx2.AsyncClient(
-            base_url=self.addresses["gateway_url"], headers=token, timeout=GATEWAY_TIMEOUT_SECONDS
+            base_url=self.addresses["gateway_url"],
+            headers=token,
+            timeout=GATEWAY_TIMEOUT_SECONDS,
+            limits=limits,
         )
         exchange = httpx2.AsyncClient(
-            base_url=self.exchange_url, headers=self.exchange_headers, timeout=EXCHANGE_TIMEOUT_SECONDS
+            base_url=self.exchange_url,
+            headers=self.exchange_headers,
+            timeout=EXCHANGE_TIMEOUT_SECONDS,
+            limits=limits,
         )
         async with gateway, exchange:
             self._doors = GatewayDoor(gateway), ExchangeDoor(exchange)
