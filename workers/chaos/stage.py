@@ -23,9 +23,6 @@ from storage.reconciliation import read_readiness
 from storage.risk import save_limits
 from workers import embedded, postgres
 from workers.chaos.doors import EXCHANGE_TIMEOUT_SECONDS, GATEWAY_TIMEOUT_SECONDS, ExchangeDoor, GatewayDoor
-
-IDLE_SECONDS_MAX: Final = 2.0
-"""A connection idle for longer may be closed by its server just as it is used again (uvicorn: after 5 s)."""
 from workers.chaos.victims import GATEWAY, TEMPORAL, WORKERS, StageError, Victims
 from workers.children import ChildSpec
 from workers.datadir import DataDir, temporary_data_dir
@@ -40,6 +37,8 @@ __all__ = ["Stage", "StageError", "staged"]
 TRADING_WITHIN_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.05
 STOP_GRACE_SECONDS: Final = 5.0
+IDLE_SECONDS_MAX: Final = 2.0
+"""A connection idle for longer may be closed by its server just as it is used again (uvicorn: after 5 s)."""
 EXCHANGE_OPTIONS: Final = ("--requests-per-minute=6000",)
 SETTINGS: Final[Mapping[str, str]] = {"TRADING_BROKER_REQUESTS_PER_MINUTE": "6000"}
 """The broker's limit, as the exchange is told."""
