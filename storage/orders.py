@@ -291,6 +291,12 @@ async def write_state(
         new.quantity, list(new.predecessors),
         OrderFlag.FILLS_MISSING in new.flags, reopened,
     )  # fmt: skip
+    if (
+        locked.order.absent_lookups
+        and locked.order.broker_order_id is None
+        and new.broker_order_id is not None
+    ):
+        row = await connection.fetchrow(_SQL["begin_denials_anew"], locked.order.internal_order_id)
     assert row is not None, "the row is locked by this transaction"
     return stored_order(row)
 

@@ -73,9 +73,6 @@ update orders set
     settled_at = case when $13 and not $20 then settled_at end,
     post_open = post_open and not $14, execution_count = $16, broker_quantity = nullif($17::numeric, quantity), predecessors = $18,
     workflow_checked_at = case when not $20 then workflow_checked_at end,
-    -- What was asked before the broker showed it proves nothing of what it says of this id.
-    absent_lookups = case when broker_order_id is null and $5::text is not null then 0 else absent_lookups end,
-    absent_since = case when broker_order_id is null and $5::text is not null then null else absent_since end,
     fills_missing_since = case when $19 then coalesce(fills_missing_since, $12) end,
     -- A version is what workflows and people are told by: the broker's word alone is not news.
     row_version = row_version + case
@@ -85,6 +82,11 @@ update orders set
     end,
     updated_at = $12
 where internal_order_id = $1
+returning *
+
+-- name: begin_denials_anew
+-- What was asked before the broker showed it proves nothing of what it says of this id.
+update orders set absent_lookups = 0, absent_since = null where internal_order_id = $1
 returning *
 
 -- name: settle_order

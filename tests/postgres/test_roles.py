@@ -50,6 +50,7 @@ WRITERS: Final[Mapping[str, str]] = {
     "orders.update_execution": BOTH_BROKERS,
     "orders.add_to_position": BOTH_BROKERS,
     "orders.save_order": "risk execution operations",
+    "orders.begin_denials_anew": BOTH_BROKERS,
     "orders.settle_order": "risk execution operations",
     "orders.restore_reservation": "risk execution operations",
     "orders.request_cancel": "execution",
