@@ -22,7 +22,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load budget chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-judge stream-faults check docs lock clean
+.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load budget chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill chaos-judge stream-faults check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -62,7 +62,7 @@ chaos: install ## 1000 signals while 200 processes are killed and the broker lie
 	@$(BIN)/trading chaos --signals 1000 --kills 200 --mix standard --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
 
 chaos-end-of-day: install ## 500 partly filled orders at ten bells, a fill racing each cancel: position exact and covered, under 15 minutes
-	@$(BIN)/trading chaos --end-of-day 500 --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
+	@$(BIN)/trading chaos --end-of-day 500 --topology compact --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
 
 chaos-crash-points: install ## kill at every commit and broker call, before and after, three times (ONLY='*placement*')
 	@$(BIN)/trading chaos --crash-points $(if $(ONLY),--only '$(ONLY)')
@@ -76,7 +76,6 @@ stream-faults: install-dev ## the update stream killed, hung, refused, mute, dea
 chaos-judge: install-dev ## the judge is judged: a run fails with the fence, the look-up or another part taken out
 	$(BIN)/python -m pytest -m slow tests/chaos/test_broken.py $(PYTEST_ARGS)
 
-.PHONY: chaos-kill
 chaos-kill: install ## 1000 kill-switch activations while orders leave, and eight with something else broken (N=20)
 	@$(BIN)/trading chaos --kill-switch $(or $(N),1000) --topology compact --variants all --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
 

@@ -15,7 +15,8 @@ pytestmark = [needs_proc, pytest.mark.timeout(300)]
 
 async def test_after_the_bell_every_share_has_its_stop() -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "workers.chaos", "--end-of-day", str(RUNS), "--per-bell", str(RUNS), "--json",
+        sys.executable, "-m", "workers.chaos", "--end-of-day", str(RUNS), "--per-bell", str(RUNS),
+        "--topology", "compact", "--json",
         cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, err = await process.communicate()

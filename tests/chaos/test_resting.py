@@ -17,7 +17,7 @@ pytestmark = [needs_proc, pytest.mark.timeout(300)]
 async def test_resting_orders_rest_and_wake() -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "workers.chaos", "--resting", str(ORDERS), "--burst", str(BURST),
-        "--idle-minutes", "0.1", "--resting-topology", "compact", "--json",
+        "--idle-minutes", "0.1", "--topology", "compact", "--json",
         cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, err = await process.communicate()

@@ -19,7 +19,7 @@ async def test_a_short_storm_is_good() -> None:
     """How: the command as a person runs it, everything in one process, with the mix whose faults all leave the
     order at the broker, so that nothing waits for a proof of absence.
     """
-    options = f"--signals {SIGNALS} --kills {KILLS} --mix landed --compact --seed 3 --json"
+    options = f"--signals {SIGNALS} --kills {KILLS} --mix landed --topology compact --seed 3 --json"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "workers.chaos", *options.split(), cwd=REPOSITORY,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,

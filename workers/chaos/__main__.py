@@ -1,7 +1,7 @@
 """``trading chaos``: break everything on this machine on purpose, and let the exchange's ledger judge.
 
 One run of one kind; its report is printed as a table or, with ``--json``, as one object. Exit 0: the verdict is
-good. Exit 1: it is not, and the report says why.
+good. Exit 1: it is not, and the report says why. Exit 3: the run could not be made.
 """
 
 import argparse
@@ -10,27 +10,35 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+import httpx2
+
 from workers.chaos.report import Report, emit
+from workers.chaos.victims import StageError
+from workers.children import SupervisorError
+from workers.postgres_programs import PostgresError
 
 EXIT_DONE: Final = 0
 EXIT_FOUND_WRONG: Final = 1
+EXIT_DEPENDENCY: Final = 3
+EXIT_INTERRUPTED: Final = 130
 
 KINDS: Final = {
-    name: module
-    for name, module in {
-        "signals": "workers.chaos.storm",
-        "crash_points": "workers.chaos.crash_sweep",
-        "kill_switch": "workers.chaos.kill_storm",
-        "end_of_day": "workers.chaos.end_of_day",
-        "resting": "workers.chaos.resting",
-    }.items()
-    if find_spec(module) is not None
+    "signals": "workers.chaos.storm",
+    "crash_points": "workers.chaos.crash_sweep",
+    "kill_switch": "workers.chaos.kill_storm",
+    "end_of_day": "workers.chaos.end_of_day",
+    "resting": "workers.chaos.resting",
 }
 """The option that asks for a kind of run, and the module whose ``run(options)`` makes it."""
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return int(text)
 
 
 def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -40,18 +48,24 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
         "Exit 0: good, 1: found wrong.",
     )
     kind = parser.add_mutually_exclusive_group(required=True)
-    kind.add_argument("--signals", type=int, metavar="N", help="so many signals while everything is killed")
-    kind.add_argument("--crash-points", action="store_true", help="kill at every commit and broker call")
-    kind.add_argument("--kill-switch", type=int, metavar="N", help="so many kill-switch activations")
     kind.add_argument(
-        "--end-of-day", type=int, metavar="N", help="so many bells with a fill racing the cancel"
+        "--signals", type=_positive, metavar="N", help="so many signals while everything is killed"
     )
-    kind.add_argument("--resting", type=int, metavar="N", help="so many resting orders")
+    kind.add_argument("--crash-points", action="store_true", help="kill at every commit and broker call")
+    kind.add_argument("--kill-switch", type=_positive, metavar="N", help="so many kill-switch activations")
+    kind.add_argument(
+        "--end-of-day", type=_positive, metavar="N", help="so many bells with a fill racing the cancel"
+    )
+    kind.add_argument("--resting", type=_positive, metavar="N", help="so many resting orders")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--seed", type=int, default=1, help="makes a run repeatable as far as timing allows")
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep the logs and the exchange's ledger there"
     )
+    parser.add_argument(
+        "--topology", choices=("isolated", "compact"), default="isolated",
+        help="compact: everything of ours in one process (isolated)",
+    )  # fmt: skip
     for name, module in KINDS.items():
         add = getattr(import_module(module), "add_options", None)
         if add is not None:
@@ -62,11 +76,14 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> int:
     """Make the run that was asked for."""
     options = _arguments(arguments)
-    name = next((name for name in KINDS if getattr(options, name) not in (None, False)), None)
-    if name is None:
-        sys.stderr.write("trading chaos: this release cannot make that run\n")
-        return 2
-    report: Report = asyncio.run(import_module(KINDS[name]).run(options))
+    name = next(name for name in KINDS if getattr(options, name) not in (None, False))
+    try:
+        report: Report = asyncio.run(import_module(KINDS[name]).run(options))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except (StageError, SupervisorError, PostgresError, httpx2.TransportError) as error:
+        sys.stderr.write(f"trading chaos: the run could not be made: {type(error).__name__}: {error}\n")
+        return EXIT_DEPENDENCY
     emit(report, as_json=options.json)
     return EXIT_DONE if report.good else EXIT_FOUND_WRONG
 

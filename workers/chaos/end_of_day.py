@@ -60,7 +60,6 @@ def add_options(group: Any) -> None:
     group.add_argument(
         "--per-bell", type=int, default=PER_BELL, help=f"orders that share a bell ({PER_BELL})"
     )
-    group.add_argument("--bell-topology", choices=("compact", "isolated"), default="compact")
 
 
 async def run(options: argparse.Namespace) -> Report:
@@ -71,7 +70,7 @@ async def run(options: argparse.Namespace) -> Report:
     exchange = (
         f"--start={FIRST_DAY}", f"--tickers={runs}", "--cash=10000000", f"--cancel-latency-ms={CANCEL_LATENCY_MS}",
     )  # fmt: skip
-    async with staged(topology=options.bell_topology, exchange_options=exchange, keep=options.keep) as stage:
+    async with staged(topology=options.topology, exchange_options=exchange, keep=options.keep) as stage:
         return await _Run(stage, await load_calendar(), options).report()
 
 
@@ -83,13 +82,13 @@ class _Run:
         self._calendar = calendar
         self._runs: int = options.end_of_day
         self._per_bell: int = options.per_bell
-        self._isolated: bool = options.bell_topology == "isolated"
+        self._isolated: bool = options.topology == "isolated"
         self._random = Random(options.seed)  # noqa: S311 - it must be repeatable
         self._races = _Races(stage, self._random)
         self._wrong: list[str] = []
         self._counts: Counter[str] = Counter()
         self._figures: dict[str, Any] = {
-            "runs": self._runs, "seed": options.seed, "topology": options.bell_topology,
+            "runs": self._runs, "seed": options.seed, "topology": options.topology,
         }  # fmt: skip
 
     async def report(self) -> Report:

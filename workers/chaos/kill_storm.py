@@ -70,7 +70,6 @@ def add_options(group: Any) -> None:
         metavar="NAMES",
         help=f"also these, by comma, or all: {', '.join(NAMES)}",
     )
-    group.add_argument("--topology", choices=("isolated", "compact"), default="isolated")
 
 
 def _names(text: str) -> tuple[str, ...]:

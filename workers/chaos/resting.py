@@ -58,9 +58,6 @@ def add_options(group: Any) -> None:
     """The options of this kind of run."""
     group.add_argument("--idle-minutes", type=float, default=10.0, help="how long nothing happens (10)")
     group.add_argument("--burst", type=int, default=100, help="orders filled at once, twice (100)")
-    group.add_argument(
-        "--resting-topology", choices=("isolated", "compact"), default="isolated", help="(isolated)"
-    )
 
 
 async def run(options: argparse.Namespace) -> Report:
@@ -69,7 +66,7 @@ async def run(options: argparse.Namespace) -> Report:
         return Report("resting", {}, ("--resting must be at least twice --burst, and --burst 1",))
     cached = math.ceil(options.resting * CACHE_FACTOR)
     async with staged(
-        topology=options.resting_topology,
+        topology=options.topology,
         exchange_options=EXCHANGE_OPTIONS,
         settings={"TRADING_CACHED_WORKFLOWS": str(cached)},
         keep=getattr(options, "keep", None),  # Where a kind of run has that option, it is everyone's.
@@ -86,7 +83,7 @@ class _Run:
         self._burst: int = options.burst
         self._idle_minutes: float = options.idle_minutes
         # In compact every role is the same one process.
-        self._workers = WORKERS if options.resting_topology == "isolated" else WORKERS[-1:]
+        self._workers = WORKERS if options.topology == "isolated" else WORKERS[-1:]
         self._figures: dict[str, Any] = {"orders": self._count, "seed": options.seed}
         self._wrong: list[str] = []
         self._orders: list[Resting] = []

@@ -68,7 +68,6 @@ def add_options(group: Any) -> None:
     """The options of this kind of run."""
     group.add_argument("--kills", type=int, default=KILLS, metavar="K", help=f"kills of processes ({KILLS})")
     group.add_argument("--mix", choices=mix_names(), default=MIX, help=f"faults of the exchange ({MIX})")
-    group.add_argument("--compact", action="store_true", help="everything of ours in one process")
 
 
 async def run(options: argparse.Namespace) -> Report:
@@ -81,7 +80,7 @@ async def run(options: argparse.Namespace) -> Report:
             seed=options.seed,
             quiet=options.json,
             keep=options.keep,
-            topology="compact" if options.compact else "isolated",
+            topology=options.topology,
         )
     )
 
