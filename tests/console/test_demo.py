@@ -68,7 +68,7 @@ async def test_the_whole_demonstration(folder: Path, topology: str) -> None:
     assert running.returncode == 0, (report, errors)
     assert report["ok"] is True
     assert report["problems"] == []
-    assert report["outcomes"] == {"FILLED": 9, "CANCELED": 3, "REJECTED": 10}
+    assert report["outcomes"] == {"FILLED": 9, "CANCELED": 3, "REJECTED": 10}, report
     assert (report["signals"], report["broker_orders"], report["duplicates"]) == (22, 12, 0)
     expected = {
         "ORDER_QUANTITY", "PRICE_COLLAR", "SPREAD_TOO_WIDE", "STALE_MARKET_DATA",

@@ -136,7 +136,7 @@ async def test_passes_with_fills_in_flight_raise_nothing(
     assert await count(stack, DRIFT_EVENTS) == 0
     await stack.parts.catch_up.run(orders=True)
     assert await books.here(stack) == await books.there(stack)
-    assert await count(stack, "select count(*) from executions") > 10
+    assert await count(stack, "select count(*) from executions") > passes / 20
 
 
 async def _pass(stack: Stack, times: int) -> list[Report]:
