@@ -60,21 +60,25 @@ async def ensure_singletons(client: Client, *, operations_queue: Queue) -> None:
 async def ensure_schedule(client: Client, *, operations_queue: Queue) -> None:
     """Make the reconciliation's Schedule, or bring it up to this release; an operator's pause stays."""
     schedule = _reconciliation(operations_queue)
-    try:
-        with calling("temporal.schedule"):
+    with calling("temporal.schedule"):
+        try:
             await client.create_schedule(
                 wire.SCHEDULE_RECONCILIATION, schedule, rpc_timeout=START_RPC_TIMEOUT
             )
-    except ScheduleAlreadyRunningError:
-        handle = client.get_schedule_handle(wire.SCHEDULE_RECONCILIATION)
+        except ScheduleAlreadyRunningError:
+            await _bring_up_to_date(client, schedule)
 
-        def update(found: ScheduleUpdateInput) -> ScheduleUpdate:
-            state = found.description.schedule.state
-            return ScheduleUpdate(
-                Schedule(action=schedule.action, spec=schedule.spec, policy=schedule.policy, state=state)
-            )
 
-        await handle.update(update, rpc_timeout=START_RPC_TIMEOUT)
+async def _bring_up_to_date(client: Client, schedule: Schedule) -> None:
+    handle = client.get_schedule_handle(wire.SCHEDULE_RECONCILIATION)
+
+    def update(found: ScheduleUpdateInput) -> ScheduleUpdate:
+        state = found.description.schedule.state
+        return ScheduleUpdate(
+            Schedule(action=schedule.action, spec=schedule.spec, policy=schedule.policy, state=state)
+        )
+
+    await handle.update(update, rpc_timeout=START_RPC_TIMEOUT)
 
 
 def _reconciliation(operations_queue: Queue) -> Schedule:

@@ -1,8 +1,10 @@
 """Scenarios of one order each: how it comes to pass a crash point, and what its right end is."""
 
 import asyncio
-from typing import Any, ClassVar, Final
+from contextlib import suppress
+from typing import ClassVar, Final
 
+from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.service import RPCError, RPCStatusCode
 
 from schemas import wire
@@ -12,7 +14,8 @@ from schemas.wire import Leg
 from workers.chaos.crash_play import RESTING, Play, WrongEnd
 from workers.chaos.crash_scenario import Scenario
 
-UPDATE_SECONDS: Final = 120.0
+UPDATE_SECONDS: Final = 400.0
+FRAMES: Final = 10
 DECIDED_SECONDS: Final = 20.0
 HELD_BACK_TRIES: Final = 5
 DEADLINE_SECONDS: Final = 45.0
@@ -73,6 +76,8 @@ class LostAnswer(PlaceAndFill):
     )  # fmt: skip
 
     async def propose(self) -> None:
+        """Nor does the stream tell of it, which would spare the look-up."""
+        await self.play.fault("drop_frame", {"stream": "trade_updates", "symbol": self.ticker}, FRAMES)
         await self.play.on_post("drop_after_landing", self.ticker)
         await super().propose()
 
@@ -280,11 +285,14 @@ async def cancel(play: Play, signal_id: str, *also: CancelAnswer) -> None:
         WrongEnd: no answer, or one that cannot be.
     """
     command = CancelCommand(actor="crash sweep")
+    reply: CancelReply | None = None
     try:
         async with asyncio.timeout(UPDATE_SECONDS):
-            reply: Any = await play.workflow(signal_id).execute_update(
-                wire.UPDATE_CANCEL_ORDER, command, result_type=CancelReply
-            )
+            while reply is None:
+                with suppress(WorkflowUpdateRPCTimeoutOrCancelledError):
+                    reply = await play.workflow(signal_id).execute_update(
+                        wire.UPDATE_CANCEL_ORDER, command, result_type=CancelReply
+                    )
     except TimeoutError:
         raise WrongEnd(f"{signal_id}: nobody answered the cancel") from None
     except RPCError as error:

@@ -224,23 +224,31 @@ class Play:
                     await asyncio.sleep(POLL_SECONDS)
         return False
 
-    async def until_alert(self, subject: str, *, raised: bool = True) -> None:
-        """Wait until an alert about it lasts, or none does.
-
-        Raises:
-            WrongEnd: that never comes.
-        """
+    async def has_alert(self, subject: str, *, raised: bool = True, seconds_max: float) -> bool:
+        """Wait until an alert about it lasts, or none does; whether that came."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(END_SECONDS):
+            async with asyncio.timeout(seconds_max):
                 while True:
                     if (await self.ask(sql.RAISED, subject) is not None) is raised:
-                        return
+                        return True
                     await asyncio.sleep(POLL_SECONDS)
-        raise WrongEnd(f"no alert about {subject}" if raised else f"the alert about {subject} stays")
+        return False
+
+    async def until_alert(self, subject: str) -> None:
+        """Raises WrongEnd: there never is one."""
+        if not await self.has_alert(subject, seconds_max=END_SECONDS):
+            raise WrongEnd(f"no alert about {subject}")
+
+    async def until_alert_ends(self, subject: str) -> None:
+        """Raises WrongEnd: it never does."""
+        if not await self.has_alert(subject, raised=False, seconds_max=END_SECONDS):
+            raise WrongEnd(f"the alert about {subject} stays")
 
     async def until_stands(self, signal_id: str) -> None:
-        """Wait until the broker has it."""
-        await self.until(signal_id, lambda order: order.broker_order_id is not None, what="at the broker")
+        """Wait until the broker has it, or it has ended without."""
+        await self.until(
+            signal_id, lambda order: order.broker_order_id is not None or order.settled, what="at the broker"
+        )
 
     async def until_cancel_waits(self, signal_id: str) -> None:
         """Wait until its workflow has asked for the cancel.

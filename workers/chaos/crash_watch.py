@@ -21,6 +21,7 @@ from workers.chaos.crash_scenario import Scenario
 MISSED_SECONDS: Final = 6.0
 """After which an execution that nobody has told makes the stream doubtful."""
 FRAMES: Final = 10
+ALERTED_SECONDS: Final = 15.0
 DENIALS: Final = 40
 COMPONENT: Final = "crash sweep"
 
@@ -46,21 +47,22 @@ class FillsMissing(Scenario):
     again_seconds = 90.0
 
     async def prepare(self) -> None:
-        order = await self.rest()
-        self.subject = order.client_order_id or ""
-        if self.points[0].split()[1] == "fills.found":
+        self.subject = (await self.rest()).client_order_id or ""
+
+    @property
+    def found(self) -> bool:
+        return self.points[0].split()[1] == "fills.found"
+
+    async def hold(self) -> None:
+        while self.found and not await self.play.has_alert(self.subject, seconds_max=ALERTED_SECONDS):
             await self.play.ask(sql.MISS_FILLS, self.signal_id)
-            await self.play.until_alert(self.subject)
 
     async def provoke(self) -> None:
-        if self.points[0].split()[1] == "fills.found":
-            await self.play.ask(sql.FIND_FILLS, self.signal_id)
-        else:
-            await self.play.ask(sql.MISS_FILLS, self.signal_id)
+        await self.play.ask(sql.FIND_FILLS if self.found else sql.MISS_FILLS, self.signal_id)
 
     async def finish(self) -> None:
         await self.play.ask(sql.FIND_FILLS, self.signal_id)
-        await self.play.until_alert(self.subject, raised=False)
+        await self.play.until_alert_ends(self.subject)
         await cancel(self.play, self.signal_id)
         await self.play.settled(self.signal_id, OrderStatus.CANCELED)
 
@@ -97,7 +99,7 @@ class Denied(Scenario):
     async def finish(self) -> None:
         if not await self.play.until_answer(False, sql.DENIED, self.signal_id):
             raise WrongEnd(f"{self.signal_id} stays in doubt")
-        await self.play.until_alert(self.order.client_order_id or "", raised=False)
+        await self.play.until_alert_ends(self.order.client_order_id or "")
         await cancel(self.play, self.signal_id)
         await self.play.settled(self.signal_id, OrderStatus.CANCELED)
 
@@ -145,7 +147,7 @@ class DeniedStop(Scenario):
     async def finish(self) -> None:
         if not await self.play.until_answer(False, sql.STOP_IN_DOUBT, self.signal_id):
             raise WrongEnd(f"the stop of {self.signal_id} stays in doubt")
-        await self.play.until_alert(self.signal_id, raised=False)
+        await self.play.until_alert_ends(self.signal_id)
 
 
 async def deny(run: Scenario, order: StoredOrder, *, times: int) -> None:
@@ -207,7 +209,7 @@ class AlertCleared(Scenario):
                 break
         else:
             raise WrongEnd(f"the alert about {self.signal_id} cannot be cleared")
-        await self.play.until_alert(self.signal_id, raised=False)
+        await self.play.until_alert_ends(self.signal_id)
         await cancel(self.play, self.signal_id)
         await self.play.settled(self.signal_id, OrderStatus.CANCELED)
 
