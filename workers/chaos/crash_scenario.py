@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from itertools import count
 from typing import ClassVar
 
 from schemas.orders import OrderStatus
@@ -34,6 +35,7 @@ class Scenario:
         self.points = points
         self.ticker = ""
         self._holds = holds
+        self._numbers = count()
         self.made: list[str] = []
         """What was named by `new_id`: signals, or runs of the reconciliation."""
 
@@ -42,7 +44,7 @@ class Scenario:
         self.ticker = await self._holds.enter_async_context(self.play.ticker())
 
     def new_id(self) -> str:
-        self.made.append(f"{self.tag}.{len(self.made)}")
+        self.made.append(f"{self.tag}.{next(self._numbers)}")
         return self.made[-1]
 
     @property
