@@ -234,7 +234,7 @@ class NewLimits(Scenario):
 
     covers = ("commit console.limits",)
 
-    async def prepare(self) -> None:
+    async def hold(self) -> None:
         await self.play.reset_limits()
 
     async def provoke(self) -> None:
