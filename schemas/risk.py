@@ -14,6 +14,8 @@ from schemas.orders import Action, OrderType, OrderView, Side, TimeInForce
 Percent = Annotated[DecimalText, Field(gt=0, le=1000)]
 """Per cent: 5 means 5 %."""
 Dollars = Annotated[DecimalText, Field(gt=0)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+WindowSeconds = Annotated[int, Field(ge=1, le=86_400)]
 
 
 class Limits(Edge):
@@ -28,6 +30,24 @@ class Limits(Edge):
     max_gross_exposure_pct: Percent
     """Sum over tickers of the same, in % of equity."""
     max_strategy_exposure_pct: Percent
+    max_daily_loss_pct: Percent
+    """What equity may lie below the broker's equity at the session's start, in % of that."""
+    max_drawdown_pct: Percent
+    """What equity may lie below its highest reading, in % of that."""
+    max_open_orders: Count
+    """Orders of ours that may still execute, unknown outcomes among them."""
+    max_orders_per_minute: Count
+    """Approvals in any 60 s, over the whole account."""
+    max_strategy_orders_per_minute: Count
+    max_repeated_executions: Count
+    """Executed orders of one strategy on one ticker and side within the window; one more disables the strategy."""
+    repeated_executions_window_seconds: WindowSeconds
+    duplicate_window_seconds: WindowSeconds
+    """A strategy's signal with the content of another of its own within this long is a duplicate."""
+    allowed_tickers: tuple[str, ...] = ()
+    """Empty: every ticker that is not restricted."""
+    restricted_tickers: tuple[str, ...] = ()
+    """Nothing is opened in them; closes pass."""
     extended_hours_strategies: tuple[str, ...] = ()
     """Strategies that may trade outside the regular session."""
     short_selling_strategies: tuple[str, ...] = ()

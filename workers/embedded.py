@@ -31,13 +31,21 @@ ADDING_OPTIONS: Final = ("--symbol", "--market")
 PASSING_OPTIONS: Final = ("--fault-plan", "--fault-seed")
 """Of one start only: nobody wants last week's faults in today's account."""
 
-FIRST_LIMITS: Final[Mapping[str, str | list[str]]] = {
+FIRST_LIMITS: Final[Mapping[str, str | int | list[str]]] = {
     "max_order_notional": "25000",
     "max_order_quantity": "1000",
     "price_collar_pct": "2",
     "max_ticker_exposure_pct": "25",
     "max_strategy_exposure_pct": "80",
     "max_gross_exposure_pct": "100",
+    "max_daily_loss_pct": "5",
+    "max_drawdown_pct": "15",
+    "max_open_orders": 200,
+    "max_orders_per_minute": 120,
+    "max_strategy_orders_per_minute": 60,
+    "max_repeated_executions": 20,
+    "repeated_executions_window_seconds": 60,
+    "duplicate_window_seconds": 10,
     "short_selling_strategies": ["pairs"],
 }
 """For a fresh paper account of $100,000; set your own with the next version of the limits."""

@@ -60,6 +60,9 @@ async def test_every_way_an_order_can_go(stack_factory: StackFactory, unique: An
 _LIMITS = {
     "max_order_notional": "1000000", "max_order_quantity": "100000", "price_collar_pct": "2",
     "max_ticker_exposure_pct": "400", "max_strategy_exposure_pct": "400", "max_gross_exposure_pct": "400",
+    "max_daily_loss_pct": "100", "max_drawdown_pct": "100",
+    "max_open_orders": 100000, "max_orders_per_minute": 100000, "max_strategy_orders_per_minute": 100000,
+    "max_repeated_executions": 100000, "repeated_executions_window_seconds": 60, "duplicate_window_seconds": 1,
 }  # fmt: skip
 
 

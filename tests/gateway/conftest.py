@@ -30,6 +30,14 @@ LIMITS = Limits.model_validate(
         "max_ticker_exposure_pct": "20",
         "max_gross_exposure_pct": "100",
         "max_strategy_exposure_pct": "60",
+        "max_daily_loss_pct": "100",
+        "max_drawdown_pct": "100",
+        "max_open_orders": 100000,
+        "max_orders_per_minute": 100000,
+        "max_strategy_orders_per_minute": 100000,
+        "max_repeated_executions": 100000,
+        "repeated_executions_window_seconds": 60,
+        "duplicate_window_seconds": 1,
     }
 )
 TOKEN = "token-of-momentum"

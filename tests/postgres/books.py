@@ -26,6 +26,14 @@ LIMITS = {
     "max_ticker_exposure_pct": "100",
     "max_strategy_exposure_pct": "100",
     "max_gross_exposure_pct": "100",
+    "max_daily_loss_pct": "100",
+    "max_drawdown_pct": "100",
+    "max_open_orders": 100000,
+    "max_orders_per_minute": 100000,
+    "max_strategy_orders_per_minute": 100000,
+    "max_repeated_executions": 100000,
+    "repeated_executions_window_seconds": 60,
+    "duplicate_window_seconds": 1,
 }
 
 

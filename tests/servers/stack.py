@@ -36,6 +36,14 @@ WIDE_LIMITS = {
     "max_ticker_exposure_pct": "400",
     "max_strategy_exposure_pct": "400",
     "max_gross_exposure_pct": "400",
+    "max_daily_loss_pct": "100",
+    "max_drawdown_pct": "100",
+    "max_open_orders": 100000,
+    "max_orders_per_minute": 100000,
+    "max_strategy_orders_per_minute": 100000,
+    "max_repeated_executions": 100000,
+    "repeated_executions_window_seconds": 60,
+    "duplicate_window_seconds": 1,
 }
 FAST_BROKER = 1_000_000
 """Requests a minute, where a test is not about the limit."""
