@@ -15,6 +15,7 @@ from risk.constants import APPROVAL_AGE_MAX, QUOTE_AGE_MAX
 from risk.limits import assess
 from risk.messages import user_message
 from schemas import wire
+from schemas.limits import EffectiveLimits
 from schemas.market import Provider, Quote
 from schemas.orders import OrderStatus
 from schemas.risk import (
@@ -29,6 +30,7 @@ from schemas.risk import (
 from schemas.runs import RiskQuestion
 from storage import risk as rows
 from storage.funds import open_refusal
+from storage.limits import LimitsMissing
 from storage.market import read_quote
 from storage.orders import LockedOrder, StoredOrder, lock_order
 
@@ -49,7 +51,7 @@ class _Basis:
 
     proposal: Proposal
     facts: RiskFacts
-    limits_version: int
+    limits: EffectiveLimits
     kill_epoch: int
     snapshot_is_fresh: bool
     as_signalled: bool
@@ -118,9 +120,9 @@ class RiskActivities:
         """Everything read under the lock, or what is missing for it."""
         connection = locked.connection
         await rows.lapse_reservations(connection, self._now())
-        row = await rows.read_facts(connection, question.signal_id)
-        if row.limits is None or row.limits_version is None:
-            raise rows.LimitsMissing("no limits are set: `trading limits set`")
+        row = await rows.read_facts(connection, question.signal_id, now)
+        if row.limits is None:
+            raise LimitsMissing
         last_try = question.refreshes >= REFRESHES_MAX
         market_now = self._clock.at(now)
         quote = await self._quote(connection, row, market_now)
@@ -146,13 +148,12 @@ class RiskActivities:
             received_at=row.received_at,
             kill_changed_at=row.kill_changed_at,
             unknown_outcomes=row.unknown_outcomes,
-            limits=row.limits,
+            limits=row.limits.limits,
+            limit_sources=row.limits.narrowed,
             snapshot_at=row.snapshot_at,
             funds_refusal=await open_refusal(connection, row.proposal.strategy),
         )
-        return _Basis(
-            row.proposal, facts, row.limits_version, row.kill_epoch, snapshot_is_fresh, row.as_signalled
-        )
+        return _Basis(row.proposal, facts, row.limits, row.kill_epoch, snapshot_is_fresh, row.as_signalled)
 
     async def _quote(
         self, connection: "Connection", row: rows.FactsRow, market_now: datetime
@@ -175,7 +176,7 @@ class RiskActivities:
                 locked,
                 basis.proposal,
                 verdict,
-                limits_version=basis.limits_version,
+                limits_version=basis.limits.version,
                 kill_epoch=basis.kill_epoch,
                 now=now,
                 user_message=message,
@@ -189,7 +190,7 @@ class RiskActivities:
             approved_at=now,
             expires_at=now + APPROVAL_AGE_MAX,
             reservation_lapses_at=now + RESERVATION_LAPSE,
-            limits_version=basis.limits_version,
+            limits_version=basis.limits.version,
             kill_epoch=basis.kill_epoch,
             limit_price=verdict.worst_price,
         )
