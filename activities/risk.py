@@ -15,7 +15,6 @@ from risk.constants import APPROVAL_AGE_MAX, QUOTE_AGE_MAX
 from risk.limits import assess
 from risk.messages import user_message
 from schemas import wire
-from schemas.limits import EffectiveLimits
 from schemas.market import Provider, Quote
 from schemas.orders import OrderStatus
 from schemas.risk import (
@@ -51,7 +50,7 @@ class _Basis:
 
     proposal: Proposal
     facts: RiskFacts
-    limits: EffectiveLimits
+    limits_version: int
     kill_epoch: int
     snapshot_is_fresh: bool
     as_signalled: bool
@@ -121,7 +120,7 @@ class RiskActivities:
         connection = locked.connection
         await rows.lapse_reservations(connection, self._now())
         row = await rows.read_facts(connection, question.signal_id, now)
-        if row.limits is None:
+        if row.limits is None or row.limits_version is None:
             raise LimitsMissing
         last_try = question.refreshes >= REFRESHES_MAX
         market_now = self._clock.at(now)
@@ -148,12 +147,14 @@ class RiskActivities:
             received_at=row.received_at,
             kill_changed_at=row.kill_changed_at,
             unknown_outcomes=row.unknown_outcomes,
-            limits=row.limits.limits,
-            limit_sources=row.limits.narrowed,
+            limits=row.limits,
+            limit_sources=row.limit_sources,
             snapshot_at=row.snapshot_at,
             funds_refusal=await open_refusal(connection, row.proposal.strategy),
         )
-        return _Basis(row.proposal, facts, row.limits, row.kill_epoch, snapshot_is_fresh, row.as_signalled)
+        return _Basis(
+            row.proposal, facts, row.limits_version, row.kill_epoch, snapshot_is_fresh, row.as_signalled
+        )
 
     async def _quote(
         self, connection: "Connection", row: rows.FactsRow, market_now: datetime
@@ -176,7 +177,7 @@ class RiskActivities:
                 locked,
                 basis.proposal,
                 verdict,
-                limits_version=basis.limits.version,
+                limits_version=basis.limits_version,
                 kill_epoch=basis.kill_epoch,
                 now=now,
                 user_message=message,
@@ -190,7 +191,7 @@ class RiskActivities:
             approved_at=now,
             expires_at=now + APPROVAL_AGE_MAX,
             reservation_lapses_at=now + RESERVATION_LAPSE,
-            limits_version=basis.limits.version,
+            limits_version=basis.limits_version,
             kill_epoch=basis.kill_epoch,
             limit_price=verdict.worst_price,
         )

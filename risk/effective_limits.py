@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from schemas.limits import LISTS, EffectiveLimits, LimitsRow
-from schemas.risk import CheckName, CheckResult, Limits, LimitScope, LimitSource
+from schemas.risk import CheckResult, Limits, LimitScope, LimitSource
 
 NO_TICKER: Final = "(none)"
 """Stands in a list of allowed tickers that has nothing left: an empty list would allow every ticker. No ticker is
@@ -41,14 +41,18 @@ TIGHTER: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 }
 """How two rows' limits become one. Fields that are not here are the account's alone."""
 
-TOLD_BY: Final[Mapping[CheckName, tuple[str, ...]]] = {
-    CheckName.ORDER_NOTIONAL: ("max_order_notional",),
-    CheckName.ORDER_QUANTITY: ("max_order_quantity",),
-    CheckName.PRICE_COLLAR: ("price_collar_pct",),
-    CheckName.TICKER_EXPOSURE: ("max_ticker_exposure_pct",),
-    CheckName.STRATEGY_EXPOSURE: ("max_strategy_exposure_pct",),
+TOLD_BY: Final[Mapping[str, tuple[str, ...]]] = {
+    "ORDER_NOTIONAL": ("max_order_notional",),
+    "ORDER_QUANTITY": ("max_order_quantity",),
+    "PRICE_COLLAR": ("price_collar_pct",),
+    "TICKER_EXPOSURE": ("max_ticker_exposure_pct",),
+    "STRATEGY_EXPOSURE": ("max_strategy_exposure_pct",),
+    "STRATEGY_ORDER_RATE": ("max_strategy_orders_per_minute",),
+    "REPEATED_EXECUTIONS": ("max_repeated_executions", "repeated_executions_window_seconds"),
+    "DUPLICATE_CONTENT": ("duplicate_window_seconds",),
+    "TICKER_NOT_ALLOWED": ("allowed_tickers", "restricted_tickers"),
 }
-"""The limits that a check measures by, where they may come from a strategy's or a ticker's row."""
+"""By a check's name the limits that it measures by, where they may come from a strategy's or a ticker's row."""
 
 
 def effective(account: LimitsRow, narrower: Sequence[LimitsRow]) -> EffectiveLimits:
@@ -83,6 +87,6 @@ def _source(field: str, row: LimitsRow) -> LimitSource:
 
 def with_sources(check: CheckResult, sources: Sequence[LimitSource]) -> CheckResult:
     """The check with the rows that its limits come from in its formula, where they are not the account's."""
-    fields = TOLD_BY.get(check.name, ())
+    fields = TOLD_BY.get(check.name.value, ())
     told = "; ".join(source.text for source in sources if source.field in fields)
     return check.model_copy(update={"formula": f"{check.formula} ({told})"}) if told else check

@@ -12,10 +12,9 @@ from uuid import UUID
 from schemas.audit import canonical_json
 from schemas.base import DecimalText, UtcTime, Wire
 from schemas.events import RiskApproved, RiskMetrics, RiskRejected
-from schemas.limits import EffectiveLimits
 from schemas.market import Quote
 from schemas.orders import OrderStatus, Side
-from schemas.risk import Exposure, Proposal, RiskVerdict, WorkingOrder
+from schemas.risk import Exposure, Limits, LimitSource, Proposal, RiskVerdict, WorkingOrder
 from schemas.signals import DecisionView
 from schemas.wire import Leg, Topic, event_id
 from storage.events import Queued, append
@@ -52,8 +51,12 @@ class FactsRow:
     """When the gateway took the signal."""
     as_signalled: bool
     """The order row, which is what goes out, says what the signal row says, which is what is judged."""
-    limits: EffectiveLimits | None
+    limits_version: int | None
+    """The newest row among those in force."""
+    limits: Limits | None
     """In force at the decision's instant for its strategy and ticker; None where the account has none."""
+    limit_sources: tuple[LimitSource, ...]
+    """Those of them that are not the account's."""
     quote: Quote | None
     unknown_outcomes: tuple[str, ...]
     """client_order_ids on this ticker whose fate the broker has not told."""
@@ -104,6 +107,7 @@ async def read_facts(connection: Connection, signal_id: str, now: datetime) -> F
     row = await connection.fetchrow(_SQL["read_facts"], signal_id, now)
     if row is None:
         raise SignalNotFound(signal_id)
+    limits = read_effective(json.loads(row["limits"], parse_float=Decimal)) if row["limits"] else None
     return FactsRow(
         proposal=Proposal.model_validate(dict(row)),
         equity=row["equity"],
@@ -116,7 +120,9 @@ async def read_facts(connection: Connection, signal_id: str, now: datetime) -> F
         kill_changed_at=row["kill_changed_at"],
         received_at=row["taken_in_at"],
         as_signalled=row["as_signalled"],
-        limits=read_effective(json.loads(row["limits"], parse_float=Decimal)) if row["limits"] else None,
+        limits_version=limits.version if limits else None,
+        limits=limits.limits if limits else None,
+        limit_sources=limits.narrowed if limits else (),
         quote=Quote.model_validate(dict(row)) if row["quoted_at"] is not None else None,
         unknown_outcomes=tuple(row["unknown_outcomes"]),
     )

@@ -125,7 +125,9 @@ def test_what_is_measured_for_a_strategy_or_ticker_can_be_merged_and_is_the_acco
     partial = StrategyLimits.model_fields.keys() | TickerLimits.model_fields.keys()
     assert partial == TIGHTER.keys()
     assert partial < Limits.model_fields.keys()
-    assert {field for fields in TOLD_BY.values() for field in fields} <= partial
+    assert {field for fields in TOLD_BY.values() for field in fields} == partial, (
+        "each has a check that names its row"
+    )
 
 
 def test_a_refusal_names_the_strategys_limit() -> None:
