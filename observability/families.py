@@ -55,6 +55,17 @@ class Families:
         self.kill_switch = State(
             self.registry, "kill_switch_engaged", "1 while the kill switch blocks new orders, else 0."
         )
+        self.losses = self._labelled(
+            "equity_loss_pct",
+            "What equity lies below the session's start and below its peak, in % of that, by the kill reason that "
+            "exceeding the limit has; negative for a gain.",
+            "kind",
+        )
+        self.strategies_disabled = State(
+            self.registry,
+            "strategies_disabled",
+            "Strategies that may open nothing until a named person enables them.",
+        )
         self.open_alerts = self._labelled(
             "alerts_open",
             "Alerts that last, by code, as read from the database; 0 once they are over.",
