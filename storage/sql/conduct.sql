@@ -20,10 +20,10 @@ with asked as (
             where 'STRATEGY_ORDER_RATE' = any (d.reasons) and o.strategy = a.strategy
                 and (a.enabled_at is null or d.decided_at > a.enabled_at)
         ) as strategy_rate_refusals
-    from asked a
-    cross join kill_switch k
-    cross join decisions d
+    from decisions d
     join orders o using (signal_id, leg, generation)
+    cross join asked a
+    cross join kill_switch k
     where d.decided_at > $2
 )
 select m.approvals, m.strategy_approvals, m.rate_refusals, m.strategy_rate_refusals,

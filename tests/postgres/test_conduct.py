@@ -19,7 +19,7 @@ from storage.database import Database
 from storage.equity import move_peak, read_equity
 from storage.market import save_account
 from storage.reconciliation import read_readiness
-from storage.risk import current_limits
+from storage.risk import current_limits, read_exposures
 from tests.postgres.books import market_clock, prepare, propose
 
 NOW = datetime.now(UTC)
@@ -189,23 +189,21 @@ async def test_the_same_again_is_refused_naming_the_other_and_not_after_the_wind
 
 
 async def test_open_orders_are_all_that_may_still_execute_and_count_in_full(make: Any) -> None:
-    """Also with every flag on: of 10 shares at $100 what is not filled is reserved, and what is filled is held."""
     desk = await make(max_open_orders=len(FLAGGED) + 1)
-    for number, (_, state) in enumerate(FLAGGED.items()):
-        name = (await desk.decide()).order.signal_id
-        await desk.sql(
-            f"update orders set {state}, client_order_id = 'ti-{number}' where signal_id = $1", name
-        )
-        await desk.sql("update reservations set state = 'working' where signal_id = $1", name)
-    last = await desk.decide(ticker="AAPL", strategy="other")
-    assert "OPEN_ORDERS" not in last.reasons
-    over = await desk.decide(strategy="third")
-    assert "OPEN_ORDERS" not in over.reasons, "the last was refused for the unknown one and is not open"
-    await desk.sql("update orders set flags = '{}'")
-    assert (await desk.decide(strategy="fourth")).kind is AssessmentKind.APPROVED
-    assert (await desk.decide(strategy="fifth")).reasons == ("OPEN_ORDERS",)
-    await desk.sql("update orders set status = 'CANCELED' where client_order_id = 'ti-0'")
-    assert (await desk.decide(strategy="sixth")).kind is AssessmentKind.APPROVED, "that one ended"
+    names = [(await desk.decide()).order.signal_id for _ in range(len(FLAGGED) + 1)]
+    for number, state in enumerate(FLAGGED.values()):
+        standing = f"update orders set {state}, client_order_id = 'ti-{number}' where signal_id = $1"
+        await desk.sql(standing, names[number])
+        await desk.sql("update reservations set state = 'working' where signal_id = $1", names[number])
+    assert "OPEN_ORDERS" in (await desk.decide()).reasons, "the last one is approved and not sent yet"
+    close = await desk.decide(action="SELL_TO_CLOSE", hard_stop_loss=None)
+    assert "OPEN_ORDERS" not in close.reasons
+    async with desk.rows.connection() as connection:
+        [row] = await read_exposures(connection)
+    assert (row.reserved_buy, row.reserved_buy_notional) == (10 * len(names), 1000 * len(names))
+    for name in names:
+        await desk.sql("update orders set status = 'CANCELED' where signal_id = $1", name)
+        assert "OPEN_ORDERS" not in (await desk.decide()).reasons, "that one has ended"
 
 
 async def test_nothing_is_opened_while_the_broker_is_given_up_on(make: Any) -> None:
