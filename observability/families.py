@@ -48,6 +48,9 @@ class Families:
         ).set_function(lambda: 100 * rejected_share())
         self._make_counters()
         self._make_histograms()
+        self._make_states()
+
+    def _make_states(self) -> None:
         self.open_orders = State(self.registry, "open_orders", "Orders that may still execute.")
         self.unknown_outcomes = State(
             self.registry, "unknown_outcomes", "Orders of which nobody knows yet whether they landed."

@@ -2,7 +2,8 @@
 -- $2: the last minute began, $3: the window of repeated executions, $4: of duplicates; $5: the market's day.
 -- No window ends at the decision's instant: another that was decided by a clock ahead of it counts too.
 with asked as (
-    select s.*, enabled.at as enabled_at, side.actions
+    select s.signal_id, s.strategy, s.ticker, s.action, s.order_type, s.time_in_force, s.quantity,
+        s.limit_price, s.stop_price, s.hard_stop_loss, s.extended_hours, enabled.at as enabled_at, side.actions
     from signals s
     cross join lateral (
         select max(t.enabled_at) as at from strategy_stops t where t.strategy = s.strategy

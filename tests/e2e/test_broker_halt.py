@@ -68,7 +68,7 @@ async def test_five_failures_halt_orders_and_the_brokers_return_releases_them(
     state = await fail_accounts(stack)
     assert (state.cause or "").startswith("ERR_NETWORK: 500")
     posts = (await stack.ledger())["posts_total"]
-    await stack.submit(signal(opening))
+    await stack.submit(signal(opening, quantity="5"))
     order = await stack.settled(opening)
     assert (order["status"], order["reason"]) == ("REJECTED", "BROKER_HALT")
     assert order["user_message"] == UserMessage.BROKER_API_DOWN
