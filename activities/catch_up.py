@@ -101,8 +101,12 @@ class CatchUp:
         asked_at = self._now()
         async with self._database.connection() as connection:
             known = await market_rows.read_account(connection)
-        if known.taken_at is not None and asked_at - known.taken_at < ACCOUNT_AGE_MAX:
-            return
+        if known.taken_at is None or asked_at - known.taken_at >= ACCOUNT_AGE_MAX:
+            await self.read_account()
+
+    async def read_account(self) -> None:
+        """Store a new snapshot of the account, and the clock with it. Raises BrokerError: the old one stays."""
+        asked_at = self._now()
         account = await self._broker.get_account()
         reading = self._clock.reading()
         async with self._database.transaction("catch_up.account") as connection:

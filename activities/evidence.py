@@ -14,7 +14,14 @@ from schemas.broker import TradeEvent, TradeUpdate
 from schemas.orders import BrokerOrder, Fill, OrderFlag, OrderState, OrderStatus
 from schemas.wire import Leg
 from storage.alerts import raise_alert
-from storage.orders import LockedOrder, StoredOrder, lock_by_broker_id, lock_by_chain, restore_reservation
+from storage.orders import (
+    LockedOrder,
+    StoredOrder,
+    lock_by_broker_id,
+    lock_by_chain,
+    raise_reservation_price,
+    restore_reservation,
+)
 from storage.transitions import Step, advance, audit
 from storage.watch import note_message
 
@@ -112,6 +119,11 @@ async def bring(locked: LockedOrder, evidence: Evidence, *, now: datetime, sourc
     after = await advance(locked, new, step)
     if locked.order.settled and not after.settled:
         await restore_reservation(locked, _expected(new))
+    found = _order_in(evidence)
+    if found is not None and found.replaces is not None:
+        prices = [price for price in (found.limit_price, found.stop_price) if price is not None]
+        if prices:
+            await raise_reservation_price(locked, max(prices))
     if isinstance(evidence, TradeUpdate) and evidence.event not in _ORDINARY:
         await _note(locked, evidence, after if new != before else None, step)
     if late:

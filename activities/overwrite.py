@@ -23,9 +23,9 @@ async def book_activities(
     state: BrokerState,
     activities: Iterable[CashActivity],
     now: datetime,
-) -> int:
-    """Fees, dividends, deposits: each under its own id, so that none is ever booked twice. How many were new."""
-    booked = 0
+) -> list[CashActivity]:
+    """Fees, dividends, deposits: each under its own id, so that none is ever booked twice. Those that were new."""
+    booked = []
     for each in activities:
         what = " ".join(part for part in (each.ticker, each.description) if part)
         entry = Entry(
@@ -36,7 +36,8 @@ async def book_activities(
             snapshot_at=state.market_at,
             detail=f"{each.activity_type} of {each.day.isoformat()}: ${decimal_text(each.amount)} {what}".strip(),
         )
-        booked += await book(connection, entry, now)
+        if await book(connection, entry, now):
+            booked.append(each)
     return booked
 
 

@@ -16,10 +16,12 @@ from activities.overwrite import Overwrite, book_activities
 from activities.run_report import joined, report_in_vain, report_of, told
 from broker.budget import patiently
 from broker.errors import BrokerError
+from market.calendar import new_york_date
 from market.errors import ClockUnavailableError
 from observability.logging import get_logger
 from risk.drift import agree, compare, residual, worth_of_fills
 from schemas import wire
+from schemas.broker import CashActivity
 from schemas.kill import KillCommand
 from schemas.reconciliation import (
     Books,
@@ -35,6 +37,7 @@ from schemas.reconciliation import (
 )
 from storage import journal
 from storage import reconciliation as rows
+from storage.equity import move_peak
 from storage.switches import engage
 
 if TYPE_CHECKING:
@@ -245,15 +248,16 @@ class ReconciliationActivities:
     ) -> Report:
         now = self._now()
         opening = await rows.last_market_at(connection) is None
-        if not state.activities:
-            booked = 0
-        else:
+        booked: list[CashActivity] = []
+        if state.activities:
             await journal.lock_books(connection)
             booked = await book_activities(connection, order.run_id, state, state.activities, now)
+        # What came before the books were opened is in every equity that was ever read.
+        await move_peak(connection, () if opening else booked, new_york_date(state.market_at))
         if overwrite is not None:
             await overwrite.book(comparison.findings)
         await rows.save_external(connection, state.external, now)
-        report = report_of(run, state, comparison, opening=opening, booked=booked, now=self._now())
+        report = report_of(run, state, comparison, opening=opening, booked=len(booked), now=self._now())
         await rows.finish(connection, report, read_at=read_at, market_at=self._known_up_to(state))
         self._metrics.set_drift(report.drift_pct or Decimal(0))
         return report

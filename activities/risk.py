@@ -9,6 +9,8 @@ from uuid import uuid4
 
 from temporalio import activity
 
+from activities.runaway import stop_runaway
+from market.calendar import new_york_date
 from observability.metrics import SignalOutcome
 from risk.clock import is_too_old
 from risk.constants import APPROVAL_AGE_MAX, QUOTE_AGE_MAX
@@ -28,6 +30,7 @@ from schemas.risk import (
 )
 from schemas.runs import RiskQuestion
 from storage import risk as rows
+from storage.conduct import read_conduct
 from storage.funds import open_refusal
 from storage.limits import LimitsMissing
 from storage.market import read_quote
@@ -149,6 +152,9 @@ class RiskActivities:
             unknown_outcomes=row.unknown_outcomes,
             limits=row.limits,
             limit_sources=row.limit_sources,
+            conduct=await read_conduct(
+                connection, question.signal_id, row.limits, now=now, market_day=new_york_date(market_now)
+            ),
             snapshot_at=row.snapshot_at,
             funds_refusal=await open_refusal(connection, row.proposal.strategy),
         )
@@ -181,6 +187,9 @@ class RiskActivities:
                 kill_epoch=basis.kill_epoch,
                 now=now,
                 user_message=message,
+            )
+            await stop_runaway(
+                locked.connection, basis.proposal, verdict, basis.facts, kill_epoch=basis.kill_epoch, now=now
             )
             reasons = tuple(reason.value for reason in verdict.reasons)
             return Assessment(

@@ -67,6 +67,15 @@ _GROUPS: Final = (
         ("show", "console.orders:show", "Show one order by its signal, internal, client or broker id."),
         ("cancel", "console.orders:cancel", "Ask for an order's cancel."),
     )),
+    ("strategy", "Which strategies are disabled; disable one, or let it trade again.", (
+        ("list", "console.strategies:list_strategies", "List disabled strategies; --all: those enabled again too."),
+        ("disable", "console.strategies:disable", "Let a strategy open nothing."),
+        ("enable", "console.strategies:enable", "Let a disabled strategy trade again, by a named person."),
+    )),
+    ("equity", "What was lost today and of the peak.", (
+        ("show", "console.equity:show", "Show equity, its session's start, its peak, and what may be lost."),
+        ("reset-peak", "console.equity:reset_peak", "Measure the drawdown from equity as it is now."),
+    )),
     ("events", "Follow what happens.", (
         ("tail", "console.events:tail", "Print events as they come; --json prints one object a line."),
     )),

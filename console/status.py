@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 ORDERS_MAX: Final = 500
+DISABLED_MAX: Final = 500
 STREAM_SEEN_MAX: Final = timedelta(seconds=15)
 CLOCK_READ_MAX: Final = timedelta(seconds=60)
 """Older than that, placement trusts no trading hours."""
@@ -56,6 +57,7 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
     account = await connection.fetchrow(market["read_account"])
     limits = await connection.fetchrow(load("limits")["in_force"], "account", "", utc_now())
     orders = await connection.fetch(load("orders")["list_orders"], None, None, None, True, ORDERS_MAX)
+    disabled = await connection.fetch(load("conduct")["list_stops"], False, DISABLED_MAX)
     external = await connection.fetch(load("reconciliation")["external_open"])
     newest = await connection.fetchval(events["newest_position"])
     waiting = await connection.fetchval(events["count_waiting"], WAITING_MAX)
@@ -70,6 +72,10 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
             "failures": halt["failures"], "changed_at": _time(halt["changed_at"]),
             "probed_at": _time(halt["probed_at"]),
         },
+        "strategies_disabled": [
+            {name: row[name] for name in ("strategy", "cause", "reason")} | {"since": _time(row["since"])}
+            for row in disabled
+        ],
         "open_orders": _by_status(orders),
         "external_orders": [row["broker_order_id"] for row in external],
         "unknown_outcomes": [row["client_order_id"] for row in unknown],
@@ -160,6 +166,7 @@ def _lines(found: dict[str, Any], now: datetime) -> list[tuple[str, str, bool]]:
         *_kill_lines(found["kill_switch"], now),
         _halt_line(found["broker_halt"], now),
         *_alert_lines(found["alerts"], now),
+        *_disabled_lines(found["strategies_disabled"], now),
         ("open orders", open_orders, False),
         ("external orders", ", ".join(clean(each) for each in found["external_orders"]) or "none", False),
         ("unknown outcomes", ", ".join(unknown) or "none", bool(unknown)),
@@ -239,6 +246,14 @@ def _alert_lines(alerts: list[dict[str, Any]], now: datetime) -> list[tuple[str,
         since = ago(_parsed(each["raised_at"]), now)
         lines.append((f"  {each['severity']}", f"{each['code']} since {since}: {clean(each['text'])}", True))
     return lines
+
+
+def _disabled_lines(disabled: list[dict[str, Any]], now: datetime) -> list[tuple[str, str, bool]]:
+    return [
+        ("strategy disabled", f"{clean(each['strategy'])} since {ago(_parsed(each['since']), now)}: "
+         f"{each['cause']}, {clean(each['reason'])}", True)
+        for each in disabled
+    ]  # fmt: skip
 
 
 def _halt_line(halt: dict[str, Any], now: datetime) -> tuple[str, str, bool]:

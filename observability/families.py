@@ -48,12 +48,26 @@ class Families:
         ).set_function(lambda: 100 * rejected_share())
         self._make_counters()
         self._make_histograms()
+        self._make_states()
+
+    def _make_states(self) -> None:
         self.open_orders = State(self.registry, "open_orders", "Orders that may still execute.")
         self.unknown_outcomes = State(
             self.registry, "unknown_outcomes", "Orders of which nobody knows yet whether they landed."
         )
         self.kill_switch = State(
             self.registry, "kill_switch_engaged", "1 while the kill switch blocks new orders, else 0."
+        )
+        self.losses = self._labelled(
+            "equity_loss_pct",
+            "What equity lies below the session's start and below its peak, in % of that, by the kill reason that "
+            "exceeding the limit has; negative for a gain.",
+            "kind",
+        )
+        self.strategies_disabled = State(
+            self.registry,
+            "strategies_disabled",
+            "Strategies that may open nothing until a named person enables them.",
         )
         self.open_alerts = self._labelled(
             "alerts_open",

@@ -124,6 +124,15 @@ class Metrics:
         """The kill switch's row as last read."""
         self._families.kill_switch.set(1 if engaged else 0)
 
+    def set_losses(self, percents: Mapping[str, Decimal]) -> None:
+        """What equity has lost, in %, by kind."""
+        for kind, percent in percents.items():
+            self._families.losses.labels(kind).set(float(percent))
+
+    def set_strategies_disabled(self, count: int) -> None:
+        """Strategies that are disabled, read from the database."""
+        self._families.strategies_disabled.set(count)
+
     def set_open_alerts(self, counts: Mapping[str, int]) -> None:
         """Alerts that last, by code, as last read. A code that is not among them is over."""
         for code in self._alert_codes - counts.keys():

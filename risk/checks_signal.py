@@ -39,6 +39,45 @@ def _before_release(facts: RiskFacts) -> bool:
     return facts.received_at < facts.kill_changed_at
 
 
+def broker_halt(order: Candidate) -> CheckResult:
+    """No new risk while the broker is given up on: nobody sees what becomes of it. A close passes, and waits."""
+    cause = order.facts.conduct.broker_halt
+    if cause is None:
+        return result(CheckName.BROKER_HALT, True, "none", "none", "the broker answers")
+    told = f"the broker does not answer: {cause}"
+    if order.reduces:
+        return result(
+            CheckName.BROKER_HALT, True, "halted", "none", f"{told}; not applied to a close: it waits"
+        )
+    return result(CheckName.BROKER_HALT, False, "halted", "none", told)
+
+
+def ticker_lists(order: Candidate) -> CheckResult:
+    """Opened is only what is among the allowed tickers, where they are listed, and not among the restricted."""
+    ticker, limits = order.proposal.ticker, order.facts.limits
+    allowed, restricted = limits.allowed_tickers, limits.restricted_tickers
+    words = f"{len(allowed)} allowed, " if allowed else "every ticker, "
+    limit = f"{words}{len(restricted)} restricted"
+    if order.reduces:
+        return result(
+            CheckName.TICKER_LISTS, True, ticker, limit, "not applied to a close: it leaves the ticker"
+        )
+    faults = [
+        text
+        for wrong, text in (
+            (
+                bool(allowed) and ticker not in allowed,
+                f"{ticker} is not among the {len(allowed)} allowed tickers",
+            ),
+            (ticker in restricted, f"{ticker} is restricted"),
+        )
+        if wrong
+    ]
+    return result(
+        CheckName.TICKER_LISTS, not faults, ticker, limit, "; ".join(faults) or f"{ticker} may be traded"
+    )
+
+
 def signal_expired(order: Candidate) -> CheckResult:
     now, until = order.facts.now, order.proposal.valid_until
     passed = now <= until

@@ -29,6 +29,9 @@ TICK_THRESHOLD: Final = Decimal("1")
 TICK_AT_OR_ABOVE: Final = Decimal("0.01")
 TICK_BELOW: Final = Decimal("0.0001")
 
+RATE_WINDOW: Final = timedelta(seconds=60)
+"""In which approvals, and refusals for their rate, are counted. What is exactly so old counts no more."""
+
 SHORT_RESERVE: Final = Decimal("1.03")
 """Alpaca reserves buying power for a short sale at this much of the ask, or at its price if that is higher."""
 

@@ -4,7 +4,15 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
 
-from risk import checks_exposure, checks_position, checks_price, checks_signal, checks_size
+from risk import (
+    checks_conduct,
+    checks_exposure,
+    checks_losses,
+    checks_position,
+    checks_price,
+    checks_signal,
+    checks_size,
+)
 from risk.arithmetic import HUNDREDTH, exact, percent_of
 from risk.candidate import Candidate, candidate
 from risk.constants import EXPOSURE_PCT_DISPLAY_MAX
@@ -13,7 +21,16 @@ from schemas.risk import CheckResult, Proposal, RiskFacts, RiskVerdict
 
 CHECKS: Final[tuple[Callable[[Candidate], CheckResult], ...]] = (
     checks_signal.kill_switch,
+    checks_signal.broker_halt,
+    checks_conduct.strategy_disabled,
     checks_signal.signal_expired,
+    checks_conduct.duplicate_content,
+    checks_conduct.strategy_order_rate,
+    checks_conduct.order_rate,
+    checks_conduct.repeated_executions,
+    checks_signal.ticker_lists,
+    checks_losses.daily_loss,
+    checks_losses.drawdown,
     checks_signal.unknown_outcome,
     checks_position.short_selling,
     checks_signal.extended_hours,
@@ -27,6 +44,7 @@ CHECKS: Final[tuple[Callable[[Candidate], CheckResult], ...]] = (
     checks_exposure.ticker,
     checks_exposure.strategy,
     checks_exposure.gross,
+    checks_conduct.open_orders,
     checks_size.buying_power,
     checks_size.insufficient_funds,
     checks_position.sell_more_than_held,
@@ -41,7 +59,8 @@ def assess(proposal: Proposal, facts: RiskFacts) -> RiskVerdict:
     """Decide on a proposal. Pure: the same facts give the same verdict.
 
     A number exactly at its limit passes. A close (SELL_TO_CLOSE, BUY_TO_CLOSE) is not refused by limits
-    it can only improve: order notional, exposures, buying power, unknown outcomes.
+    it can only improve: order notional, exposures, buying power, unknown outcomes, losses, open orders, the
+    account's rate; nor by what stops new risk: a broker halt, a disabled strategy, lists of tickers.
 
     Raises:
         InexactNumberError: a stored number is too long to compute with exactly.

@@ -18,7 +18,10 @@ class UserMessage(StrEnum):
     CLOCK_SKEW = "Critical Time Sync Error. Halting to prevent market-open anomalies."
 
 
-_BY_CHECK: Final = {CheckName.STALE_MARKET_DATA: UserMessage.MARKET_DATA_STALE}
+_BY_CHECK: Final = {
+    CheckName.BROKER_HALT: UserMessage.BROKER_API_DOWN,
+    CheckName.STALE_MARKET_DATA: UserMessage.MARKET_DATA_STALE,
+}
 
 
 def user_message(checks: Iterable[CheckResult]) -> str | None:

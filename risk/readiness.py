@@ -22,13 +22,13 @@ class Readiness:
     gap_ended_at: datetime | None = None
     """When it came back from its last silence of more than a minute."""
     kill_due: bool = False
-    """A run has decided to stop trading, and the kill switch is not engaged yet."""
+    """Drift, a loss or a runaway has decided to stop trading, and the kill switch is not engaged yet."""
 
 
 def waits_for(books: Readiness, now: datetime) -> str | None:
     """Why a placement must wait, in words for people; None when it need not."""
     if books.kill_due:
-        return "a reconciliation has found too much drift and the kill switch is being engaged"
+        return "too much drift, a loss or a runaway was found and the kill switch is being engaged"
     if books.last_seen_at is not None and now - books.last_seen_at > STREAM_GAP_MAX:
         silent = int((now - books.last_seen_at).total_seconds())
         return f"the broker's update stream has been silent for {silent} s: orders wait until it is back"

@@ -24,6 +24,8 @@ class AlertCode(StrEnum):
     BROKER_HALT = "BROKER_HALT"
     """The broker cannot be reached, or does not accept our keys: orders wait."""
     INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
+    RUNAWAY_STRATEGY = "RUNAWAY_STRATEGY"
+    """A strategy does too much of one thing, or too fast: it is disabled until a named person enables it."""
     IDENTITY_CONFLICT = "IDENTITY_CONFLICT"
     """An order under our id is not the one that we sent."""
     UNPROTECTED = "UNPROTECTED"

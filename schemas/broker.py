@@ -6,6 +6,9 @@ from enum import StrEnum
 from schemas.base import DecimalText, UtcTime, Wire
 from schemas.orders import BrokerOrder, Fill, Side
 
+TRANSFERS = frozenset({"CSD", "CSW", "CSR", "JNL", "JNLC", "ACATC", "TRANS"})
+"""Activity types of money that comes into the account or leaves it (Alpaca's words)."""
+
 
 class Account(Wire):
     """The broker's view of the account. Money in US dollars."""
@@ -50,6 +53,11 @@ class CashActivity(Wire):
     day: date
     ticker: str | None = None
     description: str = ""
+
+    @property
+    def is_transfer(self) -> bool:
+        """Money that was paid in or out: no gain and no loss."""
+        return self.activity_type in TRANSFERS
 
 
 class BrokerClock(Wire):

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from schemas.base import DecimalText, Edge, UtcTime, Wire
+from schemas.conduct import Conduct
 from schemas.market import Provider, Quote
 from schemas.orders import Action, OrderType, OrderView, Side, TimeInForce
 
@@ -122,6 +123,16 @@ class CheckName(StrEnum):
     STOP_SIDE = "STOP_ON_WRONG_SIDE"
     HARD_STOP_LOSS = "HARD_STOP_LOSS"
     INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
+    BROKER_HALT = "BROKER_HALT"
+    STRATEGY_DISABLED = "STRATEGY_DISABLED"
+    TICKER_LISTS = "TICKER_NOT_ALLOWED"
+    DUPLICATE_CONTENT = "DUPLICATE_CONTENT"
+    ORDER_RATE = "ORDER_RATE"
+    STRATEGY_ORDER_RATE = "STRATEGY_ORDER_RATE"
+    REPEATED_EXECUTIONS = "REPEATED_EXECUTIONS"
+    OPEN_ORDERS = "OPEN_ORDERS"
+    DAILY_LOSS = "DAILY_LOSS"
+    DRAWDOWN = "DRAWDOWN"
     ACCOUNT_SNAPSHOT = "STALE_ACCOUNT"
     ORDER_AS_SIGNAL = "ORDER_NOT_AS_SIGNAL"
     # Pre-trade.
@@ -230,6 +241,7 @@ class RiskFacts(Wire):
     """In force for this strategy and ticker: of each limit the tightest of account, strategy and ticker."""
     limit_sources: tuple[LimitSource, ...] = ()
     """Where those limits come from that are not the account's."""
+    conduct: Conduct
     working: tuple[WorkingOrder, ...] = ()
     """Our orders on this ticker that may still execute, or have and their fills are not known, oldest first."""
     snapshot_at: UtcTime | None = None

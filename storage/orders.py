@@ -306,6 +306,11 @@ async def restore_reservation(locked: LockedOrder, quantity: Decimal) -> None:
     await locked.connection.execute(_SQL["restore_reservation"], *locked.key, quantity)
 
 
+async def raise_reservation_price(locked: LockedOrder, price: Decimal) -> None:
+    """Count an order that somebody else has replaced at its new price, where that is worse. US dollars a share."""
+    await locked.connection.execute(_SQL["raise_reservation_price"], *locked.key, price)
+
+
 async def write_settled(locked: LockedOrder, now: datetime) -> StoredOrder:
     """Mark the outcome as written and give back what is left of the reservation. A repeat changes nothing."""
     row = await locked.connection.fetchrow(_SQL["settle_order"], locked.order.internal_order_id, now)

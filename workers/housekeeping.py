@@ -21,6 +21,7 @@ from storage import switches as switch_rows
 from storage import watch as watch_rows
 from workers.clients import utc_now
 from workers.cover_watch import COVER_SECONDS, CoverWatch
+from workers.equity_watch import EquityWatch
 from workers.loops import for_ever
 from workers.parts import OperationsParts
 from workers.relay import Relay
@@ -53,6 +54,7 @@ class Housekeeping:
         self._relay = Relay(parts.settings.dsn, parts.metrics)
         self._worries = Worries(parts.database)
         self._cover = CoverWatch(parts.database, parts.notifier)
+        self._equity = EquityWatch(parts, operations_queue=operations_queue)
         self._clock_stored: ClockReading | None = None
 
     async def run(self) -> None:
@@ -77,6 +79,8 @@ class Housekeeping:
                 (self._worries.tell_of_unknowns, WORRY_SECONDS),
                 (self._worries.cover_funds, WORRY_SECONDS),
                 (self._cover.watch_cover, COVER_SECONDS),
+                (self._equity.watch_equity, TICK_SECONDS),
+                (self._equity.carry_out_kills, TICK_SECONDS),
                 (self._parts.catch_up.pursue_doubts, DOUBTS_SECONDS),
                 (self.reconcile_when_due, TICK_SECONDS),
             ):

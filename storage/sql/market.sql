@@ -11,7 +11,9 @@ select ticker, provider, bid, ask, bid_size, ask_size, quoted_at, received_at
 from latest_quotes where ticker = $1 and provider = $2
 
 -- name: save_account
-update account set equity = $1, last_equity = $2, cash = $3, buying_power = $4, taken_at = $5, document = $6::jsonb
+update account set
+    equity = $1, last_equity = $2, cash = $3, buying_power = $4, taken_at = $5, document = $6::jsonb,
+    peak_equity = greatest(peak_equity, $1), peak_at = case when peak_equity >= $1 then peak_at else $5 end
 where taken_at is null or taken_at <= $5
 
 -- name: read_account

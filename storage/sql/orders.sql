@@ -104,6 +104,10 @@ returning *
 update reservations set state = 'working', quantity = $4, ended_at = null
 where signal_id = $1 and leg = $2 and generation = $3 and state not in ('held', 'working')
 
+-- name: raise_reservation_price
+update reservations set price = $4
+where signal_id = $1 and leg = $2 and generation = $3 and state in ('held', 'working') and price < $4
+
 -- name: request_cancel
 update orders set cancel_requested_by = coalesce(cancel_requested_by, $2), updated_at = $3
 where internal_order_id = $1

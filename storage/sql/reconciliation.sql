@@ -33,7 +33,8 @@ limit 1
 
 -- name: readiness
 select r.read_at, r.finished_at, s.last_seen_at, s.gap_ended_at,
-    exists (select from reconciliations where kill = 'due') as kill_due
+    exists (select from reconciliations where kill = 'due')
+        or exists (select from kill_requests where done_at is null) as kill_due
 from trade_stream s
 left join lateral (
     select read_at, finished_at from reconciliations

@@ -54,16 +54,25 @@ async def fail_accounts(stack: Stack) -> HaltRow:
 async def test_five_failures_halt_orders_and_the_brokers_return_releases_them(
     stack_factory: StackFactory, unique: Any, topology: str
 ) -> None:
-    """How: the account cannot be read for a while; orders could be placed, and none is tried."""
+    """How: the account cannot be read for a while; orders could be placed, and none is tried.
+
+    What opens is refused meanwhile; what closes is approved, and waits.
+    """
     stack = await stack_factory(topology=topology)
-    waiting, resting = unique("waiting"), unique("resting")
+    held, waiting, resting, opening = (unique(name) for name in ("held", "waiting", "resting", "opening"))
+    await stack.submit(signal(held))
+    assert (await stack.settled(held))["status"] == "FILLED"
     quiet = {"order_type": "LIMIT", "limit_price": "150", "time_in_force": "GTC"}
     await stack.submit(signal(resting, ticker="MSFT", **(quiet | {"limit_price": "395"})))
     await stack.until(resting, lambda order: order["raw_status"] == "new")
     state = await fail_accounts(stack)
     assert (state.cause or "").startswith("ERR_NETWORK: 500")
     posts = (await stack.ledger())["posts_total"]
-    await stack.submit(signal(waiting))
+    await stack.submit(signal(opening, quantity="5"))
+    order = await stack.settled(opening)
+    assert (order["status"], order["reason"]) == ("REJECTED", "BROKER_HALT")
+    assert order["user_message"] == UserMessage.BROKER_API_DOWN
+    await stack.submit(signal(waiting, action="SELL_TO_CLOSE"))
     order = await stack.until(waiting, lambda order: order["user_message"] is not None)
     assert (order["user_message"], order["post_count"]) == (UserMessage.BROKER_API_DOWN, 0)
     assert (await stack.ledger())["posts_total"] == posts

@@ -147,7 +147,7 @@ async def test_a_burst_ends_in_one_state_each(stack_factory: StackFactory, uniqu
 
     async def submit(number: int) -> Any:
         async with doors:
-            fields = {"ticker": f"T{1 + number % 20:04d}", "quantity": "1"}
+            fields = {"ticker": f"T{1 + number % 20:04d}", "quantity": str(1 + number // 20)}
             return await stack.submit(signal(f"{prefix}-{number}", **fields))
 
     answers = await asyncio.gather(*(submit(number) for number in range(count)))

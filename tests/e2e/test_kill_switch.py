@@ -117,9 +117,10 @@ async def test_the_sweep_cancels_what_rests_and_names_every_fate(stack: Stack, u
         "quotes", {"symbol": "MSFT", "bid": "400", "ask": "400.10", "bid_size": 500, "ask_size": 500}
     )
     resting = [unique("rest") for _ in range(5)]
-    for signal_id in resting:
+    for number, signal_id in enumerate(resting):
+        price = str(399 - number)  # no two are the same
         await stack.submit(
-            signal(signal_id, ticker="MSFT", order_type="LIMIT", limit_price="399", quantity="1")
+            signal(signal_id, ticker="MSFT", order_type="LIMIT", limit_price=price, quantity="1")
         )
     for signal_id in resting:
         await stack.until(signal_id, lambda order: order["status"] == "ACKNOWLEDGED")

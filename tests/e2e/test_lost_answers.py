@@ -70,7 +70,7 @@ async def test_new_risk_on_that_ticker_is_refused_meanwhile(stack: Stack, unique
     await order_fault(stack, "status_504_before_landing")
     await stack.submit(signal(signal_id))
     await stack.until(signal_id, lambda order: "outcome_unknown" in order["flags"])
-    await stack.submit(signal(other))
+    await stack.submit(signal(other, quantity="5"))
     await stack.submit(signal(elsewhere, ticker="MSFT"))
     order = await stack.settled(other)
     assert (order["status"], order["reason"]) == ("REJECTED", "UNKNOWN_OUTCOME")

@@ -52,7 +52,7 @@ async def test_a_fill_a_rejection_and_a_broker_fault(stack_factory: StackFactory
 
     fault = {"action": "status_503", "match": {"method": "POST", "path": "/v2/orders"}}
     await stack.control("faults", fault)
-    await stack.submit(signal(unlucky))
+    await stack.submit(signal(unlucky, quantity="5"))
     await stack.until(unlucky, lambda order: order["flags"] == ["outcome_unknown"])
     after = await page(stack)
     calls = {name: value for name, value in after.items() if name.startswith("broker_api_calls_total")}

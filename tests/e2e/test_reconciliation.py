@@ -32,7 +32,8 @@ async def test_every_kind_of_drift_in_one_period(stack_factory: StackFactory, un
         *(books.filled(stack, unique, ticker, 10) for ticker in (BUSTED, SOLD, GROWN, SHRUNK, GONE))
     )
     missed, cancelled, unknown, replaced = [
-        await books.resting(stack, unique, ticker, "99.50") for ticker in (RISING, TAKEN, TAKEN, KEPT)
+        await books.resting(stack, unique, ticker, price)
+        for ticker, price in ((RISING, "99.50"), (TAKEN, "99.50"), (TAKEN, "99.40"), (KEPT, "99.50"))
     ]
     first = await books.reconcile(stack)
     assert first.outcome is Outcome.CLEAN, first

@@ -41,7 +41,8 @@ async def overtake(stack: Stack, unique: Any, queued: int, *, pause_seconds: flo
 
     async def submit(number: int) -> None:
         async with doors:
-            await stack.submit(signal(f"{prefix}-{number}", **quiet, limit_price="179"))
+            price = f"{179 - number / 100:.2f}"  # no two are the same
+            await stack.submit(signal(f"{prefix}-{number}", **quiet, limit_price=price))
 
     await asyncio.gather(*(submit(number) for number in range(queued)))
     async with asyncio.timeout(60), stack.parts.database.connection() as connection:

@@ -92,7 +92,7 @@ async def test_one_trace_from_the_request_to_the_post(
     header = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
     answer = await stack.http.post("/v1/signals", json=signal(followed), headers=header)
     assert answer.status_code == 202
-    await stack.submit(signal(alone))
+    await stack.submit(signal(alone, quantity="5"))
     for signal_id in (followed, alone):
         await stack.settled(signal_id)
         await stack.workflow(signal_id).result()

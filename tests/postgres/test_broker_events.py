@@ -20,6 +20,7 @@ from storage.alerts import list_alerts
 from storage.database import Database
 from storage.events import timeline
 from storage.orders import StoredOrder, lock_order, read_order
+from storage.risk import read_exposures
 from storage.transitions import Step, refuse
 from storage.watch import unsettled
 from tests.postgres.books import market_clock, prepare, propose
@@ -130,6 +131,14 @@ class TestReplacedBySomebodyElse:
         )  # fmt: skip
         assert found.predecessors == (ID,)
 
+    async def test_it_counts_at_its_new_size_and_at_the_worse_price(self, books: Books) -> None:
+        await books.tell(told(CLIENT_ID, "new"))
+        for price in (105, 95):
+            await books.tell(update("new", self.NEW.model_copy(update={"limit_price": Decimal(price)})))
+            async with books.database.connection() as connection:
+                [row] = await read_exposures(connection)
+            assert (row.reserved_buy, row.reserved_buy_notional) == (20, 20 * 105)
+
     async def test_an_execution_of_the_old_id_that_comes_late_counts(self, books: Books) -> None:
         await books.tell(told(CLIENT_ID, "new"))
         await books.tell(update("replaced", self.OLD))
@@ -147,6 +156,27 @@ class TestReplacedBySomebodyElse:
         assert (await books.order()).broker_order_id == ID
         await books.tell(update("fill", told(CLIENT_ID, "filled", filled=10), fill(10, 10, execution="e1")))
         assert (await books.order()).status is OrderStatus.FILLED
+
+
+async def test_what_may_still_execute_is_reserved_in_full_until_its_end_is_known(books: Books) -> None:
+    """Ten shares at $100: what is filled is held, and every other share is reserved, whatever was asked for."""
+
+    async def at_risk() -> tuple[Decimal, Decimal, Decimal]:
+        async with books.database.connection() as connection:
+            [row] = await read_exposures(connection)
+        return row.held, row.reserved_buy, row.reserved_buy_notional
+
+    await books.tell(told(CLIENT_ID, "new"))
+    assert await at_risk() == (0, 10, 1000)
+    part = told(CLIENT_ID, "partially_filled", filled=4)
+    await books.tell(update("partial_fill", part, fill(4, 4, execution="e1")))
+    assert await at_risk() == (4, 6, 600)
+    await books.tell(update("pending_cancel", told(CLIENT_ID, "pending_cancel", filled=4)))
+    assert await at_risk() == (4, 6, 600), "a cancel that is not confirmed gives nothing back"
+    await books.tell(update("canceled", told(CLIENT_ID, "canceled", filled=7)))
+    assert await at_risk() == (4, 3, 300), "executed and not told yet"
+    await books.tell(fill(3, 7, execution="e2"))
+    assert (await at_risk())[:2] == (7, 0)
 
 
 class TestMessagesThatChangeNothing:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ REPOSITORY = Path(__file__).parents[2]
         {"max_gross_exposure_pct": "10"},
         {"max_ticker_exposure_pct": "10"},
         {"max_strategy_exposure_pct": "10"},
+        {"max_orders_per_minute": 10},
     ],
     ids=lambda limits: next(iter(limits)),
 )
@@ -32,8 +34,9 @@ async def test_64_signals_from_4_processes_fill_exactly_the_room(
     rows = await Database.connect(database)
     await prepare(rows, **limits)
     signal_ids = [f"s{number}" for number in range(SIGNALS)]
-    for signal_id in signal_ids:
-        await propose(rows, signal_id)
+    for number, signal_id in enumerate(signal_ids):
+        # No two are the same: of those only one would be approved.
+        await propose(rows, signal_id, hard_stop_loss=Decimal(50) + Decimal(number) / 100)
     approved = await _assess_in_processes(database, signal_ids, rows)
     async with rows.connection() as connection:
         count, notional = await live_reservations(connection)

@@ -88,7 +88,10 @@ async def test_buying_power_counts_opens_that_the_snapshot_does_not_know_and_no_
     async with rows.transaction("test") as connection:
         await connection.execute("update account set buying_power = 2060.21")
     cover = await asked(rows, risk, "cover", action="BUY_TO_CLOSE", quantity=D(5), limit_price=D("98"))
-    shorts = [await asked(rows, risk, f"short-{n}", action="SELL_TO_OPEN") for n in range(3)]
+    shorts = [
+        await asked(rows, risk, f"short-{n}", action="SELL_TO_OPEN", limit_price=D(100) + D(n) / 100)
+        for n in range(3)
+    ]
     assert [cover.kind, *(short.kind for short in shorts)] == [
         AssessmentKind.APPROVED, AssessmentKind.APPROVED, AssessmentKind.APPROVED, AssessmentKind.REJECTED,
     ]  # fmt: skip
@@ -127,8 +130,8 @@ async def test_covers_that_arrive_together_never_buy_more_than_is_short(
 ) -> None:
     await hold(rows, -10)
     names = [f"cover-{number}" for number in range(8)]
-    for name in names:
-        await propose(rows, name, action="BUY_TO_CLOSE", quantity=D(3))
+    for number, name in enumerate(names):
+        await propose(rows, name, action="BUY_TO_CLOSE", quantity=D(3), limit_price=D(100) + D(number) / 100)
     answers = await asyncio.gather(*(assess(risk, name) for name in names))
     approved = [answer for answer in answers if answer.kind is AssessmentKind.APPROVED]
     assert len(approved) == 3

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 TIME_SKIPS_MAX = 5_000
 
 
-async def _start(servers: Servers, name: str, *, time_skipping: bool) -> temporal.Server:
+async def start_server(servers: Servers, name: str, *, time_skipping: bool) -> temporal.Server:
+    """One more under this name, until the session ends."""
     try:
         program = temporal.find_program()
     except temporal.TemporalError as error:
@@ -40,7 +41,7 @@ async def _connect(server: temporal.Server) -> "Client":
 @pytest.fixture(scope="session")
 async def temporal_addresses(servers: Servers) -> temporal.Server:
     """Give the ports of the session's Temporal server, for tests that start workers or the CLI."""
-    return await _start(servers, "temporal", time_skipping=False)
+    return await start_server(servers, "temporal", time_skipping=False)
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +60,6 @@ async def time_skipping_env(servers: Servers) -> "TimeSkipper":
     """
     from temporalio.testing import TimeSkipper, TimeSkippingConfig
 
-    server = await _start(servers, "temporal-time-skipping", time_skipping=True)
+    server = await start_server(servers, "temporal-time-skipping", time_skipping=True)
     config = TimeSkippingConfig(max_session_skip_count=TIME_SKIPS_MAX)
     return TimeSkipper(await _connect(server), config=config)

@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import settings
 
+from schemas.conduct import Conduct
 from schemas.market import Provider, Quote
 from schemas.orders import Action, OrderType, TimeInForce
 from schemas.risk import (
@@ -127,12 +128,32 @@ def limits(**changes: Any) -> Limits:
     return Limits(**{**LIMITS.model_dump(), **changes})
 
 
+def conduct(**changes: Any) -> Conduct:
+    """Nothing done lately, nothing lost of $100,000."""
+    return Conduct(
+        **{
+            "open_orders": 0,
+            "approvals": 0,
+            "strategy_approvals": 0,
+            "rate_refusals": 0,
+            "strategy_rate_refusals": 0,
+            "executed": 0,
+            "session_equity": D(100_000),
+            "peak_equity": D(100_000),
+            **changes,
+        }
+    )
+
+
 def facts(**changes: Any) -> RiskFacts:
+    """Where another equity is given, it was that from the start."""
+    equity = changes.get("equity", D(100_000))
     return RiskFacts(
         **{
             "now": NOW,
             "market_now": MARKET_NOW,
-            "equity": D(100_000),
+            "equity": equity,
+            "conduct": conduct(session_equity=equity, peak_equity=equity),
             "buying_power": D(100_000),
             "quote": quote(),
             "exposures": (),

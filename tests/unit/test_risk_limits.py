@@ -172,6 +172,8 @@ def test_without_equity_nothing_is_opened(equity: Decimal) -> None:
         CheckName.TICKER_EXPOSURE,
         CheckName.STRATEGY_EXPOSURE,
         CheckName.GROSS_EXPOSURE,
+        CheckName.DAILY_LOSS,
+        CheckName.DRAWDOWN,
     }
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from workers.chaos import crash_books as books
 from workers.chaos import crash_orders as orders
+from workers.chaos import crash_people as people
 from workers.chaos import crash_watch as watch
 from workers.chaos.crash_scenario import Scenario
 from workers.chaos.points import MOMENTS, names
@@ -60,6 +61,10 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     books.NewLimits,
     books.Kill,
     books.DriftKill,
+    people.StrategyDisabled,
+    people.StrategyEnabled,
+    people.PeakReset,
+    people.LossKill,
 )
 
 BESIDE: Final = "beside"

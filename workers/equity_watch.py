@@ -1,0 +1,166 @@
+"""Losses over their limit, and whatever else asks for it, engage the kill switch: loops of operations.
+
+What decides is in rows, so a death at any point changes nothing but who goes on. Placements wait from the moment
+that the switch is asked for (`risk.readiness`).
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import date, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Final
+
+from temporalio.service import RPCError
+
+from broker.errors import BrokerError
+from market.calendar import new_york_date
+from observability.logging import get_logger
+from risk.arithmetic import exact, percent_of
+from risk.losses import READINGS_APART, Judgement, Loss, judge, losses
+from schemas import wire
+from schemas.conduct import Breach, EquityReading, KillRequest, LossKind
+from schemas.kill import KillCommand
+from schemas.wire import Queue
+from storage import conduct, equity, journal
+from storage.database import Connection
+from storage.risk import current_limits, lock_account
+from storage.switches import engage
+from workers.clients import utc_now
+from workers.parts import OperationsParts
+from workers.singletons import start_reconciliation
+
+COMPONENT: Final = "EquityWatch"
+TRANSFERS_WITHIN: Final = timedelta(days=7)
+"""Activities are listed under their day, some days later."""
+PERCENT_STEP: Final = Decimal("0.001")
+SIGNAL_RPC_TIMEOUT: Final = timedelta(seconds=3)
+
+_log = get_logger(__name__)
+
+
+class EquityWatch:
+    """Two of them at once do no harm: a breach is one row, and a request is carried out once."""
+
+    def __init__(self, parts: OperationsParts, *, operations_queue: Queue) -> None:
+        self._parts = parts
+        self._database = parts.database
+        self._operations_queue = operations_queue
+
+    async def watch_equity(self) -> None:
+        """Hold the stored account snapshot against the limits; read it again where a second reading is due.
+
+        Raises:
+            BrokerError: the account could not be read; the next look tries again.
+        """
+        day = new_york_date(self._parts.clock.at(utc_now()))
+        async with self._database.connection() as connection:
+            reading, found, judgement = await _judge(connection, day)
+            standing = await equity.read_breaches(connection)
+            disabled = await conduct.list_stops(connection)
+        self._parts.metrics.set_strategies_disabled(len(disabled))
+        self._parts.metrics.set_losses({each.kind.value: _percent(each) for each in found.values()})
+        if judgement.confirmed and await self._may_be_a_transfer():
+            return
+        if judgement.changes:
+            await self._database.run("equity.judged", partial(self._keep, day=day))
+        elif _wants_another(standing.values(), reading):
+            await self._parts.catch_up.read_account()
+
+    async def _may_be_a_transfer(self) -> bool:
+        """Whether money was paid in or out that is not booked yet: only what is left after that is a loss.
+
+        A broker that does not say so is no reason to go on trading.
+        """
+        since = self._parts.clock.at(utc_now()) - TRANSFERS_WITHIN
+        try:
+            told = [each for each in await self._parts.broker.get_cash_activities(since) if each.is_transfer]
+        except BrokerError as error:
+            _log.warning("transfers not known: what equity lost counts as a loss", reason=str(error))
+            return False
+        async with self._database.connection() as connection:
+            booked = await journal.known_activities(connection, [each.activity_id for each in told])
+        unbooked = [each.activity_id for each in told if each.activity_id not in booked]
+        if unbooked:
+            _log.warning("a loss waits for transfers to be booked", activities=unbooked)
+            await start_reconciliation(
+                self._parts.client,
+                operations_queue=self._operations_queue,
+                trigger="due: money was paid in or out, and equity is judged by what is left",
+            )
+        return bool(unbooked)
+
+    async def _keep(self, connection: Connection, day: date) -> None:
+        """Write what the reading changes. Judged anew under the account lock: another may have been quicker."""
+        await lock_account(connection)
+        reading, _, judgement = await _judge(connection, day)
+        now = utc_now()
+        for each in judgement.begun:
+            assert reading.taken_at is not None, "only a reading shows a loss"
+            await equity.begin_breach(
+                connection, each.kind, each.formula, read_at=reading.taken_at, component=COMPONENT, now=now
+            )
+        for each in judgement.over:
+            await equity.end_breach(connection, each.kind, each.formula, component=COMPONENT, now=now)
+        for each in judgement.confirmed:
+            await equity.confirm_breach(connection, each.kind, each.formula, component=COMPONENT, now=now)
+            request = KillRequest(
+                request_id=f"{each.kind.value}-{now.isoformat()}",
+                reason=f"{each.kind.value}: {each.formula}",
+                triggered_by=COMPONENT,
+                evidence={"reading": reading.model_dump(mode="json")},
+            )
+            await conduct.ask_for_kill(connection, request, component=COMPONENT, now=now)
+
+    async def carry_out_kills(self) -> None:
+        """Engage the kill switch for each request of those who may not, or who held the account's lock."""
+        async with self._database.connection() as connection:
+            requests = await conduct.kills_asked_for(connection)
+        for request in requests:
+            await self._database.run("kill.carried_out", partial(carry_out, request=request))
+            await self._sweep_now(request)
+
+    async def _sweep_now(self, request: KillRequest) -> None:
+        """The row is engaged; its workflow cancels what is open. Where it is down, the watchers do."""
+        switch = self._parts.client.get_workflow_handle(wire.ID_KILL_SWITCH)
+        with suppress(RPCError):
+            await switch.signal(wire.SIGNAL_KILL, _command(request), rpc_timeout=SIGNAL_RPC_TIMEOUT)
+
+
+async def carry_out(connection: Connection, request: KillRequest) -> bool:
+    """Engage the switch for a request, once: a release must not be undone by a repeat. In its own transaction."""
+    now = utc_now()
+    if not await conduct.take_kill_request(connection, request.request_id, now):
+        return False
+    await engage(
+        connection, _command(request), request_id=request.request_id, now=now, component=request.triggered_by
+    )
+    return True
+
+
+def _command(request: KillRequest) -> KillCommand:
+    return KillCommand(
+        reason=request.reason, triggered_by=request.triggered_by, request_id=request.request_id
+    )
+
+
+async def _judge(connection: Connection, day: date) -> tuple[EquityReading, dict[LossKind, Loss], Judgement]:
+    reading = await equity.read_equity(connection, day)
+    limits = (await current_limits(connection)).limits
+    standing = await equity.read_breaches(connection)
+    with exact():
+        found = losses(reading, limits)
+        judgement = Judgement() if reading.taken_at is None else judge(found, reading.taken_at, standing)
+    return reading, found, judgement
+
+
+def _wants_another(standing: Iterable[Breach], reading: EquityReading) -> bool:
+    """A loss was seen once, and the next reading may say whether it stands."""
+    unsure = [each.first_read_at for each in standing if each.confirmed_at is None]
+    if not unsure or reading.taken_at is None:
+        return False
+    return utc_now() - max([*unsure, reading.taken_at]) >= READINGS_APART
+
+
+def _percent(each: Loss) -> Decimal:
+    return percent_of(each.lost, each.base, PERCENT_STEP)
