@@ -9,8 +9,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from schemas.approvals import SignedApproval
 from schemas.audit import AuditEntry, canonical_json
-from schemas.base import DecimalText, UtcTime, Wire
+from schemas.base import UtcTime, Wire
 from schemas.events import RiskApproved, RiskMetrics, RiskRejected
 from schemas.market import Quote
 from schemas.orders import OrderStatus, Side
@@ -21,6 +22,7 @@ from storage.events import Queued, append
 from storage.orders import LockedOrder, StoredOrder, stored_order
 from storage.signals import SignalNotFound
 from storage.statements import load
+from storage.switches import Installation
 from storage.transitions import Step, entry_of, refuse
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ _SQL: Final = load("risk")
 
 class LimitsMissing(Exception):
     """No limits are set: nothing may trade. Set them with ``trading limits set``."""
+
+
+class NotBound(Exception):
+    """The database does not know its account yet, so that nothing can be approved for it. Try again."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,8 @@ class FactsRow:
     quote: Quote | None
     unknown_outcomes: tuple[str, ...]
     """client_order_ids on this ticker whose fate the broker has not told."""
+    installation: Installation
+    """Whom an approval is for."""
 
 
 class StoredDecision(DecisionView):
@@ -81,7 +89,7 @@ class Approval(Wire):
     reservation_lapses_at: UtcTime
     limits_version: int
     kill_epoch: int
-    limit_price: DecimalText
+    signed: SignedApproval
 
 
 async def lock_account(connection: Connection) -> None:
@@ -122,6 +130,7 @@ async def read_facts(connection: Connection, signal_id: str) -> FactsRow:
         limits=Limits.model_validate_json(row["limits"]) if row["limits"] else None,
         quote=Quote.model_validate(dict(row)) if row["quoted_at"] is not None else None,
         unknown_outcomes=tuple(row["unknown_outcomes"]),
+        installation=Installation.model_validate(dict(row)),
     )
 
 
@@ -147,6 +156,12 @@ async def read_decision(
     return _decision(row) if row else None
 
 
+async def read_approval(connection: Connection, signal_id: str) -> str | None:
+    """What risk has signed of the signal's entry; None where it was approved by an earlier release, or never."""
+    document: str | None = await connection.fetchval(_SQL["read_approval"], signal_id)
+    return document
+
+
 def _decision(row: asyncpg.Record) -> StoredDecision:
     values = dict(row)
     values["checks"] = json.loads(values["checks"])
@@ -162,6 +177,7 @@ async def write_approval(
         verdict.quantity, verdict.worst_price, verdict.account_exposure_pct, approval.limits_version,
         approval.kill_epoch, approval.approved_at, approval.expires_at, verdict.side.value,
         approval.reservation_lapses_at, verdict.reserve_price, verdict.limit_price, proposal.hard_stop_loss,
+        approval.signed.document, approval.signed.signature, approval.signed.key_id,
     )  # fmt: skip
     assert row is not None, "the row is locked by this transaction"
     order = stored_order(row)
@@ -180,6 +196,8 @@ async def write_approval(
         kill_epoch=approval.kill_epoch,
         limits_version=approval.limits_version,
         stop_price=order.stop_price,
+        signature=approval.signed.signature,
+        key_id=approval.signed.key_id,
     )
     side = "up to" if verdict.side is Side.BUY else "down to"
     step = Step(
@@ -188,7 +206,11 @@ async def write_approval(
         decision="APPROVED",
         detail=f"{verdict.quantity} {order.ticker} {side} {verdict.worst_price}",
         checks=verdict.checks,
-        evidence={"proposal": proposal.model_dump(mode="json"), "approval_id": str(approval.approval_id)},
+        evidence={
+            "proposal": proposal.model_dump(mode="json"),
+            "approval_id": str(approval.approval_id),
+            "signed": approval.signed.model_dump(mode="json"),
+        },
     )
     queued = Queued(Topic.RISK_APPROVED, order.signal_id, event)
     await append(locked.connection, entry_of(order, step), queued)
