@@ -80,7 +80,7 @@ chaos-kill: install ## 1000 kill-switch activations while orders leave, and eigh
 	@$(BIN)/trading chaos --kill-switch $(or $(N),1000) --topology compact --variants all --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
 
 forged-approvals: install-dev ## 500 and more forged, edited, expired and replayed approvals: none reaches the exchange, its ledger says
-	@$(BIN)/python -m pytest -m slow -q -s tests/forgery $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -s --show-capture=no tests/forgery tests/e2e/test_forged_workflows.py $(PYTEST_ARGS)
 
 check: install-dev check-locks ## style, types, import rules and the lock files
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ The owner of the database may do more than any role of ours: whatever he cannot 
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -43,6 +43,7 @@ from storage.signals import accept_signal, find_token
 from storage.switches import Installation, read_installation
 from tests.postgres.books import LIMITS, TOKEN, market_clock, prepare, reconciled, refresh
 from tests.postgres.scripted_broker import NoLimit
+from tests.postgres.test_protection_rows import Broker as ScriptedBroker
 from tests.postgres.test_protection_rows import OpenHours
 from tests.servers.approvals import KEYS, SIGNER
 from tests.servers.exchange import Exchange
@@ -68,8 +69,9 @@ class Bench:
     database: Database
     owner: "asyncpg.Connection[Any]"
     clock: MarketClock
-    broker: AlpacaTrader
-    ledger: httpx2.AsyncClient
+    broker: Any
+    exchange: httpx2.AsyncClient | None
+    """The exchange's own door; None: there is a scripted broker in its place."""
     installation: Installation
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     tickers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
@@ -163,8 +165,8 @@ class Bench:
         async with self.database.transaction("test") as connection:
             await save_quotes(connection, [quote])
         there = {"symbol": ticker, "bid": "99.98", "ask": "99.99", "bid_size": 1000, "ask_size": 1000}
-        answer = await self.ledger.post("/_exchange/quotes", json=there)
-        assert answer.is_success, answer.text
+        if self.exchange is not None:
+            assert (await self.exchange.post("/_exchange/quotes", json=there)).is_success
         signal_id = await self.approved(ticker=ticker)
         self.legitimate += 1
         found = await self.place(signal_id)
@@ -217,7 +219,9 @@ class Bench:
 
     async def posts(self) -> int:
         """How many requests to place anything have reached the exchange, by its own ledger."""
-        answer = await self.ledger.get("/_exchange/ledger/summary")
+        if self.exchange is None:
+            return len(self.broker.posts)
+        answer = await self.exchange.get("/_exchange/ledger/summary")
         return int(answer.json()["posts_total"])
 
 
@@ -254,25 +258,33 @@ class Case:
 
 
 @asynccontextmanager
-async def bench_on(dsn: str, exchange: Exchange) -> AsyncIterator[Bench]:
-    """The bench on a fresh database and a fresh exchange."""
+async def bench_on(dsn: str, exchange: Exchange | None = None) -> AsyncIterator[Bench]:
+    """The bench on a fresh database; without an exchange a scripted broker takes what is sent."""
+    async with AsyncExitStack() as stack:
+        database = await Database.connect(dsn, fences=True)
+        stack.push_async_callback(database.close)
+        owner = await asyncpg.connect(dsn)
+        stack.push_async_callback(owner.close)
+        await prepare(database, **WIDE)
+        await prepare(database, **WIDE)  # Two versions of limits: a forger may name the other.
+        await reconciled(database)
+        # Cases are minutes ahead of the clock, and the update stream has to be up then.
+        await owner.execute("update trade_stream set last_seen_at = last_seen_at + interval '2 days'")
+        broker, door = ScriptedBroker(), None
+        if exchange is not None:
+            broker, door = _real(exchange)
+            stack.push_async_callback(broker.close)
+            await stack.enter_async_context(door)
+        clock = await stack.enter_async_context(market_clock())
+        yield Bench(database, owner, clock, broker, door, await read_installation(owner))
+
+
+def _real(exchange: Exchange) -> tuple[AlpacaTrader, httpx2.AsyncClient]:
     settings = AlpacaSettings(
         key_id=SecretStr(exchange.key),
         secret_key=SecretStr(exchange.secret),
         trading_url=exchange.url,
         stream_url=f"{exchange.ws_url}/stream",
     )
-    database, broker = await Database.connect(dsn, fences=True), AlpacaTrader(settings)
-    owner = await asyncpg.connect(dsn)
-    await prepare(database, **WIDE)
-    await prepare(database, **WIDE)  # Two versions of limits: a forger may name the other.
-    await reconciled(database)
-    # Cases are minutes ahead of the clock, and the update stream has to be up then.
-    await owner.execute("update trade_stream set last_seen_at = last_seen_at + interval '2 days'")
-    ledger = httpx2.AsyncClient(base_url=exchange.url, headers=exchange.headers, timeout=30)
-    async with market_clock() as clock, ledger:
-        installation = await read_installation(owner)
-        yield Bench(database, owner, clock, broker, ledger, installation)
-    await owner.close()
-    await broker.close()
-    await database.close()
+    door = httpx2.AsyncClient(base_url=exchange.url, headers=exchange.headers, timeout=30)
+    return AlpacaTrader(settings), door
