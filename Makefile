@@ -22,7 +22,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load budget chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill chaos-judge runaway stream-faults check docs lock clean
+.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load budget chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill chaos-judge forged-approvals runaway stream-faults check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -81,6 +81,9 @@ chaos-judge: install-dev ## the judge is judged: a run fails with the fence, the
 
 chaos-kill: install ## 1000 kill-switch activations while orders leave, and eight with something else broken (N=20)
 	@$(BIN)/trading chaos --kill-switch $(or $(N),1000) --topology compact --variants all --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
+
+forged-approvals: install-dev ## 500 and more forged, edited, expired and replayed approvals: none reaches the exchange, its ledger says
+	@$(BIN)/python -m pytest -q -s --show-capture=no tests/forgery tests/e2e/test_forged_workflows.py $(PYTEST_ARGS)
 
 check: install-dev check-locks ## style, types, import rules and the lock files
 	$(BIN)/ruff check .

@@ -55,6 +55,7 @@ _COMMANDS: Final = (
         "console.processes:chaos",
         "Break everything on purpose; the exchange's ledger judges.",
     ),
+    ("Operate", "keys", "console.keys:app", "List, rotate, retire or revoke the keys of approvals."),
     ("Operate", "doctor", "console.doctor:doctor", "Check every part and say what is wrong."),
 )
 _GROUPS: Final = (

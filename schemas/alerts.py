@@ -44,6 +44,8 @@ class AlertCode(StrEnum):
     KILL_RELEASE_REFUSED = "KILL_RELEASE_REFUSED"
     KILL_SWEEP_UNCONFIRMED = "KILL_SWEEP_UNCONFIRMED"
     UPDATE_STREAM_DOWN = "UPDATE_STREAM_DOWN"
+    APPROVAL_FORGED = "APPROVAL_FORGED"
+    """An order bore an approval that our risk manager has not signed so: somebody wrote into our database."""
 
 
 CLEARED_BY_HAND: Final = frozenset(
@@ -52,6 +54,7 @@ CLEARED_BY_HAND: Final = frozenset(
         AlertCode.IDENTITY_CONFLICT,
         AlertCode.LATE_TRUTH,
         AlertCode.BUST_OR_CORRECTION,
+        AlertCode.APPROVAL_FORGED,
     }
 )
 """What has happened and does not end: a person has seen to it. All others end with what they tell of."""

@@ -83,6 +83,21 @@ class DatabaseSettings(Settings):
         return with_password(self.database_url, self.database_password)
 
 
+class ApprovalSettings(Settings):
+    """For who makes or checks approvals."""
+
+    approval_public_keys: SecretStr
+    """The public keys that approvals may be signed with, one in a line; who could write them could approve
+    anything. Made and changed by `trading keys`; the same for risk and execution."""
+
+
+class SigningSettings(ApprovalSettings):
+    """For who makes approvals."""
+
+    approval_signing_key: SecretStr
+    """The private key that approvals are signed with, in hexadecimal."""
+
+
 class MarketSettings(Settings):
     """For who judges by the market's clock."""
 
@@ -146,11 +161,11 @@ class OrdersSettings(WorkflowSettings, HealthSettings, TemporalSettings):
     """Runs order workflows, which do no I/O: holds nothing."""
 
 
-class RiskSettings(DatabaseSettings, MarketSettings, HealthSettings, TemporalSettings):
+class RiskSettings(SigningSettings, DatabaseSettings, MarketSettings, HealthSettings, TemporalSettings):
     """The risk manager: decides from rows."""
 
 
-class ExecutionSettings(BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings):
+class ExecutionSettings(ApprovalSettings, BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings):
     """The execution agent: the only one that can place an order."""
 
 
@@ -166,7 +181,13 @@ class OperationsSettings(
 
 
 class WorkerSettings(
-    DoorSettings, ReconciliationSettings, WorkflowSettings, BrokerSettings, DatabaseSettings, TemporalSettings
+    DoorSettings,
+    ReconciliationSettings,
+    WorkflowSettings,
+    SigningSettings,
+    BrokerSettings,
+    DatabaseSettings,
+    TemporalSettings,
 ):
     """Gateway and every role in one process, on one machine."""
 

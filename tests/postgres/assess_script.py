@@ -15,13 +15,14 @@ from schemas.risk import AssessmentKind
 from schemas.runs import RiskQuestion
 from storage.database import Database
 from tests.postgres.books import market_clock
+from tests.servers.approvals import SIGNER
 
 
 async def main(dsn: str) -> None:
     signal_ids = sys.stdin.readline().split()
     database = await Database.connect(dsn)
     async with market_clock() as clock:
-        risk = RiskActivities(database, clock, Metrics(), now=lambda: datetime.now(UTC))
+        risk = RiskActivities(database, clock, Metrics(), now=lambda: datetime.now(UTC), signer=SIGNER)
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         now = datetime.now(UTC)
