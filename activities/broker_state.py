@@ -1,7 +1,7 @@
 """One whole reading of the broker beside our books, during which neither moved."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from activities.broker_orders import OrderReader, SeenOrders
 from broker.errors import NetworkError
-from schemas.broker import Account, CashActivity, Position
+from market.calendar import new_york_date
+from schemas.broker import Account, CalendarDay, CashActivity, Position
 from schemas.orders import BrokerOrder, Fill
 from schemas.reconciliation import Books, BrokerState, Held, Holding, SeenFill
 from storage import journal
@@ -57,15 +58,37 @@ class _Ours:
     cash: Decimal
     marks: dict[str, Decimal]
     fills: list[journal.KnownFill]
+    unexplained: Decimal
+    opened_at: datetime | None
+
+    def books(self, *, opened: bool, unlisted: dict[str, Decimal] | None = None) -> Books:
+        """As a comparison takes them."""
+        return Books(
+            held=self.held,
+            cash=self.cash,
+            opened=opened,
+            marks=self.marks,
+            unlisted=unlisted or {},
+            unexplained=self.unexplained,
+            opened_on=None if self.opened_at is None else new_york_date(self.opened_at),
+        )
 
 
 class BrokerStateReader:
     """Reads account, positions, open orders, executions and activities; changes nothing."""
 
-    def __init__(self, database: "Database", broker: "BrokerReader", clock: "MarketClock") -> None:
+    def __init__(
+        self,
+        database: "Database",
+        broker: "BrokerReader",
+        clock: "MarketClock",
+        day_of: Callable[[datetime], CalendarDay | None],
+    ) -> None:
+        """``day_of``: the trading day that has begun last at a moment of the market's clock."""
         self._database = database
         self._broker = broker
         self._clock = clock
+        self._day_of = day_of
         self._orders = OrderReader(database, broker, clock)
 
     async def read(self, started: datetime) -> tuple[BrokerState, Books]:
@@ -111,8 +134,11 @@ class BrokerStateReader:
             age = self._clock.real_seconds((market_at - fill.executed_at).total_seconds())
             return SeenFill(fill=fill, ours=orders.is_ours(fill), age_seconds=age)
 
+        day = self._day_of(market_at)
         return BrokerState(
             market_at=market_at,
+            day=day.day if day else None,
+            day_began_at=day.session_open if day else None,
             cash=told.account.cash,
             equity=told.account.equity,
             holdings=tuple(_holding(position, ours.marks) for position in told.positions),
@@ -153,7 +179,7 @@ async def read_books(connection: "Connection", state: BrokerState) -> tuple[Brok
         }
     )
     opened = await rows.last_market_at(connection) is not None
-    return left, Books(held=ours.held, cash=ours.cash, opened=opened, marks=ours.marks)
+    return left, ours.books(opened=opened)
 
 
 def missing_fills(listed: Iterable[Fill], known: Iterable[journal.KnownFill]) -> list[Fill]:
@@ -194,6 +220,8 @@ async def _read_ours(connection: "Connection", since: datetime) -> _Ours:
         cash=await journal.read_cash(connection),
         marks=await journal.read_marks(connection),
         fills=await journal.known_fills(connection, since - FILL_TIMES_APART),
+        unexplained=await journal.read_unexplained(connection, since - ACTIVITIES_OVERLAP),
+        opened_at=await journal.read_opened_at(connection),
     )
 
 
@@ -205,7 +233,7 @@ def _books(ours: _Ours, listed: Iterable[Fill], since: datetime, *, opened: bool
         asked_for = each.executed_at > since
         if asked_for and not each.busted and each.activity_id not in ids and each.key not in keys:
             unlisted[each.ticker] = unlisted.get(each.ticker, Decimal(0)) + each.shares
-    return Books(held=ours.held, cash=ours.cash, opened=opened, marks=ours.marks, unlisted=unlisted)
+    return ours.books(opened=opened, unlisted=unlisted)
 
 
 def _key(fill: Fill) -> tuple[str, Decimal, Decimal, Decimal]:
@@ -219,4 +247,5 @@ def _holding(position: Position, marks: dict[str, Decimal]) -> Holding:
         quantity=position.quantity,
         price=price,
         average_price=position.average_entry_price,
+        last_day_price=position.last_day_price,
     )

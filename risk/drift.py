@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Final
 
 from risk.arithmetic import exact, text
+from risk.late_cash import CASH_TOLERANCE, late_activities, waiting_activities
 from schemas.reconciliation import (
     CASH,
     EXTERNAL,
@@ -24,8 +25,6 @@ from schemas.reconciliation import (
 
 DRIFT_MAX_PCT: Final = Decimal(5)
 """In % of equity (specification D). Exactly this does not trip."""
-CASH_TOLERANCE: Final = Decimal("0.01")
-"""US dollars. The broker's cash may be rounded to cents, executions are not."""
 
 ZERO: Final = Decimal(0)
 
@@ -68,7 +67,8 @@ def compare(broker: BrokerState, books: Books, graces: Graces) -> Comparison:
         there = {ticker: holding.quantity for ticker, holding in holdings.items()}
         positions = _positions(shares_by_ticker(books.held), there, moved, left_out, prices, books.unlisted)
         cash_moved = sum((fill.cash for fill in due), ZERO)
-        cash = [] if flying else _cash(broker, books, cash_moved)
+        late = {} if flying else late_activities(broker, books, cash_moved)
+        cash = [] if flying else _cash(broker, books, cash_moved - sum(late.values(), ZERO))
         orders, young = _orders(broker.orders, graces)
         for found in positions:
             moved[found.subject] += found.difference or ZERO
@@ -79,6 +79,8 @@ def compare(broker: BrokerState, books: Books, graces: Graces) -> Comparison:
         findings=(*fills, *positions, *cash, *orders),
         left_out=len(flying) + young,
         drift=max(shares_drift, abs(cash_drift)),
+        late=late,
+        waiting=waiting_activities(broker, books) if flying else (),
     )
 
 

@@ -42,6 +42,8 @@ class AlertCode(StrEnum):
     KILL_RELEASE_REFUSED = "KILL_RELEASE_REFUSED"
     KILL_SWEEP_UNCONFIRMED = "KILL_SWEEP_UNCONFIRMED"
     UPDATE_STREAM_DOWN = "UPDATE_STREAM_DOWN"
+    NOT_RECONCILED = "NOT_RECONCILED"
+    """Our books could not be compared with the broker's."""
 
 
 CLEARED_BY_HAND: Final = frozenset(

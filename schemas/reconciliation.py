@@ -1,5 +1,6 @@
 """Our books against the broker's: what one reading holds, what is found, and how a run ends."""
 
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
@@ -49,6 +50,8 @@ class Holding(Wire):
     """What the difference is valued at."""
     average_price: DecimalText
     """What they cost, as the broker says."""
+    last_day_price: DecimalText | None = None
+    """At the close before the trading day."""
 
 
 class SeenFill(Wire):
@@ -121,6 +124,10 @@ class BrokerState(Wire):
     orders: tuple[SeenOrder, ...] = ()
     external: tuple[BrokerOrder, ...] = ()
     """Every open order that is not ours."""
+    day: date | None = None
+    """The trading day that began last, New York; None where no calendar tells."""
+    day_began_at: UtcTime | None = None
+    """Market time."""
 
 
 class Held(Wire):
@@ -143,6 +150,10 @@ class Books(Wire):
     """US dollars a share, for tickers that the broker no longer holds."""
     unlisted: dict[str, DecimalText] = {}
     """Signed shares, by ticker, of executions that the broker should list and does not."""
+    unexplained: DecimalText = Decimal(0)
+    """US dollars that overwrites of the last days have booked and that nothing has explained since."""
+    opened_on: date | None = None
+    """New York date of the import: what the broker lists of that day or before may be in it."""
 
 
 class Graces(Wire):
@@ -189,6 +200,10 @@ class Comparison(Wire):
     """Fills and orders too young to be judged."""
     drift: DecimalText = Decimal(0)
     """US dollars: max(Σ |Δ shares| × price, |Δ cash|), before anything is adopted."""
+    late: dict[str, DecimalText] = {}
+    """Of listed activities, by id, US dollars that an overwrite has booked already: they are reversed with it."""
+    waiting: tuple[str, ...] = ()
+    """Activities that may be late, while executions on their way keep cash from being judged: not booked yet."""
 
 
 class Outcome(StrEnum):

@@ -31,6 +31,7 @@ KINDS: Final = {
     "kill_switch": "workers.chaos.kill_storm",
     "end_of_day": "workers.chaos.end_of_day",
     "resting": "workers.chaos.resting",
+    "drift": "workers.chaos.drift",
 }
 """The option that asks for a kind of run, and the module whose ``run(options)`` makes it."""
 
@@ -56,6 +57,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     kind.add_argument(
         "--end-of-day", type=_positive, metavar="N", help="so many bells with a fill racing the cancel"
     )
+    kind.add_argument("--drift", type=_positive, metavar="N", help="every kind of drift so often")
     kind.add_argument("--resting", type=_positive, metavar="N", help="so many resting orders")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--seed", type=int, default=1, help="makes a run repeatable as far as timing allows")
