@@ -57,18 +57,18 @@ class _Ours:
     held: tuple[Held, ...]
     cash: Decimal
     marks: dict[str, Decimal]
-    fills: list[journal.KnownFill]
+    fills: list[Fill]
     unexplained: Decimal
     opened_at: datetime | None
 
-    def books(self, *, opened: bool, unlisted: dict[str, Decimal] | None = None) -> Books:
+    def books(self, *, opened: bool, unlisted: Sequence[Fill] = ()) -> Books:
         """As a comparison takes them."""
         return Books(
             held=self.held,
             cash=self.cash,
             opened=opened,
             marks=self.marks,
-            unlisted=unlisted or {},
+            unlisted=tuple(unlisted),
             unexplained=self.unexplained,
             opened_on=None if self.opened_at is None else new_york_date(self.opened_at),
         )
@@ -107,20 +107,23 @@ class BrokerStateReader:
             since = min(last or market_at, market_at) - FILLS_OVERLAP
             before = await _read_ours(connection, since)
         told = await self._ask(since)
-        seen_orders = await self._orders.look(told.orders, told.fills, market_at)
         async with self._database.connection() as connection:
-            after = await _read_ours(connection, since)
             booked = await journal.known_activities(
                 connection,
                 [fill.activity_id or "" for fill in told.fills]
                 + [activity.activity_id for activity in told.activities],
             )
+        # Whose an order is whose execution is booked already was told then, and is not asked again.
+        new = [fill for fill in told.fills if fill.activity_id not in booked]
+        seen_orders = await self._orders.look(told.orders, new, market_at)
+        async with self._database.connection() as connection:
+            after = await _read_ours(connection, since)
         if (before.held, before.cash) != (after.held, after.cash):
             raise SnapshotMoved("our own books moved while the broker was read")
         missing = [
             fill
-            for fill in missing_fills(told.fills, after.fills)
-            if fill.activity_id not in booked and _counts(fill, last, ours=seen_orders.is_ours(fill))
+            for fill in missing_fills(new, after.fills)
+            if _counts(fill, last, ours=seen_orders.is_ours(fill))
         ]
         state = self._state(market_at, told, after, seen_orders, missing).model_copy(
             update={"activities": tuple(each for each in told.activities if each.activity_id not in booked)}
@@ -182,10 +185,10 @@ async def read_books(connection: "Connection", state: BrokerState) -> tuple[Brok
     return left, ours.books(opened=opened)
 
 
-def missing_fills(listed: Iterable[Fill], known: Iterable[journal.KnownFill]) -> list[Fill]:
+def missing_fills(listed: Iterable[Fill], known: Iterable[Fill]) -> list[Fill]:
     """Listed executions that are not in our books, under either of their names."""
     ids = {each.activity_id for each in known}
-    keys = {each.key for each in known}
+    keys = {_key(each) for each in known}
     return [fill for fill in listed if fill.activity_id not in ids and _key(fill) not in keys]
 
 
@@ -228,11 +231,14 @@ async def _read_ours(connection: "Connection", since: datetime) -> _Ours:
 def _books(ours: _Ours, listed: Iterable[Fill], since: datetime, *, opened: bool) -> Books:
     ids = {fill.activity_id for fill in listed}
     keys = {_key(fill) for fill in listed}
-    unlisted: dict[str, Decimal] = {}
-    for each in ours.fills:
-        asked_for = each.executed_at > since
-        if asked_for and not each.busted and each.activity_id not in ids and each.key not in keys:
-            unlisted[each.ticker] = unlisted.get(each.ticker, Decimal(0)) + each.shares
+    unlisted = [
+        each
+        for each in ours.fills
+        if each.executed_at > since
+        and not each.busted
+        and each.activity_id not in ids
+        and _key(each) not in keys
+    ]
     return ours.books(opened=opened, unlisted=unlisted)
 
 

@@ -26,7 +26,6 @@ from schemas.reconciliation import (
     Books,
     BrokerState,
     Comparison,
-    DriftKind,
     EndRun,
     Graces,
     Outcome,
@@ -235,7 +234,7 @@ class ReconciliationActivities:
         now = self._now()
         state, books = await read_books(connection, reading.state)
         again = compare(state, books, self._pace.graces)
-        not_adopted = any(found.kind is DriftKind.MISSED_FILL for found in again.findings)
+        not_adopted = any(found.fill and found.kind in Adopter.KINDS for found in again.findings)
         if not_adopted or residual(again) != residual(reading.comparison):
             return None
         opening = not books.opened

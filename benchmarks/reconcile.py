@@ -1,6 +1,6 @@
 """What a reconciliation costs as the account grows: ``python -m benchmarks.reconcile``.
 
-For each size a real PostgreSQL and a real paper exchange are loaded (a fixture, see `reconcile_load`). Then a process
+For each size a real PostgreSQL and a real paper exchange are loaded (a fixture: `reconcile_load`). Then a process
 of its own makes the workflow's steps in their order, without the engine: a first pass, which takes the account
 over; one that finds nothing; and one that finds every hundredth position changed and as many orders cancelled, at
 most 200. Seconds are of this machine and move with its load; calls and statements do not.

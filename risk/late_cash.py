@@ -3,7 +3,9 @@
 Pure, and exact where its caller is.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from itertools import combinations
 from typing import Final
 
 from schemas.broker import CashActivity
@@ -11,39 +13,53 @@ from schemas.reconciliation import Books, BrokerState
 
 CASH_TOLERANCE: Final = Decimal("0.01")
 """US dollars. The broker's cash may be rounded to cents, executions are not."""
+TRIED_TOGETHER_MAX: Final = 8
+"""Of more activities than this only each alone and all together are tried."""
 
 ZERO: Final = Decimal(0)
 
 
 def late_activities(broker: BrokerState, books: Books, moved: Decimal) -> dict[str, Decimal]:
-    """Listed activities, by id, whose cash our books hold already, and how much of it.
+    """Listed activities, by id, whose cash our books hold already, and that cash.
 
-    Cash may move before the activity that says why is listed; an overwrite has booked it by then. So if with
-    what is listed now our cash is too much (or too little) by no more than what overwrites left unexplained, or
-    than what an activity of the days before our import moved, then it is that, and no new difference.
+    Cash may move before the activity that says why is listed; an overwrite has booked it by then, or the import
+    had it in. So where our cash with all that is listed now is off by exactly the amounts of some of these
+    activities, and there is that much that nothing has explained yet, it is they and no new difference. What
+    explains a part only may be a new difference beside an ordinary fee: it is told as it is.
     """
     listed = sum((each.amount for each in broker.activities), ZERO)
     excess = books.cash + moved + listed - broker.cash
     if abs(excess) < CASH_TOLERANCE:
         return {}
-    room = books.unexplained
-    found: dict[str, Decimal] = {}
-    for each in broker.activities:
-        if not _may_be_late(each, books) or each.amount * excess <= 0:
-            continue
-        part = min(each.amount, excess, key=abs)
-        residual = min(part, room, key=abs) if room * part > 0 else ZERO
-        part = part if _in_opening(each, books) else residual
-        if part:
-            found[each.activity_id] = part
-            excess -= part
-            room -= residual
-    return found
+    candidates = [each for each in broker.activities if _may_be_late(each, books)]
+    for some in _together(candidates):
+        if abs(_sum(some) - excess) < CASH_TOLERANCE and _is_room(some, books):
+            return {each.activity_id: each.amount for each in some}
+    return {}
 
 
 def waiting_activities(broker: BrokerState, books: Books) -> tuple[str, ...]:
     """Listed activities, by id, of which only the account's cash can tell whether they are late."""
     return tuple(each.activity_id for each in broker.activities if _may_be_late(each, books))
+
+
+def _together(candidates: Sequence[CashActivity]) -> Iterator[Sequence[CashActivity]]:
+    if len(candidates) > TRIED_TOGETHER_MAX:
+        yield from ((each,) for each in candidates)
+        yield candidates
+        return
+    for count in range(1, len(candidates) + 1):
+        yield from combinations(candidates, count)
+
+
+def _is_room(some: Iterable[CashActivity], books: Books) -> bool:
+    """Whether what the import cannot have had in is no more than overwrites have left unexplained."""
+    needed = _sum(each for each in some if not _in_opening(each, books))
+    return not needed or (needed * books.unexplained > 0 and abs(needed) <= abs(books.unexplained))
+
+
+def _sum(some: Iterable[CashActivity]) -> Decimal:
+    return sum((each.amount for each in some), ZERO)
 
 
 def _may_be_late(activity: CashActivity, books: Books) -> bool:

@@ -23,7 +23,7 @@ class DriftKind(StrEnum):
     EXTERNAL_FILL = "EXTERNAL_FILL"
     """An execution of an order that is not ours."""
     FILL_TAKEN_BACK = "FILL_TAKEN_BACK"
-    """The shares of an execution that the broker no longer lists."""
+    """An execution that the broker no longer lists, and whose shares it no longer holds."""
     POSITION_ONLY_THERE = "POSITION_ONLY_THERE"
     POSITION_ONLY_HERE = "POSITION_ONLY_HERE"
     POSITION_BIGGER_THERE = "POSITION_BIGGER_THERE"
@@ -148,8 +148,8 @@ class Books(Wire):
     """The broker's state was imported once."""
     marks: dict[str, DecimalText] = {}
     """US dollars a share, for tickers that the broker no longer holds."""
-    unlisted: dict[str, DecimalText] = {}
-    """Signed shares, by ticker, of executions that the broker should list and does not."""
+    unlisted: tuple[Fill, ...] = ()
+    """Executions that the broker should list and does not."""
     unexplained: DecimalText = Decimal(0)
     """US dollars that overwrites of the last days have booked and that nothing has explained since."""
     opened_on: date | None = None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.base import DecimalText, UtcTime, Wire
 from schemas.books import TRANSFERS, DayMoves
-from schemas.orders import Fill, Side
+from schemas.orders import Fill
 from schemas.reconciliation import CASH, EXTERNAL, Held
 from storage.statements import load
 
@@ -64,29 +64,6 @@ class TradingDay(Wire):
 
     day: date
     began_at: UtcTime
-
-
-class KnownFill(Wire):
-    """An execution in our books, as far as it can be joined with the broker's list."""
-
-    activity_id: str | None
-    broker_order_id: str
-    ticker: str
-    side: Side
-    quantity: DecimalText
-    price: DecimalText
-    cumulative_quantity: DecimalText
-    executed_at: UtcTime
-    busted: bool
-
-    @property
-    def key(self) -> tuple[str, Decimal, Decimal, Decimal]:
-        return (self.broker_order_id, self.cumulative_quantity, self.quantity, self.price)
-
-    @property
-    def shares(self) -> Decimal:
-        """Signed."""
-        return self.quantity if self.side is Side.BUY else -self.quantity
 
 
 async def lock_books(connection: Connection) -> None:
@@ -262,9 +239,9 @@ async def reverse_cash(
         await book(connection, undone, now)
 
 
-async def known_fills(connection: Connection, since: datetime) -> list[KnownFill]:
-    """Executions of our orders after ``since`` (market time)."""
-    return [KnownFill.model_validate(dict(row)) for row in await connection.fetch(_SQL["known_fills"], since)]
+async def known_fills(connection: Connection, since: datetime) -> list[Fill]:
+    """Executions of our orders after ``since`` (market time), the busted ones too."""
+    return [Fill.model_validate(dict(row)) for row in await connection.fetch(_SQL["known_fills"], since)]
 
 
 async def known_activities(connection: Connection, activity_ids: Iterable[str]) -> set[str]:

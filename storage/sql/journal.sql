@@ -113,7 +113,8 @@ select coalesce(sum(quantity), 0) from positions where ticker = $1
 select activity_id from journal where activity_id = any ($1::text[])
 
 -- name: known_fills
-select activity_id, broker_order_id, ticker, side, quantity, price, cumulative_quantity, executed_at, busted
+select execution_id, activity_id, broker_order_id, ticker, side, quantity, price, cumulative_quantity, executed_at,
+    busted
 from executions where executed_at > $1
 
 -- name: list_journal

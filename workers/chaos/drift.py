@@ -13,6 +13,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from decimal import Decimal
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,7 +56,7 @@ _TOLD: Final = "select count(*) from events where topic = 'system.state_drift'"
 _ALERTED: Final = "select exists (select from alerts where code = 'NOT_RECONCILED' and cleared_at is null)"
 # tidy: sql because the judge reads with the owner's rights, and no process of ours runs these
 _FILLED: Final = """
-select signal_id, filled_quantity, broker_filled_quantity from orders where signal_id = any ($1::text[])
+select signal_id, filled_quantity as filled from orders where signal_id = any ($1::text[]) and leg = 'entry'
 """
 
 
@@ -76,10 +77,7 @@ async def run(options: argparse.Namespace) -> Report:
     chosen = [name for name in KINDS if not options.kinds or name in options.kinds.split(",")]
     if not chosen:
         return Report("drift", {"kinds": sorted(KINDS)}, (f"no such kind: {options.kinds}",))
-    exchange = (
-        f"--tickers={TICKERS_MAX}", f"--cash={CASH_OF_ACCOUNT}", f"--seed={options.seed}",
-        "--session=always_open",
-    )  # fmt: skip
+    exchange = (f"--tickers={TICKERS_MAX}", f"--cash={CASH_OF_ACCOUNT}", f"--seed={options.seed}")
     stages = staged(
         topology="compact",
         exchange_options=exchange,
@@ -205,17 +203,26 @@ class _Drift:
 
     async def _counted_once(self, names: Sequence[str], desks: Iterable[Desk]) -> bool:
         """Whether our orders are filled as the exchange says."""
-        orders = {order["signal_id"]: order for desk in desks for order in desk.orders}
+        orders = {order["signal_id"]: order["broker_order_id"] for desk in desks for order in desk.orders}
         async with self._stage.database() as connection:
-            rows = await connection.fetch(_FILLED, list(orders))
+            ours = {row["signal_id"]: row["filled"] for row in await connection.fetch(_FILLED, list(orders))}
+        theirs = {name: await self._filled_there(order_id) for name, order_id in orders.items()}
         wrong = [
-            f"{row['filled_quantity']} filled, {row['broker_filled_quantity']} at the exchange"
-            for row in rows
-            if row["filled_quantity"] != row["broker_filled_quantity"]
+            f"{ours[name]} filled, {there} at the exchange"
+            for name, there in theirs.items()
+            if ours[name] != there
         ]
         if wrong:
             self.verdict.wrong.append(f"orders of {', '.join(names)}: {'; '.join(wrong)}")
         return not wrong
+
+    async def _filled_there(self, order_id: str | None) -> Decimal:
+        """By the order, or by what has replaced it at last."""
+        filled = ZERO
+        while order_id is not None:
+            order = await self._stage.exchange.ask("GET", f"/v2/orders/{order_id}")
+            filled, order_id = Decimal(order["filled_qty"]), order["replaced_by"]
+        return filled
 
     async def _release(self) -> None:
         await self._operator.until_swept(SWEPT_WITHIN_SECONDS)

@@ -25,7 +25,8 @@ select execution_id from executions join orders using (internal_order_id) where 
 """
 # tidy: sql because this is the hand in the database that the story tells of
 _CLOSE_HERE: Final = """
-update orders set status = 'CANCELED', raw_status = 'canceled', final_at = $2, settled_at = $2 where signal_id = $1
+update orders set status = 'FATAL_ERROR', raw_status = null, broker_order_id = null, final_at = $2, settled_at = $2
+where signal_id = $1
 """
 
 
@@ -91,6 +92,12 @@ class Desk:
             new_signal(signal_id, ticker=self.ticker, **fields)
         )
         answer.raise_for_status()
+        order = await self.until(signal_id, wanted)
+        self.orders.append(order)
+        return order
+
+    async def until(self, signal_id: str, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Ask the gateway until an order of ours is as wanted."""
         order: dict[str, Any] = {}
         try:
             async with asyncio.timeout(WITHIN_SECONDS):
@@ -99,9 +106,7 @@ class Desk:
                     order = (await self.stage.gateway.signal(signal_id))["order"]
         except TimeoutError:
             raise StageError(f"{self.ticker}: an order did not get there: {order}") from None
-        order["signal_id"] = signal_id
-        self.orders.append(order)
-        return order
+        return order | {"signal_id": signal_id}
 
     async def broker(self, method: str, path: str, **body: Any) -> Any:
         """Act at the broker as somebody else with the same account."""
@@ -156,7 +161,7 @@ class Desk:
         await self.stage.exchange.control(how, {"execution_id": execution, "told": False, **changes})
 
     async def close_here(self, order: dict[str, Any]) -> None:
-        """Call an order ended in our rows, which it is not."""
+        """Call an order gone in our rows, which it is not."""
         async with self.stage.database() as connection:
             await connection.execute(_CLOSE_HERE, order["signal_id"], datetime.now(UTC))
 
