@@ -1,5 +1,6 @@
 """What one run books: the entries that bring our books to the broker's, in the order they must be booked."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -73,7 +74,9 @@ class Overwrite:
         self._connection = connection
         self._run_id = run_id
         self._state = state
-        self._held = {(row.ticker, row.strategy): row for row in held}
+        self._held: dict[str, dict[str, Held]] = defaultdict(dict)
+        for row in held:
+            self._held[row.ticker][row.strategy] = row
         self._cause = "OPENING" if opening else "RESIDUAL"
         self._costs = {each.ticker: each.average_price for each in state.holdings} if opening else {}
         self._now = now
@@ -125,10 +128,11 @@ class Overwrite:
             )
 
     def _parts(self, ticker: str, change: Decimal) -> list[tuple[str, Decimal]]:
-        parts = allocate(self._held.values(), ticker, change)
+        owners = self._held[ticker]
+        parts = allocate(owners.values(), ticker, change)
         for strategy, part in parts:
-            row = self._held.get((ticker, strategy), Held(ticker=ticker, strategy=strategy, quantity=ZERO))
-            self._held[ticker, strategy] = row.model_copy(update={"quantity": row.quantity + part})
+            row = owners.get(strategy, Held(ticker=ticker, strategy=strategy, quantity=ZERO))
+            owners[strategy] = row.model_copy(update={"quantity": row.quantity + part})
         return parts
 
     async def _book(self, cause: str, detail: str, **moved: Any) -> None:
