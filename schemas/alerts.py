@@ -46,6 +46,8 @@ class AlertCode(StrEnum):
     UPDATE_STREAM_DOWN = "UPDATE_STREAM_DOWN"
     APPROVAL_FORGED = "APPROVAL_FORGED"
     """An order bore an approval that our risk manager has not signed so: somebody wrote into our database."""
+    NOT_RECONCILED = "NOT_RECONCILED"
+    """Our books could not be compared with the broker's."""
 
 
 CLEARED_BY_HAND: Final = frozenset(

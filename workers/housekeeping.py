@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 from activities.catch_up import clock_row
-from activities.reconciliation import carry_out_kill
+from activities.drift_kill import carry_out_kill
 from activities.starter import OrderStarter
 from market.clock import ClockReading
 from market.feed import RECONNECT_SECONDS

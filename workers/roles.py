@@ -115,7 +115,7 @@ def reconciliation_of(parts: OperationsParts) -> list[Activity]:
     )
     reconciliation = ReconciliationActivities(
         parts.database,
-        BrokerStateReader(parts.database, parts.broker, parts.clock),
+        BrokerStateReader(parts.database, parts.broker, parts.clock, parts.hours.trading_day),
         Adopter(parts.database, parts.broker, parts.notifier),
         parts.metrics,
         Pace(graces, settings.reconcile_pause_seconds),

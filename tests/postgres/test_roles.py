@@ -48,6 +48,8 @@ WRITERS: Final[Mapping[str, str]] = {
     "journal.clear_positions": "operations",
     "journal.insert_entry": BOTH_BROKERS,
     "journal.lock_books": BOTH_BROKERS,
+    "journal.save_day_marks": "operations",
+    "journal.save_trading_day": "operations",
     "market.save_quote": BOTH_BROKERS,
     "market.save_account": BOTH_BROKERS,
     "market.save_clock": BOTH_BROKERS,
