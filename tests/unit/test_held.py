@@ -39,9 +39,12 @@ NOT_OURS = [
 def test_the_table_is_the_designs() -> None:
     holds = {name: PROCESSES[name].secrets for name in ALONE}
     database, broker = {"database_url", "database_password"}, {"broker_key", "broker_secret"}
-    assert holds["gateway"] == holds["risk"] == database
+    assert holds["gateway"] == database | {"broker_wake_secret"}
+    assert holds["risk"] == database
     assert holds["orders"] == set()
-    assert holds["execution"] == holds["operations"] == database | broker
+    assert holds["execution"] == database | broker
+    alerts = {"alert_slack_url", "alert_pagerduty_routing_key"}
+    assert holds["operations"] == database | broker | alerts
     assert not holds["migrate"] & broker
     roles = {name: PROCESSES[name].role for name in ALONE}
     assert roles == {
