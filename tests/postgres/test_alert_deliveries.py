@@ -1,6 +1,7 @@
 """Messages about alerts: queued with the alert, sent once, tried again, given up, and never told twice by two."""
 
 import asyncio
+import io
 import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -11,17 +12,20 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
+from observability.logging import configure_logging, restore_logging
 from observability.metrics import Metrics
 from schemas.alerts import Alert, AlertCode, Channel, Delivery, DeliveryState, Severity
 from storage import deliveries as rows
 from storage.alerts import clear_alert, raise_alert
 from storage.database import Database
 from storage.grants import Role
+from storage.switches import Installation
 from workers import alert_channels
-from workers.alert_channels import PagerDuty, Slack
+from workers.alert_channels import PagerDuty, Slack, configured
 from workers.alert_messages import DEDUP_KEY_MAX, SUMMARY_MAX, dedup_key
 from workers.alert_post import CLAIM_LEASE, TRIES_MAX, AlertPost
 from workers.chaos.receivers import PAGERDUTY_PATH, ROUTING_KEY, SLACK_PATH, Answer, Receiver
+from workers.settings import AlertSettings
 
 START = datetime(2026, 11, 26, 15, tzinfo=UTC)
 INSTALLATION = UUID("5f0c0f43-6f0b-4a57-8f2e-0d8f0e2c9a11")
@@ -258,8 +262,7 @@ async def test_who_dies_between_claim_and_end_leaves_it_to_the_next(desk: Desk) 
     await desk.raised(alert())
     desk.receiver.always = Answer(200, hangs=True, taken=True)
     sending = asyncio.create_task(deliver(victim))
-    async with asyncio.timeout(10), desk.receiver.came:
-        await desk.receiver.came.wait_for(lambda: len(desk.receiver.told) == 2)
+    await desk.receiver.until(lambda: len(desk.receiver.told) == 2)
     sending.cancel()
     with suppress(asyncio.CancelledError):
         await sending
@@ -336,3 +339,34 @@ async def test_whoever_may_write_an_alert_has_it_told_and_waits_for_no_other(des
                 await raise_alert(connection, held, component="Test", now=desk.now)
     await deliver(post)
     assert len(desk.receiver.slack) == len(desk.receiver.pagerduty) == 4 + 1 + 2 * 4
+
+
+async def test_no_secret_of_a_channel_comes_into_the_log(desk: Desk) -> None:
+    """How: everything that any library says while both are told, taken and refused, at the level DEBUG."""
+    settings = AlertSettings(
+        alert_slack_url=SecretStr(desk.receiver.url + SLACK_PATH),
+        alert_pagerduty_routing_key=SecretStr(ROUTING_KEY),
+        alert_pagerduty_url=desk.receiver.url + PAGERDUTY_PATH,
+        alert_pagerduty_from="critical",
+    )
+    bound = Installation(namespace=INSTALLATION, account="PA0000000001", mode="paper")
+    channels = configured(settings, bound)
+    assert [each.severities for each in channels] == [ALL, (Severity.CRITICAL,)]
+    log = io.StringIO()
+    configure_logging("test", level="DEBUG", json=True, stream=log)
+    try:
+        post = AlertPost(desk.database, channels, desk.metrics, now=lambda: desk.now)
+        await post.keep()
+        await desk.raised(alert())
+        desk.receiver.answers.extend([Answer(500), Answer(403, body=f"{SLACK_PATH} {ROUTING_KEY}".encode())])
+        await deliver(post)
+        desk.now += timedelta(seconds=1)
+        await deliver(post)
+    finally:
+        restore_logging()
+    text = log.getvalue()
+    assert "alert told" in text
+    assert "HTTP Request" in text, "the client itself tells of each request"
+    for secret in (SLACK_PATH, ROUTING_KEY):
+        assert secret not in text
+        assert secret not in repr(channels)

@@ -8,7 +8,7 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,6 +16,7 @@ from typing import Any, Final
 SLACK_PATH: Final = "/services/T0000/B0000/a-canary-webhook-path"
 PAGERDUTY_PATH: Final = "/v2/enqueue"
 ROUTING_KEY: Final = "0123456789abcdefcanary0123456789"
+WITHIN_SECONDS: Final = 60.0
 _USUAL: Final = {
     SLACK_PATH: (200, b"ok"),
     PAGERDUTY_PATH: (202, b'{"status": "success", "message": "Event processed"}'),
@@ -79,6 +80,11 @@ class Receiver:
     def incidents(self) -> dict[str, str]:
         """``dedup_key`` → the last action: what PagerDuty would show."""
         return {each["dedup_key"]: each["event_action"] for each in self.pagerduty}
+
+    async def until(self, condition: Callable[[], bool], *, seconds_max: float = WITHIN_SECONDS) -> None:
+        """Wait for what came to be so. Raises TimeoutError: it never is."""
+        async with asyncio.timeout(seconds_max), self.came:
+            await self.came.wait_for(condition)
 
     @asynccontextmanager
     async def up(self) -> AsyncIterator[None]:
