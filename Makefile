@@ -22,7 +22,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load budget chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost chaos-judge forged-approvals runaway stream-faults check docs lock clean
+.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost chaos-judge forged-approvals runaway stream-faults check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -57,6 +57,9 @@ load: install-dev ## a thousand signals in one run, judged by the exchange's led
 
 budget: install-dev ## the request limit: 200 placements that one cancel overtakes, and three processes that want more
 	$(BIN)/python -m pytest -m slow -s tests/load/test_request_budget.py tests/e2e/test_request_budget.py $(PYTEST_ARGS)
+
+alert-latency: install-dev ## from an alert's commit to Slack's and PagerDuty's receipt, a hundred times, on loopback
+	$(BIN)/python -m pytest -m slow -s tests/load/test_alert_latency.py $(PYTEST_ARGS)
 
 chaos: install ## 1000 signals while 200 processes are killed and the broker lies, judged by its ledger, under 25 minutes
 	@$(BIN)/trading chaos --signals 1000 --kills 200 --mix standard --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")

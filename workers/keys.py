@@ -21,6 +21,8 @@ CONTAINER_READABLE_MODE: Final = 0o444
 OPERATOR_KEY: Final = "operator.json"
 OPERATOR_PUBLIC_KEY: Final = "operator_public_key"
 APPROVALS: Final = frozenset({SIGNING_KEY, PUBLIC_KEYS})
+GIVEN: Final = frozenset({"trading_alert_slack_url", "trading_alert_pagerduty_routing_key"})
+"""Others make these: empty, which says that nothing is wanted, until a person writes what they are."""
 
 
 def make_missing(folder: Path, names: Iterable[str], *, mode: int = 0o600) -> dict[str, str]:
@@ -51,7 +53,7 @@ def _one(folder: Path, name: str, mode: int) -> str:
     elif path.exists():
         return path.read_text().strip()
     else:
-        value = secrets.token_hex(SECRET_BYTES)
+        value = "" if name in GIVEN else secrets.token_hex(SECRET_BYTES)
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -71,6 +71,7 @@ async def run_everything(parts: Parts, stop: asyncio.Event) -> None:
                 dsn=parts.settings.dsn,
                 starter=starter,
                 render_metrics=parts.metrics.render,
+                wake_secret=parts.settings.broker_wake_secret,
             )
         )
         settings = parts.settings

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from broker.budget import REQUESTS_PER_MINUTE_MIN
 from schemas.wire import NAMESPACE
 from storage.grants import Role
+from workers.outgoing import OutgoingSecretUrl, OutgoingUrl, RoutingKey, WakeSecret
 
 ENV_PREFIX: Final = "TRADING_"
 SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
@@ -144,6 +145,21 @@ class ReconciliationSettings(Settings):
     """So may the news of an order."""
 
 
+class AlertSettings(Settings):
+    """For who tells people of alerts. Without a channel they are rows only."""
+
+    alert_slack_url: OutgoingSecretUrl = None
+    """Address of a Slack incoming webhook."""
+    alert_slack_from: Literal["critical", "high", "medium"] = "medium"
+    """The least severity that Slack is told of."""
+    alert_pagerduty_routing_key: RoutingKey = None
+    """Integration key of a PagerDuty service with Events API v2."""
+    alert_pagerduty_url: OutgoingUrl = "https://events.pagerduty.com/v2/enqueue"
+    """Where its events go; `https://events.eu.pagerduty.com/v2/enqueue` in the EU region."""
+    alert_pagerduty_from: Literal["critical", "high", "medium"] = "high"
+    """The least severity that opens an incident."""
+
+
 class DoorSettings(Settings):
     """For who serves HTTP to strategies."""
 
@@ -151,6 +167,8 @@ class DoorSettings(Settings):
     """Where signals are taken."""
     gateway_port: Port = 8080
     """Its port; 0 takes a free one."""
+    broker_wake_secret: WakeSecret = None
+    """With it a broker signs its pushes to ``/v1/broker/wake``; 32 characters or more. Without it none is taken."""
 
 
 class GatewaySettings(DoorSettings, DatabaseSettings, TemporalSettings):
@@ -170,6 +188,7 @@ class ExecutionSettings(ApprovalSettings, BrokerSettings, DatabaseSettings, Heal
 
 
 class OperationsSettings(
+    AlertSettings,
     ReconciliationSettings,
     WorkflowSettings,
     BrokerSettings,
@@ -177,11 +196,12 @@ class OperationsSettings(
     HealthSettings,
     TemporalSettings,
 ):
-    """Update stream, kill switch, catch-up, restarts: reads and cancels at the broker, places nothing."""
+    """Update stream, kill switch, catch-up, restarts, alerts: reads and cancels at the broker, places nothing."""
 
 
 class WorkerSettings(
     DoorSettings,
+    AlertSettings,
     ReconciliationSettings,
     WorkflowSettings,
     SigningSettings,

@@ -41,11 +41,12 @@ def test_the_table_is_the_designs() -> None:
     holds = {name: PROCESSES[name].secrets for name in ALONE}
     database, broker = {"database_url", "database_password"}, {"broker_key", "broker_secret"}
     public = {"approval_public_keys"}
-    assert holds["gateway"] == database
+    assert holds["gateway"] == database | {"broker_wake_secret"}
     assert holds["risk"] == database | public | {"approval_signing_key"}
     assert holds["orders"] == set()
-    assert holds["operations"] == database | broker
     assert holds["execution"] == database | broker | public
+    alerts = {"alert_slack_url", "alert_pagerduty_routing_key"}
+    assert holds["operations"] == database | broker | alerts
     assert not holds["migrate"] & broker
     roles = {name: PROCESSES[name].role for name in ALONE}
     assert roles == {
