@@ -130,12 +130,19 @@ async def _told(name: str, check: Awaitable[Check]) -> Check:
 
 
 async def _limits(connection: "asyncpg.Connection[Any]") -> Check:
+    from pydantic import ValidationError
+
+    from schemas.limits import faults
     from storage.limits import LimitsMissing, current_limits
 
     try:
         found = await current_limits(connection, utc_now())
     except LimitsMissing:
         return Check("limits", State.WRONG, "none are set: nothing may trade", "start `trading up` once")
+    except ValidationError as error:
+        return Check(
+            "limits", State.WRONG, f"not whole: {faults(error)}", "`trading limits set FIELD=VALUE ...`"
+        )
     return Check("limits", State.OK, f"version {found.version} by {found.author}")
 
 

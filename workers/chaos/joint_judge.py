@@ -11,16 +11,15 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from schemas.orders import Action
 from workers.chaos.joint_book import EQUITY
 
 if TYPE_CHECKING:
     from storage.database import Connection
 
 # tidy: sql because the judge reads with the owner's rights, and no process of ours runs these
-NEWEST: Final = "select coalesce(max(id), 0) from audit_log"
-# tidy: sql because the judge reads with the owner's rights, and no process of ours runs these
 STORY: Final = """
-select a.decision, a.payload, d.limits_version from audit_log a
+select a.id, a.decision, a.payload, d.limits_version from audit_log a
 left join decisions d on d.signal_id = a.correlation_id and a.decision in ('APPROVED', 'REJECTED')
 where a.id > $1 and (a.decision in ('APPROVED', 'REJECTED') or a.decision like 'LIMITS_%')
 order by a.id
@@ -47,18 +46,19 @@ class Judge:
 
     def __init__(self) -> None:
         self._limits: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
+        self._read_up_to = 0
 
-    async def read(self, connection: "Connection", after: int, *, in_flight: int | None) -> Told:
-        """Everything decided since the audit row ``after``; ``in_flight`` is the version set in mid-flight."""
+    async def read(self, connection: "Connection", *, in_flight: int | None) -> Told:
+        """Every opening order decided since the last call; ``in_flight`` is the version set in mid-flight."""
         told, risk = Told(), _Risk()
-        for row in await connection.fetch(STORY, after):
-            payload = json.loads(row["payload"])
+        for row in await connection.fetch(STORY, self._read_up_to):
+            payload, self._read_up_to = json.loads(row["payload"]), row["id"]
             if row["decision"].startswith("LIMITS_"):
                 self._limits[payload["scope"], payload["name"]] = payload["version"], payload["limits"]
                 if payload["version"] == in_flight:
                     told.before_lowering = len(told.approved)
-                continue
-            self._check(payload["proposal"], row["decision"], row["limits_version"], risk, told)
+            elif payload["proposal"]["action"] == Action.BUY_TO_OPEN:
+                self._check(payload["proposal"], row["decision"], row["limits_version"], risk, told)
         return told
 
     def _check(

@@ -10,8 +10,10 @@ from workers.chaos.joint_book import EQUITY, QUANTITY, STRATEGIES, TICKERS, Prop
 from workers.chaos.stage import WIDE_LIMITS
 
 SIGNALS: Final = 64
-ROOM_MAX: Final = 32
+ROOM_MAX: Final = 16
 """Orders. Prices of one round are 0.7 % apart: one order more than k never fits where k of the dearest do."""
+LOWERED_ROOM_MAX: Final = 32
+"""Where limits are lowered in mid-flight: so much that the room is not full before anybody can."""
 SLACK_MAX: Final = 300
 """US dollars beyond k orders: with what the cheaper of k orders leave, less than another one needs."""
 PRICE_STEPS: Final = 8

@@ -84,7 +84,7 @@ async def _main() -> None:
 
 
 async def _assess(risk: RiskActivities, signal_id: str) -> tuple[str, str]:
-    """The kind of answer, or the error's name: none is expected, and the judge says so."""
+    """The kind of answer, or the error: the run asks again, as Temporal would."""
     try:
         answer = await risk.assess_risk(RiskQuestion(signal_id=signal_id, as_of=_now()))
     except Exception as error:  # noqa: BLE001 - told, not hidden
