@@ -22,7 +22,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load budget chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill chaos-judge runaway stream-faults check docs lock clean
+.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load budget chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill chaos-judge joint-limits runaway stream-faults check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -72,6 +72,10 @@ chaos-resting: install ## 10,000 orders at rest: what they cost idle, and how fa
 
 runaway: install-dev ## 212 parents in a loop for 45 minutes of skipped time: no more orders than the limits allow; prints JSON
 	$(BIN)/python -m pytest -m slow -q -s tests/e2e/test_runaway.py $(PYTEST_ARGS)
+
+joint-limits: install ## 1000 rounds of 64 approvals at once with room for some, and again with limits lowered meanwhile (N=20)
+	@$(BIN)/trading chaos --joint-limits $(or $(N),1000) --seed $(SEED) $(if $(JSON),--json)
+	@$(BIN)/trading chaos --joint-limits $(or $(N),1000) --lower --seed $(SEED) $(if $(JSON),--json)
 
 stream-faults: install-dev ## the update stream killed, hung, refused, mute, deaf, cut: nothing lost or doubled, about 5 minutes
 	$(BIN)/python -m pytest -m slow -s tests/faults/test_update_stream.py $(PYTEST_ARGS)

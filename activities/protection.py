@@ -31,8 +31,8 @@ from schemas.wire import Leg
 from storage import protection as rows
 from storage.alerts import clear_alert, raise_alert
 from storage.events import append
+from storage.limits import lasting_limits
 from storage.orders import StoredOrder, lock_keyed, read_order
-from storage.risk import current_limits
 from storage.transitions import Step, announce, refuse
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ class ProtectionActivities:
         target = share_out(lots, holdings).get(signal_id, Decimal(0))
         limit = None
         if market is not None and after.exiting:
-            limits = await current_limits(connection)
-            limit = exit_price(market, limits.limits.price_collar_pct, after.side)
+            limits = await lasting_limits(connection)
+            limit = exit_price(market, limits.price_collar_pct, after.side)
         legs = await self._ready_legs(connection, after, rows.LegTerms(target, limit), moment.now)
         in_the_way: tuple[OrderView, ...] = ()
         if after.obstacle is Obstacle.WASH:

@@ -32,6 +32,7 @@ from schemas.runs import RiskQuestion
 from storage import risk as rows
 from storage.conduct import read_conduct
 from storage.funds import open_refusal
+from storage.limits import LimitsMissing
 from storage.market import read_quote
 from storage.orders import LockedOrder, StoredOrder, lock_order
 
@@ -121,9 +122,9 @@ class RiskActivities:
         """Everything read under the lock, or what is missing for it."""
         connection = locked.connection
         await rows.lapse_reservations(connection, self._now())
-        row = await rows.read_facts(connection, question.signal_id)
+        row = await rows.read_facts(connection, question.signal_id, now)
         if row.limits is None or row.limits_version is None:
-            raise rows.LimitsMissing("no limits are set: `trading limits set`")
+            raise LimitsMissing
         last_try = question.refreshes >= REFRESHES_MAX
         market_now = self._clock.at(now)
         quote = await self._quote(connection, row, market_now)
@@ -153,6 +154,7 @@ class RiskActivities:
             conduct=await read_conduct(
                 connection, question.signal_id, row.limits, now=now, market_day=new_york_date(market_now)
             ),
+            limit_sources=row.limit_sources,
             snapshot_at=row.snapshot_at,
             funds_refusal=await open_refusal(connection, row.proposal.strategy),
         )

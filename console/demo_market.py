@@ -16,15 +16,14 @@ from console.demo_follow import Line
 from console.demo_scenes import EARLY, Example, Scene, examples_at, plan, selling
 from console.demo_signals import SUFFIX_BYTES
 from console.errors import BadUsage, Refused
+from console.limits_change import Wanted, change_limits, edited
 from console.orders import ask_cancel
 from console.recordings import Recording, judge_fills, read_recordings
 from console.signal_files import as_text
 from schemas.orders import OrderStatus
-from schemas.risk import CheckName
-from storage.commits import committing
+from schemas.risk import CheckName, LimitScope
 from storage.events import timeline
 from storage.orders import read_order
-from storage.risk import current_limits, save_limits
 
 if TYPE_CHECKING:
     import asyncpg
@@ -186,13 +185,13 @@ class MarketDemonstration(Demonstration):
 
 async def allow_early(connection: "asyncpg.Connection[Any]") -> None:
     """Let the demonstration's early strategy trade outside the regular session, as a version of the limits."""
-    limits = (await current_limits(connection)).limits
-    allowed = limits.extended_hours_strategies
-    if EARLY not in allowed:
-        wider = limits.model_copy(update={"extended_hours_strategies": (*allowed, EARLY)})
-        reason = f"{EARLY} proposes before the open"
-        async with committing(connection, "console.limits"):
-            await save_limits(connection, wider, author="trading demo", reason=reason, now=utc_now())
+    await change_limits(
+        connection,
+        Wanted(LimitScope.ACCOUNT),
+        lambda stored: edited(LimitScope.ACCOUNT, stored, [f"extended_hours_strategies+={EARLY}"]),
+        author="trading demo",
+        reason=f"{EARLY} proposes before the open",
+    )
 
 
 def _works(line: Line) -> bool:

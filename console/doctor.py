@@ -129,10 +129,10 @@ async def _told(name: str, check: Awaitable[Check]) -> Check:
 
 
 async def _limits(connection: "asyncpg.Connection[Any]") -> Check:
-    from storage.risk import LimitsMissing, current_limits
+    from storage.limits import LimitsMissing, current_limits
 
     try:
-        found = await current_limits(connection)
+        found = await current_limits(connection, utc_now())
     except LimitsMissing:
         return Check("limits", State.WRONG, "none are set: nothing may trade", "start `trading up` once")
     return Check("limits", State.OK, f"version {found.version} by {found.author}")

@@ -25,14 +25,14 @@ async def show(*, common: Common = NO_OPTIONS) -> int:
     from risk.arithmetic import exact
     from risk.losses import losses
     from storage.equity import read_equity
+    from storage.limits import current_limits
     from storage.market import read_clock
-    from storage.risk import current_limits
 
     async with rows(common.addresses()) as connection:
         clock = await read_clock(connection)
         day = new_york_date(utc_now() if clock is None else clock.broker_at)
         reading = await read_equity(connection, day)
-        limits = (await current_limits(connection)).limits
+        limits = (await current_limits(connection, utc_now())).limits
     with exact():
         found = losses(reading, limits)
         data = reading.model_dump(mode="json") | {"losses": [_data(each) for each in found.values()]}

@@ -39,6 +39,7 @@ _COMMANDS: Final = (
     ("Trade", "positions", "console.accounts:positions", "List positions by ticker and strategy."),
     ("Trade", "account", "console.accounts:account", "Show the last account snapshot."),
     ("Operate", "alerts", "console.alerts:app", "List what is wrong and lasts; --all: what is over too."),
+    ("Operate", "limits", "console.limits:app", "Show, set and clear limits; who set which, and why."),
     ("Operate", "status", "console.status:status", "Show kill switch, open orders, stream, clock, limits."),
     ("Operate", "kill", "console.kill:kill", "Engage the kill switch: no new orders, cancel the open ones."),
     ("Operate", "release", "console.release:release", "Release the kill switch with the operator key."),

@@ -55,7 +55,7 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
     unknown = await connection.fetch(switches["all_unknown"])
     clock = await connection.fetchrow(market["read_clock"])
     account = await connection.fetchrow(market["read_account"])
-    limits = await connection.fetchrow(load("risk")["current_limits"])
+    limits = await connection.fetchrow(load("limits")["in_force"], "account", "", utc_now())
     orders = await connection.fetch(load("orders")["list_orders"], None, None, None, True, ORDERS_MAX)
     disabled = await connection.fetch(load("conduct")["list_stops"], False, DISABLED_MAX)
     external = await connection.fetch(load("reconciliation")["external_open"])
@@ -90,6 +90,7 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
         "equity": None if account["equity"] is None else format(account["equity"], "f"),
         "limits": None if limits is None else {
             "version": limits["version"], "author": limits["author"], "reason": limits["reason"],
+            "raised_until": _time(limits["expires_at"]),
         },
     }  # fmt: skip
 
@@ -161,7 +162,6 @@ def _lines(found: dict[str, Any], now: datetime) -> list[tuple[str, str, bool]]:
     count = sum(orders.values())
     by_status = ", ".join(f"{number} {name}" for name, number in sorted(orders.items()))
     open_orders = f"{count}{'+' if count == ORDERS_MAX else ''}" + (f" ({by_status})" if count else "")
-    limits = found["limits"]
     return [
         *_kill_lines(found["kill_switch"], now),
         _halt_line(found["broker_halt"], now),
@@ -175,9 +175,16 @@ def _lines(found: dict[str, Any], now: datetime) -> list[tuple[str, str, bool]]:
         _clock_line(found["clock"], now),
         _events_line(found["events"]),
         ("account", _account(found, now), found["equity"] is None),
-        ("limits", f"version {limits['version']} by {clean(limits['author'])}: {clean(limits['reason'])}"
-         if limits else "none are set: nothing may trade", limits is None),
+        _limits_line(found["limits"]),
     ]  # fmt: skip
+
+
+def _limits_line(limits: dict[str, Any] | None) -> tuple[str, str, bool]:
+    if limits is None:
+        return "limits", "none are set: nothing may trade", True
+    until = f", raised until {limits['raised_until']}" if limits["raised_until"] else ""
+    text = f"version {limits['version']} by {clean(limits['author'])}: {clean(limits['reason'])}{until}"
+    return "limits", text, bool(until)
 
 
 def _account(found: dict[str, Any], now: datetime) -> str:

@@ -1,6 +1,7 @@
 """Is the process alive, can it take signals, what has it counted."""
 
 from collections.abc import Awaitable
+from datetime import UTC, datetime
 from typing import Final
 
 import asyncpg
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from activities.starter import TemporalUnavailable
 from gateway.deps import DATABASE_ERRORS, Deps, GatewayDeps
 from storage import migrate
-from storage.risk import LimitsMissing, current_limits
+from storage.limits import LimitsMissing, current_limits
 from storage.switches import read_installation
 
 METRICS_CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -87,4 +88,4 @@ async def _database(deps: GatewayDeps) -> None:
 
 async def _limits(deps: GatewayDeps) -> None:
     async with deps.database.connection() as connection:
-        await current_limits(connection)
+        await current_limits(connection, datetime.now(UTC))

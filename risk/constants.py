@@ -43,3 +43,6 @@ BUY_STOP_AT_OR_ABOVE: Final = Decimal("1.025")
 
 EXPOSURE_PCT_DISPLAY_MAX: Final = Decimal("1000000")
 """What an exposure in % of equity is shown as when equity is zero or less, or the number is larger."""
+
+RAISE_MAX: Final = timedelta(hours=24)
+"""How long limits may be raised for a time; what shall last longer is set for good, by a person who says so."""

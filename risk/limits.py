@@ -16,6 +16,7 @@ from risk import (
 from risk.arithmetic import HUNDREDTH, exact, percent_of
 from risk.candidate import Candidate, candidate
 from risk.constants import EXPOSURE_PCT_DISPLAY_MAX
+from risk.effective_limits import with_sources
 from schemas.risk import CheckResult, Proposal, RiskFacts, RiskVerdict
 
 CHECKS: Final[tuple[Callable[[Candidate], CheckResult], ...]] = (
@@ -66,7 +67,7 @@ def assess(proposal: Proposal, facts: RiskFacts) -> RiskVerdict:
     """
     with exact():
         order = candidate(proposal, facts)
-        checks = tuple(check(order) for check in CHECKS)
+        checks = tuple(with_sources(check(order), facts.limit_sources) for check in CHECKS)
         return RiskVerdict(
             approved=all(check.passed for check in checks),
             checks=checks,
@@ -76,6 +77,7 @@ def assess(proposal: Proposal, facts: RiskFacts) -> RiskVerdict:
             reserve_price=order.reserve_price or Decimal(0),
             side=proposal.action.side,
             account_exposure_pct=_exposure_pct(order),
+            narrowed_limits=tuple(source.text for source in facts.limit_sources),
         )
 
 

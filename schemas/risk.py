@@ -12,9 +12,10 @@ from schemas.conduct import Conduct
 from schemas.market import Provider, Quote
 from schemas.orders import Action, OrderType, OrderView, Side, TimeInForce
 
-Percent = Annotated[DecimalText, Field(gt=0, le=1000)]
+Percent = Annotated[DecimalText, Field(gt=0, le=1000, decimal_places=9)]
 """Per cent: 5 means 5 %."""
-Dollars = Annotated[DecimalText, Field(gt=0)]
+Dollars = Annotated[DecimalText, Field(gt=0, max_digits=24, decimal_places=9)]
+Shares = Annotated[DecimalText, Field(gt=0, max_digits=24, decimal_places=9)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 WindowSeconds = Annotated[int, Field(ge=1, le=86_400)]
 
@@ -23,7 +24,7 @@ class Limits(Edge):
     """One version of the account's limits. Every field is required: a missing limit stops start-up."""
 
     max_order_notional: Dollars
-    max_order_quantity: Annotated[DecimalText, Field(gt=0)]
+    max_order_quantity: Shares
     price_collar_pct: Percent
     """How far beyond the far side of the live quote a price may lie, in % of the quote's mid."""
     max_ticker_exposure_pct: Percent
@@ -56,13 +57,45 @@ class Limits(Edge):
 
 
 class LimitsVersion(Wire):
-    """Limits as stored, with who set them and why."""
+    """The account's limits as stored, with who set them and why."""
 
     version: int
     limits: Limits
     author: str
     reason: str
     created_at: UtcTime
+    expires_at: UtcTime | None = None
+    """Of a raise: when the version before it is in force again."""
+
+
+class LimitScope(StrEnum):
+    """Whose limits a row holds, the widest first."""
+
+    ACCOUNT = "account"
+    STRATEGY = "strategy"
+    TICKER = "ticker"
+
+
+class LimitSource(Wire):
+    """Which row a limit in force comes from."""
+
+    field: str
+    scope: LimitScope
+    name: str
+    """The strategy or ticker; empty for the account."""
+    version: int
+    expires_at: UtcTime | None = None
+
+    @property
+    def owner(self) -> str:
+        """``account``, ``strategy momentum``, ``ticker TSLA``."""
+        return f"{self.scope.value} {self.name}".rstrip()
+
+    @property
+    def text(self) -> str:
+        """For the evidence of a check."""
+        until = f" until {self.expires_at:%Y-%m-%d %H:%M:%S} UTC" if self.expires_at else ""
+        return f"{self.field} of {self.owner}, version {self.version}{until}"
 
 
 class CheckName(StrEnum):
@@ -205,6 +238,9 @@ class RiskFacts(Wire):
     unknown_outcomes: tuple[str, ...] = ()
     """client_order_ids on this ticker whose fate the broker has not told."""
     limits: Limits
+    """In force for this strategy and ticker: of each limit the tightest of account, strategy and ticker."""
+    limit_sources: tuple[LimitSource, ...] = ()
+    """Where those limits come from that are not the account's."""
     conduct: Conduct
     working: tuple[WorkingOrder, ...] = ()
     """Our orders on this ticker that may still execute, or have and their fills are not known, oldest first."""
@@ -229,6 +265,8 @@ class RiskVerdict(Wire):
     """US dollars a share that exposure and buying power count: the worst price, for short sales more."""
     side: Side
     account_exposure_pct: DecimalText
+    narrowed_limits: tuple[str, ...] = ()
+    """The limits that were a strategy's or a ticker's, each with its version."""
 
     @property
     def reasons(self) -> tuple[CheckName, ...]:

@@ -9,15 +9,16 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from schemas.audit import AuditEntry, canonical_json
+from schemas.audit import canonical_json
 from schemas.base import DecimalText, UtcTime, Wire
 from schemas.events import RiskApproved, RiskMetrics, RiskRejected
 from schemas.market import Quote
 from schemas.orders import OrderStatus, Side
-from schemas.risk import Exposure, Limits, LimitsVersion, Proposal, RiskVerdict, WorkingOrder
+from schemas.risk import Exposure, Limits, LimitSource, Proposal, RiskVerdict, WorkingOrder
 from schemas.signals import DecisionView
 from schemas.wire import Leg, Topic, event_id
 from storage.events import Queued, append
+from storage.limits import read_effective
 from storage.orders import LockedOrder, StoredOrder, stored_order
 from storage.signals import SignalNotFound
 from storage.statements import load
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from storage.database import Connection
 
 _SQL: Final = load("risk")
-
-
-class LimitsMissing(Exception):
-    """No limits are set: nothing may trade. Set them with ``trading limits set``."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,11 @@ class FactsRow:
     as_signalled: bool
     """The order row, which is what goes out, says what the signal row says, which is what is judged."""
     limits_version: int | None
+    """The newest row among those in force."""
     limits: Limits | None
+    """In force at the decision's instant for its strategy and ticker; None where the account has none."""
+    limit_sources: tuple[LimitSource, ...]
+    """Those of them that are not the account's."""
     quote: Quote | None
     unknown_outcomes: tuple[str, ...]
     """client_order_ids on this ticker whose fate the broker has not told."""
@@ -97,15 +98,16 @@ async def lapse_reservations(connection: Connection, now: datetime) -> None:
     await connection.execute(_SQL["lapse_reservations"], now)
 
 
-async def read_facts(connection: Connection, signal_id: str) -> FactsRow:
-    """Signal, account, kill switch, limits, quote and unknown outcomes in one reading.
+async def read_facts(connection: Connection, signal_id: str, now: datetime) -> FactsRow:
+    """Signal, account, kill switch, limits in force at ``now``, quote and unknown outcomes in one reading.
 
     Raises:
         SignalNotFound: no such row.
     """
-    row = await connection.fetchrow(_SQL["read_facts"], signal_id)
+    row = await connection.fetchrow(_SQL["read_facts"], signal_id, now)
     if row is None:
         raise SignalNotFound(signal_id)
+    limits = read_effective(json.loads(row["limits"], parse_float=Decimal)) if row["limits"] else None
     return FactsRow(
         proposal=Proposal.model_validate(dict(row)),
         equity=row["equity"],
@@ -118,8 +120,9 @@ async def read_facts(connection: Connection, signal_id: str) -> FactsRow:
         kill_changed_at=row["kill_changed_at"],
         received_at=row["taken_in_at"],
         as_signalled=row["as_signalled"],
-        limits_version=row["limits_version"],
-        limits=Limits.model_validate_json(row["limits"]) if row["limits"] else None,
+        limits_version=limits.version if limits else None,
+        limits=limits.limits if limits else None,
+        limit_sources=limits.narrowed if limits else (),
         quote=Quote.model_validate(dict(row)) if row["quoted_at"] is not None else None,
         unknown_outcomes=tuple(row["unknown_outcomes"]),
     )
@@ -188,7 +191,7 @@ async def write_approval(
         decision="APPROVED",
         detail=f"{verdict.quantity} {order.ticker} {side} {verdict.worst_price}",
         checks=verdict.checks,
-        evidence={"proposal": proposal.model_dump(mode="json"), "approval_id": str(approval.approval_id)},
+        evidence={**_basis(proposal, verdict), "approval_id": str(approval.approval_id)},
     )
     queued = Queued(Topic.RISK_APPROVED, order.signal_id, event)
     await append(locked.connection, entry_of(order, step), queued)
@@ -197,6 +200,11 @@ async def write_approval(
 
 def _metrics(verdict: RiskVerdict, order: StoredOrder) -> RiskMetrics:
     return RiskMetrics(account_exposure_pct=verdict.account_exposure_pct, strategy=order.strategy)
+
+
+def _basis(proposal: Proposal, verdict: RiskVerdict) -> dict[str, object]:
+    """What was judged, and which of its limits were not the account's."""
+    return {"proposal": proposal.model_dump(mode="json"), "narrowed_limits": list(verdict.narrowed_limits)}
 
 
 async def write_rejection(
@@ -232,7 +240,7 @@ async def write_rejection(
         decision="REJECTED",
         detail="; ".join(check.formula for check in verdict.checks if check.name in verdict.reasons),
         checks=verdict.checks,
-        evidence={"proposal": proposal.model_dump(mode="json")},
+        evidence=_basis(proposal, verdict),
         user_message=user_message,
     )
     ended = locked.state.model_copy(update={"status": OrderStatus.REJECTED, "reason": ",".join(reasons)})
@@ -244,36 +252,3 @@ async def live_reservations(connection: Connection) -> tuple[int, Decimal]:
     row = await connection.fetchrow(_SQL["live_reservations"])
     assert row is not None, "an aggregate always has a row"
     return row["count"], row["notional"]
-
-
-async def current_limits(connection: Connection) -> LimitsVersion:
-    """The limits in force.
-
-    Raises:
-        LimitsMissing: none are set.
-    """
-    row = await connection.fetchrow(_SQL["current_limits"])
-    if row is None:
-        raise LimitsMissing("no limits are set")
-    return LimitsVersion(
-        version=row["version"],
-        limits=Limits.model_validate_json(row["document"]),
-        author=row["author"],
-        reason=row["reason"],
-        created_at=row["created_at"],
-    )
-
-
-async def save_limits(
-    connection: Connection, limits: Limits, *, author: str, reason: str, now: datetime
-) -> int:
-    """Add a version and its audit row; the next decision uses it."""
-    version: int = await connection.fetchval(
-        _SQL["insert_limits"], limits.model_dump_json(), author, reason, now
-    )
-    entry = AuditEntry(
-        occurred_at=now, correlation_id="limits", component="RiskManager", actor=author, decision="LIMITS_SET",
-        input={"detail": reason, "version": version, "limits": limits.model_dump(mode="json")},
-    )  # fmt: skip
-    await append(connection, entry)
-    return version

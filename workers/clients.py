@@ -110,7 +110,7 @@ async def bind(database: Database, broker: AlpacaReader) -> Installation:
         installation = await bind_installation(
             connection, account=account.account_id, mode=MODE, now=utc_now()
         )
-        await require_limits(connection)
+        await require_limits(connection, utc_now())
     return installation
 
 

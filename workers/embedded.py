@@ -48,7 +48,8 @@ FIRST_LIMITS: Final[Mapping[str, str | int | list[str]]] = {
     "duplicate_window_seconds": 10,
     "short_selling_strategies": ["pairs"],
 }
-"""For a fresh paper account of $100,000; set your own with the next version of the limits."""
+"""For a fresh paper account of $100,000; set your own with `trading limits set`. Migration 0016 gives what an older
+installation lacks the same values."""
 
 
 class DatabaseRefused(Exception):

@@ -24,7 +24,8 @@ from schemas.kill import KillCommand
 from schemas.wire import Queue
 from storage import conduct, equity, journal
 from storage.database import Connection
-from storage.risk import current_limits, lock_account
+from storage.limits import current_limits
+from storage.risk import lock_account
 from storage.switches import engage
 from workers.clients import utc_now
 from workers.parts import OperationsParts
@@ -148,7 +149,7 @@ def _command(request: KillRequest) -> KillCommand:
 
 async def _judge(connection: Connection, day: date) -> tuple[EquityReading, dict[LossKind, Loss], Judgement]:
     reading = await equity.read_equity(connection, day)
-    limits = (await current_limits(connection)).limits
+    limits = (await current_limits(connection, utc_now())).limits
     standing = await equity.read_breaches(connection)
     with exact():
         found = losses(reading, limits)

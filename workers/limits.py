@@ -1,10 +1,12 @@
 """Nothing trades without every limit."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from storage.risk import current_limits
+from schemas.limits import faults
+from storage.limits import current_limits
 
 if TYPE_CHECKING:
     from storage.database import Connection
@@ -14,19 +16,17 @@ class LimitsUnsound(Exception):
     """The limits in force lack one, or hold one that cannot be; the message names it."""
 
 
-async def require_limits(connection: "Connection") -> None:
-    """Return if the limits in force are complete and sound.
+async def require_limits(connection: "Connection", now: datetime) -> None:
+    """Return if the account's limits in force at ``now`` are complete and sound.
 
     Raises:
         LimitsMissing: there are none.
         LimitsUnsound: there are, and they cannot be used.
     """
     try:
-        await current_limits(connection)
+        await current_limits(connection, now)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{each['loc'][0] if each['loc'] else 'document'}: {each['msg']}" for each in error.errors()
-        )
         raise LimitsUnsound(
-            f"the limits in force are not whole ({wrong}): store a new version that has every limit"
+            f"the limits in force are not whole ({faults(error)}): store a version that has every limit with "
+            "`trading limits set FIELD=VALUE ... --reason WHY`"
         ) from error

@@ -180,7 +180,7 @@ async def build_risk(settings: RiskSettings) -> AsyncIterator[RiskParts]:
     async with AsyncExitStack() as stack:
         database = await open_database(stack, settings, "risk")
         async with database.connection() as connection:
-            await require_limits(connection)
+            await require_limits(connection, utc_now())
         client = await connect_temporal(settings, "risk")
         reader = StoredClock(database, now=utc_now)
         clock = await stack.enter_async_context(RowClock(reader, speed=settings.market_speed))

@@ -25,8 +25,8 @@ from observability.logging import configure_logging, get_logger
 from observability.tracing import configure_tracing
 from schemas.wire import Queue
 from storage.database import BadDatabaseAddress, DatabaseUnavailable
+from storage.limits import LimitsMissing
 from storage.migrate import MigrationError
-from storage.risk import LimitsMissing
 from storage.switches import WrongInstallation
 from workers.crash_orders import CrashPointsRefused, refuse_crash_points, tell_of_crash_points
 from workers.held import SecretNotAllowed, refuse_another_role, refuse_what_is_not_ours

@@ -12,8 +12,8 @@ from schemas.risk import Limits
 from security.grants import public_key_id
 from storage.database import CONNECT_TIMEOUT_SECONDS, BadDatabaseAddress, Database, DatabaseUnavailable
 from storage.grants import Role, set_passwords
+from storage.limits import LimitsMissing, save_limits
 from storage.migrate import MigrationError, migrate
-from storage.risk import LimitsMissing, save_limits
 from storage.signals import save_token
 from storage.switches import save_operator_key
 from workers.embedded import DEMO_TOKEN, FIRST_LIMITS, OPERATOR
@@ -95,7 +95,7 @@ async def first_rows(dsn: str, *, token: str | None, operator_key: bytes | None)
                     now=now,
                 )
             try:
-                await require_limits(connection)
+                await require_limits(connection, now)
             except LimitsMissing:
                 limits = Limits.model_validate_json(json.dumps(FIRST_LIMITS))
                 await save_limits(

@@ -178,7 +178,10 @@ join orders e on e.signal_id = s.signal_id and e.leg = 'entry'
 join protections p on p.signal_id = s.signal_id
 join decisions d on d.signal_id = s.signal_id and d.leg = 'entry' and d.approved
 cross join kill_switch k
-left join lateral (select document from limits order by version desc limit 1) l on true
+left join lateral (
+    -- What lasts, whether a raise is in force or not: see storage.limits.lasting_limits.
+    select document from limits where scope = 'account' and expires_at is null order by version desc limit 1
+) l on true
 where s.signal_id = $1
 
 -- name: shares_lent

@@ -17,7 +17,7 @@ select
     ) as as_signalled,
     a.equity, a.buying_power, a.taken_at,
     k.engaged, k.epoch, k.reason as kill_reason, k.changed_at as kill_changed_at, s.received_at as taken_in_at,
-    l.version as limits_version, l.document as limits,
+    l.rows as limits,
     q.bid, q.ask, q.bid_size, q.ask_size, q.quoted_at, q.received_at,
     array(
         select o.client_order_id from orders o
@@ -40,7 +40,11 @@ select
 from signals s
 cross join account a
 cross join kill_switch k
-left join lateral (select version, document from limits order by version desc limit 1) l on true
+cross join lateral (
+    select json_agg(row_to_json(f)) as rows
+    from (values ('account', ''), ('strategy', s.strategy), ('ticker', s.ticker)) as wanted (scope, name),
+        limits_in_force(wanted.scope, wanted.name, $2) f
+) l
 left join latest_quotes q on q.ticker = s.ticker and q.provider = 'primary'
 where s.signal_id = $1
 
@@ -152,9 +156,3 @@ select * from decisions where signal_id = $1 and leg = $2 order by generation de
 -- name: live_reservations
 select count(*) as count, coalesce(sum(quantity * price), 0) as notional
 from reservations where state in ('held', 'working')
-
--- name: current_limits
-select version, document, author, reason, created_at from limits order by version desc limit 1
-
--- name: insert_limits
-insert into limits (document, author, reason, created_at) values ($1::jsonb, $2, $3, $4) returning version

@@ -14,7 +14,7 @@ from gateway.app import build_app
 from gateway.deps import GatewayDeps
 from schemas.risk import Limits, Proposal
 from storage.database import Database
-from storage.risk import save_limits
+from storage.limits import save_limits
 from storage.signals import save_token
 from tests.servers.postgres import _fresh as fresh
 from workers import postgres

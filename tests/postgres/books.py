@@ -12,9 +12,9 @@ from schemas.reconciliation import Outcome, Report
 from schemas.risk import Limits
 from schemas.signals import SignalIn
 from storage.database import Connection, Database
+from storage.limits import save_limits
 from storage.market import save_account, save_quotes
 from storage.reconciliation import finish
-from storage.risk import save_limits
 from storage.signals import accept_signal, find_token, save_token
 from storage.switches import stream_connected
 

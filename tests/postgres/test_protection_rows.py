@@ -27,9 +27,9 @@ from schemas.wire import Leg
 from storage import placement as rows
 from storage.alerts import list_alerts
 from storage.database import Database
+from storage.limits import save_limits
 from storage.market import save_quotes
 from storage.orders import lock_order, read_order
-from storage.risk import save_limits
 from storage.switches import bind_installation
 from tests.postgres.books import LIMITS, market_clock, prepare, propose, reconciled
 from tests.postgres.scripted_broker import NoLimit, ScriptedBroker

@@ -143,7 +143,7 @@ async def test_time_in_the_argument_can_make_things_stale_and_never_fresh(
 
 
 async def test_no_limits_no_decision(rows: Database, risk: RiskActivities) -> None:
-    from storage.risk import LimitsMissing
+    from storage.limits import LimitsMissing
 
     await propose(rows, "s1")
     async with rows.transaction("test") as connection:

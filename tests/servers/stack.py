@@ -19,8 +19,8 @@ from risk.readiness import waits_for
 from schemas import wire
 from schemas.risk import Limits
 from storage.database import Database
+from storage.limits import save_limits
 from storage.reconciliation import read_readiness
-from storage.risk import save_limits
 from storage.signals import save_token
 from tests.servers.exchange import Exchange, ExchangeFactory
 from workers import temporal

@@ -31,6 +31,7 @@ KINDS: Final = {
     "kill_switch": "workers.chaos.kill_storm",
     "end_of_day": "workers.chaos.end_of_day",
     "resting": "workers.chaos.resting",
+    "joint_limits": "workers.chaos.joint_limits",
 }
 """The option that asks for a kind of run, and the module whose ``run(options)`` makes it."""
 
@@ -57,6 +58,9 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
         "--end-of-day", type=_positive, metavar="N", help="so many bells with a fill racing the cancel"
     )
     kind.add_argument("--resting", type=_positive, metavar="N", help="so many resting orders")
+    kind.add_argument(
+        "--joint-limits", type=_positive, metavar="N", help="so many rounds of 64 approvals at once"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--seed", type=int, default=1, help="makes a run repeatable as far as timing allows")
     parser.add_argument(

@@ -19,8 +19,8 @@ import httpx2
 
 from risk.readiness import waits_for
 from schemas.risk import Limits
+from storage.limits import save_limits
 from storage.reconciliation import read_readiness
-from storage.risk import save_limits
 from workers import embedded, postgres
 from workers.chaos.doors import EXCHANGE_TIMEOUT_SECONDS, GATEWAY_TIMEOUT_SECONDS, ExchangeDoor, GatewayDoor
 from workers.chaos.victims import GATEWAY, TEMPORAL, WORKERS, StageError, Victims
