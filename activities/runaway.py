@@ -46,6 +46,5 @@ async def stop_runaway(
             request_id=f"runaway-{kill_epoch}",
             reason=f"RUNAWAY_RATE: {found.account_reason}",
             triggered_by=COMPONENT,
-            evidence=evidence,
         )
-        await rows.ask_for_kill(connection, request, component=COMPONENT, now=now)
+        await rows.ask_for_kill(connection, request, component=COMPONENT, now=now, evidence=evidence)

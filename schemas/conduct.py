@@ -1,7 +1,6 @@
 """What a strategy and the account have done lately, and what a runaway is stopped with."""
 
 from enum import StrEnum
-from typing import Any
 
 from schemas.base import DecimalText, UtcTime, Wire
 
@@ -84,4 +83,3 @@ class KillRequest(Wire):
     request_id: str
     reason: str
     triggered_by: str
-    evidence: dict[str, Any] = {}

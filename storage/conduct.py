@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from risk.constants import RATE_WINDOW
@@ -137,7 +138,12 @@ async def list_stops(connection: Connection, *, everything: bool = False) -> lis
 
 
 async def ask_for_kill(
-    connection: Connection, request: KillRequest, *, component: str, now: datetime
+    connection: Connection,
+    request: KillRequest,
+    *,
+    component: str,
+    now: datetime,
+    evidence: Mapping[str, Any] = MappingProxyType({}),
 ) -> bool:
     """Ask operations to engage the kill switch, in the caller's transaction; placements wait until they have.
 
@@ -146,7 +152,7 @@ async def ask_for_kill(
     """
     fresh = await connection.fetchval(
         _SQL["ask_for_kill"], request.request_id, request.reason, request.triggered_by, now,
-        canonical_json(request.evidence),
+        canonical_json(dict(evidence)),
     )  # fmt: skip
     if fresh is None:
         return False
@@ -156,7 +162,7 @@ async def ask_for_kill(
         component=component,
         actor=request.triggered_by,
         decision="KILL_ASKED_FOR",
-        input={"detail": request.reason, "request_id": request.request_id, **request.evidence},
+        input={"detail": request.reason, "request_id": request.request_id, **evidence},
     )
     await append(connection, entry)
     return True
@@ -164,10 +170,7 @@ async def ask_for_kill(
 
 async def kills_asked_for(connection: Connection) -> list[KillRequest]:
     """Those not carried out yet, oldest first."""
-    return [
-        KillRequest.model_validate({**dict(row), "evidence": json.loads(row["evidence"])})
-        for row in await connection.fetch(_SQL["kills_asked_for"])
-    ]
+    return [KillRequest.model_validate(dict(row)) for row in await connection.fetch(_SQL["kills_asked_for"])]
 
 
 async def take_kill_request(connection: Connection, request_id: str, now: datetime) -> bool:

@@ -109,9 +109,11 @@ class EquityWatch:
                 request_id=f"{each.kind.value}-{now.isoformat()}",
                 reason=f"{each.kind.value}: {each.formula}",
                 triggered_by=COMPONENT,
-                evidence={"reading": reading.model_dump(mode="json")},
             )
-            await conduct.ask_for_kill(connection, request, component=COMPONENT, now=now)
+            await conduct.ask_for_kill(
+                connection, request, component=COMPONENT, now=now,
+                evidence={"reading": reading.model_dump(mode="json")},
+            )  # fmt: skip
 
     async def carry_out_kills(self) -> None:
         """Engage the kill switch for each request of those who may not, or who held the account's lock."""

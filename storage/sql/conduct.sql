@@ -106,7 +106,7 @@ on conflict (request_id) do nothing
 returning request_id
 
 -- name: kills_asked_for
-select request_id, reason, triggered_by, evidence from kill_requests
+select request_id, reason, triggered_by from kill_requests
 where done_at is null
 order by requested_at, request_id
 

@@ -17,9 +17,10 @@ from storage.alerts import list_alerts
 from storage.conduct import enable_strategy, kills_asked_for, list_stops, read_conduct
 from storage.database import Database
 from storage.equity import move_peak, read_equity
+from storage.limits import current_limits
 from storage.market import save_account
 from storage.reconciliation import read_readiness
-from storage.risk import current_limits, read_exposures
+from storage.risk import read_exposures
 from tests.postgres.books import market_clock, prepare, propose
 
 NOW = datetime.now(UTC)
@@ -100,7 +101,7 @@ async def test_the_minutes_last_order_passes_and_the_next_is_refused_until_one_i
     assert (await desk.decide()).reasons == ("STRATEGY_ORDER_RATE", "ORDER_RATE")
     assert (await desk.decide(strategy="third")).reasons == ("ORDER_RATE",)
     async with desk.rows.connection() as connection:
-        limits = (await current_limits(connection)).limits
+        limits = (await current_limits(connection, datetime.now(UTC))).limits
         first = await connection.fetchval("select min(decided_at) from decisions where approved")
         seen = [
             (await read_conduct(connection, "s5", limits, now=first + ahead, market_day=DAY)).approvals
@@ -177,7 +178,7 @@ async def test_the_same_again_is_refused_naming_the_other_and_not_after_the_wind
         other = await desk.decide(same=True, limit_price=Decimal("100"), **different)
         assert other.kind is AssessmentKind.APPROVED, other.reasons
     async with desk.rows.connection() as connection:
-        limits = (await current_limits(connection)).limits
+        limits = (await current_limits(connection, datetime.now(UTC))).limits
         at = await connection.fetchval("select decided_at from decisions where signal_id = 's1'")
         for ahead, found in ((30 * 10**6 - 1, "s1"), (30 * 10**6, None)):
             now = at + timedelta(microseconds=ahead)
