@@ -13,10 +13,9 @@ from console.errors import EXIT_DONE, BadUsage, Refused
 from console.kill_steps import REASON_MAX_CHARACTERS
 from console.limits_change import SHOW, Changed, Wanted, change_limits, edited, from_file, until, wanted
 from console.rows import rows
-from risk.limit_changes import changes, states, told
+from risk.limit_changes import changes, in_force, states, told
 from schemas.limits import (
     EffectiveLimits,
-    LimitChange,
     LimitsRow,
     NewDocument,
     StrategyLimits,
@@ -212,23 +211,21 @@ def _draw_effective(found: EffectiveLimits, others: list[LimitsRow]) -> None:
 
 
 def _history(found: list[LimitsRow], now: datetime) -> list[dict[str, Any]]:
-    """Newest first; each row beside the one before it of the same account, strategy or ticker."""
+    """Newest first; each row beside the one that was in force when it came."""
     scopes: dict[tuple[LimitScope, str], list[LimitsRow]] = {}
     for row in found:
         scopes.setdefault((row.scope, row.name), []).append(row)
     lines = []
     for each in scopes.values():
         became = states(each, now)
-        for row, before in zip(each, [*each[1:], None], strict=True):
-            lines.append(
-                _version(
-                    row, became[row.version].value, changes(before.document if before else None, row.document)
-                )
-            )
+        for index, row in enumerate(each):
+            before = in_force(each[index + 1 :], row.created_at)
+            lines.append(_version(row, before, became[row.version].value))
     return sorted(lines, key=lambda line: -int(line["version"]))
 
 
-def _version(row: LimitsRow, state: str, changed: tuple[LimitChange, ...]) -> dict[str, Any]:
+def _version(row: LimitsRow, before: LimitsRow | None, state: str) -> dict[str, Any]:
+    changed = changes(before.document if before else None, row.document)
     return {
         "version": row.version,
         "scope": row.scope.value,
@@ -238,6 +235,7 @@ def _version(row: LimitsRow, state: str, changed: tuple[LimitChange, ...]) -> di
         "expires_at": None if row.expires_at is None else row.expires_at.isoformat(),
         "author": row.author,
         "reason": row.reason,
+        "replaces": before.version if before else None,
         "changes": [change.model_dump(mode="json") for change in changed],
         "limits": row.document.model_dump(mode="json", exclude_none=True),
     }
@@ -256,14 +254,18 @@ def _draw_history(found: list[dict[str, Any]]) -> None:
             _time(datetime.fromisoformat(each["expires_at"])) if each["expires_at"] else "",
             each["author"],
             each["reason"],
-            "; ".join(
-                f"{change['field']} {change['before']} → {change['after']}" for change in each["changes"]
-            ),
+            _changes_text(each),
         )
         for each in found
     ]
     columns = ("version", "of", "state", "set at", "until", "by", "reason", "what it changed")
     console().print(table(columns, lines, right=("version",)))
+
+
+def _changes_text(version: dict[str, Any]) -> str:
+    if version["scope"] == LimitScope.ACCOUNT.value and version["replaces"] is None:
+        return "the first"
+    return "; ".join(f"{each['field']} {each['before']} → {each['after']}" for each in version["changes"])
 
 
 def _time(value: datetime) -> str:

@@ -14,10 +14,11 @@ import pytest
 from activities.risk import RiskActivities
 from observability.metrics import Metrics
 from risk.limit_changes import in_force, lasting
-from schemas.limits import LimitsRow, StrategyLimits, TickerLimits
+from schemas.audit import sha256_hex
+from schemas.limits import LimitsRow, PastLimits, StrategyLimits, TickerLimits
 from schemas.risk import CheckName, Limits, LimitScope
 from schemas.runs import RiskQuestion
-from storage import migrate
+from storage import migrate, statements
 from storage.database import Database
 from storage.limits import (
     LimitsRefused,
@@ -75,7 +76,8 @@ async def put(rows: Database, document: Any, name: str = "", until: datetime | N
 async def decided(rows: Database, risk: RiskActivities, signal_id: str, **terms: Any) -> Any:
     """A signal's stored decision; ``as_of`` is when."""
     as_of = terms.pop("as_of", None) or datetime.now(UTC)
-    await propose(rows, signal_id, **terms)
+    # No two are the same: the second would be a duplicate.
+    await propose(rows, signal_id, limit_price=D(100) + D(signal_id[1:]) / 100, **terms)
     await risk.assess_risk(RiskQuestion(signal_id=signal_id, as_of=as_of, refreshes=2))
     async with rows.connection() as connection:
         found = await read_decision(connection, signal_id)
@@ -221,30 +223,37 @@ async def test_the_server_and_we_agree_on_what_is_in_force(rows: Database) -> No
 
 
 async def test_an_older_installation_gets_careful_values_for_what_its_limits_lack(
-    empty_database: str, monkeypatch: pytest.MonkeyPatch
+    empty_database: str,
 ) -> None:
-    every = migrate.load()
     old = {name: value for name, value in LIMITS.items() if name in _BEFORE_0016} | {
         "max_order_notional": "77"
     }
-    monkeypatch.setattr(migrate, "load", lambda: [each for each in every if each.version < "0016"])
-    await migrate.migrate(empty_database)
     connection = await asyncpg.connect(empty_database)
+    await connection.execute(statements.load("migrations")["create_record"])
+    for each in migrate.load():
+        if each.version < "0016":
+            await connection.execute(each.up)
+            await connection.execute(
+                "insert into schema_migrations (version, sha256) values ($1, $2)", each.version, each.sha256
+            )
     await connection.execute(
         "insert into limits (document, author, reason, created_at) values ($1::jsonb, 'a', 'r', now())",
         json.dumps(old),
     )
-    monkeypatch.setattr(migrate, "load", lambda: every)
     await migrate.migrate(empty_database)
     found = await current_limits(connection, datetime.now(UTC))
-    [audited] = await connection.fetch("select actor, decision, payload from audit_log")
+    [audited] = await connection.fetch("select * from audit_log where actor = 'migration 0016'")
     before = await read_history(connection)
     await connection.close()
     assert (found.version, found.author) == (2, "migration 0016")
     assert found.limits == Limits.model_validate({**FIRST_LIMITS, **old, "short_selling_strategies": []})
-    assert (audited["actor"], audited["decision"]) == ("migration 0016", "LIMITS_SET")
-    assert json.loads(audited["payload"])["version"] == 2
-    assert before[1].document.max_order_notional == D(77), "what is not whole any more is still shown"
+    assert (audited["correlation_id"], audited["decision"]) == ("limits", "LIMITS_SET")
+    payload = json.loads(audited["payload"])
+    assert payload["version"] == 2
+    assert audited["input_hash"] == sha256_hex(payload)
+    past = before[1].document
+    assert isinstance(past, PastLimits), "what is not whole any more is still shown"
+    assert past.max_order_notional == D(77)
 
 
 _BEFORE_0016 = (
