@@ -22,7 +22,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load budget chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill chaos-judge joint-limits runaway stream-faults check docs lock clean
+.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost chaos-judge joint-limits forged-approvals runaway stream-faults check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -58,6 +58,9 @@ load: install-dev ## a thousand signals in one run, judged by the exchange's led
 budget: install-dev ## the request limit: 200 placements that one cancel overtakes, and three processes that want more
 	$(BIN)/python -m pytest -m slow -s tests/load/test_request_budget.py tests/e2e/test_request_budget.py $(PYTEST_ARGS)
 
+alert-latency: install-dev ## from an alert's commit to Slack's and PagerDuty's receipt, a hundred times, on loopback
+	$(BIN)/python -m pytest -m slow -s tests/load/test_alert_latency.py $(PYTEST_ARGS)
+
 chaos: install ## 1000 signals while 200 processes are killed and the broker lies, judged by its ledger, under 25 minutes
 	@$(BIN)/trading chaos --signals 1000 --kills 200 --mix standard --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
 
@@ -80,11 +83,21 @@ joint-limits: install ## 1000 rounds of 64 approvals at once with room for some,
 stream-faults: install-dev ## the update stream killed, hung, refused, mute, deaf, cut: nothing lost or doubled, about 5 minutes
 	$(BIN)/python -m pytest -m slow -s tests/faults/test_update_stream.py $(PYTEST_ARGS)
 
+drift: install-dev ## every kind of drift 40 times, each found and mended by one pass; 1000 passes with fills in flight, under 60 minutes
+	@$(BIN)/trading chaos --drift $(or $(N),40) --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
+	$(BIN)/python -m pytest -m slow tests/e2e/test_reconciliation.py $(PYTEST_ARGS)
+
+reconcile-cost: install-dev ## what a reconciliation costs with 1,000, 10,000 and 50,000 orders at rest, about 10 minutes
+	$(BIN)/python -m benchmarks.reconcile
+
 chaos-judge: install-dev ## the judge is judged: a run fails with the fence, the look-up or another part taken out
 	$(BIN)/python -m pytest -m slow tests/chaos/test_broken.py $(PYTEST_ARGS)
 
 chaos-kill: install ## 1000 kill-switch activations while orders leave, and eight with something else broken (N=20)
 	@$(BIN)/trading chaos --kill-switch $(or $(N),1000) --topology compact --variants all --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
+
+forged-approvals: install-dev ## 500 and more forged, edited, expired and replayed approvals: none reaches the exchange, its ledger says
+	@$(BIN)/python -m pytest -q -s --show-capture=no tests/forgery tests/e2e/test_forged_workflows.py $(PYTEST_ARGS)
 
 check: install-dev check-locks ## style, types, import rules and the lock files
 	$(BIN)/ruff check .

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from activities.evidence import Evidence, take_in
 from broker.errors import NotFound
-from schemas.orders import BrokerOrder
+from schemas.broker import TradeEvent, TradeUpdate
+from schemas.orders import BrokerOrder, Fill
 from schemas.reconciliation import DriftKind, Finding
 
 if TYPE_CHECKING:
@@ -20,10 +21,15 @@ CHAIN_MAX: Final = 20
 
 
 class Adopter:
-    """Orders first, so that an execution finds the order it belongs to; then executions, oldest first."""
+    """What was taken back first, then orders, so that an execution finds the one it belongs to; then executions."""
 
     KINDS: ClassVar[frozenset[DriftKind]] = frozenset(
-        {DriftKind.MISSED_FILL, DriftKind.ORDER_ENDED_THERE, DriftKind.ORDER_OPEN_THERE}
+        {
+            DriftKind.MISSED_FILL,
+            DriftKind.FILL_TAKEN_BACK,
+            DriftKind.ORDER_ENDED_THERE,
+            DriftKind.ORDER_OPEN_THERE,
+        }
     )
 
     def __init__(self, database: "Database", broker: "BrokerReader", notifier: "OrderNotifier") -> None:
@@ -38,14 +44,36 @@ class Adopter:
             BrokerError: an order could not be read; what was taken in before stays.
         """
         ours = [finding for finding in findings if finding.kind in self.KINDS]
+        missed = [each.fill for each in ours if each.kind is DriftKind.MISSED_FILL and each.fill is not None]
+        for finding in ours:
+            if finding.kind is DriftKind.FILL_TAKEN_BACK and finding.fill is not None:
+                await self._take_back(finding.fill, missed, now)
         for finding in ours:
             if finding.fill is None and finding.broker_order_id is not None:
                 await self._order(finding.broker_order_id, now)
         for finding in ours:
+            if finding.kind is DriftKind.FILL_TAKEN_BACK:
+                continue
             if finding.fill is not None and not await self._take_in(finding.fill, now):
                 # Of an order whose answer was lost, or that replaced one of ours: the order first.
                 await self._order(finding.fill.broker_order_id, now)
                 await self._take_in(finding.fill, now)
+
+    async def _take_back(self, gone: Fill, missed: list[Fill], now: datetime) -> None:
+        """As the stream would have told it: a bust, or a correction where the list has another in its place.
+
+        ``missed``: what has not taken the place of another yet.
+        """
+        order = await self._broker.get_order_status(gone.broker_order_id)
+        event, fill = TradeEvent.TRADE_BUST, gone
+        instead = next((each for each in missed if each.broker_order_id == gone.broker_order_id), None)
+        if instead is not None and gone.execution_id is not None:
+            missed.remove(instead)
+            event = TradeEvent.TRADE_CORRECT
+            fill = instead.model_copy(update={"execution_id": gone.execution_id, "activity_id": None})
+        await self._take_in(
+            TradeUpdate(event=event, raw_event=event.value, at=fill.executed_at, order=order, fill=fill), now
+        )
 
     async def _order(self, broker_order_id: str, now: datetime) -> None:
         chain: list[BrokerOrder] = []

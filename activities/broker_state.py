@@ -1,7 +1,7 @@
 """One whole reading of the broker beside our books, during which neither moved."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from activities.broker_orders import OrderReader, SeenOrders
 from broker.errors import NetworkError
-from schemas.broker import Account, CashActivity, Position
+from market.calendar import new_york_date
+from schemas.broker import Account, CalendarDay, CashActivity, Position
 from schemas.orders import BrokerOrder, Fill
 from schemas.reconciliation import Books, BrokerState, Held, Holding, SeenFill
 from storage import journal
@@ -56,16 +57,38 @@ class _Ours:
     held: tuple[Held, ...]
     cash: Decimal
     marks: dict[str, Decimal]
-    fills: list[journal.KnownFill]
+    fills: list[Fill]
+    unexplained: Decimal
+    opened_at: datetime | None
+
+    def books(self, *, opened: bool, unlisted: Sequence[Fill] = ()) -> Books:
+        """As a comparison takes them."""
+        return Books(
+            held=self.held,
+            cash=self.cash,
+            opened=opened,
+            marks=self.marks,
+            unlisted=tuple(unlisted),
+            unexplained=self.unexplained,
+            opened_on=None if self.opened_at is None else new_york_date(self.opened_at),
+        )
 
 
 class BrokerStateReader:
     """Reads account, positions, open orders, executions and activities; changes nothing."""
 
-    def __init__(self, database: "Database", broker: "BrokerReader", clock: "MarketClock") -> None:
+    def __init__(
+        self,
+        database: "Database",
+        broker: "BrokerReader",
+        clock: "MarketClock",
+        day_of: Callable[[datetime], CalendarDay | None],
+    ) -> None:
+        """``day_of``: the trading day that has begun last at a moment of the market's clock."""
         self._database = database
         self._broker = broker
         self._clock = clock
+        self._day_of = day_of
         self._orders = OrderReader(database, broker, clock)
 
     async def read(self, started: datetime) -> tuple[BrokerState, Books]:
@@ -84,20 +107,23 @@ class BrokerStateReader:
             since = min(last or market_at, market_at) - FILLS_OVERLAP
             before = await _read_ours(connection, since)
         told = await self._ask(since)
-        seen_orders = await self._orders.look(told.orders, told.fills, market_at)
         async with self._database.connection() as connection:
-            after = await _read_ours(connection, since)
             booked = await journal.known_activities(
                 connection,
                 [fill.activity_id or "" for fill in told.fills]
                 + [activity.activity_id for activity in told.activities],
             )
+        # Whose an order is whose execution is booked already was told then, and is not asked again.
+        new = [fill for fill in told.fills if fill.activity_id not in booked]
+        seen_orders = await self._orders.look(told.orders, new, market_at)
+        async with self._database.connection() as connection:
+            after = await _read_ours(connection, since)
         if (before.held, before.cash) != (after.held, after.cash):
             raise SnapshotMoved("our own books moved while the broker was read")
         missing = [
             fill
-            for fill in missing_fills(told.fills, after.fills)
-            if fill.activity_id not in booked and _counts(fill, last, ours=seen_orders.is_ours(fill))
+            for fill in missing_fills(new, after.fills)
+            if _counts(fill, last, ours=seen_orders.is_ours(fill))
         ]
         state = self._state(market_at, told, after, seen_orders, missing).model_copy(
             update={"activities": tuple(each for each in told.activities if each.activity_id not in booked)}
@@ -111,8 +137,11 @@ class BrokerStateReader:
             age = self._clock.real_seconds((market_at - fill.executed_at).total_seconds())
             return SeenFill(fill=fill, ours=orders.is_ours(fill), age_seconds=age)
 
+        day = self._day_of(market_at)
         return BrokerState(
             market_at=market_at,
+            day=day.day if day else None,
+            day_began_at=day.session_open if day else None,
             cash=told.account.cash,
             equity=told.account.equity,
             holdings=tuple(_holding(position, ours.marks) for position in told.positions),
@@ -153,13 +182,13 @@ async def read_books(connection: "Connection", state: BrokerState) -> tuple[Brok
         }
     )
     opened = await rows.last_market_at(connection) is not None
-    return left, Books(held=ours.held, cash=ours.cash, opened=opened, marks=ours.marks)
+    return left, ours.books(opened=opened)
 
 
-def missing_fills(listed: Iterable[Fill], known: Iterable[journal.KnownFill]) -> list[Fill]:
+def missing_fills(listed: Iterable[Fill], known: Iterable[Fill]) -> list[Fill]:
     """Listed executions that are not in our books, under either of their names."""
     ids = {each.activity_id for each in known}
-    keys = {each.key for each in known}
+    keys = {_key(each) for each in known}
     return [fill for fill in listed if fill.activity_id not in ids and _key(fill) not in keys]
 
 
@@ -194,18 +223,23 @@ async def _read_ours(connection: "Connection", since: datetime) -> _Ours:
         cash=await journal.read_cash(connection),
         marks=await journal.read_marks(connection),
         fills=await journal.known_fills(connection, since - FILL_TIMES_APART),
+        unexplained=await journal.read_unexplained(connection, since - ACTIVITIES_OVERLAP),
+        opened_at=await journal.read_opened_at(connection),
     )
 
 
 def _books(ours: _Ours, listed: Iterable[Fill], since: datetime, *, opened: bool) -> Books:
     ids = {fill.activity_id for fill in listed}
     keys = {_key(fill) for fill in listed}
-    unlisted: dict[str, Decimal] = {}
-    for each in ours.fills:
-        asked_for = each.executed_at > since
-        if asked_for and not each.busted and each.activity_id not in ids and each.key not in keys:
-            unlisted[each.ticker] = unlisted.get(each.ticker, Decimal(0)) + each.shares
-    return Books(held=ours.held, cash=ours.cash, opened=opened, marks=ours.marks, unlisted=unlisted)
+    unlisted = [
+        each
+        for each in ours.fills
+        if each.executed_at > since
+        and not each.busted
+        and each.activity_id not in ids
+        and _key(each) not in keys
+    ]
+    return ours.books(opened=opened, unlisted=unlisted)
 
 
 def _key(fill: Fill) -> tuple[str, Decimal, Decimal, Decimal]:
@@ -219,4 +253,5 @@ def _holding(position: Position, marks: dict[str, Decimal]) -> Holding:
         quantity=position.quantity,
         price=price,
         average_price=position.average_entry_price,
+        last_day_price=position.last_day_price,
     )

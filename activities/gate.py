@@ -128,12 +128,20 @@ class PlacementGate:
         raise again
 
 
-async def refuse_unsent(locked: LockedOrder, reason: str, now: datetime, why: str = "") -> PlaceAnswer:
+async def refuse_unsent(
+    locked: LockedOrder, reason: str, now: datetime, why: str = "", *, user_message: str | None = None
+) -> PlaceAnswer:
     """End an order that never left, in the transaction that holds it. ``why``: more than the reason, for people."""
     fact: lifecycle.OwnFact = lifecycle.Refused(reason)
     if reason == "CANCELED":
         fact = lifecycle.Withdrawn("canceled before it was placed")
-    step = Step(now=now, component=COMPONENT, decision="REFUSED", detail=f"not placed: {why or reason}")
+    step = Step(
+        now=now,
+        component=COMPONENT,
+        decision="REFUSED",
+        detail=f"not placed: {why or reason}",
+        user_message=user_message,
+    )
     after = await refuse(locked, lifecycle.apply(locked.state, fact), step)
     return PlaceAnswer(kind=PlaceKind.ENDED, order=after.view)
 

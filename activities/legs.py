@@ -1,9 +1,12 @@
 """A leg's try: what it must be to leave without risk's checks, and what becomes of the broker's no."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from activities.gate import refuse_unsent
 from broker import lifecycle
 from broker.errors import BrokerError, SharesHeld, StopThroughMarket, WashTrade
 from risk.clock import is_too_old
@@ -13,6 +16,7 @@ from risk.protection import leg_doubt
 from schemas.market import Provider
 from schemas.orders import OrderView
 from schemas.protection import Obstacle
+from schemas.runs import PlaceAnswer
 from storage import placement as rows
 from storage import protection as protections
 from storage.market import read_quote
@@ -39,14 +43,23 @@ class Doubt:
     refusal: str | None
 
 
-async def doubt(locked: "LockedOrder", market_now: datetime) -> Doubt | None:
-    """None where rows say that the leg is what was approved and no larger than what is left of its entry."""
+async def doubt(locked: "LockedOrder", market_now: datetime, collar_pct: Decimal | None) -> Doubt | None:
+    """None where rows say that the leg is what was approved and no larger than what is left of its entry.
+
+    ``collar_pct``: the approval's own bound on an exit's price, beside the limits in force; None: it has none.
+    """
     basis = await protections.read_leg_basis(locked)
     if basis is None:
         return Doubt("no approved entry with shares", "LEG_NOT_APPROVED")
+    basis = basis.model_copy(update={"collar_pct": tighter(basis.collar_pct, collar_pct)})
     market = await fresh_market(locked.connection, basis.ticker, market_now)
     found = leg_doubt(locked.order.view, basis, market)
     return None if found is None else Doubt(found[0], found[0] if found[1] else None)
+
+
+def tighter(now: Decimal | None, approved: Decimal | None) -> Decimal | None:
+    """The collar of an exit: as the limits in force have it, and never wider than was approved."""
+    return now if now is None or approved is None else min(now, approved)
 
 
 async def fresh_market(connection: "Connection", ticker: str, market_now: datetime | None) -> Market | None:
@@ -60,16 +73,29 @@ async def fresh_market(connection: "Connection", ticker: str, market_now: dateti
     return None
 
 
+async def unapproved(locked: "LockedOrder", reason: str, why: str, now: datetime) -> PlaceAnswer:
+    """End a leg that is not what was approved. The next one is made after a pause: it may be the same again."""
+    with suppress(
+        protections.ProtectionNotFound
+    ):  # A leg that somebody made up: there is nothing to protect.
+        await _in_the_way(locked, Obstacle.OTHER, f"not what was approved: {why}", now)
+    return await refuse_unsent(locked, reason, now, why)
+
+
+async def _in_the_way(locked: "LockedOrder", obstacle: Obstacle, detail: str, now: datetime) -> None:
+    before = await protections.read_protection(locked.connection, locked.order.signal_id)
+    pause = min(RETRY_FIRST * 2 ** min(before.refusals, 5), RETRY_MAX)
+    await protections.save_obstacle(
+        locked.connection, locked.order.signal_id, obstacle, detail, retry_at=now + pause, now=now
+    )
+
+
 async def refused(locked: "LockedOrder", error: BrokerError, now: datetime) -> OrderView:
     """Note what stands in the way. What passes leaves the order to be sent again under its id, while POSTs last."""
     order = locked.order
     obstacle = obstacle_of(error)
-    before = await protections.read_protection(locked.connection, order.signal_id)
-    pause = min(RETRY_FIRST * 2 ** min(before.refusals, 5), RETRY_MAX)
     detail = f"{error.code}: {error.message}"
-    await protections.save_obstacle(
-        locked.connection, order.signal_id, obstacle, detail, retry_at=now + pause, now=now
-    )
+    await _in_the_way(locked, obstacle, detail, now)
     evidence = {"http_status": error.http_status, "request_id": error.request_id, "obstacle": obstacle.value}
     if obstacle in SAME_ID and order.post_count < rows.POSTS_MAX:
         after = await rows.write_absence(locked, lookups=0, since=None, proved=True, now=now)

@@ -1,15 +1,17 @@
 """What one run books: the entries that bring our books to the broker's, in the order they must be booked."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from activities.broker_state import ACTIVITIES_OVERLAP
 from risk.drift import allocate
 from schemas.base import decimal_text
 from schemas.broker import CashActivity
-from schemas.reconciliation import BrokerState, DriftKind, Finding, Held
-from storage.journal import Entry, book
+from schemas.reconciliation import BrokerState, Comparison, DriftKind, Finding, Held
+from storage.journal import Entry, TradingDay, book, reverse_cash, save_trading_day
 
 if TYPE_CHECKING:
     from storage.database import Connection
@@ -18,27 +20,43 @@ ZERO: Final = Decimal(0)
 
 
 async def book_activities(
-    connection: "Connection",
-    run_id: str,
-    state: BrokerState,
-    activities: Iterable[CashActivity],
-    now: datetime,
+    connection: "Connection", run_id: str, state: BrokerState, comparison: Comparison, now: datetime
 ) -> list[CashActivity]:
-    """Fees, dividends, deposits: each under its own id, so that none is ever booked twice. Those that were new."""
+    """Fees, dividends, deposits: each under its own id, so that none is ever booked twice. Those that were new.
+
+    What an overwrite has booked already of one that is listed late is reversed with it.
+    """
     booked = []
-    for each in activities:
+    for each in state.activities:
+        if each.activity_id in comparison.waiting:
+            continue
         what = " ".join(part for part in (each.ticker, each.description) if part)
+        detail = (
+            f"{each.activity_type} of {each.day.isoformat()}: ${decimal_text(each.amount)} {what}".strip()
+        )
         entry = Entry(
             run_id=run_id,
             cause="ACTIVITY",
             cash=each.amount,
             activity_id=each.activity_id,
+            activity_type=each.activity_type,
             snapshot_at=state.market_at,
-            detail=f"{each.activity_type} of {each.day.isoformat()}: ${decimal_text(each.amount)} {what}".strip(),
+            detail=detail,
         )
-        if await book(connection, entry, now):
-            booked.append(each)
+        if not await book(connection, entry, now):
+            continue
+        booked.append(each)
+        if late := comparison.late.get(each.activity_id):
+            await reverse_cash(connection, entry, late, now, since=state.market_at - ACTIVITIES_OVERLAP)
     return booked
+
+
+async def keep_day(connection: "Connection", state: BrokerState) -> None:
+    """By what a day's result is measured: when it began, and what shares were worth at the close before."""
+    if state.day is None or state.day_began_at is None:
+        return
+    marks = {each.ticker: each.last_day_price for each in state.holdings if each.last_day_price is not None}
+    await save_trading_day(connection, TradingDay(day=state.day, began_at=state.day_began_at), marks)
 
 
 class Overwrite:
@@ -57,7 +75,9 @@ class Overwrite:
         self._connection = connection
         self._run_id = run_id
         self._state = state
-        self._held = {(row.ticker, row.strategy): row for row in held}
+        self._held: dict[str, dict[str, Held]] = defaultdict(dict)
+        for row in held:
+            self._held[row.ticker][row.strategy] = row
         self._cause = "OPENING" if opening else "RESIDUAL"
         self._costs = {each.ticker: each.average_price for each in state.holdings} if opening else {}
         self._now = now
@@ -109,10 +129,11 @@ class Overwrite:
             )
 
     def _parts(self, ticker: str, change: Decimal) -> list[tuple[str, Decimal]]:
-        parts = allocate(self._held.values(), ticker, change)
+        owners = self._held[ticker]
+        parts = allocate(owners.values(), ticker, change)
         for strategy, part in parts:
-            row = self._held.get((ticker, strategy), Held(ticker=ticker, strategy=strategy, quantity=ZERO))
-            self._held[ticker, strategy] = row.model_copy(update={"quantity": row.quantity + part})
+            row = owners.get(strategy, Held(ticker=ticker, strategy=strategy, quantity=ZERO))
+            owners[strategy] = row.model_copy(update={"quantity": row.quantity + part})
         return parts
 
     async def _book(self, cause: str, detail: str, **moved: Any) -> None:

@@ -8,11 +8,12 @@ from uuid import UUID
 
 from temporalio import activity
 
-from activities import legs
+from activities import approvals, legs
 from activities.failures import as_failure, try_again
 from activities.funds import refused_by_broker
 from activities.gate import Permit, PlacementGate, refuse_unsent, say
 from activities.identity import difference
+from activities.requests import canonical_request
 from activities.tries import uncancelled
 from broker import lifecycle
 from broker.budget import BudgetUnavailable
@@ -20,7 +21,8 @@ from broker.errors import BrokerError, DuplicateOrder, NothingSent, RateLimited
 from risk.messages import UserMessage
 from risk.readiness import waits_for
 from schemas import wire
-from schemas.orders import BrokerOrder, OrderRequest, OrderType
+from schemas.approvals import ApprovalRefused
+from schemas.orders import BrokerOrder, OrderRequest
 from schemas.risk import CheckName
 from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind
 from schemas.wire import Leg, client_order_id
@@ -76,14 +78,16 @@ class PlacementActivities:
         installation: "Installation",
         metrics: "Metrics",
         budget: "BrokerBudget",
+        approval_keys: approvals.Keys,
     ) -> None:
         if installation.account is None:
             raise ValueError("the database is not bound to an account yet")
         self._database = database
         self._broker = broker
         self._clock = clock
-        self._namespace = installation.namespace
+        self._installation = installation
         self._account = installation.account
+        self._approval_keys = approval_keys
         self._metrics = metrics
         self._gate = PlacementGate(database, budget, clock, refusal=_refusal)
 
@@ -148,13 +152,15 @@ class PlacementActivities:
         read_at = time.monotonic()
         basis = await rows.read_basis(locked)
         reason = _refusal(order, basis, now)
-        if order.leg is not Leg.ENTRY:
-            doubt = await legs.doubt(locked, self._clock.at(now))
-            reason = reason or (doubt.refusal if doubt else None)
-            if doubt is not None and reason is None:
-                return PlaceAnswer(kind=PlaceKind.RECHECK, order=order.view)
         if reason is not None:
             return await refuse_unsent(locked, reason, now)
+        own_id = client_order_id(
+            self._installation.namespace, self._account, order.signal_id, order.leg, order.generation
+        )
+        request = canonical_request(order, own_id)
+        unapproved = await self._unapproved(locked, basis, request, now)
+        if unapproved is not None:
+            return unapproved
         waits = waits_for(await read_readiness(connection), now)
         if waits is not None:
             raise try_again("NOT_RECONCILED", f"{waits}; see `trading reconcile --list`", RECONCILED_RETRY)
@@ -173,15 +179,33 @@ class PlacementActivities:
         if order.leg is Leg.ENTRY and not checked:
             return PlaceAnswer(kind=PlaceKind.RECHECK, order=order.view)
         assert basis.approval_id is not None, "no approval is a refusal"
-        stored, request = await self._store_intent(locked, basis.approval_id, now)
+        stored = await self._store_intent(locked, request, basis.approval_id, now)
         return _Intent(stored, request, read_at, basis.received_at)
 
+    async def _unapproved(
+        self, locked: LockedOrder, basis: rows.PlacementBasis, request: OrderRequest, now: datetime
+    ) -> PlaceAnswer | None:
+        """None where ``request`` is what risk has signed; else the order is ended and somebody woken."""
+        is_leg = locked.order.leg is not Leg.ENTRY
+        if is_leg:
+            doubt = await legs.doubt(locked, self._clock.at(now), approvals.exit_collar(basis.approval))
+            if doubt is not None and doubt.refusal is not None:
+                return await legs.unapproved(locked, doubt.refusal, doubt.why, now)
+            if doubt is not None:
+                return PlaceAnswer(kind=PlaceKind.RECHECK, order=locked.order.view)
+        try:
+            approvals.verify(locked, basis, request, self._approval_keys, self._installation)
+        except ApprovalRefused as refused:
+            await approvals.tell(locked, refused, component=COMPONENT, now=now)
+            if is_leg:
+                return await legs.unapproved(locked, refused.fault, str(refused), now)
+            message = refused.fault.user_message
+            return await refuse_unsent(locked, refused.fault, now, str(refused), user_message=message)
+        return None
+
     async def _store_intent(
-        self, locked: LockedOrder, approval_id: UUID, now: datetime
-    ) -> tuple[StoredOrder, OrderRequest]:
-        order = locked.order
-        own_id = client_order_id(self._namespace, self._account, order.signal_id, order.leg, order.generation)
-        request = canonical_request(order, own_id)
+        self, locked: LockedOrder, request: OrderRequest, approval_id: UUID, now: datetime
+    ) -> StoredOrder:
         stored = await rows.write_intent(
             locked, request, approval_id, market_now=self._clock.at(now), now=now
         )
@@ -189,11 +213,11 @@ class PlacementActivities:
             now=now,
             component=COMPONENT,
             decision="SUBMITTING",
-            detail=f"POST {stored.post_count} as {own_id}",
+            detail=f"POST {stored.post_count} as {request.client_order_id}",
             evidence={"request": request.model_dump(mode="json"), "approval_id": str(approval_id)},
         )
         await announce(locked, stored, step)
-        return stored, request
+        return stored
 
     async def _post(self, connection: "Connection", intent: _Intent, permit: Permit) -> PlaceAnswer:
         """Send once and store the answer."""
@@ -304,22 +328,3 @@ def _refusal(order: StoredOrder, basis: rows.PlacementBasis, now: datetime) -> s
     if order.action.opens and basis.ticker_unknown:
         return CheckName.UNKNOWN_OUTCOME
     return None
-
-
-def canonical_request(order: StoredOrder, order_id: str) -> OrderRequest:
-    """The order exactly as it goes out. A MARKET signal leaves as a limit at the approved worst price."""
-    kind = order.order_type
-    assert (order.limit_price is None) is (kind is OrderType.STOP), "an approved order has its worst price"
-    assert (order.stop_price is not None) is kind.has_stop, "the gateway asks for it"
-    return OrderRequest(
-        internal_order_id=str(order.internal_order_id),
-        client_order_id=order_id,
-        ticker=order.ticker,
-        action=order.action,
-        order_type=order.order_type,
-        time_in_force=order.time_in_force,
-        quantity=order.quantity,
-        limit_price=order.limit_price,
-        stop_price=order.stop_price,
-        extended_hours=order.extended_hours,
-    )

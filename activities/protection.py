@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from temporalio import activity
 
-from activities.legs import fresh_market
+from activities.approvals import exit_collar
+from activities.legs import fresh_market, tighter
 from broker import lifecycle
 from market.errors import ClockUnavailableError
 from risk.prices import Market
@@ -33,6 +34,7 @@ from storage.alerts import clear_alert, raise_alert
 from storage.events import append
 from storage.limits import lasting_limits
 from storage.orders import StoredOrder, lock_keyed, read_order
+from storage.risk import read_approval
 from storage.transitions import Step, announce, refuse
 
 if TYPE_CHECKING:
@@ -114,7 +116,10 @@ class ProtectionActivities:
         limit = None
         if market is not None and after.exiting:
             limits = await lasting_limits(connection)
-            limit = exit_price(market, limits.price_collar_pct, after.side)
+            approved = exit_collar(await read_approval(connection, signal_id))
+            collar_pct = tighter(limits.price_collar_pct, approved)
+            assert collar_pct is not None, "the limits have one"
+            limit = exit_price(market, collar_pct, after.side)
         legs = await self._ready_legs(connection, after, rows.LegTerms(target, limit), moment.now)
         in_the_way: tuple[OrderView, ...] = ()
         if after.obstacle is Obstacle.WASH:

@@ -11,9 +11,10 @@ from temporalio import activity
 
 from activities.adoption import Adopter
 from activities.broker_state import BrokerStateReader, SnapshotMoved, read_books
+from activities.drift_kill import COMPONENT, carry_out_kill
 from activities.failures import as_failure, try_again
-from activities.overwrite import Overwrite, book_activities
-from activities.run_report import joined, report_in_vain, report_of, told
+from activities.overwrite import Overwrite, book_activities, keep_day
+from activities.run_report import ALERT_SUBJECT, in_vain, joined, report_in_vain, report_of, told
 from broker.budget import patiently
 from broker.errors import BrokerError
 from market.calendar import new_york_date
@@ -21,13 +22,12 @@ from market.errors import ClockUnavailableError
 from observability.logging import get_logger
 from risk.drift import agree, compare, residual, worth_of_fills
 from schemas import wire
+from schemas.alerts import AlertCode
 from schemas.broker import CashActivity
-from schemas.kill import KillCommand
 from schemas.reconciliation import (
     Books,
     BrokerState,
     Comparison,
-    DriftKind,
     EndRun,
     Graces,
     Outcome,
@@ -37,14 +37,13 @@ from schemas.reconciliation import (
 )
 from storage import journal
 from storage import reconciliation as rows
+from storage.alerts import clear_alert, raise_alert
 from storage.equity import move_peak
-from storage.switches import engage
 
 if TYPE_CHECKING:
     from observability.metrics import Metrics
     from storage.database import Connection, Database
 
-COMPONENT: Final = "DriftMonitor"
 MOVED_PAUSE: Final = timedelta(milliseconds=500)
 """Before a reading is tried again during which something was executed or booked."""
 READ_TRIES: Final = 5
@@ -120,10 +119,22 @@ class ReconciliationActivities:
                 order, rows.Reading(taken_at=started, state=state, comparison=comparison), books
             )
         async with self._database.transaction("reconciliation.finished") as connection:
+            if not await self._is_still_late(connection, state, comparison):
+                raise try_again("SNAPSHOT_MOVED", "what was listed late was booked meanwhile", MOVED_PAUSE)
             report = await self._finish(connection, order, run, state, comparison, read_at=started)
         if report.killed:
             await self._stop(order.run_id)
         return StepAnswer(report=told(report))
+
+    async def _is_still_late(
+        self, connection: "Connection", state: BrokerState, comparison: Comparison
+    ) -> bool:
+        """Whether what was found to be listed late is so in the books as they are now, which are locked."""
+        if not comparison.late:
+            return True
+        await journal.lock_books(connection)
+        again = compare(*await read_books(connection, state), self._pace.graces)
+        return again.late == comparison.late
 
     async def _read_quietly(self, started: datetime) -> tuple[datetime, BrokerState, Books]:
         """Read until nothing moves meanwhile, a few times over: executions come in bursts."""
@@ -226,13 +237,14 @@ class ReconciliationActivities:
         now = self._now()
         state, books = await read_books(connection, reading.state)
         again = compare(state, books, self._pace.graces)
-        not_adopted = any(found.kind is DriftKind.MISSED_FILL for found in again.findings)
+        not_adopted = any(found.fill and found.kind in Adopter.KINDS for found in again.findings)
         if not_adopted or residual(again) != residual(reading.comparison):
             return None
         opening = not books.opened
         overwrite = Overwrite(connection, order.run_id, state, books.held, opening=opening, now=now)
+        told = reading.comparison.model_copy(update={"late": again.late, "waiting": again.waiting})
         return await self._finish(
-            connection, order, run, state, reading.comparison, read_at=reading.taken_at, overwrite=overwrite
+            connection, order, run, state, told, read_at=reading.taken_at, overwrite=overwrite
         )
 
     async def _finish(
@@ -251,14 +263,16 @@ class ReconciliationActivities:
         booked: list[CashActivity] = []
         if state.activities:
             await journal.lock_books(connection)
-            booked = await book_activities(connection, order.run_id, state, state.activities, now)
+            booked = await book_activities(connection, order.run_id, state, comparison, now)
         # What came before the books were opened is in every equity that was ever read.
         await move_peak(connection, () if opening else booked, new_york_date(state.market_at))
         if overwrite is not None:
             await overwrite.book(comparison.findings)
         await rows.save_external(connection, state.external, now)
+        await keep_day(connection, state)
         report = report_of(run, state, comparison, opening=opening, booked=len(booked), now=self._now())
         await rows.finish(connection, report, read_at=read_at, market_at=self._known_up_to(state))
+        await clear_alert(connection, AlertCode.NOT_RECONCILED, ALERT_SUBJECT, component=COMPONENT, now=now)
         self._metrics.set_drift(report.drift_pct or Decimal(0))
         return report
 
@@ -282,6 +296,7 @@ class ReconciliationActivities:
                 return told(run.report)
             report = report_in_vain(run, outcome, end.detail, now=now)
             await rows.finish(connection, report, read_at=None, market_at=run.market_at)
+            await raise_alert(connection, in_vain(report), component=COMPONENT, now=now)
         if report.killed:
             await self._stop(end.run_id)
         _log.error("not reconciled", outcome=outcome.value, reason=end.detail, trigger=end.trigger)
@@ -291,14 +306,3 @@ class ReconciliationActivities:
         await self._database.run(
             "reconciliation.kill", lambda connection: carry_out_kill(connection, run_id, self._now())
         )
-
-
-async def carry_out_kill(connection: "Connection", run_id: str, now: datetime) -> bool:
-    """Engage the kill switch for a run, once: a release must not be undone by a repeat. In its own transaction."""
-    if not await rows.take_kill(connection, run_id):
-        return False
-    run = await rows.read_run(connection, run_id)
-    assert run.report is not None, "only a finished run kills"
-    command = KillCommand(reason=f"STATE_DRIFT: {run.report.detail}", triggered_by=COMPONENT)
-    await engage(connection, command, request_id=f"drift-{run_id}", now=now, component=COMPONENT)
-    return True

@@ -11,11 +11,22 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from activities.drift_alert import drift_alert
 from activities.verdicts import conflict_alert
 from schemas.alerts import Alert, AlertCode
-from storage.alerts import clear_alert, raise_alert, read_raised, untold_conflicts
+from storage.alerts import (
+    clear_alert,
+    mark_alerted,
+    raise_alert,
+    read_raised,
+    read_subjects,
+    unalerted_runs,
+    untold_conflicts,
+)
 from storage.halt import COMPONENT as HALT
 from storage.halt import SUBJECT, halt_alert, read_halt
+from storage.reconciliation import COMPONENT as DRIFT
+from storage.reconciliation import read_run
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database
@@ -57,6 +68,33 @@ class RowAlerts:
             untold = await untold_conflicts(connection)
         if untold:
             await self.change([conflict_alert(order) for order in untold], component=EXECUTION)
+
+    async def keep_drift(self) -> None:
+        """One for each finished reconciliation that found something; over with a later good one that does not.
+
+        Whether a run was told of is in its row, written with the alert: however late, each once.
+        """
+        async with self.reading() as connection:
+            run_ids = await unalerted_runs(connection)
+        for run_id in run_ids:
+            async with (
+                asyncio.timeout(PATIENCE_SECONDS),
+                self._database.transaction("alerts.drift_told") as connection,
+            ):
+                await self._tell_of_run(connection, run_id)
+
+    async def _tell_of_run(self, connection: "Connection", run_id: str) -> None:
+        if not await mark_alerted(connection, run_id):
+            return
+        report = (await read_run(connection, run_id)).report
+        assert report is not None, "only a finished run is told of"
+        told, now = drift_alert(report), self._now()
+        if report.outcome.is_good:
+            for subject in await read_subjects(connection, AlertCode.STATE_DRIFT):
+                if told is None or subject != told.subject:
+                    await clear_alert(connection, AlertCode.STATE_DRIFT, subject, component=DRIFT, now=now)
+        if told is not None:
+            await raise_alert(connection, told, component=DRIFT, now=now)
 
     async def change(
         self, new: Iterable[Alert], over: Iterable[AlertCode] = (), subject: str = "", *, component: str

@@ -6,10 +6,12 @@ from decimal import Decimal
 from typing import Final
 
 from risk.drift import stops_everything, trips
+from schemas.alerts import Alert, AlertCode, Severity
 from schemas.base import decimal_text
 from schemas.reconciliation import BrokerState, Comparison, Finding, Outcome, Report
-from storage.reconciliation import Run
+from storage.reconciliation import CORRELATION, Run
 
+ALERT_SUBJECT: Final = "books"
 FINDINGS_TOLD_MAX: Final = 200
 """Of one run, through Temporal, whose payloads have a limit."""
 
@@ -57,6 +59,20 @@ def report_in_vain(run: Run, outcome: Outcome, detail: str, *, now: datetime) ->
         equity=run.equity,
         killed=killed,
         detail=detail,
+    )
+
+
+def in_vain(report: Report) -> Alert:
+    """That our books could not be compared with the broker's. It ends with the next run that can."""
+    return Alert(
+        code=AlertCode.NOT_RECONCILED,
+        severity=Severity.HIGH,
+        subject=ALERT_SUBJECT,
+        text=(
+            f"our books could not be compared with the broker's ({report.detail}); they stay as they are, and "
+            "orders wait once the last comparison is 15 minutes old"
+        ),
+        correlation_id=CORRELATION,
     )
 
 

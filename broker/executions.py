@@ -39,8 +39,10 @@ def bust_fill(fills: Fills, fill: Fill) -> Fills:
     """The record after the exchange took ``fill.execution_id`` back, and with it whatever corrected that.
 
     It stays and counts for nothing. A bust that overtakes its execution is kept too, so that the late
-    execution is known when it comes.
+    execution is known when it comes. One that only the list has told of is known by the list's id.
     """
+    if fill.execution_id is None:
+        return _take_back(fills, _by_activity(fills, fill.activity_id))
     if _by_execution(fills, fill.execution_id) is None:
         fills = add_fill(fills, fill)
     return _take_back_all(fills, fill.execution_id)
@@ -138,6 +140,12 @@ def _by_execution(fills: Fills, execution_id: str | None) -> int | None:
     if execution_id is None:
         return None
     return next((index for index, known in enumerate(fills) if known.execution_id == execution_id), None)
+
+
+def _by_activity(fills: Fills, activity_id: str | None) -> int | None:
+    if activity_id is None:
+        return None
+    return next((index for index, known in enumerate(fills) if known.activity_id == activity_id), None)
 
 
 def _known(fills: Fills, fill: Fill) -> bool:

@@ -208,7 +208,7 @@ def _stream_message(state: OrderState, update: TradeUpdate) -> OrderState:
     followed = follow(state, order)
     if followed is None:
         return _late(state, update) if order.broker_order_id in state.predecessors else state
-    if fill is not None and fill.execution_id is not None:
+    if fill is not None and (fill.execution_id or fill.activity_id):
         if update.event in _AMENDS:
             fills = _AMENDS[update.event](followed.fills, fill)
             if fills == followed.fills:
@@ -230,7 +230,7 @@ def _stream_message(state: OrderState, update: TradeUpdate) -> OrderState:
 def _late(state: OrderState, update: TradeUpdate) -> OrderState:
     """What is told of the order as it was before its replacement: its executions still count."""
     fill = update.fill
-    if fill is None or fill.execution_id is None:
+    if fill is None or not (fill.execution_id or fill.activity_id):
         return state
     if update.event not in _AMENDS:
         return _execution(state, fill)

@@ -3,14 +3,14 @@
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from console.books import BooksDay, read_books_day
 from console.common import NO_OPTIONS, Common, ago, console, emit, table, utc_now
 from console.errors import EXIT_DONE
 from console.rows import rows
 from console.views import draw_pairs, money, shares
 from risk.entry_price import entry
 from schemas.base import DecimalText, Wire
-from schemas.market import Provider
-from storage.market import PositionRow, list_positions, position_executions, read_account, read_quote
+from storage.market import PositionRow, list_positions, position_executions, read_account
 from storage.risk import live_reservations
 from storage.switches import read_installation
 
@@ -28,6 +28,8 @@ class PositionView(Wire):
     """Average cost of the shares held; None where the executions do not add up to them."""
     mark: DecimalText | None
     value: DecimalText | None
+    day: DecimalText | None
+    """Profit or loss since the trading day began; None where a price is missing."""
     unrealized: DecimalText | None
     realized: DecimalText | None
     """Of this strategy in this ticker, ever."""
@@ -36,9 +38,9 @@ class PositionView(Wire):
 async def positions(*, common: Common = NO_OPTIONS) -> int:
     """List positions by ticker and strategy, valued at the middle of the last quote."""
     async with rows(common.addresses()) as connection:
+        day = await read_books_day(connection)
         views = [
-            _valued(row, await _mark(connection, row.ticker), await _entered(connection, row))
-            for row in await list_positions(connection)
+            _valued(row, day, await _entered(connection, row)) for row in await list_positions(connection)
         ]
 
     def draw() -> None:
@@ -47,26 +49,20 @@ async def positions(*, common: Common = NO_OPTIONS) -> int:
             return
         lines = [
             (view.ticker, view.strategy, shares(view.quantity), money(view.average_entry), money(view.mark),
-             money(view.value), money(view.unrealized), money(view.realized))
+             money(view.value), money(view.day), money(view.unrealized), money(view.realized))
             for view in views
         ]  # fmt: skip
         columns = (
-            "ticker",
-            "strategy",
-            "quantity",
-            "average entry",
-            "mark",
-            "value",
-            "unrealized",
-            "realized",
-        )
+            "ticker", "strategy", "quantity", "average entry", "mark", "value", "day", "unrealized", "realized",
+        )  # fmt: skip
         console().print(table(columns, lines, right=columns[2:]))
 
     emit(common, [view.model_dump(mode="json") for view in views], draw)
     return EXIT_DONE
 
 
-def _valued(row: PositionRow, mark: Decimal | None, entered: Decimal | None) -> PositionView:
+def _valued(row: PositionRow, day: BooksDay, entered: Decimal | None) -> PositionView:
+    mark = day.marks.get(row.ticker)
     value = None if mark is None else row.quantity * mark
     unrealized = None if value is None or entered is None else value - row.quantity * entered
     return PositionView(
@@ -76,6 +72,7 @@ def _valued(row: PositionRow, mark: Decimal | None, entered: Decimal | None) -> 
         average_entry=entered,
         mark=mark,
         value=value,
+        day=day.result_of(row.ticker, row.strategy),
         unrealized=unrealized,
         realized=None if entered is None else row.cash + row.quantity * entered,
     )
@@ -86,25 +83,19 @@ async def _entered(connection: "asyncpg.Connection[Any]", row: PositionRow) -> D
     return found.price if found.quantity == row.quantity else None
 
 
-async def _mark(connection: "asyncpg.Connection[Any]", ticker: str) -> Decimal | None:
-    quote = await read_quote(connection, ticker, Provider.PRIMARY)
-    if quote is None:
-        return None
-    sides = [side for side in (quote.bid, quote.ask) if side]
-    return sum(sides, Decimal(0)) / len(sides) if sides else None
-
-
 async def account(*, common: Common = NO_OPTIONS) -> int:
     """Show the last account snapshot and what is reserved on top of it."""
     async with rows(common.addresses()) as connection:
         found = await read_account(connection)
         installation = await read_installation(connection)
         count, notional = await live_reservations(connection)
+        day = await read_books_day(connection)
     data = found.model_dump(mode="json") | {
         "account": installation.account,
         "mode": installation.mode,
         "reservations": count,
         "reserved_notional": str(notional),
+        "books": day.as_json(),
     }
 
     def draw() -> None:
@@ -114,6 +105,7 @@ async def account(*, common: Common = NO_OPTIONS) -> int:
             ("equity", money(found.equity)), ("last equity", money(found.last_equity)),
             ("cash", money(found.cash)), ("buying power", money(found.buying_power)),
             ("reserved", f"{money(notional)} in {count} live reservations"), ("snapshot", snapshot),
+            *day.pairs(),
         ])  # fmt: skip
 
     emit(common, data, draw)

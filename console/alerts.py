@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import App, Parameter
 
 from console.common import NO_OPTIONS, Common, ago, clean, console, emit, table, utc_now
+from console.deliveries import draw_deliveries, read_deliveries, resend
 from console.errors import EXIT_DONE, BadUsage, Refused
 from console.rows import rows
 from storage.statements import load
@@ -22,10 +23,18 @@ async def alerts(
     everything: Annotated[
         bool, Parameter(name="--all", negative="", help="Those that are over too, newest first.")
     ] = False,
+    deliveries: Annotated[
+        bool,
+        Parameter(negative="", help="What waits to be told and was given up; with --all what was told too."),
+    ] = False,
     common: Common = NO_OPTIONS,
 ) -> int:
     """List the alerts that last: what is wrong, since when, and what to do."""
     async with rows(common.addresses()) as connection:
+        if deliveries:
+            messages = await read_deliveries(connection, everything=everything)
+            emit(common, messages, lambda: draw_deliveries(messages))
+            return EXIT_DONE
         found = await read_alerts(connection, everything=everything)
     emit(common, found, lambda: _draw(found))
     return EXIT_DONE
@@ -68,6 +77,7 @@ async def clear(
 
 app: Final = App(name="alerts", help="List what is wrong and lasts; --all: what is over too.")
 app.default(alerts)
+app.command(resend, name="resend", help="Have a message sent again that was given up: ID of --deliveries.")
 app.command(clear, name="clear", help="Clear one that does not end by itself: CODE:subject --reason.")
 
 

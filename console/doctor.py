@@ -80,6 +80,7 @@ async def _checks(addresses: Addresses) -> AsyncIterator[Check]:
     if addresses.get("exchange_url"):
         yield await _http("paper exchange", addresses, "exchange_url", "/_exchange/health")
     yield _key(addresses)
+    yield _approval_keys(addresses)
 
 
 def _python() -> Check:
@@ -129,12 +130,19 @@ async def _told(name: str, check: Awaitable[Check]) -> Check:
 
 
 async def _limits(connection: "asyncpg.Connection[Any]") -> Check:
+    from pydantic import ValidationError
+
+    from schemas.limits import faults
     from storage.limits import LimitsMissing, current_limits
 
     try:
         found = await current_limits(connection, utc_now())
     except LimitsMissing:
         return Check("limits", State.WRONG, "none are set: nothing may trade", "start `trading up` once")
+    except ValidationError as error:
+        return Check(
+            "limits", State.WRONG, f"not whole: {faults(error)}", "`trading limits set FIELD=VALUE ...`"
+        )
     return Check("limits", State.OK, f"version {found.version} by {found.author}")
 
 
@@ -306,3 +314,20 @@ def _key(addresses: Addresses) -> Check:
     if mode & 0o077:
         return Check("operator key", State.WRONG, f"{path} has mode {mode:o}", f"chmod 600 {path}")
     return Check("operator key", State.OK, str(path))
+
+
+def _approval_keys(addresses: Addresses) -> Check:
+    from security.approval_files import SIGNING_KEY, read_files
+    from security.approvals import ApprovalKeyError
+
+    folder = addresses.data_dir / "keys"
+    if not (folder / SIGNING_KEY).exists():
+        return Check(
+            "approval keys", State.NOTE, f"not in {folder}", "risk refuses to start with one that fits not"
+        )
+    try:
+        signer, keys = read_files(folder)
+        keys.require_current(signer)
+    except (ApprovalKeyError, OSError) as error:
+        return Check("approval keys", State.WRONG, str(error), "see `trading keys list`")
+    return Check("approval keys", State.OK, f"{signer.key_id} signs, {len(keys.states)} known")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from console.common import clean, utc_now
-from console.errors import BadUsage, Refused
+from console.errors import BadUsage, DependencyDown, Refused
 from console.kill_steps import COMPONENT, operator
 from risk.limit_changes import LimitsDecision, decision
 from schemas.limits import LISTS, MODELS, LimitChange, NewDocument, faults, owner
@@ -90,10 +90,17 @@ async def change_limits(
 
     Raises:
         Refused: these limits may not be stored.
+        DependencyDown: the lock was not to be had.
         BadUsage: of ``edit``.
     """
     async with committing(connection, "console.limits"):
-        await lock_limits(connection)
+        try:
+            await lock_limits(connection)
+        except TimeoutError as error:
+            raise DependencyDown(
+                "decisions held the account's lock all the while: nothing was changed",
+                do="run it again; `trading kill` waits for no lock",
+            ) from error
         now = utc_now()
         standing = await read_standing(connection, whose.scope, whose.name, now)
         document = edit(await read_document(connection, whose.scope, whose.name))

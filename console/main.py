@@ -38,6 +38,12 @@ _COMMANDS: Final = (
     ("Trade", "orders", "console.orders:orders", "List orders, newest first."),
     ("Trade", "positions", "console.accounts:positions", "List positions by ticker and strategy."),
     ("Trade", "account", "console.accounts:account", "Show the last account snapshot."),
+    (
+        "Trade",
+        "books",
+        "console.books:books",
+        "Compute the books anew from executions and journal, and compare.",
+    ),
     ("Operate", "alerts", "console.alerts:app", "List what is wrong and lasts; --all: what is over too."),
     ("Operate", "limits", "console.limits:app", "Show, set and clear limits; who set which, and why."),
     ("Operate", "status", "console.status:status", "Show kill switch, open orders, stream, clock, limits."),
@@ -55,6 +61,7 @@ _COMMANDS: Final = (
         "console.processes:chaos",
         "Break everything on purpose; the exchange's ledger judges.",
     ),
+    ("Operate", "keys", "console.keys:app", "List, rotate, retire or revoke the keys of approvals."),
     ("Operate", "doctor", "console.doctor:doctor", "Check every part and say what is wrong."),
 )
 _GROUPS: Final = (

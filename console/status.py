@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from console.alerts import read_alerts
 from console.common import NO_OPTIONS, Common, ago, clean, emit, use_colours, utc_now
+from console.deliveries import post_line, read_post
 from console.errors import EXIT_DONE
 from console.rows import rows
 from risk.readiness import Readiness, waits_for
@@ -67,6 +68,7 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
         "account": installation["account"],
         "kill_switch": _kill(kill) | await _fence(connection),
         "alerts": await read_alerts(connection),
+        "alerts_told": await read_post(connection),
         "broker_halt": {
             "is_open": halt["is_open"], "cause": halt["cause"] if halt["is_open"] else None,
             "failures": halt["failures"], "changed_at": _time(halt["changed_at"]),
@@ -167,6 +169,7 @@ def _lines(found: dict[str, Any], now: datetime) -> list[tuple[str, str, bool]]:
         _halt_line(found["broker_halt"], now),
         *_alert_lines(found["alerts"], now),
         *_disabled_lines(found["strategies_disabled"], now),
+        post_line(found["alerts_told"]),
         ("open orders", open_orders, False),
         ("external orders", ", ".join(clean(each) for each in found["external_orders"]) or "none", False),
         ("unknown outcomes", ", ".join(unknown) or "none", bool(unknown)),

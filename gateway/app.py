@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway import documents, events, health, orders, problems, signals
+from gateway import documents, events, health, orders, problems, signals, wake
 from gateway.deps import DATABASE_ERRORS, GatewayDeps
 from gateway.event_feed import EventFeed
 from gateway.problems import ApiError, Code, FieldProblem
@@ -42,7 +42,8 @@ def build_app(deps: GatewayDeps) -> FastAPI:
     )
     app.state.deps = deps
     app.state.feed = EventFeed(deps.database, deps.dsn)
-    for router in (signals.router, orders.router, events.router, health.router):
+    app.state.pushes = wake.Pushes()
+    for router in (signals.router, orders.router, events.router, wake.router, health.router):
         app.include_router(router)
     app.openapi = lambda: documents.describe(app)  # type: ignore[method-assign]
     _add_handlers(app)

@@ -19,15 +19,20 @@ NUMBER_CHARACTERS_MAX: Final = 40
 
 
 async def read_body(request: Request) -> bytes:
-    """The body, at most ``BODY_BYTES_MAX``, whatever Content-Length says or does not say.
+    """The body of a signal. Raises ApiError as `read_bytes`, and 415 where it is not sent as JSON."""
+    _check_headers(request)
+    return await read_bytes(request, "a signal")
+
+
+async def read_bytes(request: Request, what: str) -> bytes:
+    """The body, at most ``BODY_BYTES_MAX``, whatever Content-Length says or does not say. ``what`` it should be.
 
     Raises:
-        ApiError: 413 too large, 415 not JSON, 408 not sent within ``BODY_SECONDS_MAX``.
+        ApiError: 413 too large, 408 not sent within ``BODY_SECONDS_MAX``.
     """
-    _check_headers(request)
     try:
         async with asyncio.timeout(BODY_SECONDS_MAX):
-            return await _collect(request)
+            return await _collect(request, what)
     except TimeoutError as error:
         raise ApiError(
             408, Code.REQUEST_TIMEOUT, f"the body did not arrive within {BODY_SECONDS_MAX:g} s",
@@ -44,7 +49,7 @@ def _check_headers(request: Request) -> None:
         )
 
 
-async def _collect(request: Request) -> bytes:
+async def _collect(request: Request, what: str) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
@@ -57,7 +62,7 @@ async def _collect(request: Request) -> bytes:
             chunks.clear()
     if size > BODY_BYTES_MAX:
         raise ApiError(
-            413, Code.TOO_LARGE, f"a signal has at most {BODY_BYTES_MAX} bytes; send one signal a request",
+            413, Code.TOO_LARGE, f"{what} has at most {BODY_BYTES_MAX} bytes; send one a request",
             fields=[FieldProblem(field="body", message=f"larger than {BODY_BYTES_MAX} bytes")],
             headers={"Connection": "close"},
         )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Annotated, Final, cast
 import asyncpg
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import SecretStr
 
 from activities.starter import OrderStarter
 from gateway.problems import unauthorized
@@ -42,6 +43,8 @@ class GatewayDeps:
     """For the readiness check of the schema, which needs a connection of its own."""
     starter: OrderStarter
     render_metrics: Callable[[], bytes]
+    wake_secret: SecretStr | None = None
+    """With which the broker signs its pushes; None: none is taken."""
     now: Callable[[], datetime] = utc_now
 
 

@@ -1,5 +1,7 @@
 """What /openapi.json says beside what the routes themselves say: examples, errors, the body's schema."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -104,13 +106,23 @@ _ERRORS: Final = {
     500: ("INTERNAL", "A fault of ours. Sending the same request again is safe."),
     503: ("UNAVAILABLE", "The database does not answer. Send the same request again."),
 }
+BAD_SIGNATURE: Final = (
+    "BAD_SIGNATURE", "The signature is missing or wrong, its time is too far from ours, or it was used before.",
+)  # fmt: skip
+TOO_MANY_WAKES: Final = ("TOO_MANY_WAKES", "The catch-up is awake: nothing is lost by this refusal.")
+NO_WAKES: Final = (
+    "WAKE_NOT_CONFIGURED",
+    "No secret is set for pushes of the broker: TRADING_BROKER_WAKE_SECRET.",
+)
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The documented error answers of one route."""
+def problems(
+    *statuses: int, own: Mapping[int, tuple[str, str]] = MappingProxyType({})
+) -> dict[int | str, dict[str, Any]]:
+    """The documented error answers of one route; ``own``: code and words where a status means something else."""
     found: dict[int | str, dict[str, Any]] = {}
-    for status in statuses:
-        code, description = _ERRORS[status]
+    for status in (*statuses, *own):
+        code, description = own.get(status) or _ERRORS[status]
         error: dict[str, Any] = {"code": code, "message": description, "fields": []}
         if status == 422:
             error["fields"] = [{"field": "limit_price", "message": "a LIMIT order needs one"}]

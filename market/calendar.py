@@ -41,6 +41,7 @@ class TradingCalendar:
             raise CalendarUnavailableError("a trading calendar needs at least one day")
         self._by_date = {each.day: each for each in self._days}
         self._extended_closes = [each.session_close for each in self._days]
+        self._extended_opens = [each.session_open for each in self._days]
 
     @property
     def first_day(self) -> date:
@@ -53,6 +54,11 @@ class TradingCalendar:
     def day(self, day: date) -> CalendarDay | None:
         """The trading day of that New York date, None for weekends, holidays and dates beyond the table."""
         return self._by_date.get(day)
+
+    def begun_at(self, instant: datetime) -> CalendarDay | None:
+        """The trading day whose extended session began last, over or not; None before the table's first."""
+        index = bisect_right(self._extended_opens, instant)
+        return self._days[index - 1] if index else None
 
     def session_at(self, instant: datetime) -> Session:
         """Where the market stands at ``instant`` (market time, aware).

@@ -110,6 +110,10 @@ class MarketHours:
             doubt=None if agreement.agrees else f"trading hours in doubt: {agreement.detail}",
         )
 
+    def trading_day(self, market_now: datetime) -> CalendarDay | None:
+        """The trading day that has begun last; None where our calendar does not reach."""
+        return self._calendar.begun_at(market_now)
+
     async def _agreement_on(self, market_now: datetime) -> CalendarAgreement:
         async with self._lock:
             day = new_york_date(market_now)

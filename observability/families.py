@@ -74,6 +74,14 @@ class Families:
             "Alerts that last, by code, as read from the database; 0 once they are over.",
             "code",
         )
+        self.deliveries_due = State(
+            self.registry, "alert_deliveries_due", "Messages about alerts that wait to be sent."
+        )
+        self.deliveries_dead = State(
+            self.registry,
+            "alert_deliveries_dead",
+            "Messages about alerts that were given up, until a person has them sent again.",
+        )
         self.broker_halt = State(
             self.registry,
             "broker_halt_open",
@@ -116,6 +124,11 @@ class Families:
             "broker_budget_tokens",
             "Requests that asked our own budget for leave, by share and outcome (granted, none_left).",
             ["share", "outcome"],
+        )
+        self.alert_tries = self._counter(
+            "alert_delivery_tries",
+            "Tries to tell of an alert, by channel and outcome (sent, again, dead).",
+            ["channel", "outcome"],
         )
         self.events_numbered = self._counter("events_numbered", "Events numbered by this process' relay.", [])
 

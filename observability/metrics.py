@@ -141,6 +141,15 @@ class Metrics:
             self._families.open_alerts.labels(code).set(count)
         self._alert_codes |= counts.keys()
 
+    def set_alert_deliveries(self, *, due: int, dead: int) -> None:
+        """Messages about alerts that wait, and that were given up, as last read."""
+        self._families.deliveries_due.set(due)
+        self._families.deliveries_dead.set(dead)
+
+    def alert_told(self, channel: str, outcome: str) -> None:
+        """One try to tell a channel of an alert ended: ``sent``, ``again`` or ``dead``."""
+        self._families.alert_tries.labels(channel, outcome).inc()
+
     def set_broker_halt(self, *, is_open: bool) -> None:
         """The broker halt's row as last read."""
         self._families.broker_halt.set(1 if is_open else 0)

@@ -6,6 +6,8 @@ from decimal import Decimal
 from typing import Final
 
 from risk.arithmetic import exact, text
+from risk.drift_fills import WHAT_TO_DO, gone_fill, missing_fill, shares_of, taken_back
+from risk.late_cash import CASH_TOLERANCE, late_activities, waiting_activities
 from schemas.reconciliation import (
     CASH,
     EXTERNAL,
@@ -18,36 +20,13 @@ from schemas.reconciliation import (
     Held,
     Owner,
     Place,
-    SeenFill,
     SeenOrder,
 )
 
 DRIFT_MAX_PCT: Final = Decimal(5)
 """In % of equity (specification D). Exactly this does not trip."""
-CASH_TOLERANCE: Final = Decimal("0.01")
-"""US dollars. The broker's cash may be rounded to cents, executions are not."""
 
 ZERO: Final = Decimal(0)
-
-LOOK_AT_THE_BROKER: Final = (
-    "look at the account's activity at the broker: who traded it, outside this service?"
-)
-_DO: Final[Mapping[DriftKind, str]] = {
-    DriftKind.MISSED_FILL: "nothing: it is adopted; if it repeats, look at the update stream in `trading status`",
-    DriftKind.EXTERNAL_FILL: LOOK_AT_THE_BROKER,
-    DriftKind.FILL_TAKEN_BACK: "ask the broker whether the execution was busted",
-    DriftKind.POSITION_ONLY_THERE: LOOK_AT_THE_BROKER,
-    DriftKind.POSITION_ONLY_HERE: LOOK_AT_THE_BROKER,
-    DriftKind.POSITION_BIGGER_THERE: LOOK_AT_THE_BROKER,
-    DriftKind.POSITION_SMALLER_THERE: LOOK_AT_THE_BROKER,
-    DriftKind.CASH: "look for a fee, a transfer or a correction in the broker's statement",
-    DriftKind.ORDER_ENDED_THERE: "nothing: the broker's word is adopted; who cancelled it, if nobody here did?",
-    DriftKind.ORDER_OPEN_THERE: "watch it with `trading order show`: it can still fill",
-    DriftKind.ORDER_UNKNOWN_THERE: "ask the broker's support for this order by both its ids: no command here ends "
-    "it; it stays open with its room reserved until the broker shows it again, as nothing is freed by guess",
-    DriftKind.EXTERNAL_ORDER: "who placed it? `trading kill` cancels it with all others",
-    DriftKind.FOREIGN_INSTALLATION: "another installation trades this account: stop it before `trading release`",
-}
 
 
 def compare(broker: BrokerState, books: Books, graces: Graces) -> Comparison:
@@ -66,19 +45,27 @@ def compare(broker: BrokerState, books: Books, graces: Graces) -> Comparison:
         prices = {**books.marks, **{ticker: holding.price for ticker, holding in holdings.items()}}
         left_out = {fill.fill.ticker for fill in flying}
         there = {ticker: holding.quantity for ticker, holding in holdings.items()}
-        positions = _positions(shares_by_ticker(books.held), there, moved, left_out, prices, books.unlisted)
+        here = shares_by_ticker(books.held)
+        gone = taken_back(books.unlisted, here, there, moved, left_out)
+        for each in gone:
+            moved[each.ticker] -= shares_of(each)
+        positions = _positions(here, there, moved, left_out, prices)
         cash_moved = sum((fill.cash for fill in due), ZERO)
-        cash = [] if flying else _cash(broker, books, cash_moved)
+        cash_moved += sum((shares_of(each) * each.price for each in gone), ZERO)
+        late = {} if flying else late_activities(broker, books, cash_moved)
+        cash = [] if flying else _cash(broker, books, cash_moved - sum(late.values(), ZERO))
         orders, young = _orders(broker.orders, graces)
         for found in positions:
             moved[found.subject] += found.difference or ZERO
         cash_drift = cash_moved + sum((found.difference or ZERO for found in cash), ZERO)
         shares_drift = sum((abs(shares) * prices.get(name, ZERO) for name, shares in moved.items()), ZERO)
-    fills = [_fill(fill) for fill in due]
+    fills = [*(missing_fill(fill) for fill in due), *(gone_fill(each) for each in gone)]
     return Comparison(
         findings=(*fills, *positions, *cash, *orders),
         left_out=len(flying) + young,
         drift=max(shares_drift, abs(cash_drift)),
+        late=late,
+        waiting=waiting_activities(broker, books) if flying else (),
     )
 
 
@@ -86,7 +73,8 @@ def agree(earlier: Comparison, later: Comparison) -> bool:
     """Whether two readings show the same differences.
 
     An execution need not stand twice: its id says what it is, and a busy stranger always has a new one. What it
-    does not explain must, and so must orders; the later reading's executions count.
+    does not explain must, and so must orders and executions that are no longer there; the later reading's
+    executions count.
     """
     return _unidentified(earlier) == _unidentified(later)
 
@@ -147,32 +135,16 @@ def shares_by_ticker(held: Iterable[Held]) -> dict[str, Decimal]:
 
 
 def _unidentified(comparison: Comparison) -> list[tuple[str, str, str]]:
-    return sorted(_sortable(found) for found in comparison.findings if found.fill is None)
+    return sorted(
+        _sortable(found)
+        for found in comparison.findings
+        if found.fill is None or found.kind is DriftKind.FILL_TAKEN_BACK
+    )
 
 
 def _sortable(found: Finding) -> tuple[str, str, str]:
     kind, subject, difference = found.identity
     return kind, subject, "" if difference is None else text(difference)
-
-
-def _fill(seen: SeenFill) -> Finding:
-    fill = seen.fill
-    kind = DriftKind.MISSED_FILL if seen.ours else DriftKind.EXTERNAL_FILL
-    whose = "our order" if seen.ours else "an order that is not ours"
-    return Finding(
-        kind=kind,
-        subject=fill.activity_id or fill.execution_id or "",
-        ticker=fill.ticker,
-        here=ZERO,
-        there=seen.shares,
-        difference=seen.shares,
-        price=fill.price,
-        fill=fill,
-        broker_order_id=fill.broker_order_id,
-        detail=f"{fill.side.value} {text(fill.quantity)} {fill.ticker} at {text(fill.price)} of {whose}, "
-        f"executed {fill.executed_at.isoformat()}, was not in our books",
-        do=_DO[kind],
-    )
 
 
 def _positions(
@@ -181,7 +153,6 @@ def _positions(
     moved: Mapping[str, Decimal],
     left_out: set[str],
     prices: Mapping[str, Decimal],
-    unlisted: Mapping[str, Decimal],
 ) -> list[Finding]:
     found = []
     for ticker in sorted(({*here, *there, *moved}) - left_out):
@@ -189,10 +160,7 @@ def _positions(
         theirs = there.get(ticker, ZERO)
         if ours == theirs:
             continue
-        kind = _position_kind(ours, theirs, unlisted.get(ticker, ZERO))
-        detail = f"{ticker}: {text(ours)} shares here, {text(theirs)} at the broker"
-        if kind is DriftKind.FILL_TAKEN_BACK:
-            detail += f"; executions of {text(unlisted[ticker])} shares are no longer in its list"
+        kind = _position_kind(ours, theirs)
         found.append(
             Finding(
                 kind=kind,
@@ -202,16 +170,14 @@ def _positions(
                 there=theirs,
                 difference=theirs - ours,
                 price=prices.get(ticker, ZERO),
-                detail=detail,
-                do=_DO[kind],
+                detail=f"{ticker}: {text(ours)} shares here, {text(theirs)} at the broker",
+                do=WHAT_TO_DO[kind],
             )
         )
     return found
 
 
-def _position_kind(ours: Decimal, theirs: Decimal, unlisted: Decimal) -> DriftKind:
-    if unlisted and theirs - ours == -unlisted:
-        return DriftKind.FILL_TAKEN_BACK
+def _position_kind(ours: Decimal, theirs: Decimal) -> DriftKind:
     if not ours:
         return DriftKind.POSITION_ONLY_THERE
     if not theirs:
@@ -234,7 +200,7 @@ def _cash(broker: BrokerState, books: Books, moved: Decimal) -> list[Finding]:
             there=broker.cash,
             difference=difference,
             detail=f"cash: ${text(ours)} here, ${text(broker.cash)} at the broker",
-            do=_DO[DriftKind.CASH],
+            do=WHAT_TO_DO[DriftKind.CASH],
         )
     ]
 
@@ -258,7 +224,7 @@ def _orders(orders: Iterable[SeenOrder], graces: Graces) -> tuple[list[Finding],
                 signal_id=order.signal_id,
                 detail=f"{order.text}: {order.here.value} here, {order.there.value} at the broker"
                 + (f" ({order.raw_status})" if order.raw_status else ""),
-                do=_DO[kind],
+                do=WHAT_TO_DO[kind],
             )
         )
     return found, young

@@ -44,6 +44,12 @@ class AlertCode(StrEnum):
     KILL_RELEASE_REFUSED = "KILL_RELEASE_REFUSED"
     KILL_SWEEP_UNCONFIRMED = "KILL_SWEEP_UNCONFIRMED"
     UPDATE_STREAM_DOWN = "UPDATE_STREAM_DOWN"
+    APPROVAL_FORGED = "APPROVAL_FORGED"
+    """An order bore an approval that our risk manager has not signed so: somebody wrote into our database."""
+    NOT_RECONCILED = "NOT_RECONCILED"
+    """Our books could not be compared with the broker's."""
+    STATE_DRIFT = "STATE_DRIFT"
+    """Our books were not the broker's: what a reconciliation found and overwrote."""
 
 
 CLEARED_BY_HAND: Final = frozenset(
@@ -52,6 +58,7 @@ CLEARED_BY_HAND: Final = frozenset(
         AlertCode.IDENTITY_CONFLICT,
         AlertCode.LATE_TRUTH,
         AlertCode.BUST_OR_CORRECTION,
+        AlertCode.APPROVAL_FORGED,
     }
 )
 """What has happened and does not end: a person has seen to it. All others end with what they tell of."""
@@ -81,3 +88,47 @@ class StoredAlert(Alert):
     times: int
     """How often it was raised since ``raised_at``."""
     cleared_at: UtcTime | None = None
+
+
+class Channel(StrEnum):
+    """Where people are told of alerts, beside the row."""
+
+    SLACK = "slack"
+    PAGERDUTY = "pagerduty"
+
+
+class Change(StrEnum):
+    """What is told of an alert."""
+
+    RAISED = "raised"
+    WORSE = "worse"
+    """It lasts, and its severity has risen."""
+    CLEARED = "cleared"
+
+
+class DeliveryState(StrEnum):
+    """How one message stands."""
+
+    DUE = "due"
+    SENT = "sent"
+    DEAD = "dead"
+    """Given up: refused, or tried to the end. A person has it sent again."""
+
+
+class Delivery(Alert):
+    """One message to one channel, with what was the case then."""
+
+    delivery_id: int
+    channel: Channel
+    change: Change
+    raised_at: UtcTime
+    changed_at: UtcTime
+    """When it was raised, became worse, or was cleared."""
+    state: DeliveryState
+    tries: int
+    next_try_at: UtcTime | None = None
+    """None: at once."""
+    last_error: str | None = None
+    response: str | None = None
+    """What the receiver said when it took it."""
+    sent_at: UtcTime | None = None

@@ -40,6 +40,8 @@ class Position(Wire):
     average_entry_price: DecimalText
     market_value: DecimalText | None = None
     current_price: DecimalText | None = None
+    last_day_price: DecimalText | None = None
+    """At the close before the trading day."""
     side: Side
 
 

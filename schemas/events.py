@@ -53,6 +53,9 @@ class RiskApproved(Event):
     kill_epoch: int | None = None
     limits_version: int | None = None
     stop_price: DecimalText | None = None
+    signature: str | None = None
+    """Ed25519 in hexadecimal, over the approval that the audit log holds, by the key ``key_id``."""
+    key_id: str | None = None
 
 
 class RiskRejected(Event):

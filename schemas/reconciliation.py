@@ -1,5 +1,6 @@
 """Our books against the broker's: what one reading holds, what is found, and how a run ends."""
 
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
@@ -22,7 +23,7 @@ class DriftKind(StrEnum):
     EXTERNAL_FILL = "EXTERNAL_FILL"
     """An execution of an order that is not ours."""
     FILL_TAKEN_BACK = "FILL_TAKEN_BACK"
-    """The shares of an execution that the broker no longer lists."""
+    """An execution that the broker no longer lists, and whose shares it no longer holds."""
     POSITION_ONLY_THERE = "POSITION_ONLY_THERE"
     POSITION_ONLY_HERE = "POSITION_ONLY_HERE"
     POSITION_BIGGER_THERE = "POSITION_BIGGER_THERE"
@@ -49,6 +50,8 @@ class Holding(Wire):
     """What the difference is valued at."""
     average_price: DecimalText
     """What they cost, as the broker says."""
+    last_day_price: DecimalText | None = None
+    """At the close before the trading day."""
 
 
 class SeenFill(Wire):
@@ -121,6 +124,10 @@ class BrokerState(Wire):
     orders: tuple[SeenOrder, ...] = ()
     external: tuple[BrokerOrder, ...] = ()
     """Every open order that is not ours."""
+    day: date | None = None
+    """The trading day that began last, New York; None where no calendar tells."""
+    day_began_at: UtcTime | None = None
+    """Market time."""
 
 
 class Held(Wire):
@@ -141,8 +148,12 @@ class Books(Wire):
     """The broker's state was imported once."""
     marks: dict[str, DecimalText] = {}
     """US dollars a share, for tickers that the broker no longer holds."""
-    unlisted: dict[str, DecimalText] = {}
-    """Signed shares, by ticker, of executions that the broker should list and does not."""
+    unlisted: tuple[Fill, ...] = ()
+    """Executions that the broker should list and does not."""
+    unexplained: DecimalText = Decimal(0)
+    """US dollars that overwrites of the last days have booked and that nothing has explained since."""
+    opened_on: date | None = None
+    """New York date of the import: what the broker lists of that day or before may be in it."""
 
 
 class Graces(Wire):
@@ -189,6 +200,10 @@ class Comparison(Wire):
     """Fills and orders too young to be judged."""
     drift: DecimalText = Decimal(0)
     """US dollars: max(Σ |Δ shares| × price, |Δ cash|), before anything is adopted."""
+    late: dict[str, DecimalText] = {}
+    """Of listed activities, by id, US dollars that an overwrite has booked already: they are reversed with it."""
+    waiting: tuple[str, ...] = ()
+    """Activities that may be late, while executions on their way keep cash from being judged: not booked yet."""
 
 
 class Outcome(StrEnum):

@@ -30,7 +30,12 @@ BeforeLanding = Literal[
 ]
 # … after it: the effect stands and only the answer is at stake …
 AfterLanding = Literal[
-    "status_504_after_landing", "drop_after_landing", "hang_after_landing", "slow_body", "short_list"
+    "status_504_after_landing",
+    "drop_after_landing",
+    "hang_after_landing",
+    "slow_body",
+    "short_list",
+    "empty_list",
 ]
 # … in what a read is answered: well formed, and wrong …
 InAnswer = Literal["stale_read", "skewed_clock"]
@@ -51,7 +56,7 @@ OnSocket = Literal["refuse_socket", "refuse_second_socket"]
 Action = Literal[BeforeLanding, AfterLanding, InAnswer, AtVenue, AtExecution, OnFrame, OnSocket]
 
 REQUEST_ACTIONS: Final = frozenset((*get_args(BeforeLanding), *get_args(AfterLanding), *get_args(InAnswer)))
-READ_ACTIONS: Final = frozenset((*get_args(InAnswer), "short_list"))
+READ_ACTIONS: Final = frozenset((*get_args(InAnswer), "short_list", "empty_list"))
 ACKNOWLEDGE_ACTIONS: Final = frozenset(("reject_order", "delay_venue"))
 CANCEL_ACTIONS: Final = frozenset(("delay_venue", "stuck_cancel"))
 EXECUTION_ACTIONS: Final = frozenset(get_args(AtExecution))

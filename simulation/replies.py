@@ -50,6 +50,8 @@ def after_landing(fault: Fault | None, reply: Reply | None) -> Reply | None:
             return None
         case "short_list" if reply is not None and isinstance(reply.body, list):
             return replace(reply, body=reply.body[: len(reply.body) // 2])
+        case "empty_list" if reply is not None and isinstance(reply.body, list):
+            return replace(reply, body=[])
     return reply
 
 

@@ -84,9 +84,24 @@ async def read_raised(
     return {each.code: each for each in found}
 
 
+async def read_subjects(connection: Connection, code: AlertCode) -> list[str]:
+    """What alerts of that code last about."""
+    return [row["subject"] for row in await connection.fetch(_SQL["read_subjects"], code.value)]
+
+
 async def untold_conflicts(connection: Connection) -> list[StoredOrder]:
     """Orders under whose id the broker holds another, of which no alert was ever raised; oldest first."""
     return [stored_order(row) for row in await connection.fetch(_SQL["untold_conflicts"], LIST_MAX)]
+
+
+async def unalerted_runs(connection: Connection) -> list[str]:
+    """Finished reconciliations whose alert was not seen to yet, oldest first."""
+    return [row["run_id"] for row in await connection.fetch(_SQL["unalerted_runs"], LIST_MAX)]
+
+
+async def mark_alerted(connection: Connection, run_id: str) -> bool:
+    """Whether this run's alert was still to be seen to, and is by the caller's transaction."""
+    return await connection.fetchval(_SQL["mark_alerted"], run_id) is not None
 
 
 async def count_open(connection: Connection) -> dict[str, int]:

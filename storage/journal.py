@@ -6,13 +6,14 @@ in the same transactions; ``rebuild`` computes it anew from the two tables alone
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from schemas.base import DecimalText, UtcTime, Wire
-from schemas.orders import Fill, Side
+from schemas.books import TRANSFERS, DayMoves
+from schemas.orders import Fill
 from schemas.reconciliation import CASH, EXTERNAL, Held
 from storage.statements import load
 
@@ -35,6 +36,7 @@ class Entry(Wire):
     cash: DecimalText = ZERO
     price: DecimalText | None = None
     activity_id: str | None = None
+    activity_type: str | None = None
     reverses: int | None = None
     snapshot_at: UtcTime
     """Market time: what was executed up to here is in it."""
@@ -50,27 +52,18 @@ class Sum(Wire):
     cash: DecimalText
 
 
-class KnownFill(Wire):
-    """An execution in our books, as far as it can be joined with the broker's list."""
+class Difference(Sum):
+    """What executions and journal come to where the table ``positions`` says something else."""
 
-    activity_id: str | None
-    broker_order_id: str
-    ticker: str
-    side: Side
-    quantity: DecimalText
-    price: DecimalText
-    cumulative_quantity: DecimalText
-    executed_at: UtcTime
-    busted: bool
+    kept_quantity: DecimalText
+    kept_cash: DecimalText
 
-    @property
-    def key(self) -> tuple[str, Decimal, Decimal, Decimal]:
-        return (self.broker_order_id, self.cumulative_quantity, self.quantity, self.price)
 
-    @property
-    def shares(self) -> Decimal:
-        """Signed."""
-        return self.quantity if self.side is Side.BUY else -self.quantity
+class TradingDay(Wire):
+    """A trading day, New York, and when its extended session began on the market's clock."""
+
+    day: date
+    began_at: UtcTime
 
 
 async def lock_books(connection: Connection) -> None:
@@ -99,6 +92,35 @@ async def rebuild(connection: Connection) -> list[Sum]:
     return [Sum.model_validate(dict(row)) for row in await connection.fetch(_SQL["rebuild_books"])]
 
 
+async def read_differences(connection: Connection) -> list[Difference]:
+    """Where the table ``positions`` is not what executions and journal come to; changes nothing."""
+    return [Difference.model_validate(dict(row)) for row in await connection.fetch(_SQL["read_differences"])]
+
+
+async def read_day(connection: Connection, began_at: datetime) -> list[DayMoves]:
+    """What executions and journal have moved since then (market time), from the two tables alone."""
+    rows = await connection.fetch(_SQL["read_day"], began_at, list(TRANSFERS))
+    return [DayMoves.model_validate(dict(row)) for row in rows]
+
+
+async def save_trading_day(connection: Connection, day: TradingDay, marks: Mapping[str, Decimal]) -> None:
+    """Keep when a day began, and what a share of each ticker was worth at the close before. Again is harmless."""
+    await connection.execute(_SQL["save_trading_day"], day.day, day.began_at)
+    await connection.execute(_SQL["save_day_marks"], day.day, list(marks), list(marks.values()))
+
+
+async def read_trading_day(
+    connection: Connection, market_now: datetime
+) -> tuple[TradingDay | None, dict[str, Decimal]]:
+    """The last day that a reconciliation has seen begin, and its marks; None before the first."""
+    row = await connection.fetchrow(_SQL["read_trading_day"], market_now)
+    if row is None:
+        return None, {}
+    day = TradingDay.model_validate(dict(row))
+    marks = await connection.fetch(_SQL["read_day_marks"], day.day)
+    return day, {each["ticker"]: each["price"] for each in marks}
+
+
 async def mend(connection: Connection, now: datetime) -> list[Sum]:
     """Write ``positions`` anew where it is not the sum it must be; call it in a transaction of its own.
 
@@ -124,8 +146,8 @@ async def book(connection: Connection, entry: Entry, now: datetime) -> bool:
     change = entry.cash if entry.ticker == CASH else entry.quantity
     written = await connection.fetchval(
         _SQL["insert_entry"], entry.run_id, entry.cause, entry.ticker, entry.strategy, entry.quantity,
-        entry.cash, entry.price, before, before + change, entry.activity_id, entry.reverses,
-        entry.snapshot_at, entry.detail, now,
+        entry.cash, entry.price, before, before + change, entry.activity_id,
+        entry.activity_type, entry.reverses, entry.snapshot_at, entry.detail, now,
     )  # fmt: skip
     if written is None:
         return False
@@ -185,9 +207,41 @@ async def reverse_residuals(connection: Connection, fill: Fill, shares: Decimal,
             return
 
 
-async def known_fills(connection: Connection, since: datetime) -> list[KnownFill]:
-    """Executions of our orders after ``since`` (market time)."""
-    return [KnownFill.model_validate(dict(row)) for row in await connection.fetch(_SQL["known_fills"], since)]
+async def read_unexplained(connection: Connection, since: datetime) -> Decimal:
+    """US dollars that overwrites after ``since`` (market time) have booked and nothing has explained yet."""
+    cash: Decimal = await connection.fetchval(_SQL["read_unexplained"], since)
+    return cash
+
+
+async def read_opened_at(connection: Connection) -> datetime | None:
+    """Market time of the import of the broker's state."""
+    found: datetime | None = await connection.fetchval(_SQL["read_opened_at"])
+    return found
+
+
+async def reverse_cash(
+    connection: Connection, entry: Entry, amount: Decimal, now: datetime, *, since: datetime
+) -> None:
+    """Take back what had been booked of an activity's cash before it was listed: ``entry`` is the activity's.
+
+    First of what overwrites since then have left unexplained; the rest was in what was imported.
+    """
+    left = await read_unexplained(connection, since)
+    residual = min(amount, left, key=abs) if amount * left > 0 else ZERO
+    for cause, part in (("RESIDUAL", residual), ("OPENING", amount - residual)):
+        row = await connection.fetchrow(_SQL["reversible_cash"], cause, since) if part else None
+        if row is None:
+            continue
+        undone = Entry(
+            run_id=entry.run_id, cause="REVERSAL", reverses=row["entry_id"], snapshot_at=row["snapshot_at"],
+            cash=-part, detail=f"{entry.detail} was listed late: it was in the reading already",
+        )  # fmt: skip
+        await book(connection, undone, now)
+
+
+async def known_fills(connection: Connection, since: datetime) -> list[Fill]:
+    """Executions of our orders after ``since`` (market time), the busted ones too."""
+    return [Fill.model_validate(dict(row)) for row in await connection.fetch(_SQL["known_fills"], since)]
 
 
 async def known_activities(connection: Connection, activity_ids: Iterable[str]) -> set[str]:
@@ -210,6 +264,7 @@ class BookedEntry(Wire):
     before: DecimalText
     after: DecimalText
     activity_id: str | None
+    activity_type: str | None
     reverses: int | None
     snapshot_at: UtcTime
     detail: str

@@ -73,6 +73,13 @@ async def read_quote(connection: Connection, ticker: str, provider: Provider) ->
     return Quote.model_validate(dict(row)) if row else None
 
 
+async def read_middles(connection: Connection, provider: Provider) -> dict[str, Decimal]:
+    """US dollars a share by ticker: the middle of the newest quote, or its one side. However old it is."""
+    return {
+        row["ticker"]: row["middle"] for row in await connection.fetch(_SQL["read_middles"], provider.value)
+    }
+
+
 async def save_account(connection: Connection, account: Account, *, taken_at: datetime) -> None:
     """Keep the newest snapshot. ``taken_at`` is when it was asked for, on our wall clock."""
     await connection.execute(

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from risk.messages import UserMessage
-from schemas.base import UtcTime, Wire
+from schemas.approvals import signal_hash
+from schemas.base import DecimalText, UtcTime, Wire
 from schemas.orders import OrderRequest
+from schemas.risk import Proposal
 from schemas.wire import Leg
 from storage.orders import LockedOrder, StoredOrder, stored_order
 from storage.statements import load
@@ -42,7 +44,19 @@ class PlacementBasis(Wire):
     approval_id: UUID | None
     approved: bool | None
     approved_epoch: int | None
+    decided_at: UtcTime | None
     expires_at: UtcTime | None
+    approved_quantity: DecimalText | None
+    approved_price: DecimalText | None
+    """US dollars: what an execution may cost at worst."""
+    approved_stop: DecimalText | None
+    limits_version: int | None
+    approval: str | None
+    """What risk has signed, in its very characters."""
+    approval_signature: str | None
+    approval_key_id: str | None
+    signal_hash: str
+    """Of the signal's row as it is now."""
     ticker_unknown: bool
     """Some order on this ticker has an outcome that nobody knows."""
 
@@ -70,7 +84,10 @@ async def read_basis(locked: LockedOrder) -> PlacementBasis:
     """Kill switch, signal and decision, in a statement of its own after fence and order lock are taken."""
     row = await locked.connection.fetchrow(_SQL["read_basis"], locked.order.signal_id)
     assert row is not None, "an order has its signal, kill_switch its one row"
-    return PlacementBasis.model_validate(dict(row))
+    values = dict(row)
+    return PlacementBasis.model_validate(
+        {**values, "signal_hash": signal_hash(Proposal.model_validate(values))}
+    )
 
 
 async def write_intent(

@@ -272,13 +272,17 @@ async def external_known(connection: Connection, broker_ids: Iterable[str]) -> s
 
 async def save_external(connection: Connection, orders: Sequence[BrokerOrder], now: datetime) -> None:
     """Store every open order that is not ours; those it no longer names have ended."""
-    for order in orders:
-        remaining = max((order.quantity or Decimal(0)) - order.filled_quantity, Decimal(0))
-        await connection.execute(
-            _SQL["save_external"], order.broker_order_id, order.client_order_id, order.ticker,
-            order.side.value, remaining, order.limit_price or order.stop_price, order.raw_status, now,
-            order.model_dump_json(),
-        )  # fmt: skip
+    await connection.executemany(
+        _SQL["save_external"],
+        [
+            (
+                order.broker_order_id, order.client_order_id, order.ticker, order.side.value,
+                max((order.quantity or Decimal(0)) - order.filled_quantity, Decimal(0)),
+                order.limit_price or order.stop_price, order.raw_status, now, order.model_dump_json(),
+            )
+            for order in orders
+        ],
+    )  # fmt: skip
     await connection.execute(_SQL["end_external"], [order.broker_order_id for order in orders], now)
 
 

@@ -9,8 +9,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from schemas.approvals import SignedApproval
 from schemas.audit import canonical_json
-from schemas.base import DecimalText, UtcTime, Wire
+from schemas.base import UtcTime, Wire
 from schemas.events import RiskApproved, RiskMetrics, RiskRejected
 from schemas.market import Quote
 from schemas.orders import OrderStatus, Side
@@ -22,6 +23,7 @@ from storage.limits import read_effective
 from storage.orders import LockedOrder, StoredOrder, stored_order
 from storage.signals import SignalNotFound
 from storage.statements import load
+from storage.switches import Installation
 from storage.transitions import Step, entry_of, refuse
 
 if TYPE_CHECKING:
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
     from storage.database import Connection
 
 _SQL: Final = load("risk")
+
+
+class NotBound(Exception):
+    """The database does not know its account yet, so that nothing can be approved for it. Try again."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ class FactsRow:
     quote: Quote | None
     unknown_outcomes: tuple[str, ...]
     """client_order_ids on this ticker whose fate the broker has not told."""
+    installation: Installation
+    """Whom an approval is for."""
 
 
 class StoredDecision(DecisionView):
@@ -82,7 +90,7 @@ class Approval(Wire):
     reservation_lapses_at: UtcTime
     limits_version: int
     kill_epoch: int
-    limit_price: DecimalText
+    signed: SignedApproval
 
 
 async def lock_account(connection: Connection) -> None:
@@ -125,6 +133,7 @@ async def read_facts(connection: Connection, signal_id: str, now: datetime) -> F
         limit_sources=limits.narrowed if limits else (),
         quote=Quote.model_validate(dict(row)) if row["quoted_at"] is not None else None,
         unknown_outcomes=tuple(row["unknown_outcomes"]),
+        installation=Installation.model_validate(dict(row)),
     )
 
 
@@ -150,6 +159,12 @@ async def read_decision(
     return _decision(row) if row else None
 
 
+async def read_approval(connection: Connection, signal_id: str) -> str | None:
+    """What risk has signed of the signal's entry; None where it was approved by an earlier release, or never."""
+    document: str | None = await connection.fetchval(_SQL["read_approval"], signal_id)
+    return document
+
+
 def _decision(row: asyncpg.Record) -> StoredDecision:
     values = dict(row)
     values["checks"] = json.loads(values["checks"])
@@ -165,6 +180,7 @@ async def write_approval(
         verdict.quantity, verdict.worst_price, verdict.account_exposure_pct, approval.limits_version,
         approval.kill_epoch, approval.approved_at, approval.expires_at, verdict.side.value,
         approval.reservation_lapses_at, verdict.reserve_price, verdict.limit_price, proposal.hard_stop_loss,
+        approval.signed.document, approval.signed.signature, approval.signed.key_id,
     )  # fmt: skip
     assert row is not None, "the row is locked by this transaction"
     order = stored_order(row)
@@ -183,6 +199,8 @@ async def write_approval(
         kill_epoch=approval.kill_epoch,
         limits_version=approval.limits_version,
         stop_price=order.stop_price,
+        signature=approval.signed.signature,
+        key_id=approval.signed.key_id,
     )
     side = "up to" if verdict.side is Side.BUY else "down to"
     step = Step(
@@ -191,7 +209,11 @@ async def write_approval(
         decision="APPROVED",
         detail=f"{verdict.quantity} {order.ticker} {side} {verdict.worst_price}",
         checks=verdict.checks,
-        evidence={**_basis(proposal, verdict), "approval_id": str(approval.approval_id)},
+        evidence={
+            **_basis(proposal, verdict),
+            "approval_id": str(approval.approval_id),
+            "signed": approval.signed.model_dump(mode="json"),
+        },
     )
     queued = Queued(Topic.RISK_APPROVED, order.signal_id, event)
     await append(locked.connection, entry_of(order, step), queued)

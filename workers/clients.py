@@ -25,11 +25,12 @@ from observability.temporal import temporal_runtime
 from observability.tracing import ended_span, temporal_interceptors
 from schemas.broker import Account
 from schemas.market import Provider
+from security.approvals import ApprovalKeys, ApprovalSigner
 from storage.database import Database
 from storage.migrate import check
 from storage.switches import Installation, bind_installation
 from workers.limits import require_limits
-from workers.settings import BrokerSettings, DatabaseSettings, TemporalSettings
+from workers.settings import BrokerSettings, DatabaseSettings, SigningSettings, TemporalSettings
 
 MODE: Final = "paper"
 PROCESS_NAME_MAX: Final = 63
@@ -70,6 +71,19 @@ async def open_database(
     stack.push_async_callback(database.close)
     await check(settings.dsn)
     return database
+
+
+def signing_keys(settings: SigningSettings) -> tuple[ApprovalSigner, ApprovalKeys]:
+    """Risk's key, and the keys that execution accepts.
+
+    Raises:
+        ApprovalKeyError: one cannot be used, or the two do not belong together.
+    """
+    signer = ApprovalSigner.from_hex(settings.approval_signing_key.get_secret_value())
+    keys = ApprovalKeys.parse(settings.approval_public_keys.get_secret_value())
+    keys.require_current(signer)
+    _log.info("approvals are signed", key_id=signer.key_id)
+    return signer, keys
 
 
 def broker_settings(settings: BrokerSettings) -> AlpacaSettings:

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -91,7 +92,18 @@ def choose_ports(data_dir: DataDir) -> Ports:
 
 
 def read_secrets(data_dir: DataDir) -> Secrets:
-    """The installation's secrets, made at the first call."""
+    """The installation's secrets, made at the first call; those of approvals first: see `ensure_files`.
+
+    Raises:
+        DatabaseRefused: approval keys that cannot be used.
+    """
+    from security.approval_files import ensure_files
+    from security.approvals import ApprovalKeyError
+
+    try:
+        ensure_files(data_dir.keys, now=datetime.now(UTC))
+    except ApprovalKeyError as error:
+        raise DatabaseRefused(str(error)) from error
     return Secrets(
         broker_key=_secret(data_dir.keys / "trading_broker_key"),
         broker_secret=_secret(data_dir.keys / "trading_broker_secret"),

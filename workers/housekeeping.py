@@ -9,7 +9,8 @@ from functools import partial
 from typing import Final
 
 from activities.catch_up import clock_row
-from activities.reconciliation import carry_out_kill
+from activities.drift_kill import carry_out_kill
+from activities.row_alerts import RowAlerts
 from activities.starter import OrderStarter
 from market.clock import ClockReading
 from market.feed import RECONNECT_SECONDS
@@ -19,6 +20,8 @@ from storage import market as market_rows
 from storage import reconciliation as reconciliation_rows
 from storage import switches as switch_rows
 from storage import watch as watch_rows
+from workers.alert_channels import configured
+from workers.alert_post import COUNT_SECONDS, LOOK_SECONDS, AlertPost
 from workers.clients import utc_now
 from workers.cover_watch import COVER_SECONDS, CoverWatch
 from workers.equity_watch import EquityWatch
@@ -55,6 +58,10 @@ class Housekeeping:
         self._worries = Worries(parts.database)
         self._cover = CoverWatch(parts.database, parts.notifier)
         self._equity = EquityWatch(parts, operations_queue=operations_queue)
+        self._row_alerts = RowAlerts(parts.database, now=utc_now)
+        self._post = AlertPost(
+            parts.database, configured(parts.settings, parts.installation), parts.metrics, now=utc_now
+        )
         self._clock_stored: ClockReading | None = None
 
     async def run(self) -> None:
@@ -83,6 +90,10 @@ class Housekeeping:
                 (self._equity.carry_out_kills, TICK_SECONDS),
                 (self._parts.catch_up.pursue_doubts, DOUBTS_SECONDS),
                 (self.reconcile_when_due, TICK_SECONDS),
+                (self._row_alerts.keep_drift, TICK_SECONDS),
+                (self._stream.answer_wakes, TICK_SECONDS),
+                (self._post.keep, COUNT_SECONDS),
+                *((courier.deliver, LOOK_SECONDS) for courier in self._post.couriers),
             ):
                 loops.create_task(for_ever(job, seconds), name=job.__name__)
 

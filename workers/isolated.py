@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
+from security.approvals import ApprovalKeyError
 from security.grants import KeyFileError
 from storage.grants import Role
 from workers import compose, embedded, keys, postgres, temporal
@@ -77,7 +78,7 @@ class IsolatedInstallation(Installation):
         wanted = {source for service in file.services.values() for source in service.secrets.values()}
         try:
             made = keys.make_missing(self.data_dir.keys, wanted - {OWNER_PASSWORD})
-        except KeyFileError as error:
+        except (KeyFileError, ApprovalKeyError) as error:
             raise DataDirError(str(error)) from error
         return made | {OWNER_PASSWORD: server.password}
 

@@ -4,9 +4,12 @@ import os
 import secrets
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from security.approval_files import PUBLIC_KEYS, SIGNING_KEY, ensure_files
+from security.approvals import ApprovalKeyError
 from security.grants import KeyFileError, make_key_file
 from workers.compose import ComposeError, load
 from workers.embedded import OPERATOR
@@ -17,17 +20,29 @@ CONTAINER_READABLE_MODE: Final = 0o444
 """Compose mounts the file as it is, and the user in the container is another: the folder keeps others out."""
 OPERATOR_KEY: Final = "operator.json"
 OPERATOR_PUBLIC_KEY: Final = "operator_public_key"
+APPROVALS: Final = frozenset({SIGNING_KEY, PUBLIC_KEYS})
+GIVEN: Final = frozenset({"trading_alert_slack_url", "trading_alert_pagerduty_routing_key"})
+"""Others make these: empty, which says that nothing is wanted, until a person writes what they are."""
 
 
 def make_missing(folder: Path, names: Iterable[str], *, mode: int = 0o600) -> dict[str, str]:
     """Read the named secrets; make the ones that are not there. What is there is never replaced.
 
     Raises:
-        KeyFileError: the operator's key file cannot be used.
+        KeyFileError, ApprovalKeyError: the operator's key file, or those of approvals, cannot be used.
     """
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(FOLDER_MODE)
-    return {name: _one(folder, name, mode) for name in sorted(names)}
+    wanted = set(names)
+    made: dict[str, str] = {}
+    if wanted & APPROVALS:
+        # Before the others, so that it sees whether an earlier release has been here.
+        made = {
+            name: text
+            for name, text in ensure_files(folder, now=datetime.now(UTC), mode=mode).items()
+            if name in wanted
+        }
+    return made | {name: _one(folder, name, mode) for name in sorted(wanted - APPROVALS)}
 
 
 def _one(folder: Path, name: str, mode: int) -> str:
@@ -38,7 +53,7 @@ def _one(folder: Path, name: str, mode: int) -> str:
     elif path.exists():
         return path.read_text().strip()
     else:
-        value = secrets.token_hex(SECRET_BYTES)
+        value = "" if name in GIVEN else secrets.token_hex(SECRET_BYTES)
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -57,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     folder = Path(arguments[0])
     try:
         made = make_missing(folder, load().secrets, mode=CONTAINER_READABLE_MODE)
-    except (ComposeError, KeyFileError, OSError) as error:
+    except (ComposeError, KeyFileError, ApprovalKeyError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(f"{len(made)} secrets in {folder}, and the operator's key in {folder / OPERATOR_KEY}\n")

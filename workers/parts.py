@@ -23,6 +23,7 @@ from market.feed import QuoteFeed
 from market.hours import MarketHours
 from market.source import QuoteSource
 from observability.metrics import Metrics
+from security.approvals import ApprovalKeys, ApprovalSigner
 from storage.database import Database
 from storage.switches import Installation
 from workers.broker_budget import SharedBudget
@@ -33,6 +34,7 @@ from workers.clients import (
     open_database,
     quote_source,
     reporter,
+    signing_keys,
     utc_now,
 )
 from workers.halt_probe import LOOK_SECONDS, PROBE_EVERY, PROBE_EVERY_IN_RESERVE, HaltProbe
@@ -67,14 +69,21 @@ class GatewayParts(OrdersParts):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RiskParts(GatewayParts):
-    """Rows and the market's time, which it is told by a row."""
+class TimedParts(GatewayParts):
+    """Rows and the market's time."""
 
     clock: MarketClock
 
 
 @dataclass(frozen=True, kw_only=True)
-class BrokerParts(RiskParts):
+class RiskParts(TimedParts):
+    """The only parts that can approve. The market's time they are told by a row."""
+
+    signer: ApprovalSigner
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerParts(TimedParts):
     """A broker that reads and cancels."""
 
     broker: AlpacaReader
@@ -88,9 +97,10 @@ class BrokerParts(RiskParts):
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutionParts(BrokerParts):
-    """The only parts with a broker that can place."""
+    """The only parts with a broker that can place, and with the keys that say what it may."""
 
     broker: AlpacaTrader
+    approval_keys: ApprovalKeys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +114,7 @@ class OperationsParts(BrokerParts):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts(ExecutionParts, OperationsParts):
+class Parts(RiskParts, ExecutionParts, OperationsParts):
     """Everything, for the process that is every role."""
 
     settings: WorkerSettings
@@ -134,15 +144,19 @@ async def build(settings: WorkerSettings) -> AsyncIterator[Parts]:
     """Connect to everything, check what must hold before the first order, close in reverse.
 
     Raises:
-        DatabaseUnavailable, MigrationError, LimitsMissing, WrongInstallation, BrokerError: do not start.
+        DatabaseUnavailable, MigrationError, LimitsMissing, WrongInstallation, BrokerError, ApprovalKeyError: do
+            not start.
     """
     async with AsyncExitStack() as stack:
+        signer, approval_keys = signing_keys(settings)
         side = await _side(stack, settings, AlpacaTrader, fences=True, service=settings.topology)
         feeds, quotes = quote_source(settings, side.clock, streamed=True)
         stack.push_async_callback(quotes.close)
         notifier = _notifier(stack, side)
         yield Parts(
             settings=settings,
+            signer=signer,
+            approval_keys=approval_keys,
             database=side.database,
             client=side.client,
             broker=side.broker,
@@ -178,13 +192,14 @@ async def build_orders(settings: OrdersSettings) -> AsyncIterator[OrdersParts]:
 async def build_risk(settings: RiskSettings) -> AsyncIterator[RiskParts]:
     """Rows, and a clock that reads them. Raises as `build`, save for the broker's errors."""
     async with AsyncExitStack() as stack:
+        signer, _ = signing_keys(settings)
         database = await open_database(stack, settings, "risk")
         async with database.connection() as connection:
             await require_limits(connection, utc_now())
         client = await connect_temporal(settings, "risk")
         reader = StoredClock(database, now=utc_now)
         clock = await stack.enter_async_context(RowClock(reader, speed=settings.market_speed))
-        yield RiskParts(client=client, metrics=Metrics(), database=database, clock=clock)
+        yield RiskParts(client=client, metrics=Metrics(), database=database, clock=clock, signer=signer)
 
 
 @asynccontextmanager
@@ -196,6 +211,7 @@ async def build_execution(
     Raises as `build`; with ``stop`` it waits for Temporal, and raises StoppedWaiting when that comes first.
     """
     async with AsyncExitStack() as stack:
+        approval_keys = ApprovalKeys.parse(settings.approval_public_keys.get_secret_value())
         side = await _side(stack, settings, AlpacaTrader, fences=True, service="execution", stop=stop)
         _, quotes = quote_source(settings, side.clock, streamed=False)
         stack.push_async_callback(quotes.close)
@@ -203,6 +219,7 @@ async def build_execution(
             database=side.database,
             client=side.client,
             broker=side.broker,
+            approval_keys=approval_keys,
             kill_broker=side.kill_broker,
             budget=side.budget,
             clock=side.clock,

@@ -64,7 +64,8 @@ def activities_of(role: Queue, parts: Parts) -> list[Activity]:
 
 def risk_activities(parts: RiskParts) -> list[Activity]:
     """What the risk manager does."""
-    return [RiskActivities(parts.database, parts.clock, parts.metrics, now=utc_now).assess_risk]
+    risk = RiskActivities(parts.database, parts.clock, parts.metrics, now=utc_now, signer=parts.signer)
+    return [risk.assess_risk]
 
 
 def operations_activities(parts: OperationsParts) -> list[Activity]:
@@ -79,7 +80,13 @@ def execution_activities(parts: ExecutionParts) -> list[Activity]:
         parts.database, parts.broker, parts.clock, parts.hours, parts.quotes, now=utc_now
     )
     placement = PlacementActivities(
-        parts.database, parts.broker, parts.clock, parts.installation, parts.metrics, parts.budget
+        parts.database,
+        parts.broker,
+        parts.clock,
+        parts.installation,
+        parts.metrics,
+        parts.budget,
+        parts.approval_keys,
     )
     resolution = ResolutionActivities(parts.database, parts.broker, parts.clock)
     end = OrderEndActivities(parts.database, parts.broker, parts.clock)
@@ -108,7 +115,7 @@ def reconciliation_of(parts: OperationsParts) -> list[Activity]:
     )
     reconciliation = ReconciliationActivities(
         parts.database,
-        BrokerStateReader(parts.database, parts.broker, parts.clock),
+        BrokerStateReader(parts.database, parts.broker, parts.clock, parts.hours.trading_day),
         Adopter(parts.database, parts.broker, parts.notifier),
         parts.metrics,
         Pace(graces, settings.reconcile_pause_seconds),

@@ -24,6 +24,7 @@ from gateway.server import serving
 from observability.logging import configure_logging, get_logger
 from observability.tracing import configure_tracing
 from schemas.wire import Queue
+from security.approvals import ApprovalKeyError
 from storage.database import BadDatabaseAddress, DatabaseUnavailable
 from storage.limits import LimitsMissing
 from storage.migrate import MigrationError
@@ -70,6 +71,7 @@ async def run_everything(parts: Parts, stop: asyncio.Event) -> None:
                 dsn=parts.settings.dsn,
                 starter=starter,
                 render_metrics=parts.metrics.render,
+                wake_secret=parts.settings.broker_wake_secret,
             )
         )
         settings = parts.settings
@@ -122,7 +124,7 @@ async def _main(name: str, settings: Settings) -> int:
     ) as error:
         _log.error("cannot run: a dependency is down", reason=f"{type(error).__name__}: {error}")
         return EXIT_DEPENDENCY
-    except (MigrationError, LimitsMissing, LimitsUnsound, WrongInstallation) as error:
+    except (MigrationError, LimitsMissing, LimitsUnsound, WrongInstallation, ApprovalKeyError) as error:
         _log.error("refusing to start", reason=str(error))
         return EXIT_REFUSED
     return EXIT_DONE

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from broker.budget import REQUESTS_PER_MINUTE_MIN
 from schemas.wire import NAMESPACE
 from storage.grants import Role
+from workers.outgoing import OutgoingSecretUrl, OutgoingUrl, RoutingKey, WakeSecret
 
 ENV_PREFIX: Final = "TRADING_"
 SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
@@ -83,6 +84,21 @@ class DatabaseSettings(Settings):
         return with_password(self.database_url, self.database_password)
 
 
+class ApprovalSettings(Settings):
+    """For who makes or checks approvals."""
+
+    approval_public_keys: SecretStr
+    """The public keys that approvals may be signed with, one in a line; who could write them could approve
+    anything. Made and changed by `trading keys`; the same for risk and execution."""
+
+
+class SigningSettings(ApprovalSettings):
+    """For who makes approvals."""
+
+    approval_signing_key: SecretStr
+    """The private key that approvals are signed with, in hexadecimal."""
+
+
 class MarketSettings(Settings):
     """For who judges by the market's clock."""
 
@@ -129,6 +145,21 @@ class ReconciliationSettings(Settings):
     """So may the news of an order."""
 
 
+class AlertSettings(Settings):
+    """For who tells people of alerts. Without a channel they are rows only."""
+
+    alert_slack_url: OutgoingSecretUrl = None
+    """Address of a Slack incoming webhook."""
+    alert_slack_from: Literal["critical", "high", "medium"] = "medium"
+    """The least severity that Slack is told of."""
+    alert_pagerduty_routing_key: RoutingKey = None
+    """Integration key of a PagerDuty service with Events API v2."""
+    alert_pagerduty_url: OutgoingUrl = "https://events.pagerduty.com/v2/enqueue"
+    """Where its events go; `https://events.eu.pagerduty.com/v2/enqueue` in the EU region."""
+    alert_pagerduty_from: Literal["critical", "high", "medium"] = "high"
+    """The least severity that opens an incident."""
+
+
 class DoorSettings(Settings):
     """For who serves HTTP to strategies."""
 
@@ -136,6 +167,8 @@ class DoorSettings(Settings):
     """Where signals are taken."""
     gateway_port: Port = 8080
     """Its port; 0 takes a free one."""
+    broker_wake_secret: WakeSecret = None
+    """With it a broker signs its pushes to ``/v1/broker/wake``; 32 characters or more. Without it none is taken."""
 
 
 class GatewaySettings(DoorSettings, DatabaseSettings, TemporalSettings):
@@ -146,15 +179,16 @@ class OrdersSettings(WorkflowSettings, HealthSettings, TemporalSettings):
     """Runs order workflows, which do no I/O: holds nothing."""
 
 
-class RiskSettings(DatabaseSettings, MarketSettings, HealthSettings, TemporalSettings):
+class RiskSettings(SigningSettings, DatabaseSettings, MarketSettings, HealthSettings, TemporalSettings):
     """The risk manager: decides from rows."""
 
 
-class ExecutionSettings(BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings):
+class ExecutionSettings(ApprovalSettings, BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings):
     """The execution agent: the only one that can place an order."""
 
 
 class OperationsSettings(
+    AlertSettings,
     ReconciliationSettings,
     WorkflowSettings,
     BrokerSettings,
@@ -162,11 +196,18 @@ class OperationsSettings(
     HealthSettings,
     TemporalSettings,
 ):
-    """Update stream, kill switch, catch-up, restarts: reads and cancels at the broker, places nothing."""
+    """Update stream, kill switch, catch-up, restarts, alerts: reads and cancels at the broker, places nothing."""
 
 
 class WorkerSettings(
-    DoorSettings, ReconciliationSettings, WorkflowSettings, BrokerSettings, DatabaseSettings, TemporalSettings
+    DoorSettings,
+    AlertSettings,
+    ReconciliationSettings,
+    WorkflowSettings,
+    SigningSettings,
+    BrokerSettings,
+    DatabaseSettings,
+    TemporalSettings,
 ):
     """Gateway and every role in one process, on one machine."""
 

@@ -10,7 +10,7 @@ from schemas.alerts import Alert, AlertCode, Severity
 from schemas.base import decimal_text
 from storage import reconciliation as reconciliation_rows
 from storage import switches as switch_rows
-from storage import watch
+from storage import wake, watch
 from storage.alerts import clear_alert, raise_alert
 from storage.database import Database
 from storage.orders import StoredOrder
@@ -20,6 +20,8 @@ from workers.clients import utc_now
 CATCH_UP_SECONDS: Final = 50.0
 """Risk wants an account snapshot of the last 60 s; a signal that finds an older one waits for a fresh one."""
 CATCH_UP_WITHOUT_STREAM_SECONDS: Final = 5.0
+WAKE_PAUSE: Final = timedelta(seconds=5)
+"""Between two catch-ups for pushes: however many come, 12 a minute of the 30 reads that there are."""
 TRY_AGAIN_SECONDS: Final = 5.0
 """After a catch-up that failed."""
 HOLDER_CATCHES_UP_MAX: Final = timedelta(seconds=5)
@@ -71,6 +73,24 @@ class StreamWatch:
         self._tried_at = time.monotonic()
         listed = _latest(stream.orders_listed_at, books.read_at, since=since)
         await self._catch_up.run(orders=listed is None or now - listed > ORDERS_LISTED_MAX)
+
+    async def answer_wakes(self) -> None:
+        """Catch up for what the broker has pushed: once for all pushes so far, and not again for a while.
+
+        Of all operations processes one does. A pass that fails, or dies, is made again after that while.
+        """
+        now = utc_now()
+        before = now - WAKE_PAUSE
+        async with self._database.connection() as connection:
+            if not await wake.wake_waits(connection, tried_before=before, now=now):
+                return
+        async with self._database.transaction("catch_up.wake_claimed") as connection:
+            number = await wake.claim_wake(connection, tried_before=before, now=now)
+        if number is None:
+            return
+        await self._catch_up.run(orders=False)
+        async with self._database.transaction("catch_up.wake_answered") as connection:
+            await wake.answer_wake(connection, number)
 
     async def watch_stream(self) -> None:
         """Raise UPDATE_STREAM_DOWN when the stream was not held for a minute; clear it when it is again."""

@@ -105,6 +105,7 @@ def position(raw: object) -> Position:
         average_entry_price=_decimal(data, "avg_entry_price"),
         market_value=_maybe(data, "market_value", _decimal),
         current_price=_maybe(data, "current_price", _decimal),
+        last_day_price=_maybe(data, "lastday_price", _decimal),
         side=_one_of(data, "side", _POSITION_SIDES),
     )
 

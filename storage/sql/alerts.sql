@@ -10,6 +10,9 @@ from alerts where alert_id = $1
 select code, severity, subject, text, correlation_id, raised_at, last_raised_at, times, cleared_at
 from alerts where alert_id = any ($1) and cleared_at is null
 
+-- name: read_subjects
+select subject from alerts where code = $1 and cleared_at is null order by subject
+
 -- name: is_known
 select exists (select from alerts where alert_id = $1)
 
@@ -42,3 +45,9 @@ where identity_conflict is not null and not exists (
 )
 order by updated_at
 limit $1
+
+-- name: unalerted_runs
+select run_id from reconciliations where outcome is not null and not alerted order by finished_at limit $1
+
+-- name: mark_alerted
+update reconciliations set alerted = true where run_id = $1 and not alerted returning run_id

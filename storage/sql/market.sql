@@ -10,6 +10,10 @@ where latest_quotes.quoted_at <= excluded.quoted_at
 select ticker, provider, bid, ask, bid_size, ask_size, quoted_at, received_at
 from latest_quotes where ticker = $1 and provider = $2
 
+-- name: read_middles
+select ticker, coalesce((nullif(bid, 0) + nullif(ask, 0)) / 2, nullif(bid, 0), nullif(ask, 0)) as middle
+from latest_quotes where provider = $1 and (bid > 0 or ask > 0)
+
 -- name: save_account
 update account set
     equity = $1, last_equity = $2, cash = $3, buying_power = $4, taken_at = $5, document = $6::jsonb,
@@ -34,15 +38,10 @@ select read_at, broker_at, speed, is_open, next_open, next_close from market_clo
 select ticker, strategy, quantity, cash, updated_at from positions where quantity <> 0 order by ticker, strategy
 
 -- name: position_executions
-select side, quantity, price
-from (
-    select side, quantity, price, executed_at as moved_at, id from executions
-    where ticker = $1 and strategy = $2 and not busted
-    union all
-    select case when quantity > 0 then 'buy' else 'sell' end, abs(quantity), coalesce(price, 0), snapshot_at, entry_id
-    from journal
-    where ticker = $1 and strategy = $2 and quantity <> 0
-) moved
+select case when quantity > 0 then 'buy' else 'sell' end as side, abs(quantity) as quantity,
+    coalesce(price, 0) as price
+from book_moves
+where ticker = $1 and strategy = $2 and quantity <> 0
 order by moved_at, id
 
 -- name: watched_tickers

@@ -7,7 +7,8 @@ select pg_advisory_unlock_shared($1)
 -- name: read_basis
 select
     k.engaged, k.epoch as switch_epoch,
-    s.valid_until, s.received_at,
+    s.signal_id, s.strategy, s.ticker, s.action, s.order_type, s.time_in_force, s.quantity, s.limit_price,
+    s.stop_price, s.hard_stop_loss, s.extended_hours, s.created_at, s.valid_until, s.received_at,
     not exists (
         select from orders o
         where o.signal_id = s.signal_id and o.leg = 'entry'
@@ -16,6 +17,8 @@ select
                 (s.ticker, s.strategy, s.action, s.order_type, s.time_in_force, s.extended_hours, s.stop_price)
     ) as as_signalled,
     d.approval_id, d.approved, d.kill_epoch as approved_epoch, d.decided_at, d.expires_at,
+    d.quantity as approved_quantity, d.limit_price as approved_price, d.hard_stop_loss as approved_stop,
+    d.limits_version, d.approval, d.approval_signature, d.approval_key_id,
     exists (
         select from orders u
         where u.ticker = s.ticker and u.settled_at is null and u.signal_id <> s.signal_id

@@ -19,6 +19,7 @@ select
     k.engaged, k.epoch, k.reason as kill_reason, k.changed_at as kill_changed_at, s.received_at as taken_in_at,
     l.rows as limits,
     q.bid, q.ask, q.bid_size, q.ask_size, q.quoted_at, q.received_at,
+    i.namespace, i.account, i.mode,
     array(
         select o.client_order_id from orders o
         where o.ticker = s.ticker and o.settled_at is null
@@ -40,6 +41,7 @@ select
 from signals s
 cross join account a
 cross join kill_switch k
+cross join installation i
 cross join lateral (
     select json_agg(row_to_json(f)) as rows
     from (values ('account', ''), ('strategy', s.strategy), ('ticker', s.ticker)) as wanted (scope, name),
@@ -137,8 +139,9 @@ insert into decisions (
 with decided as (
     insert into decisions (
         signal_id, leg, generation, approval_id, approved, reasons, checks, quantity, limit_price,
-        account_exposure_pct, limits_version, kill_epoch, decided_at, expires_at, hard_stop_loss
-    ) values ($1, $2, $3, $4, true, '{}', $5::jsonb, $6, $7, $8, $9, $10, $11, $12, $17)
+        account_exposure_pct, limits_version, kill_epoch, decided_at, expires_at, hard_stop_loss,
+        approval, approval_signature, approval_key_id
+    ) values ($1, $2, $3, $4, true, '{}', $5::jsonb, $6, $7, $8, $9, $10, $11, $12, $17, $18, $19, $20)
 ), reserved as (
     insert into reservations (
         signal_id, leg, generation, strategy, ticker, side, quantity, price, state, created_at, lapses_at
@@ -152,6 +155,9 @@ returning *
 
 -- name: read_decision
 select * from decisions where signal_id = $1 and leg = $2 order by generation desc limit 1
+
+-- name: read_approval
+select approval from decisions where signal_id = $1 and leg = 'entry' order by generation desc limit 1
 
 -- name: live_reservations
 select count(*) as count, coalesce(sum(quantity * price), 0) as notional

@@ -1,6 +1,6 @@
 -- name: tables
 select c.relname as name from pg_class c
-where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
+where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v') and not c.relispartition
 order by c.relname
 
 -- name: revoke_all

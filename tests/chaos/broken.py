@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import activities.approvals
 import activities.placement
 import activities.resolution
 import broker.executions
@@ -99,8 +100,8 @@ def without_binding(_: Path) -> None:
     put(storage.placement, "_SQL", sql)
 
 
-def without_approved_content(_: Path) -> None:
-    """What is sent is not what was approved."""
+def with_more_than_approved(_: Path) -> None:
+    """Twice the approved quantity is about to be sent. Nothing is taken out: the signature is there to stop it."""
     canonical = activities.placement.canonical_request
 
     def more(*arguments: Any) -> Any:
@@ -110,13 +111,24 @@ def without_approved_content(_: Path) -> None:
     put(activities.placement, "canonical_request", more)
 
 
+def without_signature(hold: Path) -> None:
+    """The same, and nobody verifies what risk has signed."""
+
+    def anything(*_: Any) -> None:
+        return None
+
+    with_more_than_approved(hold)
+    put(activities.approvals, "verify", anything)
+
+
 PARTS: Final[dict[str, Callable[[Path], None]]] = {
     "nothing": held,
     "fence": without_fence,
     "look-up": without_look_up,
     "deduplication": without_deduplication,
     "binding": without_binding,
-    "content": without_approved_content,
+    "content": with_more_than_approved,
+    "signature": without_signature,
 }
 
 

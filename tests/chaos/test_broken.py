@@ -91,13 +91,30 @@ async def test_nothing_taken_out_is_good(stage: Stage) -> None:
     assert verdict.figures["filled"] == 5
 
 
-@pytest.mark.parametrize("part", ["binding", "content"])
+@pytest.mark.parametrize("part", ["binding", "signature"])
 async def test_without_the_approval_a_run_fails(stage: Stage, part: str) -> None:
     await stage.restart("execution", argv=broken(part, "execution"))
     taken = await traded(stage, part, 3)
     verdict = await verdict_of(stage, taken)
     assert verdict.figures["unapproved"] == 3, verdict
     assert verdict.wrong
+
+
+async def test_what_is_not_what_risk_signed_is_not_sent(stage: Stage) -> None:
+    """How: execution would send twice the quantity; the same with nobody to verify it is the run above."""
+    await stage.restart("execution", argv=broken("content", "execution"))
+    for number in range(3):
+        signal = new_signal(f"more-{number}", ticker=f"T{1 + number:04d}")
+        assert (await stage.gateway.submit_until_taken(signal)).status_code == 202
+
+    async def refused() -> bool:
+        async with stage.database() as connection:
+            found = await connection.fetchval("select count(*) from orders where reason = 'APPROVAL_FORGED'")
+            return bool(found == 3)
+
+    await until(refused)
+    assert await refused()
+    assert (await stage.exchange.summary())["posts_total"] == 0
 
 
 async def test_without_the_look_up_a_run_fails(stage: Stage) -> None:

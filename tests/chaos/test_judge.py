@@ -10,10 +10,12 @@ from uuid import UUID
 
 import pytest
 
+from schemas.books import DayMoves
 from schemas.orders import Action, OrderStatus, OrderType
+from schemas.reconciliation import CASH
 from schemas.wire import Leg, client_order_id
 from tests.servers.processes import REPOSITORY
-from workers.chaos.judge import Verdict, judge, posts_after
+from workers.chaos.judge import Verdict, judge, posts_after, result_off
 from workers.chaos.killer import Kill, choose, percentiles, until_progress, wrong_kills
 from workers.chaos.ledger import Ledger, read_ledger
 from workers.chaos.ours import Asked, Books, Ours, Row
@@ -246,6 +248,23 @@ def test_cash_is_compared_to_the_cent() -> None:
     ours = Ours(NAMESPACE, ACCOUNT, {}, (), {}, Books({}, Decimal("10.00")))
     assert judge(Ledger(), ours, Books({}, Decimal("10.00")), ()).wrong == []
     assert judge(Ledger(), ours, Books({}, Decimal("10.01")), ()).wrong
+
+
+def test_the_days_result_is_compared_to_the_cent() -> None:
+    """Ten shares bought at 100.00, now worth 101.00 each; a deposit that the broker counts in; a fee."""
+    moved = {"strategy": "momentum", "carried": Decimal(0), "unexplained": Decimal(0)}
+    shares = DayMoves(
+        ticker="AAPL", quantity=Decimal(10), cash=Decimal(-1000), transferred=Decimal(0), **moved
+    )
+    cash = DayMoves(ticker=CASH, quantity=Decimal(0), cash=Decimal(48), transferred=Decimal(50), **moved)
+    ours = Books({"AAPL": Decimal(10)}, Decimal(0), moves=(shares, cash))
+    prices = {"AAPL": Decimal("101.00")}
+    for gained, off in (("58.00", "0"), ("58.01", "0.01")):
+        theirs = Books(ours.shares, ours.cash, prices=prices, gained=Decimal(gained))
+        assert result_off(ours, theirs) == Decimal(off)
+        found = judge(Ledger(), Ours(NAMESPACE, ACCOUNT, {}, (), {}, ours), theirs, ())
+        assert bool(found.wrong) is (off != "0")
+    assert result_off(ours, Books({}, Decimal(0), gained=Decimal(0))) > 1_000_000, "no price, no result"
 
 
 def test_a_post_may_follow_a_429_or_a_look_up_that_found_nothing() -> None:

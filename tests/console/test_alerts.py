@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime
 
-from schemas.alerts import Alert, AlertCode, Severity
+from schemas.alerts import Alert, AlertCode, Channel, Severity
 from storage.alerts import raise_alert
 from storage.database import Database
+from storage.deliveries import claim, mark_failed, set_channels
 from storage.events import timeline
 from tests.console.commands import Trading, environment
 
@@ -40,4 +41,37 @@ async def test_a_person_clears_an_alert_once_and_is_named(database: str) -> None
     [entry] = story
     assert entry.actor.startswith("operator ")
     assert WHY[1] in entry.detail
+    await rows.close()
+
+
+async def test_a_person_sees_what_was_not_told_and_has_it_sent_again(database: str) -> None:
+    rows = await Database.connect(database)
+    now = datetime.now(UTC)
+    async with rows.transaction("test") as connection:
+        await set_channels(connection, {Channel.SLACK: tuple(Severity), Channel.PAGERDUTY: ()}, now)
+        raised = Alert(
+            code=AlertCode.LATE_TRUTH,
+            severity=Severity.HIGH,
+            subject="ti-1",
+            text="look",
+            correlation_id="s-1",
+        )
+        await raise_alert(connection, raised, component="test", now=now)
+        [claimed] = await claim(connection, Channel.SLACK, now=now, until=now, limit=9)
+        await mark_failed(connection, claimed, "404 no_service", next_try_at=None)
+    trading = Trading(environment(TRADING_DATABASE_URL=database))
+    [dead] = (await trading("alerts", "--deliveries", "--json")).json
+    assert (dead["state"], dead["channel"], dead["last_error"]) == ("dead", "slack", "404 no_service")
+    assert "404 no_service" in (await trading("alerts", "--deliveries")).out
+    status = await trading("status")
+    assert "slack: critical, high, medium; 1 NOT TOLD" in status.out
+    identity = str(dead["delivery_id"])
+    for code in (0, 1):
+        assert (await trading("alerts", "resend", identity, "--json")).code == code
+    assert (await trading("alerts", "resend", "4711")).code == 1
+    [due] = (await trading("alerts", "--deliveries", "--json")).json
+    assert (due["state"], due["tries"]) == ("due", 0)
+    async with rows.connection() as connection:
+        [entry] = [each for each in await timeline(connection, "s-1") if each.decision == "ALERT_RESENT"]
+    assert entry.actor.startswith("operator ")
     await rows.close()

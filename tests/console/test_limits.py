@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from console.main import run
@@ -87,3 +88,26 @@ async def test_refusals_and_bad_usage_change_nothing(limits: Command, tmp_path: 
         assert says in found[1]["error"]["message"], found
     assert (await limits("clear", *WHY))[0] == 2
     assert len((await limits("history", "--all"))[1]) == 1
+
+
+async def test_limits_that_lack_one_are_completed_by_name(
+    limits: Command, database: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "limits.json"
+    file.write_text(json.dumps(LIMITS))
+    await limits("set", "--file", str(file), *WHY)
+    connection = await asyncpg.connect(database)
+    await connection.execute("update limits set document = document - 'max_drawdown_pct'")
+    await connection.close()
+    code, told = await limits("show")
+    assert (code, told["error"]["message"]) == (
+        1, "the limits in force are not whole: max_drawdown_pct: Field required",
+    )  # fmt: skip
+    code, told = await limits("set", "max_open_orders=5", *WHY)
+    assert (code, told["error"]["message"]) == (2, "max_drawdown_pct: Field required")
+    code, told = await limits("set", "max_drawdown_pct=10", *WHY)
+    assert (code, told["changes"]) == (
+        0, [{"field": "max_drawdown_pct", "before": "not given", "after": "10", "wider": False}],
+    )  # fmt: skip
+    assert (await limits("show"))[1]["version"] == 2
+    assert len((await limits("history"))[1]) == 2

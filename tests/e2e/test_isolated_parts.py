@@ -17,6 +17,7 @@ from schemas.wire import Queue
 from storage.database import Database
 from storage.market import read_clock
 from storage.switches import engage, read_state
+from tests.servers.approvals import BOTH
 from tests.servers.exchange import Exchange
 from tests.servers.stack import WIDE_LIMITS, seed
 from workers import temporal
@@ -50,7 +51,7 @@ def broker_settings(dsn: str, engine: temporal.Server, exchange: Exchange) -> di
 async def told(database: str, temporal_addresses: temporal.Server, exchange: Exchange) -> dict[str, object]:
     """Settings for a database that has its limits."""
     await seed(database, "token", WIDE_LIMITS)
-    return broker_settings(database, temporal_addresses, exchange)
+    return broker_settings(database, temporal_addresses, exchange) | dict(BOTH)
 
 
 async def test_only_execution_can_place_and_only_operations_stream(told: dict[str, object]) -> None:
@@ -62,6 +63,9 @@ async def test_only_execution_can_place_and_only_operations_stream(told: dict[st
         assert hasattr(execution.broker, "place_order")
         assert operations.feeds
         assert not hasattr(execution, "feeds"), "the one stream of an account is the operations'"
+        assert hasattr(execution, "approval_keys")
+        assert not hasattr(operations, "approval_keys")
+        assert not hasattr(execution, "signer"), "who places can approve nothing"
 
 
 async def test_risk_tells_market_time_by_the_row_that_operations_keep(told: dict[str, object]) -> None:

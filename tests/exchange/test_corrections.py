@@ -56,4 +56,6 @@ def test_a_short_list_is_half_of_the_whole(shared: Venue) -> None:
     whole = shared.call("GET", "/v2/positions").json()
     shared.fault("short_list", method="GET", path="/v2/positions")
     assert shared.call("GET", "/v2/positions").json() == whole[: len(whole) // 2]
+    shared.fault("empty_list", method="GET", path="/v2/positions")
+    assert shared.call("GET", "/v2/positions").json() == []
     assert len(shared.call("GET", "/v2/positions").json()) == len(whole) >= 2

@@ -16,7 +16,7 @@ from storage.limits import save_limits
 from storage.market import save_account, save_quotes
 from storage.reconciliation import finish
 from storage.signals import accept_signal, find_token, save_token
-from storage.switches import stream_connected
+from storage.switches import bind_installation, stream_connected
 
 TOKEN = "a token of this test"
 LIMITS = {
@@ -56,12 +56,13 @@ def market_clock() -> MarketClock:
 
 
 async def prepare(database: Database, **limits: Any) -> None:
-    """Token, limits, $100,000 of equity and a fresh quote of 99.99 × 100.01 for AAPL."""
+    """Token, limits, account A1 with $100,000 of equity and a fresh quote of 99.99 × 100.01 for AAPL."""
     now = datetime.now(UTC)
     async with database.transaction("test") as connection:
         await save_token(connection, name="test", strategy=None, secret=TOKEN, now=now)
         document = Limits.model_validate_json(json.dumps({**LIMITS, **limits}))
         await save_limits(connection, document, author="test", reason="test", now=now)
+        await bind_installation(connection, account="A1", mode="paper", now=now)
         await refresh(connection)
 
 

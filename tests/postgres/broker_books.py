@@ -1,23 +1,26 @@
-"""A broker whose every answer a test sets, and the steps of a reconciliation on it."""
+"""A broker whose every answer a test sets, the steps of a reconciliation on it, and both sides' books."""
 
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
 from activities.adoption import Adopter
 from activities.broker_state import BrokerStateReader
+from activities.evidence import take_in
 from activities.reconciliation import Pace, ReconciliationActivities
 from broker.errors import NotFound
 from observability.metrics import Metrics
-from schemas.broker import Account, BrokerClock, CashActivity, Position
+from schemas.broker import Account, BrokerClock, CalendarDay, CashActivity, Position, TradeUpdate
 from schemas.orders import BrokerOrder, Fill, Side
-from schemas.reconciliation import Graces, Report, SnapshotOrder, StepAnswer
+from schemas.reconciliation import CASH, Graces, Report, SnapshotOrder, StepAnswer
+from storage import journal
 from storage.database import Database
 from tests.postgres.books import market_clock, propose
 
 D = Decimal
 PRICE = D(100)
+LAST_DAY_PRICE = D(95)
 
 
 class SetBroker:
@@ -46,7 +49,7 @@ class SetBroker:
         return [
             Position(
                 ticker=ticker, quantity=held, average_entry_price=D(90), market_value=held * PRICE,
-                current_price=PRICE, side=Side.BUY,
+                current_price=PRICE, last_day_price=LAST_DAY_PRICE, side=Side.BUY,
             )
             for ticker, held in self.shares.items() if held
         ]  # fmt: skip
@@ -93,6 +96,13 @@ class SetBroker:
         return order
 
 
+def trading_day(at: datetime) -> CalendarDay:
+    """Every day is one, and begins at midnight UTC."""
+    day = at.date()
+    hours = [datetime.combine(day, time(hour), tzinfo=UTC) for hour in (0, 14, 21, 23)]
+    return CalendarDay(day=day, session_open=hours[0], open=hours[1], close=hours[2], session_close=hours[3])
+
+
 class SilentNotifier:
     """Nobody has a workflow here."""
 
@@ -132,7 +142,7 @@ class Steps:
         clock = market_clock()
         self.activities = ReconciliationActivities(
             database,
-            BrokerStateReader(database, broker, clock),  # type: ignore[arg-type]
+            BrokerStateReader(database, broker, clock, trading_day),  # type: ignore[arg-type]
             Adopter(database, broker, SilentNotifier()),  # type: ignore[arg-type]
             Metrics(),
             Pace(Graces(**{"fill_seconds": 10, "order_seconds": 60, **graces}), pause_seconds),
@@ -158,3 +168,38 @@ class Steps:
             if answer.report is not None:
                 return answer.report
         raise AssertionError("not settled after three readings")
+
+
+async def books(rows: Database) -> tuple[dict[str, Decimal], Decimal]:
+    """Shares and cash of executions and journal alone; ``positions`` must say the same."""
+    async with rows.transaction("test") as connection:
+        sums = await journal.rebuild(connection)
+        assert await journal.mend(connection, datetime.now(UTC)) == []
+    shares: dict[str, Decimal] = {}
+    for each in sums:
+        if each.ticker != CASH:
+            shares[each.ticker] = shares.get(each.ticker, D(0)) + each.quantity
+    return {name: held for name, held in shares.items() if held}, sum((each.cash for each in sums), D(0))
+
+
+async def agrees(rows: Database, broker: SetBroker) -> bool:
+    return await books(rows) == ({name: held for name, held in broker.shares.items() if held}, broker.cash)
+
+
+async def told(rows: Database) -> list[str]:
+    """Kinds in the outbox; each event has its audit row."""
+    async with rows.connection() as connection:
+        events = await connection.fetch(
+            "select payload->>'kind' as kind from events where topic = 'system.state_drift' order by 1"
+        )
+        audits = await connection.fetchval("select count(*) from audit_log where decision = 'STATE_DRIFT'")
+    assert len(events) == audits
+    return [row["kind"] for row in events]
+
+
+async def tell(rows: Database, evidence: Fill | TradeUpdate) -> None:
+    await take_in(rows, evidence, now=datetime.now(UTC), source="test")
+
+
+def activity(name: str, amount: str, kind: str = "FEE") -> CashActivity:
+    return CashActivity(activity_id=name, activity_type=kind, amount=D(amount), day=date(2026, 11, 23))

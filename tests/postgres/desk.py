@@ -18,6 +18,7 @@ from storage.orders import lock_order
 from storage.switches import bind_installation
 from tests.postgres.books import market_clock, prepare, propose, reconciled
 from tests.postgres.scripted_broker import NoLimit, ScriptedBroker
+from tests.servers.approvals import KEYS, SIGNER
 
 SIGNAL = "s1"
 
@@ -59,13 +60,13 @@ async def at_the_desk(database: str) -> AsyncIterator[Desk]:
     broker: Any = ScriptedBroker()
     budget = NoLimit()
     async with market_clock() as clock:
-        risk = RiskActivities(opened, clock, Metrics(), now=lambda: datetime.now(UTC))
+        risk = RiskActivities(opened, clock, Metrics(), now=lambda: datetime.now(UTC), signer=SIGNER)
         await risk.assess_risk(RiskQuestion(signal_id=SIGNAL, as_of=datetime.now(UTC)))
         yield Desk(
             opened,
             broker,
             budget,
-            PlacementActivities(opened, broker, clock, installation, Metrics(), budget),
+            PlacementActivities(opened, broker, clock, installation, Metrics(), budget, KEYS),
             ResolutionActivities(opened, broker, clock),
             OrderEndActivities(opened, broker, clock),
         )

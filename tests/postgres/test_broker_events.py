@@ -25,6 +25,7 @@ from storage.transitions import Step, refuse
 from storage.watch import unsettled
 from tests.postgres.books import market_clock, prepare, propose
 from tests.postgres.scripted_broker import told
+from tests.servers.approvals import SIGNER
 from workers import stream_watch
 from workers.stream_watch import StreamWatch
 
@@ -104,7 +105,7 @@ async def books(database: str) -> AsyncIterator[Books]:
     await prepare(opened)
     await propose(opened, SIGNAL)
     async with market_clock() as clock:
-        risk = RiskActivities(opened, clock, Metrics(), now=now)
+        risk = RiskActivities(opened, clock, Metrics(), now=now, signer=SIGNER)
         await risk.assess_risk(RiskQuestion(signal_id=SIGNAL, as_of=now()))
     async with opened.transaction("test") as connection:
         await connection.execute("update orders set client_order_id = $1, post_count = 1", CLIENT_ID)

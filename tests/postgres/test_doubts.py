@@ -27,6 +27,7 @@ from storage.risk import live_reservations
 from tests.postgres.books import market_clock, propose
 from tests.postgres.desk import SIGNAL, Desk
 from tests.postgres.scripted_broker import ScriptedBroker, told
+from tests.servers.approvals import SIGNER
 from workers.worries import Worries
 
 
@@ -119,7 +120,7 @@ async def test_a_person_is_told_of_an_outcome_unknown_for_a_minute(
 async def assess(made: Desk, signal_id: str, **fields: Any) -> Any:
     await propose(made.database, signal_id, **fields)
     async with market_clock() as clock:
-        risk = RiskActivities(made.database, clock, Metrics(), now=lambda: datetime.now(UTC))
+        risk = RiskActivities(made.database, clock, Metrics(), now=lambda: datetime.now(UTC), signer=SIGNER)
         return await risk.assess_risk(RiskQuestion(signal_id=signal_id, as_of=datetime.now(UTC)))
 
 

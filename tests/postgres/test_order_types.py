@@ -17,6 +17,7 @@ from storage.database import Database
 from storage.orders import lock_order, write_state
 from storage.risk import live_reservations, read_decision
 from tests.postgres.books import market_clock, prepare, propose
+from tests.servers.approvals import SIGNER
 
 D = Decimal
 
@@ -32,7 +33,7 @@ async def rows(database: str) -> AsyncIterator[Database]:
 @pytest.fixture
 async def risk(rows: Database) -> AsyncIterator[RiskActivities]:
     async with market_clock() as clock:
-        yield RiskActivities(rows, clock, Metrics(), now=lambda: datetime.now(UTC))
+        yield RiskActivities(rows, clock, Metrics(), now=lambda: datetime.now(UTC), signer=SIGNER)
 
 
 async def hold(rows: Database, quantity: int) -> None:

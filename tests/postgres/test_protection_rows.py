@@ -33,6 +33,7 @@ from storage.orders import lock_order, read_order
 from storage.switches import bind_installation
 from tests.postgres.books import LIMITS, market_clock, prepare, propose, reconciled
 from tests.postgres.scripted_broker import NoLimit, ScriptedBroker
+from tests.servers.approvals import KEYS, SIGNER
 
 D = Decimal
 STOP = {"hard_stop_loss": D(95)}
@@ -156,8 +157,8 @@ async def floor(database: str) -> AsyncIterator[Floor]:
         yield Floor(
             opened,
             broker,
-            RiskActivities(opened, clock, Metrics(), now=lambda: datetime.now(UTC)),
-            PlacementActivities(opened, broker, clock, installation, Metrics(), NoLimit()),
+            RiskActivities(opened, clock, Metrics(), now=lambda: datetime.now(UTC), signer=SIGNER),
+            PlacementActivities(opened, broker, clock, installation, Metrics(), NoLimit(), KEYS),
             ProtectionActivities(opened, clock, hours),
         )
     await opened.close()

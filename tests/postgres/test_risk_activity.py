@@ -15,6 +15,7 @@ from storage.database import Database
 from storage.orders import OrderNotFound
 from storage.risk import live_reservations
 from tests.postgres.books import market_clock, prepare, propose, refresh
+from tests.servers.approvals import SIGNER
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ async def rows(database: str) -> AsyncIterator[Database]:
 async def risk(rows: Database) -> AsyncIterator[RiskActivities]:
     await prepare(rows)
     async with market_clock() as clock:
-        yield RiskActivities(rows, clock, Metrics(), now=lambda: datetime.now(UTC))
+        yield RiskActivities(rows, clock, Metrics(), now=lambda: datetime.now(UTC), signer=SIGNER)
 
 
 def question(signal_id: str, **fields: object) -> RiskQuestion:
@@ -121,7 +122,7 @@ async def test_an_approval_without_an_intent_gives_its_room_back_after_60_second
             'update limits set document = document || \'{"max_order_notional": "100000"}\''
         )
     async with market_clock() as clock:
-        then = RiskActivities(rows, clock, Metrics(), now=lambda: later)
+        then = RiskActivities(rows, clock, Metrics(), now=lambda: later, signer=SIGNER)
         answer = await then.assess_risk(question("s2", as_of=later))
     assert answer.kind is AssessmentKind.APPROVED
     async with rows.connection() as connection:

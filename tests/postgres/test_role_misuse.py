@@ -38,6 +38,7 @@ from storage.switches import bind_installation
 from tests.postgres.books import market_clock, prepare, propose, reconciled
 from tests.postgres.scripted_broker import NoLimit, ScriptedBroker, told
 from tests.postgres.test_roles import PASSWORD, connected, roles
+from tests.servers.approvals import KEYS, SIGNER
 
 __all__ = ["roles"]
 
@@ -101,8 +102,8 @@ async def desk(dsn: str) -> AsyncIterator[tuple[Desk, Database]]:
         stack.push_async_callback(fenced.close)
         clock = await stack.enter_async_context(market_clock())
         broker = ScriptedBroker()
-        risk = RiskActivities(rows, clock, Metrics(), now=lambda: datetime.now(UTC))
-        placement = PlacementActivities(fenced, broker, clock, installation, Metrics(), NoLimit())  # type: ignore[arg-type]
+        risk = RiskActivities(rows, clock, Metrics(), now=lambda: datetime.now(UTC), signer=SIGNER)
+        placement = PlacementActivities(fenced, broker, clock, installation, Metrics(), NoLimit(), KEYS)  # type: ignore[arg-type]
         yield Desk(risk, placement, broker), owner
 
 

@@ -22,6 +22,7 @@ from storage.database import Database
 from storage.limits import save_limits
 from storage.reconciliation import read_readiness
 from storage.signals import save_token
+from tests.servers.approvals import BOTH
 from tests.servers.exchange import Exchange, ExchangeFactory
 from workers import temporal
 from workers.datadir import free_port
@@ -179,7 +180,7 @@ def settings_for(
         secondary_data_url=exchange.url,
         secondary_data_stream_url=f"{exchange.ws_url}/v2/sip",
         gateway_port=free_port(),
-        **ours,
+        **{**BOTH, **ours},
     )
 
 

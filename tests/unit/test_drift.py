@@ -72,6 +72,14 @@ def seen_fills(draw: st.DrawFn) -> tuple[SeenFill, ...]:
     return tuple(found)
 
 
+def bought(quantity: int, name: str = "f") -> Fill:
+    """AAA at $100."""
+    return Fill(
+        activity_id=name, broker_order_id="o", ticker="AAA", side=Side.BUY, quantity=D(quantity), price=D(100),
+        cumulative_quantity=D(quantity), executed_at=NOW,
+    )  # fmt: skip
+
+
 activities = st.lists(money, max_size=3).map(
     lambda amounts: tuple(
         CashActivity(activity_id=f"a{number}", activity_type="FEE", amount=amount, day=NOW.date())
@@ -160,17 +168,39 @@ class TestComparing:
             (10, 15, 0, DriftKind.POSITION_BIGGER_THERE),
             (10, 7, 0, DriftKind.POSITION_SMALLER_THERE),
             (-10, -15, 0, DriftKind.POSITION_BIGGER_THERE),
-            (10, 0, 10, DriftKind.FILL_TAKEN_BACK),
             (10, 0, 4, DriftKind.POSITION_ONLY_HERE),
         ],
     )
     def test_kinds_of_positions(self, ours: int, theirs: int, unlisted: int, kind: DriftKind) -> None:
         mine = books([Held(ticker="AAA", strategy="a", quantity=D(ours))] if ours else [])
-        mine = mine.model_copy(update={"unlisted": {"AAA": D(unlisted)}})
+        if unlisted:
+            mine = mine.model_copy(update={"unlisted": (bought(unlisted),)})
         (found,) = compare(broker({"AAA": D(theirs)}), mine, GRACES).findings
         assert (found.kind, found.difference) == (kind, D(theirs - ours))
         assert found.detail
         assert found.do
+
+    @pytest.mark.parametrize("corrected", [None, 7])
+    def test_an_execution_that_is_gone_with_its_shares_and_its_cash_is_taken_back(
+        self, corrected: int | None
+    ) -> None:
+        gone = bought(10)
+        mine = books([Held(ticker="AAA", strategy="a", quantity=D(10))], D(-1000))
+        mine = mine.model_copy(update={"unlisted": (gone,)})
+        left = D(corrected or 0)
+        instead = [
+            SeenFill(fill=bought(corrected, "f2"), ours=True, age_seconds=500) for _ in range(bool(corrected))
+            if corrected
+        ]  # fmt: skip
+        found = compare(broker({"AAA": left}, -100 * left, tuple(instead)), mine, GRACES)
+        assert [each.kind for each in found.findings] == [
+            *([DriftKind.MISSED_FILL] if corrected else []), DriftKind.FILL_TAKEN_BACK
+        ]  # fmt: skip
+        assert residual(found) == {}
+        assert not agree(compare(broker({"AAA": D(10)}, D(-1000)), mine, GRACES), found), (
+            "it must stand twice"
+        )
+        assert agree(found, found)
 
     @given(held=held_rows, cash=money, changes=st.dictionaries(tickers, shares), later=shares)
     @any_speed

@@ -9,6 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from storage.grants import Role
+from tests.servers.approvals import BOTH
 from workers.configuration import FILE, document
 from workers.held import FOREIGN, SecretNotAllowed, refuse_another_role, refuse_what_is_not_ours
 from workers.settings import (
@@ -39,9 +40,13 @@ NOT_OURS = [
 def test_the_table_is_the_designs() -> None:
     holds = {name: PROCESSES[name].secrets for name in ALONE}
     database, broker = {"database_url", "database_password"}, {"broker_key", "broker_secret"}
-    assert holds["gateway"] == holds["risk"] == database
+    public = {"approval_public_keys"}
+    assert holds["gateway"] == database | {"broker_wake_secret"}
+    assert holds["risk"] == database | public | {"approval_signing_key"}
     assert holds["orders"] == set()
-    assert holds["execution"] == holds["operations"] == database | broker
+    assert holds["execution"] == database | broker | public
+    alerts = {"alert_slack_url", "alert_pagerduty_routing_key"}
+    assert holds["operations"] == database | broker | alerts
     assert not holds["migrate"] & broker
     roles = {name: PROCESSES[name].role for name in ALONE}
     assert roles == {
@@ -122,7 +127,7 @@ def test_a_volume_of_kubernetes_is_looked_through(tmp_path: Path) -> None:
 @pytest.mark.parametrize("user", ["trading", "ti_execution", "ti_risk_2", "TI_RISK", ""])
 def test_the_role_of_another_is_refused(user: str) -> None:
     url = SecretStr(f"postgresql://{user}:{VALUE}@127.0.0.1:5432/trading")
-    settings = RiskSettings(database_url=url, temporal_address="127.0.0.1:7233")
+    settings = RiskSettings(database_url=url, temporal_address="127.0.0.1:7233", **BOTH)
     with pytest.raises(SecretNotAllowed, match="ti_risk") as refused:
         refuse_another_role("risk", settings)
     assert VALUE not in str(refused.value)
@@ -134,6 +139,8 @@ def test_the_password_comes_from_its_file(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("TRADING_DATABASE_URL", "postgresql://ti_risk@127.0.0.1:5432/trading")
     monkeypatch.setenv("TRADING_TEMPORAL_ADDRESS", "127.0.0.1:7233")
     monkeypatch.setenv("TRADING_MARKET_SPEED", "")
+    for name, value in BOTH.items():
+        monkeypatch.setenv(f"{ENV_PREFIX}{name.upper()}", value.get_secret_value())
     settings = read_settings(RiskSettings)
     assert settings.dsn == "postgresql://ti_risk:p%40ss%2Fword@127.0.0.1:5432/trading"
     assert settings.market_speed == 1.0

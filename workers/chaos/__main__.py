@@ -32,6 +32,7 @@ KINDS: Final = {
     "end_of_day": "workers.chaos.end_of_day",
     "resting": "workers.chaos.resting",
     "joint_limits": "workers.chaos.joint_limits",
+    "drift": "workers.chaos.drift",
 }
 """The option that asks for a kind of run, and the module whose ``run(options)`` makes it."""
 
@@ -57,6 +58,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     kind.add_argument(
         "--end-of-day", type=_positive, metavar="N", help="so many bells with a fill racing the cancel"
     )
+    kind.add_argument("--drift", type=_positive, metavar="N", help="every kind of drift so often")
     kind.add_argument("--resting", type=_positive, metavar="N", help="so many resting orders")
     kind.add_argument(
         "--joint-limits", type=_positive, metavar="N", help="so many rounds of 64 approvals at once"

@@ -67,6 +67,7 @@ class Drift(Books):
         "commit reconciliation.reading",
         "commit reconciliation.asked",
         "commit reconciliation.overwritten",
+        "commit alerts.drift_told",
     )
 
     async def provoke(self) -> None:
@@ -177,7 +178,7 @@ class StartOfOperations(StartOfExecution):
 
     covers = (
         "call temporal.start_kill_switch", "call temporal.start_trade_updates", "call temporal.schedule",
-        "commit market.clock",
+        "commit market.clock", "commit alerts.delivery_channels",
     )  # fmt: skip
     process = "operations"
 

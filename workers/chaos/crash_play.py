@@ -19,6 +19,7 @@ from storage.orders import OrderNotFound, StoredOrder, read_order
 from storage.switches import read_state
 from workers.chaos import crash_sql as sql
 from workers.chaos.doors import new_signal
+from workers.chaos.receivers import Receiver
 from workers.chaos.stage import WIDE_LIMITS
 from workers.chaos.victims import StageError
 from workers.children import StartFailedError
@@ -74,8 +75,17 @@ class WrongEnd(Exception):
 class Play:
     """One sweep's stage, and who uses what of it."""
 
-    def __init__(self, stage: "Stage", folder: Path, pool: "asyncpg.Pool[Any]", client: "Client") -> None:
+    def __init__(
+        self,
+        stage: "Stage",
+        folder: Path,
+        pool: "asyncpg.Pool[Any]",
+        client: "Client",
+        receiver: Receiver,
+    ) -> None:
         self.stage = stage
+        self.receiver = receiver
+        """Slack and PagerDuty."""
         self.folder = folder
         self.pool = pool
         self.client = client

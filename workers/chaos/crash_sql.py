@@ -34,3 +34,10 @@ DENIED: Final = "select absent_lookups > 0 from orders where signal_id = $1"
 COVERED: Final = "select covered_at is not null from funds_refusals where strategy = $1"
 BREACHES: Final = "select count(*) from equity_breaches"
 FIND_FILLS: Final = "update orders set fills_missing_since = null where signal_id = $1"
+DELIVERY_STATE: Final = """
+select state from alert_deliveries where subject = $1 and channel = $2 order by delivery_id limit 1
+"""
+DELIVERY_ID: Final = """
+select delivery_id from alert_deliveries where subject = $1 and channel = $2 order by delivery_id limit 1
+"""
+WAKES_ANSWERED: Final = "select answered = wakes from broker_wakes"

@@ -21,12 +21,14 @@ import asyncpg
 
 from observability import crash_points
 from schemas.reconciliation import CASH, Outcome
+from workers.chaos.crash_alerts import WAKE_SECRET
 from workers.chaos.crash_play import EXCHANGE_OPTIONS, STRANGER, Play, WrongEnd
 from workers.chaos.crash_scenario import Scenario
 from workers.chaos.crash_table import BESIDE, REPEATS, SHORT, Run, plan
 from workers.chaos.judge import Verdict, judge
 from workers.chaos.ledger import Ledger
 from workers.chaos.progress import Meter
+from workers.chaos.receivers import PAGERDUTY_PATH, ROUTING_KEY, SLACK_PATH, Receiver
 from workers.chaos.report import Report
 from workers.chaos.rows import count_moving, read_books, read_ours, read_theirs
 from workers.chaos.stage import Stage, staged
@@ -73,15 +75,28 @@ async def sweep(
 ) -> Report:
     """Play every run, and judge."""
     began = time.monotonic()
+    receiver = Receiver()
     with TemporaryDirectory(prefix="crash-points-") as name:
         folder = Path(name)
-        stages = staged(
-            topology=topology,
-            exchange_options=EXCHANGE_OPTIONS,
-            settings={**SETTINGS, crash_points.VARIABLE: name},
-            keep=keep,
-        )
-        async with stages as stage, _playing(stage, folder) as play:
+        async with (
+            receiver.up(),
+            staged(
+                topology=topology,
+                exchange_options=EXCHANGE_OPTIONS,
+                settings={
+                    **SETTINGS,
+                    crash_points.VARIABLE: name,
+                    "TRADING_ALERT_PAGERDUTY_URL": f"{receiver.url}{PAGERDUTY_PATH}",
+                },
+                secrets={
+                    "trading_alert_slack_url": f"{receiver.url}{SLACK_PATH}",
+                    "trading_alert_pagerduty_routing_key": ROUTING_KEY,
+                    "trading_broker_wake_secret": WAKE_SECRET,
+                },
+                keep=keep,
+            ) as stage,
+            _playing(stage, folder, receiver) as play,
+        ):
             made = _Sweep(play, runs, quiet=quiet)
             with Meter(len(runs), quiet=quiet) as meter:
                 await made.all(meter)
@@ -94,12 +109,12 @@ async def sweep(
 
 
 @asynccontextmanager
-async def _playing(stage: Stage, folder: Path) -> AsyncIterator[Play]:
+async def _playing(stage: Stage, folder: Path, receiver: Receiver) -> AsyncIterator[Play]:
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             asyncpg.create_pool(stage.owner_dsn, min_size=1, max_size=POOL_SIZE)
         )
-        yield Play(stage, folder, pool, await stage.temporal_client())
+        yield Play(stage, folder, pool, await stage.temporal_client(), receiver)
 
 
 class _Sweep:

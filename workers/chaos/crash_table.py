@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
+from workers.chaos import crash_alerts as alerts
 from workers.chaos import crash_books as books
 from workers.chaos import crash_orders as orders
 from workers.chaos import crash_people as people
@@ -48,6 +49,9 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     watch.DeniedStop,
     watch.FundsCovered,
     watch.AlertCleared,
+    alerts.AlertTold,
+    alerts.AlertResent,
+    alerts.Woken,
     books.CleanReading,
     books.Drift,
     books.Unsettled,

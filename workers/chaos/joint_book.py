@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from itertools import cycle
 from typing import Any, Final
 
-from activities.placement import canonical_request
+from activities.requests import canonical_request
 from broker.lifecycle import Refused, Submitted, Withdrawn, apply
 from schemas.broker import Account
 from schemas.limits import NewDocument
@@ -33,6 +34,9 @@ BUYING_POWER: Final = Decimal(400_000)
 QUANTITY: Final = Decimal(10)
 BID: Final = Decimal("99.99")
 ASK: Final = Decimal("100.01")
+LOWEST_STOP: Final = Decimal(50)
+CENT: Final = Decimal("0.01")
+STOPS: Final = 4000
 TICKERS: Final = ("AAPL", "MSFT")
 STRATEGIES: Final = ("carry", "momentum")
 TOKEN: Final = "a run of joint limits"  # noqa: S105 - of a database that is thrown away
@@ -77,6 +81,7 @@ class Book:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._installation: Installation | None = None
+        self._cents = cycle(range(STOPS))
 
     async def open(self) -> None:
         """Token and binding; nothing trades yet."""
@@ -123,6 +128,9 @@ class Book:
             assert token is not None, "saved when the book was opened"
             for each in signals:
                 values: Mapping[str, Any] = vars(each) | {"order_type": "LIMIT", "created_at": now}
+                if each.action.opens:
+                    # No two are the same: of those only one would be approved.
+                    values = {**values, "hard_stop_loss": LOWEST_STOP + next(self._cents) * CENT}
                 await accept_signal(
                     connection, SignalIn.model_validate(values), token, valid_until=now + timedelta(minutes=5),
                     now=now, traceparent=None,

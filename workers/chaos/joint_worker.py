@@ -16,6 +16,7 @@ from typing import Final
 from activities.risk import RiskActivities
 from observability.metrics import Metrics
 from schemas.runs import RiskQuestion
+from security.approvals import ApprovalSigner
 from storage.database import Database
 from workers.chaos.victims import StageError
 from workers.leash import die_with_parent
@@ -73,7 +74,8 @@ async def _main() -> None:
     database = await Database.connect(os.environ[DSN_VARIABLE])
     reader = StoredClock(database, now=_now)
     async with RowClock(reader) as clock:
-        risk = RiskActivities(database, clock, Metrics(), now=_now)
+        signer, _ = ApprovalSigner.generate()  # Nothing of this account is ever sent.
+        risk = RiskActivities(database, clock, Metrics(), now=_now, signer=signer)
         print("ready", flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
             answers = await asyncio.gather(*(_assess(risk, each) for each in line.split()))

@@ -10,6 +10,7 @@ from decimal import Decimal
 from itertools import combinations, pairwise
 from typing import Any, Final
 
+from risk.day_result import day_result
 from schemas.orders import OrderStatus, OrderType, Side
 from schemas.wire import Leg, client_order_id
 from workers.chaos.ledger import RATE_LIMITED, ZERO, BrokerOrder, Ledger
@@ -22,6 +23,8 @@ NAMED_MAX: Final = 5
 PROVED_BY_LOOK_UPS: Final = 3
 HTTP_REFUSED, HTTP_FAILED = 400, 500
 CENT: Final = Decimal("0.01")
+UNKNOWN: Final = Decimal(1_000_000_000)
+"""How far off a result is that cannot be told."""
 TICK: Final = Decimal("0.000000001")
 BROKER_TYPES: Final[Mapping[OrderType, frozenset[str]]] = {
     OrderType.MARKET: frozenset({"limit"}),
@@ -68,6 +71,10 @@ def judge(ledger: Ledger, ours: Ours, theirs: Books, taken: Collection[str]) -> 
     verdict.figures["cash_off"] = str(abs(ours.books.cash - theirs.cash).quantize(CENT))
     if abs(ours.books.cash - theirs.cash) >= CENT:
         verdict.wrong.append(f"cash is {ours.books.cash}, the broker has {theirs.cash}")
+    off = result_off(ours.books, theirs)
+    verdict.figures["day_result_off"] = str(off.quantize(CENT))
+    if off >= CENT:
+        verdict.wrong.append(f"the day's result is ${off} off the broker's {theirs.gained}")
     verdict.figures |= outcomes(orders, ours)
     return verdict
 
@@ -269,6 +276,17 @@ def positions_off(ours: Books, theirs: Books) -> set[str]:
     """Tickers of which we believe to hold another number of shares than the broker says."""
     tickers = ours.shares.keys() | theirs.shares.keys()
     return {each for each in tickers if ours.shares.get(each, ZERO) != theirs.shares.get(each, ZERO)}
+
+
+def result_off(ours: Books, theirs: Books) -> Decimal:
+    """US dollars between the day's results; ours from executions and journal, at the broker's prices.
+
+    The broker counts deposits in.
+    """
+    if theirs.gained is None:
+        return ZERO
+    found = day_result(ours.moves, {}, theirs.prices)
+    return UNKNOWN if found.result is None else abs(found.result + found.transferred - theirs.gained)
 
 
 def _legs_by_id(ours: Ours) -> dict[str, tuple[str, Leg]]:

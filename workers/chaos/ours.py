@@ -1,10 +1,11 @@
 """Our side of a fault run as its judge sees it: signals, orders, bindings, books."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from uuid import UUID
 
+from schemas.books import DayMoves
 from schemas.orders import Action, OrderStatus, OrderType
 from schemas.wire import Leg
 
@@ -42,10 +43,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Books:
-    """Shares by ticker, and cash in US dollars."""
+    """Shares by ticker, and cash in US dollars; beside them what the account has gained or lost."""
 
     shares: Mapping[str, Decimal]
     cash: Decimal
+    moves: tuple[DayMoves, ...] = field(default=(), compare=False)
+    """Of ours, since they were opened: from executions and journal alone."""
+    prices: Mapping[str, Decimal] = field(default_factory=dict, compare=False)
+    """Of the broker's: US dollars a share."""
+    gained: Decimal | None = field(default=None, compare=False)
+    """Of the broker's: equity less that of the evening before, deposits and withdrawals included."""
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,30 @@
 """What a fault run's judge reads of ours and of the exchange's account, when everything has come to rest."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.orders import Action, OrderStatus, OrderType
 from schemas.reconciliation import CASH
 from schemas.wire import Leg
-from storage.journal import rebuild
+from storage.journal import read_day, rebuild
 from workers.chaos.ledger import ZERO
 from workers.chaos.ours import Asked, Books, Ours, Row
+from workers.chaos.victims import StageError
 
 if TYPE_CHECKING:
     from storage.database import Connection
     from workers.chaos.stage import Stage
+
+EVER: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""Before the first execution of a run: all that its account has gained it has gained since."""
+ONE_MOMENT_TRIES: Final = 50
+ONE_MOMENT_PAUSE_SECONDS: Final = 0.05
+HALF_A_CENT: Final = Decimal("0.0051")
+"""US dollars. The account's equity is rounded to cents."""
 
 # tidy: sql because the judge reads with the owner's rights, and no process of ours runs these
 _ASKED: Final = """
@@ -91,21 +101,37 @@ def _asked(row: Mapping[str, Any]) -> Asked:
 
 
 async def read_books(connection: "Connection") -> Books:
-    """Our positions and cash."""
+    """Our positions, cash and what has moved them, from executions and journal alone."""
     shares: dict[str, Decimal] = defaultdict(Decimal)
     cash = ZERO
     for each in await rebuild(connection):
         cash += each.cash
         if each.ticker != CASH:
             shares[each.ticker] += each.quantity
-    return Books({ticker: quantity for ticker, quantity in shares.items() if quantity}, cash)
+    moves = tuple(await read_day(connection, EVER))
+    return Books({ticker: quantity for ticker, quantity in shares.items() if quantity}, cash, moves)
 
 
 async def read_theirs(stage: "Stage") -> Books:
-    """The exchange's positions and cash."""
-    positions = await stage.exchange.ask("GET", "/v2/positions")
-    account = await stage.exchange.ask("GET", "/v2/account")
-    return Books({row["symbol"]: Decimal(row["qty"]) for row in positions}, Decimal(account["cash"]))
+    """The exchange's positions, cash and day's result, of one moment of its prices.
+
+    Raises:
+        StageError: the account never was worth what its positions are.
+    """
+    for _ in range(ONE_MOMENT_TRIES):
+        positions = await stage.exchange.ask("GET", "/v2/positions")
+        account = await stage.exchange.ask("GET", "/v2/account")
+        cash, equity = Decimal(account["cash"]), Decimal(account["equity"])
+        worth = sum((Decimal(row["market_value"]) for row in positions), ZERO)
+        if abs(cash + worth - equity) < HALF_A_CENT:
+            return Books(
+                {row["symbol"]: Decimal(row["qty"]) for row in positions},
+                cash,
+                prices={row["symbol"]: Decimal(row["current_price"]) for row in positions},
+                gained=cash + worth - Decimal(account["last_equity"]),
+            )
+        await asyncio.sleep(ONE_MOMENT_PAUSE_SECONDS)
+    raise StageError("the account and its positions were never read at the same prices")
 
 
 async def count_moving(connection: "Connection") -> int:

@@ -207,6 +207,7 @@ async def staged(
     topology: str = "isolated",
     exchange_options: Sequence[str] = (),
     settings: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
     limits: Mapping[str, Any] = WIDE_LIMITS,
     commands: Mapping[str, Sequence[str]] | None = None,
     keep: Path | None = None,
@@ -214,7 +215,8 @@ async def staged(
     """A stage on which orders are being placed; it is taken down at the end of the block.
 
     ``exchange_options``: beyond 6,000 requests a minute; the market is open. ``settings``: more
-    ``TRADING_`` variables for every process of ours. ``commands``: another command for a process of ours, by name.
+    ``TRADING_`` variables for every process of ours. ``secrets``: files for whoever holds a secret of that name, in
+    place of what a first start makes. ``commands``: another command for a process of ours, by name.
     ``keep``: a folder that gets the logs and the exchange's ledger before they go.
 
     Raises:
@@ -234,6 +236,8 @@ async def staged(
     kind = Installation if topology == "compact" else IsolatedInstallation
     with temporary_data_dir() as data_dir:
         data_dir.keep_topology(kind.topology)
+        for name, value in (secrets or {}).items():
+            embedded.write_private(data_dir.keys / name, value)
         options = (*EXCHANGE_OPTIONS, *exchange_options)
         stage = Stage(kind(data_dir, exchange_options=options, as_json=True), change)
         try:

@@ -1,0 +1,74 @@
+"""Settings of what goes out and comes in beside the broker: where alerts may be sent, and their and its secrets."""
+
+import ipaddress
+import re
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+WAKE_SECRET_LENGTH_MIN: Final = 32
+_ROUTING_KEY: Final = re.compile(r"[0-9A-Za-z]{32}")
+
+# As text, so that no trick of spelling has to be recognised: no user info, blank, backslash or control character.
+_SHAPE: Final = re.compile(
+    r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?(?:/[A-Za-z0-9._~%/+=-]*)?"
+)
+
+
+def check_outgoing_url(url: str) -> str:
+    """Return ``url`` if alerts may go there.
+
+    Raises:
+        ValueError: they may not; the message does not repeat the address, which may be a secret.
+    """
+    if not _SHAPE.fullmatch(url):
+        raise ValueError("no plain address: https://HOST/PATH, without user, query or fragment")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("no plain address: its port is none") from None
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ValueError("an address without TLS must be one of this machine: use https://")
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _none_if_empty(value: Any) -> Any:
+    """A file that Compose names must be there: an empty one says that nothing is wanted."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _secret_url(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
+        check_outgoing_url(value.get_secret_value())
+    return value
+
+
+def _routing_key(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and not _ROUTING_KEY.fullmatch(value.get_secret_value()):
+        raise ValueError("an integration key has 32 letters and digits")
+    return value
+
+
+def _wake_secret(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and len(value.get_secret_value()) < WAKE_SECRET_LENGTH_MIN:
+        raise ValueError(
+            f"at least {WAKE_SECRET_LENGTH_MIN} characters: whoever guesses it wakes the catch-up"
+        )
+    return value
+
+
+OutgoingUrl = Annotated[str, AfterValidator(check_outgoing_url)]
+"""Over TLS to anywhere, without it only to this machine."""
+OutgoingSecretUrl = Annotated[SecretStr | None, BeforeValidator(_none_if_empty), AfterValidator(_secret_url)]
+"""The same, where knowing it is the right to use it."""
+RoutingKey = Annotated[SecretStr | None, BeforeValidator(_none_if_empty), AfterValidator(_routing_key)]
+WakeSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty), AfterValidator(_wake_secret)]
