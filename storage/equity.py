@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -30,13 +30,18 @@ async def read_equity(connection: Connection, market_day: date) -> EquityReading
     return EquityReading.model_validate(dict(row))
 
 
-async def move_peak(connection: Connection, booked: Iterable[CashActivity], market_day: date) -> None:
+async def move_peak(
+    connection: Connection, booked: Iterable[CashActivity], market_day: date, *, late: Container[str] = ()
+) -> None:
     """Let the peak follow what was paid in or out, and note that every transfer is booked up to now.
 
-    In the transaction that books them, ``booked`` being those that were new.
+    In the transaction that books them, ``booked`` being those that were new; ``late`` names those whose money an
+    earlier reconciliation has found and could not explain. What came in by such a one is in the peak already.
     """
     transfers = [each for each in booked if each.is_transfer]
-    moved = sum((each.amount for each in transfers), Decimal(0))
+    moved = sum(
+        (each.amount for each in transfers if each.amount < 0 or each.activity_id not in late), Decimal(0)
+    )
     today = sum((each.amount for each in transfers if each.day >= market_day), Decimal(0))
     await connection.execute(_SQL["move_peak"], moved, today, market_day)
 

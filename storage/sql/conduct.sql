@@ -46,12 +46,14 @@ select m.approvals, m.strategy_approvals, m.rate_refusals, m.strategy_rate_refus
         select count(*) from (
             select o.internal_order_id
             from decisions d join orders o using (signal_id, leg, generation)
-            where d.approved and d.decided_at > greatest($3, a.enabled_at) and o.filled_quantity > 0
+            where d.approved and d.decided_at > $3 and (a.enabled_at is null or d.decided_at > a.enabled_at)
+                and o.filled_quantity > 0
                 and o.strategy = a.strategy and o.ticker = a.ticker and o.action = any (a.actions)
             union
             select o.internal_order_id
             from executions e join orders o using (internal_order_id)
-            where e.recorded_at > greatest($3, a.enabled_at) and not e.busted and o.leg = 'entry'
+            where e.recorded_at > $3 and (a.enabled_at is null or e.recorded_at > a.enabled_at)
+                and not e.busted and o.leg = 'entry'
                 and o.strategy = a.strategy and o.ticker = a.ticker and o.action = any (a.actions)
         ) executed
     ) as executed,

@@ -98,9 +98,9 @@ class Parents:
 
 
 @pytest.fixture
-async def temporal_addresses(servers: Servers) -> temporal.Server:
+async def temporal_addresses(servers: Servers, unique: Any) -> temporal.Server:
     """Give the stack a server that skips time, for the workflows that ask for it."""
-    return await start_server(servers, "temporal-runaway", time_skipping=True)
+    return await start_server(servers, unique("temporal-runaway"), time_skipping=True)
 
 
 def most_within(times: Iterable[datetime], window: timedelta) -> int:
@@ -204,7 +204,7 @@ async def test_212_parents_for_45_minutes(stack_factory: StackFactory, children:
     """As above; a person enables it three times in vain. Prints what came of it as JSON."""
     limits = WIDE_LIMITS | {
         "max_strategy_orders_per_minute": 8, "max_orders_per_minute": 12, "max_repeated_executions": 20,
-        "repeated_executions_window_seconds": 300,
+        "repeated_executions_window_seconds": 600,
     }  # fmt: skip
     stack = await stack_factory(limits=limits)
     began = time.monotonic()

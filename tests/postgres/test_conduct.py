@@ -259,5 +259,9 @@ async def test_the_peak_is_the_highest_reading_and_moves_with_money_paid_in_or_o
         assert await read(85, 5) == (170, 150)
         await move_peak(connection, [activity("CSW", -40), activity("CSW", -20, DAY - timedelta(1))], DAY)
         assert await read(85, 6) == (110, 110)
+        # $30 come in, which an earlier reconciliation could not explain: the peak has them already.
+        assert await read(115, 7) == (115, 110)
+        await move_peak(connection, [activity("CSD", 30)], DAY, late={f"CSD30{DAY}"})
+        assert await read(115, 8) == (115, 140)
         after = await read_equity(connection, DAY + timedelta(days=1))
         assert after.session_equity == 100, "the broker's equity at the close has the day's transfers in it"
