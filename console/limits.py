@@ -131,6 +131,7 @@ async def history(
 
 
 app: Final = App(name="limits", help="Show, set and clear limits; who set which, and why.")
+app.default(show)
 app.command(show, name="show", help="Show the limits in force, and which row each comes from.")
 app.command(set_limits, name="set", help="Set FIELD=VALUE ..., or --file; --until: a raise that ends.")
 app.command(clear, name="clear", help="Take away what is set for a strategy or a ticker.")

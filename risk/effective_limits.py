@@ -3,12 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from schemas.limits import LISTS, EffectiveLimits, LimitsRow
+from schemas.limits import LISTS, NO_TICKER, EffectiveLimits, LimitsRow
 from schemas.risk import CheckResult, Limits, LimitScope, LimitSource
-
-NO_TICKER: Final = "(none)"
-"""Stands in a list of allowed tickers that has nothing left: an empty list would allow every ticker. No ticker is
-called so."""
 
 _ORDER: Final = tuple(LimitScope)
 

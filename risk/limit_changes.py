@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from risk.arithmetic import text
 from risk.constants import RAISE_MAX
-from schemas.limits import LISTS, LimitChange, LimitsDocument, LimitsRow
+from schemas.limits import LISTS, NO_TICKER, LimitChange, LimitsDocument, LimitsRow
 from schemas.risk import Limits
 
 WINDOWS: Final = frozenset({"repeated_executions_window_seconds", "duplicate_window_seconds"})
@@ -70,7 +70,7 @@ def states(rows: Sequence[LimitsRow], now: datetime) -> dict[int, RowState]:
 def is_wider(field: str, before: Any, after: Any) -> bool:
     """Whether something that ``before`` refuses passes ``after``. None: not given, which refuses nothing."""
     if field == "allowed_tickers":
-        return bool(before) and (not after or not set(after) <= set(before))
+        return bool(before) and (not after or not set(after) - {NO_TICKER} <= set(before))
     if field == "restricted_tickers":
         return not set(before or ()) <= set(after or ())
     if field in LISTS:

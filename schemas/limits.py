@@ -3,7 +3,7 @@
 import re
 from typing import Final, TypeAlias
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from schemas.base import Edge, UtcTime, Wire
 from schemas.risk import Count, Dollars, Limits, LimitScope, LimitSource, Percent, Shares, WindowSeconds
@@ -36,16 +36,20 @@ class TickerLimits(_PartialLimits):
     max_ticker_exposure_pct: Percent | None = None
 
 
-class PastLimits(_PartialLimits):
+class PastLimits(Wire):
     """An account's document that is not whole: of a release that knew fewer limits. Shown, never decided by."""
 
-    model_config = ConfigDict(extra="ignore")
-
+    max_order_notional: Dollars | None = None
+    max_order_quantity: Shares | None = None
+    price_collar_pct: Percent | None = None
     max_ticker_exposure_pct: Percent | None = None
     max_gross_exposure_pct: Percent | None = None
     max_strategy_exposure_pct: Percent | None = None
     max_daily_loss_pct: Percent | None = None
     max_drawdown_pct: Percent | None = None
+    max_repeated_executions: Count | None = None
+    repeated_executions_window_seconds: WindowSeconds | None = None
+    duplicate_window_seconds: WindowSeconds | None = None
     max_open_orders: Count | None = None
     max_orders_per_minute: Count | None = None
     max_strategy_orders_per_minute: Count | None = None
@@ -65,6 +69,9 @@ MODELS: Final[dict[LimitScope, type[NewDocument]]] = {
 }
 """The document of each scope. What cannot be measured for a strategy or a ticker alone is the account's only."""
 
+NO_TICKER: Final = "(none)"
+"""Stands in a list of allowed tickers that has nothing left: an empty list would allow every ticker. No ticker is
+called so."""
 TICKER_LISTS: Final = frozenset({"allowed_tickers", "restricted_tickers"})
 STRATEGY_LISTS: Final = frozenset({"extended_hours_strategies", "short_selling_strategies"})
 LISTS: Final = TICKER_LISTS | STRATEGY_LISTS
