@@ -159,10 +159,10 @@ class RiskActivities:
             kill_changed_at=row.kill_changed_at,
             unknown_outcomes=row.unknown_outcomes,
             limits=row.limits,
-            limit_sources=row.limit_sources,
             conduct=await read_conduct(
                 connection, question.signal_id, row.limits, now=now, market_day=new_york_date(market_now)
             ),
+            limit_sources=row.limit_sources,
             snapshot_at=row.snapshot_at,
             funds_refusal=await open_refusal(connection, row.proposal.strategy),
         )

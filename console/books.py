@@ -86,10 +86,7 @@ async def books(*, common: Common = NO_OPTIONS) -> int:
     Exit 0: the kept positions are that sum. Exit 1: they are not; the next `trading reconcile` writes them anew,
     and something beside this service has changed the database.
     """
-    async with (
-        rows(common.addresses()) as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
+    async with rows(common.addresses()) as connection:
         sums = await rebuild(connection)
         wrong = await read_differences(connection)
         day = await read_books_day(connection)

@@ -323,7 +323,10 @@ def _approval_keys(addresses: Addresses) -> Check:
     folder = addresses.data_dir / "keys"
     if not (folder / SIGNING_KEY).exists():
         return Check(
-            "approval keys", State.NOTE, f"not in {folder}", "risk refuses to start with one that fits not"
+            "approval keys",
+            State.NOTE,
+            f"not in {folder}",
+            "risk and execution look at theirs when they start",
         )
     try:
         signer, keys = read_files(folder)

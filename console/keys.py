@@ -25,6 +25,7 @@ Folder = Annotated[
 ]
 
 
+@app.default
 @app.command(name="list")
 def list_keys(*, folder: Folder = None, common: Common = NO_OPTIONS) -> int:
     """List the keys, newest first."""

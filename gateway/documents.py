@@ -109,7 +109,10 @@ _ERRORS: Final = {
 BAD_SIGNATURE: Final = (
     "BAD_SIGNATURE", "The signature is missing or wrong, its time is too far from ours, or it was used before.",
 )  # fmt: skip
-TOO_MANY_WAKES: Final = ("TOO_MANY_WAKES", "The catch-up is awake: nothing is lost by this refusal.")
+TOO_MANY_WAKES: Final = (
+    "TOO_MANY_WAKES",
+    "Too many pushes. The catch-up is awake, and runs each minute anyway.",
+)
 NO_WAKES: Final = (
     "WAKE_NOT_CONFIGURED",
     "No secret is set for pushes of the broker: TRADING_BROKER_WAKE_SECRET.",

@@ -24,7 +24,7 @@ TOLERANCE: Final = timedelta(seconds=60)
 """How far the time of a signature may be from ours, either way."""
 WAKES_PER_SECOND: Final = 10.0
 WAKES_AT_ONCE: Final = 50.0
-"""Signed pushes that are taken; what is refused beyond them is no loss, as the catch-up is awake already."""
+"""Signed pushes that are taken; beyond them the catch-up is awake already, and runs each minute anyway."""
 
 _SIGNED: Final = re.compile(r"t=(?P<time>\d{1,12}),v1=(?P<digest>[0-9a-f]{64})", re.ASCII)
 

@@ -33,6 +33,7 @@ WHAT_TO_DO: Final[Mapping[DriftKind, str]] = {
 
 
 def missing_fill(seen: SeenFill) -> Finding:
+    """An execution that the broker lists and our books lack."""
     fill = seen.fill
     kind = DriftKind.MISSED_FILL if seen.ours else DriftKind.EXTERNAL_FILL
     whose = "our order" if seen.ours else "an order that is not ours"
@@ -77,6 +78,7 @@ def shares_of(fill: Fill) -> Decimal:
 
 
 def gone_fill(fill: Fill) -> Finding:
+    """An execution in our books that the broker has taken back."""
     kind = DriftKind.FILL_TAKEN_BACK
     shares = shares_of(fill)
     return Finding(

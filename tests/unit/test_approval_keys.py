@@ -5,12 +5,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from console.main import run
 from schemas.approvals import ApprovalDocument, ApprovalFault, ApprovalRefused, ApprovedLeg, SignedApproval
 from schemas.wire import Leg
 from security.approval_files import PUBLIC_KEYS, SIGNING_KEY, ensure_files, read_files, retire, revoke, rotate
-from security.approvals import ApprovalKeyError, ApprovalKeys, ApprovalSigner, KeyState
+from security.approvals import ApprovalKeyError, ApprovalKeys, ApprovalSigner, KeyState, signed_bytes
+from tests.servers.approvals import PUBLIC
+from workers.datadir import DataDir
+from workers.embedded import DatabaseRefused, read_secrets
+from workers.parts import build_risk
+from workers.settings import RiskSettings
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
@@ -63,8 +69,6 @@ def test_a_field_that_nobody_knows_is_refused_though_it_is_signed(folder: Path) 
     signed = signer.sign(document())
     more = {**json.loads(signed.document), "order_class_of_a_later_release": "bracket"}
     text = json.dumps(more, sort_keys=True, separators=(",", ":"))
-    from security.approvals import signed_bytes
-
     again = SignedApproval(
         document=text, signature=signer._private.sign(signed_bytes(text)).hex(), key_id=signer.key_id
     )
@@ -174,3 +178,30 @@ def test_the_command_line_changes_them(folder: Path, capsys: pytest.CaptureFixtu
     assert [each["state"] for each in keys("retire", former)["keys"]] == ["current", "retired"]  # type: ignore[attr-defined]
     assert len(keys("revoke", former)["keys"]) == 1  # type: ignore[arg-type]
     assert run(["keys", "revoke", former, "--folder", str(folder)]) == 1
+
+
+def test_a_first_start_makes_them_and_a_start_after_an_upgrade_knows_of_it(tmp_path: Path) -> None:
+    data_dir = DataDir(tmp_path)
+    data_dir.prepare()
+    read_secrets(data_dir)
+    assert read_files(data_dir.keys)[1].unsigned_before is None
+    for name in (SIGNING_KEY, PUBLIC_KEYS):
+        (data_dir.keys / name).unlink()
+    read_secrets(data_dir)
+    assert read_files(data_dir.keys)[1].unsigned_before is not None
+    (data_dir.keys / PUBLIC_KEYS).write_text("nonsense")
+    with pytest.raises(DatabaseRefused, match="TRADING_APPROVAL_PUBLIC_KEYS, line 1"):
+        read_secrets(data_dir)
+
+
+async def test_risk_does_not_start_with_a_key_that_execution_would_refuse() -> None:
+    other, secret = ApprovalSigner.generate()
+    settings = RiskSettings(
+        database_url=SecretStr("postgresql://ti_risk@127.0.0.1:1/trading"),
+        temporal_address="127.0.0.1:1",
+        approval_signing_key=SecretStr(secret),
+        **PUBLIC,
+    )
+    with pytest.raises(ApprovalKeyError, match=f"key {other.key_id}, which .* does not name"):
+        async with build_risk(settings):
+            pass
