@@ -87,7 +87,7 @@ class Parents:
                     connection, MAD, person="Jo", reason="mended?", component="test", now=datetime.now(UTC)
                 )
         for child in range(self.children):
-            await self._send(MAD, f"{MAD}-{turn.number}-{child}", quantity=str(1 + turn.number + child))
+            await self._send(MAD, f"{MAD}-{turn.number}-{child}", quantity=str(1 + child))
         if turn.number % SANE_EVERY == 0:
             await self._send(SANE, f"{SANE}-{turn.number}", quantity="1")
 
