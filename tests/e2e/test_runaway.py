@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -86,9 +87,15 @@ class Parents:
                     connection, MAD, person="Jo", reason="mended?", component="test", now=datetime.now(UTC)
                 )
         for child in range(self.children):
-            await self._send(MAD, f"{MAD}-{turn.number}-{child}", quantity=str(1 + turn.number + child))
+            await self._send(MAD, f"{MAD}-{turn.number}-{child}", quantity=str(1 + child))
         if turn.number % SANE_EVERY == 0:
             await self._send(SANE, f"{SANE}-{turn.number}", quantity="1")
+
+    @property
+    def told(self) -> str:
+        """What became of the runaway's signals, in their order."""
+        mad = (reason for name, reason in self.reasons.items() if name.startswith(MAD))
+        return ", ".join(f"{sum(1 for _ in some)} × {reason or 'sent'}" for reason, some in groupby(mad))
 
     async def _send(self, strategy: str, name: str, **fields: str) -> None:
         self.sent[name] = strategy, datetime.now(UTC)
@@ -211,6 +218,7 @@ async def test_212_parents_for_45_minutes(stack_factory: StackFactory, children:
     with time_machine.travel(datetime.now(UTC), tick=True) as traveller:
         parents = Parents(stack, traveller, children=children, enable_at=frozenset({53, 106, 159}))
         await run_loop(parents, count=212)
+        print(parents.told)
         told = await judge(parents, limits, trips=4)
     print(json.dumps({"children": children, **told, "real_seconds": round(time.monotonic() - began, 1)}))
     assert told["causes"] == [cause] * 4
