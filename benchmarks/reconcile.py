@@ -310,7 +310,10 @@ def main(arguments: list[str]) -> int:
     if options.measure:
         print(json.dumps([asdict(row) for row in asyncio.run(measure(json.load(sys.stdin)))]))
         return 0
-    rows = [row for size in options.sizes for row in asyncio.run(_size(size))]
+    rows = []
+    for size in options.sizes:
+        rows += asyncio.run(_size(size))
+        sys.stderr.write(f"{size} orders measured\n")
     if options.json:
         print(json.dumps({"rows": [asdict(row) for row in rows], "growth": growth(rows)}, indent=2))
     else:

@@ -116,6 +116,15 @@ async def test_only_a_silence_of_over_a_minute_is_a_gap(rows: Database, sign_of_
             assert (await read_readiness(connection)).gap_ended_at == gap
 
 
+async def test_a_start_however_short_is_a_gap_and_a_new_connection_is_none(rows: Database) -> None:
+    now = datetime.now(UTC)
+    async with rows.connection() as connection:
+        for seconds, started, gap in ((0, True, None), (5, False, None), (10, True, 10), (15, False, 10)):
+            await stream_connected(connection, now + timedelta(seconds=seconds), started=started)
+            found = (await read_readiness(connection)).gap_ended_at
+            assert found == (None if gap is None else now + timedelta(seconds=gap))
+
+
 async def test_a_broker_that_says_it_holds_nothing_leaves_the_books_and_raises_an_alert(
     rows: Database, broker: SetBroker, steps: Steps
 ) -> None:
