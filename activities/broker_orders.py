@@ -60,15 +60,18 @@ class OrderReader:
         executed = {fill.broker_order_id for fill in fills}
         replaced = {order.replaces for order in listed if order.replaces is not None}
         async with self._database.connection() as connection:
+            here = await rows.open_here(connection)
+            # Of thousands of open orders most are listed by the id that they have here: not to be asked for again.
+            at_rest = {own.broker_order_id for own in here}
+            others = [order for order in listed if order.broker_order_id not in at_rest]
             found = await rows.own_orders(
                 connection,
-                {order.broker_order_id for order in listed} | executed | replaced,
-                {order.client_order_id for order in listed},
+                {order.broker_order_id for order in others} | (executed - at_rest) | (replaced - at_rest),
+                {order.client_order_id for order in others},
             )
             look.own_ids |= await rows.own_executed(connection, executed)
-            here = await rows.open_here(connection)
             known = await rows.external_known(
-                connection, {order.broker_order_id for order in listed} | executed
+                connection, {order.broker_order_id for order in others} | executed
             )
         look.learn([*found, *here])
         for order in listed:

@@ -54,6 +54,7 @@ class TradeUpdateActivities:
         self._notifier = notifier
         self._now = now
         self._last_update_at: datetime | None = None
+        self._was_connected = False
 
     @activity.defn(name=wire.ACTIVITY_TRADE_UPDATES)
     async def hold_trade_updates(self, start: StreamInput) -> None:
@@ -98,7 +99,8 @@ class TradeUpdateActivities:
     async def _connected(self) -> None:
         activity.heartbeat("connected")
         async with self._database.transaction("stream.connected") as connection:
-            await rows.stream_connected(connection, self._now())
+            await rows.stream_connected(connection, self._now(), started=not self._was_connected)
+        self._was_connected = True
 
     async def _lost(self) -> None:
         async with self._database.transaction("stream.lost") as connection:

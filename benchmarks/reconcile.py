@@ -9,6 +9,7 @@ most 200. Seconds are of this machine and move with its load; calls and statemen
 import argparse
 import asyncio
 import json
+import os
 import resource
 import sys
 import time
@@ -16,9 +17,9 @@ import uuid
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
@@ -63,6 +64,9 @@ class Row:
     outcome: str
     findings: int
     seconds: float
+    cpu_seconds: float
+    """Of this process; unlike the seconds it does not tell of the machine's other load."""
+    exchange_cpu_seconds: float
     readings: int
     calls: int
     """Requests to the broker."""
@@ -82,7 +86,10 @@ class NobodyToTell:
 class Measured:
     """The steps of a reconciliation, and what they ask for."""
 
-    def __init__(self, database: Database, settings: AlpacaSettings, statements: Counter[str]) -> None:
+    def __init__(
+        self, database: Database, settings: AlpacaSettings, statements: Counter[str], exchange_pid: int
+    ) -> None:
+        self._exchange_pid = exchange_pid
         self._calls: Counter[str] = Counter()
         self._statements = statements
         self.broker = AlpacaReader(settings, on_call=self._called)
@@ -102,7 +109,7 @@ class Measured:
     async def run(self, what: str, orders: int, positions: int) -> Row:
         """One pass."""
         calls, statements = self._calls.total(), self._statements.total()
-        began = time.monotonic()
+        began, cpu, exchange_cpu = time.monotonic(), time.process_time(), _cpu_seconds(self._exchange_pid)
         report, readings = await self._pass()
         seconds = time.monotonic() - began
         return Row(
@@ -112,6 +119,8 @@ class Measured:
             outcome=report.outcome.value,
             findings=max(report.found, len(report.findings)),
             seconds=round(seconds, 2),
+            cpu_seconds=round(time.process_time() - cpu, 2),
+            exchange_cpu_seconds=round(_cpu_seconds(self._exchange_pid) - exchange_cpu, 2),
             readings=readings,
             calls=self._calls.total() - calls,
             statements=self._statements.total() - statements,
@@ -130,6 +139,15 @@ class Measured:
         raise RuntimeError(f"not settled after {READINGS_MAX} readings")
 
 
+def _cpu_seconds(pid: int) -> float:
+    """Processor time of a process so far, all threads; 0 outside Linux."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # proc(5): utime, stime
+
+
 async def measure(told: dict[str, Any]) -> list[Row]:
     """In a process of its own: three passes."""
     statements: Counter[str] = Counter()
@@ -145,7 +163,7 @@ async def measure(told: dict[str, Any]) -> list[Row]:
         trading_url=told["url"],
         stream_url=told["stream_url"],
     )
-    measured = Measured(database, settings, statements)
+    measured = Measured(database, settings, statements, told["exchange_pid"])
     orders, positions = told["orders"], told["positions"]
     async with measured.clock:
         rows = [await measured.run(what, orders, positions) for what in ("first", "nothing to find")]
@@ -210,11 +228,20 @@ async def _size(orders: int) -> list[Row]:
                 dsn, data_dir.exchange_ledger, orders=orders, positions=positions, now=datetime.now(UTC)
             )
             await supervisor.start(exchange)
+            await _stand_still(ports.exchange_url, known)
             told = {
                 "dsn": dsn, "key": known.broker_key, "secret": known.broker_secret, "url": ports.exchange_url,
                 "stream_url": f"{ports.exchange_ws}/stream", "orders": orders, "positions": positions,
+                "exchange_pid": supervisor.pids[exchange.name],
             }  # fmt: skip
             return await _apart(told, data_dir)
+
+
+async def _stand_still(url: str, known: embedded.Secrets) -> None:
+    """Stop the market: quotes that come while we read would be matched with thousands of orders, at our cost."""
+    headers = {"APCA-API-KEY-ID": known.broker_key, "APCA-API-SECRET-KEY": known.broker_secret}
+    async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=HTTP_TIMEOUT_SECONDS) as http:
+        (await http.post("/_exchange/freeze", json={"symbol": "*"})).raise_for_status()
 
 
 async def _bind(dsn: str) -> None:
@@ -243,26 +270,31 @@ async def _apart(told: dict[str, Any], data_dir: DataDir) -> list[Row]:
 
 
 def growth(rows: list[Row]) -> list[str]:
-    """For each pass from one size to the next: how much more there is, and how much longer it takes."""
+    """For each pass from one size to the next: how much more there is, and how much more it takes."""
     told = []
     for what in dict.fromkeys(row.what for row in rows):
         same = [row for row in rows if row.what == what]
         for before, after in pairwise(same):
-            more = Decimal(after.orders) / before.orders
-            longer = Decimal(str(after.seconds)) / Decimal(str(max(before.seconds, 0.01)))
             told.append(
-                f"{what}: ×{more:.0f} orders, ×{longer:.1f} seconds, calls {before.calls} → {after.calls}"
+                f"{what}: ×{after.orders / before.orders:.0f} orders, ×{_times(before, after, 'cpu_seconds')} cpu, "
+                f"×{_times(before, after, 'exchange_cpu_seconds')} cpu of the exchange, calls {before.calls} → "
+                f"{after.calls}, statements {before.statements} → {after.statements}"
             )
     return told
 
 
+def _times(before: Row, after: Row, name: str) -> str:
+    return f"{getattr(after, name) / max(getattr(before, name), 0.01):.1f}"
+
+
 def _show(rows: list[Row]) -> None:
-    print(f"{'orders':>8}{'positions':>11}  {'pass':16}{'outcome':9}{'found':>7}{'seconds':>9}{'readings':>10}"
-          f"{'calls':>7}{'statements':>12}{'peak MiB':>10}")  # fmt: skip
+    print(f"{'orders':>8}{'positions':>11}  {'pass':16}{'outcome':9}{'found':>6}{'seconds':>9}{'cpu':>8}"
+          f"{'exchange':>10}{'readings':>10}{'calls':>7}{'statements':>12}{'peak MiB':>10}")  # fmt: skip
     for row in rows:
         print(
-            f"{row.orders:8}{row.positions:11}  {row.what:16}{row.outcome:9}{row.findings:7}{row.seconds:9.2f}"
-            f"{row.readings:10}{row.calls:7}{row.statements:12}{row.peak_mib:10.1f}"
+            f"{row.orders:8}{row.positions:11}  {row.what:16}{row.outcome:9}{row.findings:6}{row.seconds:9.2f}"
+            f"{row.cpu_seconds:8.2f}{row.exchange_cpu_seconds:10.2f}{row.readings:10}{row.calls:7}"
+            f"{row.statements:12}{row.peak_mib:10.1f}"
         )
     for line in growth(rows):
         print(line)
@@ -278,7 +310,10 @@ def main(arguments: list[str]) -> int:
     if options.measure:
         print(json.dumps([asdict(row) for row in asyncio.run(measure(json.load(sys.stdin)))]))
         return 0
-    rows = [row for size in options.sizes for row in asyncio.run(_size(size))]
+    rows = []
+    for size in options.sizes:
+        rows += asyncio.run(_size(size))
+        sys.stderr.write(f"{size} orders measured\n")
     if options.json:
         print(json.dumps({"rows": [asdict(row) for row in rows], "growth": growth(rows)}, indent=2))
     else:

@@ -20,7 +20,7 @@ class Readiness:
     last_seen_at: datetime | None = None
     """When the update stream last gave a sign of life; None where it never has."""
     gap_ended_at: datetime | None = None
-    """When it came back from its last silence of more than a minute."""
+    """When it came back from its last silence of more than a minute, or after a start."""
     kill_due: bool = False
     """Drift, a loss or a runaway has decided to stop trading, and the kill switch is not engaged yet."""
 
@@ -40,7 +40,9 @@ def waits_for(books: Readiness, now: datetime) -> str | None:
             f"the last good reconciliation is {age} min old, {RECONCILED_AGE_MAX.seconds // 60} are allowed"
         )
     if books.gap_ended_at is not None and books.read_at <= books.gap_ended_at:
-        return "the update stream was silent for over a minute and the books have not been reconciled since"
+        return (
+            "the update stream was away (a start, or over a minute) and the books were not reconciled since"
+        )
     if books.last_seen_at is None:
         return "the broker's update stream has not been connected yet: orders wait until it is"
     return None

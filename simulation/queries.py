@@ -77,7 +77,9 @@ def list_orders(book: Book, query: Query) -> list[Order]:
     direction = choice(query, "direction", ("asc", "desc"), "desc")
     symbols, side, nested = set(csv(query, "symbols")), query.get("side"), flag(query, "nested")
     after, until = moment(query, "after"), moment(query, "until")
-    rows = _candidates(book, query, status, after, until)
+    ids = _candidates(book, query, status, after, until)
+    # Looked up one by one: of tens of thousands a page takes five hundred.
+    rows = map(book.orders.__getitem__, ids if direction == "asc" else reversed(ids))
 
     def shown(order: Order) -> bool:
         return (
@@ -87,34 +89,33 @@ def list_orders(book: Book, query: Query) -> list[Order]:
             and not (nested and order.parent_id)
         )
 
-    return _first(rows if direction == "asc" else reversed(rows), shown, limit)
+    return _first(rows, shown, limit)
 
 
 def _candidates(
     book: Book, query: Query, status: str, after: datetime | None, until: datetime | None
-) -> Sequence[Order]:
-    """Orders in order of submission, cut by the time bounds or by before_order_id and after_order_id."""
-    orders = [book.orders[order_id] for order_id in book.open_ids] if status == "open" else None
+) -> Sequence[str]:
+    """Ids in order of submission, cut by the time bounds or by before_order_id and after_order_id."""
     before_id, after_id = query.get("before_order_id"), query.get("after_order_id")
-    if orders is None or before_id or after_id:
-        orders = list(book.orders.values())
+    only_open = status == "open" and not before_id and not after_id
+    ids = list(book.open_ids if only_open else book.orders)
     if not before_id and not after_id:
-        low = bisect_right(orders, after, key=_submitted) if after else 0
-        high = bisect_left(orders, until, key=_submitted) if until else len(orders)
-        return orders[low:high]
+
+        def submitted(order_id: str) -> datetime:
+            return book.orders[order_id].submitted_at
+
+        low = bisect_right(ids, after, key=submitted) if after else 0
+        high = bisect_left(ids, until, key=submitted) if until else len(ids)
+        return ids[low:high]
     if after or until:
         raise errors.invalid("before_order_id and after_order_id cannot be combined with after or until")
     for cursor in (before_id, after_id):
         if cursor and cursor not in book.orders:
             raise errors.order_not_found(cursor)
-    places = {order.id: place for place, order in enumerate(orders)}
+    places = {order_id: place for place, order_id in enumerate(ids)}
     low = places[after_id] + 1 if after_id else 0
-    high = places[before_id] if before_id else len(orders)
-    return orders[low:high]
-
-
-def _submitted(order: Order) -> datetime:
-    return order.submitted_at
+    high = places[before_id] if before_id else len(ids)
+    return ids[low:high]
 
 
 def _executed(execution: Execution) -> datetime:

@@ -99,7 +99,7 @@ class ExchangeSettings(BaseModel):
     shorting_enabled: bool = True
 
     symbols: tuple[SymbolSettings, ...] | None = Field(None, description="None: a default list of names")
-    tickers: int = Field(0, ge=0, le=9_999, description="synthetic names T0001… added for load")
+    tickers: int = Field(0, ge=0, le=20_000, description="synthetic names T0001… added for load")
     seed: int = 1
     market: tuple[Path, ...] = Field((), description="recorded quotes that drive the market and the clock")
 

@@ -209,9 +209,12 @@ async def read_stream(connection: Connection) -> StreamRow:
     return StreamRow.model_validate(dict(row))
 
 
-async def stream_connected(connection: Connection, now: datetime) -> None:
-    """Note the connection, and a silence before it that a reconciliation must follow."""
-    await connection.execute(_SQL["stream_connected"], now, STREAM_GAP_MAX)
+async def stream_connected(connection: Connection, now: datetime, *, started: bool = False) -> None:
+    """Note the connection, and a silence before it that a reconciliation must follow.
+
+    ``started``: it is the first of this process, which must be followed by one as well.
+    """
+    await connection.execute(_SQL["stream_connected"], now, STREAM_GAP_MAX, started)
 
 
 async def stream_seen(connection: Connection, now: datetime, last_update_at: datetime | None = None) -> bool:

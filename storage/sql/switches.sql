@@ -66,8 +66,10 @@ select connected_at, last_seen_at, disconnected_at, fill_cursor, last_catch_up_a
 from trade_stream
 
 -- name: stream_connected
+-- A start counts as a gap, however short: what happened meanwhile is compared before the first order after it.
 update trade_stream set
-    gap_ended_at = case when $1 - last_seen_at > $2::interval then $1 else gap_ended_at end,
+    gap_ended_at = case when $1 - last_seen_at > $2::interval or ($3 and last_seen_at is not null) then $1
+        else gap_ended_at end,
     connected_at = $1, last_seen_at = $1, disconnected_at = null
 
 -- name: stream_seen

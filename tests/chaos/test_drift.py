@@ -23,8 +23,11 @@ KINDS_LEAST = 25
 @needs_proc
 @pytest.mark.timeout(300)
 async def test_every_kind_is_found_in_one_pass_and_named() -> None:
-    """How: the command as a person runs it, everything that can share a pass in one."""
-    options = "--drift 1 --together 50 --no-empty --json"
+    """How: the command as a person runs it, everything that can share a pass in one.
+
+    A broker that answers wrongly is another test's (`tests/e2e/test_reconciliation.py`), and the long form's.
+    """
+    options = "--drift 1 --together 50 --readings 0 --json"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "workers.chaos", *options.split(), cwd=REPOSITORY,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -39,8 +42,11 @@ async def test_every_kind_is_found_in_one_pass_and_named() -> None:
 
 def found(**fields: Any) -> Report:
     """A pass that found the shares of T1 gone, and ten dollars with them."""
-    position = Finding(kind=DriftKind.POSITION_ONLY_HERE, subject="T1", ticker="T1", difference=Decimal(-1))
-    cash = Finding(kind=DriftKind.CASH, subject=CASH, difference=Decimal(-10))
+    said = {"detail": "what", "do": "what to do"}
+    position = Finding(
+        kind=DriftKind.POSITION_ONLY_HERE, subject="T1", ticker="T1", difference=Decimal(-1), **said
+    )
+    cash = Finding(kind=DriftKind.CASH, subject=CASH, difference=Decimal(-10), **said)
     report = Report(
         run_id="r", trigger="t", outcome=Outcome.DRIFT, started_at=NOW, finished_at=NOW,
         findings=(position, cash), booked=1,
@@ -63,11 +69,21 @@ def test_a_pass_that_tells_what_has_happened_is_right() -> None:
         found(findings=found().findings[:1]),
         found(findings=(*found().findings, found().findings[0])),
         found(findings=(found().findings[0].model_copy(update={"ticker": "T2"}), found().findings[1])),
+        found(findings=(found().findings[0].model_copy(update={"do": ""}), found().findings[1])),
         found(booked=0),
         found(killed=True),
         found(outcome=Outcome.UNSETTLED),
     ],
-    ids=["not found", "cash not told", "told twice", "another's", "not booked", "stopped", "not ended"],
+    ids=[
+        "not found",
+        "cash not told",
+        "told twice",
+        "another's",
+        "no advice",
+        "not booked",
+        "stopped",
+        "not ended",
+    ],
 )
 def test_a_pass_that_tells_something_else_is_wrong(told: Report) -> None:
     assert differences([WANTED], told)

@@ -1,9 +1,7 @@
 """Both sides of the books, and ways to let the broker's move without us."""
 
-import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -40,26 +38,6 @@ async def broker(stack: Stack, method: str, path: str, **body: Any) -> Any:
     answer = await stack.exchange_http.request(method, path, json=body or None)
     assert answer.is_success, answer.text
     return answer.json() if answer.content else None
-
-
-async def order_there(stack: Stack, ticker: str, side: str, quantity: int, **fields: Any) -> dict[str, Any]:
-    """Place an order that is not ours: at market, unless a limit price is given."""
-    kind = "limit" if "limit_price" in fields else "market"
-    order: dict[str, Any] = await broker(
-        stack, "POST", "/v2/orders", symbol=ticker, side=side, qty=str(quantity), type=kind,
-        time_in_force="day", **fields,
-    )  # fmt: skip
-    return order
-
-
-async def ended_there(stack: Stack, broker_order_id: str) -> dict[str, Any]:
-    """Wait until the broker has brought an order to its end."""
-    async with asyncio.timeout(WITHIN_SECONDS):
-        while True:
-            order: dict[str, Any] = await broker(stack, "GET", f"/v2/orders/{broker_order_id}")
-            if order["status"] in ("filled", "canceled", "replaced", "expired"):
-                return order
-            await asyncio.sleep(POLL_SECONDS)
 
 
 async def there(stack: Stack) -> tuple[dict[str, Decimal], Decimal]:
@@ -107,17 +85,6 @@ async def quote(stack: Stack, ticker: str, bid: str, ask: str) -> None:
     """Fix a market."""
     body = {"symbol": ticker, "bid": bid, "ask": ask, "bid_size": 1000, "ask_size": 1000}
     await stack.control("quotes", body)
-
-
-@asynccontextmanager
-async def deaf(stack: Stack) -> AsyncIterator[None]:
-    """Let no update reach us: frames get lost, and nothing is caught up with."""
-    await stack.control(
-        "faults", {"match": {"stream": "trade_updates"}, "action": "drop_frame", "times": 999}
-    )
-    async with stack.parts.catch_up._running:
-        yield
-        await stack.exchange_http.delete("/_exchange/faults")
 
 
 async def count(stack: Stack, sql: str) -> int:

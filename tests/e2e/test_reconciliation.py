@@ -8,92 +8,15 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from schemas.reconciliation import DriftKind, Outcome, Report, SnapshotOrder
+from schemas.reconciliation import Outcome, Report, SnapshotOrder
 from schemas.wire import Queue
-from storage.switches import read_state
 from tests.e2e import books
-from tests.e2e.books import QUIET, broker, count, ended_there, order_there, quote
+from tests.e2e.books import QUIET, count
 from tests.servers.stack import Stack, StackFactory, signal
 from workers.roles import reconciliation_of
 from workflows.policies import READINGS_MAX
 
 DRIFT_EVENTS = "select count(*) from events where topic = 'system.state_drift'"
-DRIFT_AUDITS = "select count(*) from audit_log where decision = 'STATE_DRIFT'"
-RISING, TAKEN, KEPT, BUSTED, SOLD, GROWN, SHRUNK, GONE, BOUGHT, GIVEN, STRANGE = (
-    f"T{number:04d}" for number in range(1, 12)
-)
-
-
-async def test_every_kind_of_drift_in_one_period(stack_factory: StackFactory, unique: Any) -> None:
-    stack = await stack_factory(ours=QUIET, tickers=11)
-    for ticker in (RISING, TAKEN, KEPT, STRANGE):
-        await quote(stack, ticker, "100.00", "100.10")
-    held = await asyncio.gather(
-        *(books.filled(stack, unique, ticker, 10) for ticker in (BUSTED, SOLD, GROWN, SHRUNK, GONE))
-    )
-    missed, cancelled, unknown, replaced = [
-        await books.resting(stack, unique, ticker, price)
-        for ticker, price in ((RISING, "99.50"), (TAKEN, "99.50"), (TAKEN, "99.40"), (KEPT, "99.50"))
-    ]
-    first = await books.reconcile(stack)
-    assert first.outcome is Outcome.CLEAN, first
-    assert await books.here(stack) == await books.there(stack)
-
-    async with books.deaf(stack):
-        await quote(stack, RISING, "99.30", "99.40")
-        await ended_there(stack, missed["broker_order_id"])
-        for order in (cancelled, unknown):
-            await broker(stack, "DELETE", f"/v2/orders/{order['broker_order_id']}")
-            await ended_there(stack, order["broker_order_id"])
-        await broker(stack, "PATCH", f"/v2/orders/{replaced['broker_order_id']}", qty="4")
-        await ended_there(stack, replaced["broker_order_id"])
-        for ticker, side in ((SOLD, "sell"), (BOUGHT, "buy")):
-            order = await order_there(stack, ticker, side, 10)
-            await ended_there(stack, order["id"])
-        await order_there(stack, STRANGE, "buy", 3, limit_price="50.00")
-        await order_there(stack, STRANGE, "buy", 1, limit_price="50.00", client_order_id="ti-" + "0" * 32)
-        for ticker, shares in ((GROWN, 5), (SHRUNK, -3), (GONE, -10), (GIVEN, 7)):
-            await stack.control("adjust", {"symbol": ticker, "qty": str(shares)})
-        await stack.control("adjust", {"cash": "-12.34"})
-        await stack.control("adjust", {"cash": "-1.23", "activity_type": "FEE", "description": "TAF fee"})
-        await stack.control("adjust", {"cash": "5", "symbol": SOLD, "activity_type": "DIV"})
-        bust = held[0]["signal_id"]
-        execution = (await stack.signal(bust))["order"]
-        await stack.control("bust", {"execution_id": await _execution_of(stack, execution), "told": False})
-        path = f"/v2/orders/{unknown['broker_order_id']}"
-        await stack.control("faults", {"match": {"method": "GET", "path": path}, "action": "status_404",
-                                       "times": 50})  # fmt: skip
-        report = await books.reconcile(stack)
-
-    assert report.outcome is Outcome.DRIFT
-    assert {finding.kind for finding in report.findings} == set(DriftKind), report.findings
-    assert report.booked == 2
-    assert all(finding.detail and finding.do for finding in report.findings)
-    assert await books.here(stack) == await books.there(stack)
-    assert await count(stack, DRIFT_EVENTS) == len(report.findings) == await count(stack, DRIFT_AUDITS)
-    told = {finding.signal_id for finding in report.findings}
-    assert {cancelled["signal_id"], unknown["signal_id"], replaced["signal_id"]} <= told
-    assert (await stack.settled(missed["signal_id"]))["filled_quantity"] == "5"
-    assert (await stack.settled(cancelled["signal_id"]))["status"] == "CANCELED"
-    async with stack.parts.database.connection() as connection:
-        switch = await read_state(connection)
-    assert (switch.engaged, switch.triggered_by) == (True, "DriftMonitor"), "another installation trades here"
-    # What is left is what only people can mend: the broker denies an order that was open.
-    again = await books.reconcile(stack)
-    assert {finding.kind for finding in again.findings} <= {
-        DriftKind.ORDER_UNKNOWN_THERE, DriftKind.ORDER_ENDED_THERE
-    }  # fmt: skip
-    assert await books.here(stack) == await books.there(stack)
-
-
-async def _execution_of(stack: Stack, order: dict[str, Any]) -> str:
-    async with stack.parts.database.connection() as connection:
-        found: str = await connection.fetchval(
-            "select execution_id from executions e join orders o using (internal_order_id)"
-            " where o.signal_id = $1",
-            order["signal_id"],
-        )
-    return found
 
 
 async def test_a_bad_read_never_changes_the_books(stack_factory: StackFactory, unique: Any) -> None:

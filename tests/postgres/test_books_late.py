@@ -12,6 +12,7 @@ from schemas.orders import Fill
 from schemas.reconciliation import EXTERNAL, DriftKind, Outcome
 from storage import journal
 from storage.database import Database
+from storage.orders import read_order
 from storage.reconciliation import last_market_at
 from tests.postgres.broker_books import (
     PRICE,
@@ -75,6 +76,68 @@ async def test_a_bust_told_late_does_not_count_twice(rows: Database, broker: Set
     )
     await tell(rows, bust)
     assert await agrees(rows, broker)
+
+
+async def filled_here(rows: Database) -> Decimal:
+    async with rows.connection() as connection:
+        return (await read_order(connection, "own")).filled_quantity
+
+
+@pytest.mark.parametrize("told_by", ["stream", "list"])
+async def test_a_bust_that_nobody_tells_takes_its_execution_back(
+    rows: Database, broker: SetBroker, steps: Steps, told_by: str
+) -> None:
+    """Also of an execution that only the list has told of."""
+    bought = fill("b", execution_id="e1" if told_by == "stream" else None)
+    broker.buy(bought)
+    broker.fills = [bought]
+    await tell(rows, bought)
+    assert (await steps.run()).outcome is Outcome.CLEAN
+    broker.fills, broker.shares, broker.cash = [], {}, D(100_000)
+    report = await steps.run()
+    assert [found.kind for found in report.findings] == [DriftKind.FILL_TAKEN_BACK]
+    assert (await filled_here(rows), await agrees(rows, broker)) == (0, True)
+    async with rows.connection() as connection:
+        assert await journal.list_journal(connection, report.run_id) == [], "no overwrite: it never was"
+    assert (await steps.run()).outcome is Outcome.CLEAN
+
+
+@pytest.mark.parametrize("quantity", [5, 3])
+async def test_a_correction_that_nobody_tells_and_then_the_stream_counts_once(
+    rows: Database, broker: SetBroker, steps: Steps, quantity: int
+) -> None:
+    bought = fill("b", execution_id="e1")
+    broker.buy(bought)
+    broker.fills = [bought]
+    await tell(rows, bought)
+    right = {"price": D(99), "quantity": D(quantity), "cumulative_quantity": D(quantity)}
+    instead = fill("c").model_copy(update=right)
+    broker.fills, broker.shares, broker.cash = [instead], {}, D(100_000)
+    broker.buy(instead)
+    order = broker.open_order("b-own", "ti-own", filled_quantity=D(quantity), quantity=D(50))
+    report = await steps.run()
+    assert [found.kind for found in report.findings] == [DriftKind.MISSED_FILL, DriftKind.FILL_TAKEN_BACK]
+    assert (await filled_here(rows), await agrees(rows, broker)) == (quantity, True)
+    correction = TradeUpdate(
+        event=TradeEvent.TRADE_CORRECT, raw_event="trade_correct", at=datetime.now(UTC), order=order,
+        fill=bought.model_copy(update={**right, "correction_id": "e2", "activity_id": None}),
+    )  # fmt: skip
+    for _ in range(2):
+        await tell(rows, correction)
+        assert (await filled_here(rows), await agrees(rows, broker)) == (quantity, True)
+    assert (await steps.run()).outcome is Outcome.CLEAN
+
+
+async def test_a_list_without_its_executions_takes_nothing_back_that_the_account_has(
+    rows: Database, broker: SetBroker, steps: Steps
+) -> None:
+    bought = fill("b", execution_id="e1")
+    broker.buy(bought)
+    await tell(rows, bought)
+    broker.cash -= 3
+    report = await steps.run()
+    assert [found.kind for found in report.findings] == [DriftKind.CASH]
+    assert (await filled_here(rows), await agrees(rows, broker)) == (5, True)
 
 
 async def test_what_was_booked_as_a_residual_is_not_drift_again_once_it_is_listed(

@@ -6,18 +6,21 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from temporalio.exceptions import ApplicationError
 
 from activities.broker_state import check_whole
 from activities.drift_kill import carry_out_kill
 from broker.errors import NetworkError
 from risk.readiness import waits_for
+from schemas.alerts import AlertCode
 from schemas.broker import Position
 from schemas.orders import Side
-from schemas.reconciliation import Outcome
+from schemas.reconciliation import EndRun, Outcome
+from storage.alerts import read_raised
 from storage.database import Database
 from storage.reconciliation import kills_due, read_readiness
 from storage.switches import read_state, stream_connected, stream_seen
-from tests.postgres.broker_books import PRICE, SetBroker, Steps, agrees, fill, told
+from tests.postgres.broker_books import PRICE, SetBroker, Steps, agrees, books, fill, told
 
 D = Decimal
 
@@ -111,3 +114,37 @@ async def test_only_a_silence_of_over_a_minute_is_a_gap(rows: Database, sign_of_
         for seconds, gap in ((60, None), (120.001, now + timedelta(seconds=120.001))):
             await sign_of_life(connection, now + timedelta(seconds=seconds))
             assert (await read_readiness(connection)).gap_ended_at == gap
+
+
+async def test_a_start_however_short_is_a_gap_and_a_new_connection_is_none(rows: Database) -> None:
+    now = datetime.now(UTC)
+    async with rows.connection() as connection:
+        for seconds, started, gap in ((0, True, None), (5, False, None), (10, True, 10), (15, False, 10)):
+            await stream_connected(connection, now + timedelta(seconds=seconds), started=started)
+            found = (await read_readiness(connection)).gap_ended_at
+            assert found == (None if gap is None else now + timedelta(seconds=gap))
+
+
+async def test_a_broker_that_says_it_holds_nothing_leaves_the_books_and_raises_an_alert(
+    rows: Database, broker: SetBroker, steps: Steps
+) -> None:
+    broker.shares = {"AAPL": D(70)}
+    await steps.run()
+    held, broker.worth = dict(broker.shares), 70 * PRICE
+    broker.shares = {}
+    for _ in range(2):
+        with pytest.raises(ApplicationError, match="not whole"):
+            await steps.read("r", 1)
+    end = EndRun(run_id="r", trigger="test", outcome=Outcome.FAILED, detail="gone", as_of=datetime.now(UTC))
+    assert (await steps.activities.end_reconciliation(end)).outcome is Outcome.FAILED
+    assert (await books(rows))[0] == held
+    assert await _alerted(rows) == [AlertCode.NOT_RECONCILED]
+    broker.shares = held
+    assert (await steps.run()).outcome is Outcome.CLEAN
+    assert await _alerted(rows) == []
+
+
+async def _alerted(rows: Database) -> list[AlertCode]:
+    async with rows.connection() as connection:
+        raised = await read_raised(connection, (AlertCode.NOT_RECONCILED,), "books")
+    return list(raised)

@@ -199,3 +199,21 @@ async def test_a_strangers_execution_that_was_left_out_is_one_in_the_next_run(
     assert [found.kind for found in report.findings] == [DriftKind.EXTERNAL_FILL]
     assert await agrees(rows, broker)
     assert (await steps.run()).outcome is Outcome.CLEAN, "it is booked under its id, once"
+
+
+async def test_another_installations_execution_stops_everything_once(
+    rows: Database, broker: SetBroker, steps: Steps
+) -> None:
+    """It stays in the list for minutes; a person who has released must not be overruled by it."""
+    broker.open_order("b-f", "ti-" + "0" * 32, raw_status="filled")
+    done = fill("foreign", broker_order_id="b-f", executed_at=datetime.now(UTC))
+    broker.buy(done)
+    broker.fills = [done]
+    steps = Steps(rows, broker, fill_seconds=0)
+    report = await steps.run()
+    assert {found.kind for found in report.findings} == {
+        DriftKind.EXTERNAL_FILL, DriftKind.FOREIGN_INSTALLATION
+    }  # fmt: skip
+    assert report.killed
+    again = await steps.run()
+    assert (again.outcome, again.killed) == (Outcome.CLEAN, False)

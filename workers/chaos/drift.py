@@ -53,6 +53,8 @@ READINGS_A_ROUND: Final = 3
 # tidy: sql because the judge reads with the owner's rights, and no process of ours runs these
 _TOLD: Final = "select count(*) from events where topic = 'system.state_drift'"
 # tidy: sql because the judge reads with the owner's rights, and no process of ours runs these
+_AUDITED: Final = "select count(*) from audit_log where decision = 'STATE_DRIFT'"
+# tidy: sql because the judge reads with the owner's rights, and no process of ours runs these
 _ALERTED: Final = "select exists (select from alerts where code = 'NOT_RECONCILED' and cleared_at is null)"
 # tidy: sql because the judge reads with the owner's rights, and no process of ours runs these
 _FILLED: Final = """
@@ -67,8 +69,9 @@ def add_options(group: Any) -> None:
         "--together", type=int, default=TOGETHER, metavar="N", help=f"stories that share a pass ({TOGETHER})"
     )
     group.add_argument(
-        "--no-empty", action="store_true", help="leave out the broker that holds nothing for forty seconds"
-    )
+        "--readings", type=int, default=READINGS_A_ROUND, metavar="N",
+        help=f"wrong answers of the broker for each time ({READINGS_A_ROUND}); 0: none, nor one that lasts",
+    )  # fmt: skip
 
 
 async def run(options: argparse.Namespace) -> Report:
@@ -95,7 +98,9 @@ async def run(options: argparse.Namespace) -> Report:
             for number, names in enumerate(passes):
                 await made.round(names)
                 meter.show(number + 1, "passes")
-            await made.unreadable(options.drift, empty=not options.no_empty)
+            await made.unreadable(options.drift * options.readings)
+            await made.told_of()
+    made.sum_up()
     verdict = made.verdict
     verdict.figures["seconds"] = round(time.monotonic() - began, 1)
     return Report(kind="drift", figures=verdict.figures, wrong=tuple(verdict.wrong))
@@ -132,6 +137,7 @@ class _Drift:
         self._made: Counter[str] = Counter()
         self._found: Counter[str] = Counter()
         self._passes = 0
+        self._findings = 0
         self._read_wrongly: Counter[str] = Counter()
         self._seconds: list[float] = []
         self.verdict = Verdict()
@@ -168,7 +174,6 @@ class _Drift:
 
     async def reconcile(self) -> Pass:
         """One run of the scheduled workflow."""
-        self._passes += 1
         report: Pass = await self._client.execute_workflow(
             wire.WORKFLOW_RECONCILIATION,
             ReconcileInput(trigger="a fault run"),
@@ -176,6 +181,8 @@ class _Drift:
             task_queue=Queue.TRADING.value,
             result_type=Pass,
         )
+        self._passes += 1
+        self._findings += report.found
         return report
 
     def _compare(
@@ -228,21 +235,18 @@ class _Drift:
         await self._operator.until_swept(SWEPT_WITHIN_SECONDS)
         await self._operator.release()
 
-    async def unreadable(self, rounds: int, *, empty: bool) -> None:
+    async def unreadable(self, count: int) -> None:
         """Readings that fail, come short or come empty: nothing is found, nothing changes."""
-        for number, (name, faults) in enumerate(transient_faults(rounds * READINGS_A_ROUND)):
-            if number == 0:
-                await self.reconcile()
+        for name, faults in transient_faults(count):
             for fault in faults:
                 await self._stage.exchange.control("faults", fault)
             await self._unchanged(name)
             await self._stage.exchange.clear_faults()
-        if empty:
+        if count:
             await self._stage.exchange.control("faults", persistently_empty())
             await self._unchanged("no positions", lasts=True)
             await self._stage.exchange.clear_faults()
             await self._unchanged("positions again")
-        self._sum_up()
 
     async def _unchanged(self, name: str, *, lasts: bool = False) -> None:
         async with self._stage.database() as connection:
@@ -257,7 +261,15 @@ class _Drift:
             told = f"{found.outcome.value} ({found.detail}), alert: {alerted}, books kept: {before == after}"
             self.verdict.wrong.append(f"{name}: {told}")
 
-    def _sum_up(self) -> None:
+    async def told_of(self) -> None:
+        """Each difference is one event and one audit row."""
+        async with self._stage.database() as connection:
+            told = await connection.fetchval(_TOLD), await connection.fetchval(_AUDITED)
+        if told != (self._findings, self._findings):
+            self.verdict.wrong.append(f"{self._findings} differences, {told[0]} events, {told[1]} audit rows")
+
+    def sum_up(self) -> None:
+        """What the run came to."""
         seconds = sorted(self._seconds)
         self.verdict.figures |= {
             "kinds": len(self._made),
@@ -265,6 +277,7 @@ class _Drift:
             "found_in_one_pass_and_named": self._found.total(),
             "missed": dict(self._made - self._found),
             "passes": self._passes,
+            "differences_told": self._findings,
             "pass_seconds": {"p50": round(seconds[len(seconds) // 2], 2), "max": round(seconds[-1], 2)},
             "readings_at_fault": dict(self._read_wrongly),
         }
@@ -285,6 +298,7 @@ def differences(wanted: Sequence[Told], found: Pass) -> list[str]:
         wrong.append(f"{found.booked} activities booked, {booked} were listed")
     if found.killed is not any(told.killed for told in wanted):
         wrong.append(f"trading {'was' if found.killed else 'was not'} stopped")
+    wrong += [f"{each.kind.value} says nothing" for each in found.findings if not (each.detail and each.do)]
     outcome = Outcome.DRIFT if expected or cash else Outcome.CLEAN
     return wrong + (
         [] if found.outcome is outcome else [f"it ended as {found.outcome.value}: {found.detail}"]
