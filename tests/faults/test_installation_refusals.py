@@ -10,8 +10,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from security.approvals import ApprovalSigner
 from storage.switches import bind_installation
 from tests.faults.installation import data_dir, interrupt, run, running
+from tests.servers.approvals import BOTH
 from tests.servers.exchange import Exchange
 from tests.servers.processes import REPOSITORY, needs_proc
 from tests.servers.stack import WIDE_LIMITS, seed
@@ -36,7 +38,7 @@ class Refusal:
     said: dict[str, Any]
 
 
-async def start(dsn: str, exchange: Exchange) -> Refusal:
+async def start(dsn: str, exchange: Exchange, **more: str) -> Refusal:
     """``python -m workers.run compact``; Temporal is never reached, as the checks come first."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -49,6 +51,8 @@ async def start(dsn: str, exchange: Exchange) -> Refusal:
         "TRADING_DATA_URL": exchange.url,
         "TRADING_DATA_STREAM_URL": f"{exchange.ws_url}/v2/iex",
         "TRADING_GATEWAY_PORT": str(free_port()),
+        **{f"TRADING_{name.upper()}": value.get_secret_value() for name, value in BOTH.items()},
+        **more,
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "workers.run", "compact", cwd=REPOSITORY, env=environment,
@@ -79,6 +83,16 @@ async def test_database_of_another_account_is_refused(database: str, exchange: E
     assert refusal.code == 1
     assert refusal.said["event"] == "refusing to start"
     assert "somebody-elses" in refusal.said["reason"]
+
+
+async def test_a_signing_key_that_execution_would_not_accept_is_refused(
+    database: str, exchange: Exchange
+) -> None:
+    other, secret = ApprovalSigner.generate()
+    refusal = await start(database, exchange, TRADING_APPROVAL_SIGNING_KEY=secret)
+    assert refusal.code == 1
+    assert refusal.said["event"] == "refusing to start"
+    assert f"key {other.key_id}, which TRADING_APPROVAL_PUBLIC_KEYS does not name" in refusal.said["reason"]
 
 
 async def test_missing_limits_are_refused(database: str, exchange: Exchange) -> None:
