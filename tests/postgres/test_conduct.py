@@ -22,6 +22,7 @@ from storage.market import save_account
 from storage.reconciliation import read_readiness
 from storage.risk import read_exposures
 from tests.postgres.books import market_clock, prepare, propose
+from tests.servers.approvals import SIGNER
 
 NOW = datetime.now(UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -87,7 +88,9 @@ async def make(rows: Database) -> AsyncIterator[Any]:
 
         async def made(**limits: Any) -> Desk:
             await prepare(rows, **limits)
-            return Desk(rows, RiskActivities(rows, clock, Metrics(), now=lambda: datetime.now(UTC)))
+            return Desk(
+                rows, RiskActivities(rows, clock, Metrics(), now=lambda: datetime.now(UTC), signer=SIGNER)
+            )
 
         yield made
 

@@ -31,6 +31,7 @@ from storage.limits import (
 )
 from storage.risk import read_decision
 from tests.postgres.books import LIMITS, market_clock, prepare, propose
+from tests.servers.approvals import SIGNER
 from workers.embedded import FIRST_LIMITS
 
 D = Decimal
@@ -52,7 +53,7 @@ async def rows(database: str) -> AsyncIterator[Database]:
 async def risk(rows: Database) -> AsyncIterator[RiskActivities]:
     """Give the risk manager of that database."""
     async with market_clock() as clock:
-        yield RiskActivities(rows, clock, Metrics(), now=lambda: datetime.now(UTC))
+        yield RiskActivities(rows, clock, Metrics(), now=lambda: datetime.now(UTC), signer=SIGNER)
 
 
 def whole(**changes: Any) -> Limits:
