@@ -7,11 +7,13 @@ import pytest
 
 from workers.chaos.joint_judge import Judge, Told
 
-ROOM_FOR_TWO = {
+ROOM_FOR_TWO: dict[str, Any] = {
     "max_gross_exposure_pct": "100",
     "max_strategy_exposure_pct": "100",
     "max_ticker_exposure_pct": "2",
+    "max_open_orders": 100,
 }
+ROOM_FOR_ONE_ORDER = {**ROOM_FOR_TWO, "max_open_orders": 1}
 ROOM_FOR_ONE = {"max_ticker_exposure_pct": "1.9"}
 
 
@@ -25,7 +27,7 @@ class Log:
         return [row for row in self._rows if row["id"] > after]
 
 
-def limits(version: int, document: dict[str, str], scope: str = "account", name: str = "") -> dict[str, Any]:
+def limits(version: int, document: dict[str, Any], scope: str = "account", name: str = "") -> dict[str, Any]:
     told = {"scope": scope, "name": name, "version": version, "limits": document}
     return {"decision": "LIMITS_SET", "payload": json.dumps(told), "limits_version": None}
 
@@ -60,6 +62,10 @@ async def test_exactly_the_room_is_good() -> None:
         (
             (limits(2, ROOM_FOR_ONE, "ticker", "AAPL"), decided(1, A, 2), decided(2, A, 2)),
             "s2 was approved above",
+        ),
+        (
+            (limits(2, ROOM_FOR_ONE_ORDER), decided(1, A, 2), decided(2, A, 2)),
+            "s2 was approved above max_open_orders",
         ),
         ((limits(2, ROOM_FOR_ONE, "ticker", "AAPL"), decided(1, A)), "by limits version 1, in force was 2"),
     ],

@@ -91,12 +91,13 @@ class _Risk:
 
     def __init__(self) -> None:
         self._total = Decimal(0)
+        self._orders = 0
         self._of: dict[str, Decimal] = defaultdict(Decimal)
 
     def with_order(
         self, strategy: str, ticker: str, dollars: Decimal, documents: Sequence[dict[str, Any]]
     ) -> list[tuple[str, Decimal, Decimal]]:
-        """(limit's name, dollars with this order, dollars allowed) of every limit in force."""
+        """(limit's name, dollars or orders with this order, what is allowed) of every limit in force."""
         found = []
         for name, before in (
             ("max_gross_exposure_pct", self._total),
@@ -105,9 +106,11 @@ class _Risk:
         ):
             least = min(Decimal(each[name]) for each in documents if name in each)
             found.append((name, before + dollars, least * PER_CENT * EQUITY))
-        return found
+        [most] = [Decimal(each["max_open_orders"]) for each in documents if "max_open_orders" in each]
+        return [*found, ("max_open_orders", Decimal(self._orders + 1), most)]
 
     def add(self, strategy: str, ticker: str, dollars: Decimal) -> None:
         self._total += dollars
+        self._orders += 1
         self._of[f"strategy {strategy}"] += dollars
         self._of[f"ticker {ticker}"] += dollars

@@ -166,7 +166,7 @@ class _Table:
         """One round: room, signals, decisions, judgement, ends."""
         kind = ROOMS[number % len(ROOMS)]
         room = self._dice.randint(1, LOWERED_ROOM_MAX if lower else ROOM_MAX)
-        lowered = self._dice.randrange(room) if lower else None
+        lowered = max(int(kind.counts), self._dice.randrange(room)) if lower else None
         await self._make_room(number, kind, room)
         signals = [signal_of(number, index, kind) for index in range(SIGNALS)]
         await self._book.propose(signals)

@@ -36,6 +36,11 @@ class Kind:
         return f"{self.scope.value} {self.limit}"
 
     @property
+    def counts(self) -> bool:
+        """Orders, not dollars: room for none cannot be said."""
+        return self.limit == "max_open_orders"
+
+    @property
     def owner(self) -> str:
         return {LimitScope.STRATEGY: STRATEGIES[0], LimitScope.TICKER: TICKERS[0]}.get(self.scope, "")
 
@@ -46,6 +51,7 @@ ROOMS: Final = (
     Kind(LimitScope.ACCOUNT, "max_strategy_exposure_pct", 1, 2),
     Kind(LimitScope.STRATEGY, "max_strategy_exposure_pct", 1, 2),
     Kind(LimitScope.TICKER, "max_ticker_exposure_pct", 2, 1),
+    Kind(LimitScope.ACCOUNT, "max_open_orders", 2, 2),
 )
 
 
@@ -63,7 +69,8 @@ def room_for(number: int, kind: Kind, orders: int, *, slack: Decimal) -> NewDocu
     """Limits of the kind with room for exactly so many of the round's orders; ``slack`` dollars are left over."""
     dollars = orders * QUANTITY * top_price(number) + slack
     rest = WIDE_LIMITS if kind.scope is LimitScope.ACCOUNT else {}
-    return MODELS[kind.scope].model_validate({**rest, kind.limit: str(100 * dollars / EQUITY)})
+    limit = max(1, orders) if kind.counts else str(100 * dollars / EQUITY)
+    return MODELS[kind.scope].model_validate({**rest, kind.limit: limit})
 
 
 def signal_of(number: int, index: int, kind: Kind) -> Proposed:
