@@ -4,10 +4,12 @@ import asyncio
 import itertools
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from observability import crash_points
 from schemas import wire
@@ -201,6 +203,18 @@ class Play:
             self.refused.add(signal_id)
         return order
 
+    async def any_too_late(self, signal_ids: Iterable[str]) -> bool:
+        """Whether one of these was refused because nothing fresh was known when its turn came."""
+        late = False
+        for signal_id in signal_ids:
+            with suppress(OrderNotFound):
+                order = await self.order(signal_id)
+                reasons = set((order.reason or "").split(","))
+                if order.status is OrderStatus.REJECTED and reasons <= NOTHING_FRESH:
+                    self.refused.add(signal_id)
+                    late = True
+        return late
+
     async def decided(self, signal_id: str, *, seconds_max: float) -> bool:
         """Wait until risk has decided; whether it has."""
         with suppress(TimeoutError):
@@ -292,13 +306,14 @@ class Play:
         return self.client.get_workflow_handle(order_workflow_id(signal_id))
 
     async def reconcile(self, name: str) -> None:
-        """Start a run."""
-        await self.client.start_workflow(
-            wire.WORKFLOW_RECONCILIATION,
-            ReconcileInput(trigger="crash sweep"),
-            id=f"reconcile-{name}",
-            task_queue=self._operations_queue.value,
-        )
+        """Start a run, unless the one of that name goes on."""
+        with suppress(WorkflowAlreadyStartedError):
+            await self.client.start_workflow(
+                wire.WORKFLOW_RECONCILIATION,
+                ReconcileInput(trigger="crash sweep"),
+                id=f"reconcile-{name}",
+                task_queue=self._operations_queue.value,
+            )
 
     async def reconciled(self, name: str) -> Report:
         """Wait until that run has told its report.
