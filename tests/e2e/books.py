@@ -1,5 +1,6 @@
 """Both sides of the books, and ways to let the broker's move without us."""
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
@@ -38,6 +39,16 @@ async def broker(stack: Stack, method: str, path: str, **body: Any) -> Any:
     answer = await stack.exchange_http.request(method, path, json=body or None)
     assert answer.is_success, answer.text
     return answer.json() if answer.content else None
+
+
+async def ended_there(stack: Stack, broker_order_id: str) -> dict[str, Any]:
+    """Wait until the broker has brought an order to its end."""
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while True:
+            order: dict[str, Any] = await broker(stack, "GET", f"/v2/orders/{broker_order_id}")
+            if order["status"] in ("filled", "canceled", "replaced", "expired"):
+                return order
+            await asyncio.sleep(POLL_SECONDS)
 
 
 async def there(stack: Stack) -> tuple[dict[str, Decimal], Decimal]:

@@ -38,7 +38,7 @@ REACHED_SECONDS: Final = 150.0
 """Within which somebody must have died at an ordered point; a dead worker's step waits for up to a minute."""
 CALM_SECONDS: Final = 420.0
 PLAYS_MAX: Final = 3
-"""Of one run. On a slow machine a signal may come too late to leave, as it must; its scenario then shows nothing."""
+"""Of one run. On a slow machine a signal may come too late to leave: its scenario then shows nothing."""
 CLEAN_TRIES: Final = 5
 REFUSED_SHARE_MAX: Final = 0.2
 POLL_SECONDS: Final = 0.05
