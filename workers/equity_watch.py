@@ -4,6 +4,7 @@ What decides is in rows, so a death at any point changes nothing but who goes on
 that the switch is asked for (`risk.readiness`).
 """
 
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import date, timedelta
@@ -13,6 +14,7 @@ from typing import Final
 
 from temporalio.service import RPCError
 
+from broker.budget import BudgetUnavailable, patiently
 from broker.errors import BrokerError
 from market.calendar import new_york_date
 from observability.logging import get_logger
@@ -34,6 +36,10 @@ from workers.singletons import start_reconciliation
 COMPONENT: Final = "EquityWatch"
 TRANSFERS_WITHIN: Final = timedelta(days=7)
 """Activities are listed under their day, some days later."""
+TOKENS_WAIT_MAX_SECONDS: Final = 60.0
+"""Our own budget of requests being used up says nothing of transfers; used up for so long, it holds no kill up."""
+ASK_AGAIN_SECONDS: Final = 10.0
+"""While a transfer is being booked; asked with every look the broker would have no request left for the booking."""
 PERCENT_STEP: Final = Decimal("0.001")
 SIGNAL_RPC_TIMEOUT: Final = timedelta(seconds=3)
 
@@ -47,6 +53,8 @@ class EquityWatch:
         self._parts = parts
         self._database = parts.database
         self._operations_queue = operations_queue
+        self._ask_again_at = 0.0
+        """Monotonic seconds."""
 
     async def watch_equity(self) -> None:
         """Hold the stored account snapshot against the limits; read it again where a second reading is due.
@@ -72,17 +80,27 @@ class EquityWatch:
         """Whether money was paid in or out that is not booked yet: only what is left after that is a loss.
 
         A broker that does not say so is no reason to go on trading.
+
+        Raises:
+            BudgetUnavailable: the database did not answer; the next look tries again.
         """
+        if time.monotonic() < self._ask_again_at:
+            return True
         since = self._parts.clock.at(utc_now()) - TRANSFERS_WITHIN
         try:
-            told = [each for each in await self._parts.broker.get_cash_activities(since) if each.is_transfer]
+            with patiently(TOKENS_WAIT_MAX_SECONDS):
+                listed = await self._parts.broker.get_cash_activities(since)
+        except BudgetUnavailable:
+            raise
         except BrokerError as error:
             _log.warning("transfers not known: what equity lost counts as a loss", reason=str(error))
             return False
+        told = [each for each in listed if each.is_transfer]
         async with self._database.connection() as connection:
             booked = await journal.known_activities(connection, [each.activity_id for each in told])
         unbooked = [each.activity_id for each in told if each.activity_id not in booked]
         if unbooked:
+            self._ask_again_at = time.monotonic() + ASK_AGAIN_SECONDS
             _log.warning("a loss waits for transfers to be booked", activities=unbooked)
             await start_reconciliation(
                 self._parts.client,
