@@ -11,7 +11,6 @@ from temporalio import activity
 
 from activities.approvals import Signer, approval_of
 from activities.runaway import stop_runaway
-from market.calendar import new_york_date
 from observability.metrics import SignalOutcome
 from risk.clock import is_too_old
 from risk.constants import QUOTE_AGE_MAX
@@ -159,9 +158,7 @@ class RiskActivities:
             kill_changed_at=row.kill_changed_at,
             unknown_outcomes=row.unknown_outcomes,
             limits=row.limits,
-            conduct=await read_conduct(
-                connection, question.signal_id, row.limits, now=now, market_day=new_york_date(market_now)
-            ),
+            conduct=await read_conduct(connection, question.signal_id, row.limits, now=now),
             limit_sources=row.limit_sources,
             snapshot_at=row.snapshot_at,
             funds_refusal=await open_refusal(connection, row.proposal.strategy),

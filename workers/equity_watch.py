@@ -7,7 +7,7 @@ that the switch is asked for (`risk.readiness`).
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import date, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Final
@@ -16,7 +16,6 @@ from temporalio.service import RPCError
 
 from broker.budget import BudgetUnavailable, patiently
 from broker.errors import BrokerError
-from market.calendar import new_york_date
 from observability.logging import get_logger
 from risk.arithmetic import exact, percent_of
 from risk.losses import READINGS_APART, Judgement, Loss, judge, losses
@@ -62,9 +61,8 @@ class EquityWatch:
         Raises:
             BrokerError: the account could not be read; the next look tries again.
         """
-        day = new_york_date(self._parts.clock.at(utc_now()))
         async with self._database.connection() as connection:
-            reading, found, judgement = await _judge(connection, day)
+            reading, found, judgement = await _judge(connection)
             standing = await equity.read_breaches(connection)
             disabled = await conduct.list_stops(connection)
         self._parts.metrics.set_strategies_disabled(len(disabled))
@@ -72,7 +70,7 @@ class EquityWatch:
         if judgement.confirmed and await self._may_be_a_transfer():
             return
         if judgement.changes:
-            await self._database.run("equity.judged", partial(self._keep, day=day))
+            await self._database.run("equity.judged", self._keep)
         elif _wants_another(standing.values(), reading):
             await self._parts.catch_up.read_account()
 
@@ -109,10 +107,10 @@ class EquityWatch:
             )
         return bool(unbooked)
 
-    async def _keep(self, connection: Connection, day: date) -> None:
+    async def _keep(self, connection: Connection) -> None:
         """Write what the reading changes. Judged anew under the account lock: another may have been quicker."""
         await lock_account(connection)
-        reading, _, judgement = await _judge(connection, day)
+        reading, _, judgement = await _judge(connection)
         now = utc_now()
         for each in judgement.begun:
             assert reading.taken_at is not None, "only a reading shows a loss"
@@ -165,8 +163,8 @@ def _command(request: KillRequest) -> KillCommand:
     )
 
 
-async def _judge(connection: Connection, day: date) -> tuple[EquityReading, dict[LossKind, Loss], Judgement]:
-    reading = await equity.read_equity(connection, day)
+async def _judge(connection: Connection) -> tuple[EquityReading, dict[LossKind, Loss], Judgement]:
+    reading = await equity.read_equity(connection)
     limits = (await current_limits(connection, utc_now())).limits
     standing = await equity.read_breaches(connection)
     with exact():
