@@ -184,7 +184,8 @@ class RiskActivities:
 
     async def _conclude(self, locked: LockedOrder, basis: _Basis, now: datetime) -> Assessment:
         verdict = assess(basis.proposal, basis.facts)
-        if not basis.snapshot_is_fresh:
+        # A close needs no account: it must not be refused because the broker cannot be asked for it.
+        if not basis.snapshot_is_fresh and basis.proposal.action.opens:
             verdict = _with_failed(verdict, _stale_snapshot(now))
         if not basis.as_signalled:
             verdict = _with_failed(verdict, _not_as_signalled(locked.order, basis.proposal))
