@@ -5,8 +5,9 @@ that the switch is asked for (`risk.readiness`).
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -16,6 +17,7 @@ from temporalio.service import RPCError
 
 from broker.budget import BudgetUnavailable, patiently
 from broker.errors import BrokerError
+from market.errors import ClockUnavailableError
 from observability.logging import get_logger
 from risk.arithmetic import exact, percent_of
 from risk.losses import READINGS_APART, Judgement, Loss, judge, losses
@@ -67,45 +69,50 @@ class EquityWatch:
             disabled = await conduct.list_stops(connection)
         self._parts.metrics.set_strategies_disabled(len(disabled))
         self._parts.metrics.set_losses({each.kind.value: _percent(each) for each in found.values()})
-        if judgement.confirmed and await self._may_be_a_transfer():
+        if judgement.confirmed and await self._may_be_a_transfer(judgement.confirmed):
             return
         if judgement.changes:
             await self._database.run("equity.judged", self._keep)
         elif _wants_another(standing.values(), reading):
             await self._parts.catch_up.read_account()
 
-    async def _may_be_a_transfer(self) -> bool:
-        """Whether money was paid in or out that is not booked yet: only what is left after that is a loss.
+    async def _may_be_a_transfer(self, shown: Sequence[Loss]) -> bool:
+        """Whether money that was paid out and is not booked yet may be all of it: only what is left is a loss.
 
-        A broker that does not say so is no reason to go on trading.
+        A broker that does not say so is no reason to go on trading, nor is money that was paid in.
 
         Raises:
             BudgetUnavailable: the database did not answer; the next look tries again.
         """
         if time.monotonic() < self._ask_again_at:
             return True
-        since = self._parts.clock.at(utc_now()) - TRANSFERS_WITHIN
         try:
+            since = self._parts.clock.at(utc_now()) - TRANSFERS_WITHIN
             with patiently(TOKENS_WAIT_MAX_SECONDS):
                 listed = await self._parts.broker.get_cash_activities(since)
         except BudgetUnavailable:
             raise
-        except BrokerError as error:
+        except (BrokerError, ClockUnavailableError) as error:
             _log.warning("transfers not known: what equity lost counts as a loss", reason=str(error))
             return False
         told = [each for each in listed if each.is_transfer]
         async with self._database.connection() as connection:
             booked = await journal.known_activities(connection, [each.activity_id for each in told])
-        unbooked = [each.activity_id for each in told if each.activity_id not in booked]
-        if unbooked:
-            self._ask_again_at = time.monotonic() + ASK_AGAIN_SECONDS
-            _log.warning("a loss waits for transfers to be booked", activities=unbooked)
-            await start_reconciliation(
-                self._parts.client,
-                operations_queue=self._operations_queue,
-                trigger="due: money was paid in or out, and equity is judged by what is left",
-            )
-        return bool(unbooked)
+        unbooked = [each for each in told if each.activity_id not in booked and each.amount < 0]
+        with exact():
+            paid_out = sum((each.amount for each in unbooked), Decimal(0))
+            if any(replace(each, base=each.base + paid_out).exceeded for each in shown):
+                return False
+        self._ask_again_at = time.monotonic() + ASK_AGAIN_SECONDS
+        _log.warning(
+            "a loss waits for transfers to be booked", activities=[each.activity_id for each in unbooked]
+        )
+        await start_reconciliation(
+            self._parts.client,
+            operations_queue=self._operations_queue,
+            trigger="due: money was paid out, and equity is judged by what is left",
+        )
+        return True
 
     async def _keep(self, connection: Connection) -> None:
         """Write what the reading changes. Judged anew under the account lock: another may have been quicker."""

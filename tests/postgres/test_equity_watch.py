@@ -152,6 +152,23 @@ async def test_a_second_reading_is_asked_for_when_it_is_due(operations: Operatio
     assert operations.asked_for == ["a reading"]
 
 
+@pytest.mark.parametrize("amount", [-900, 6000])
+async def test_a_transfer_that_is_not_all_of_the_loss_holds_nothing_up(
+    operations: Operations, amount: int
+) -> None:
+    """Its booking may take long: what it cannot explain is a loss already."""
+    operations.broker.activities = [
+        CashActivity(
+            activity_id="w1", activity_type="CSW", amount=Decimal(amount), day=operations.began.date()
+        )
+    ]
+    asked: list[KillRequest] = []
+    for minutes in (0, 1):
+        await operations.reads("94000", after=timedelta(minutes=minutes))
+        asked = await operations.look()
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("deaf", [False, True])
 async def test_what_may_be_money_paid_out_waits_for_its_booking(operations: Operations, deaf: bool) -> None:
     """A broker that does not say so is no reason to go on trading."""
