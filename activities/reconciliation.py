@@ -265,7 +265,7 @@ class ReconciliationActivities:
             await journal.lock_books(connection)
             booked = await book_activities(connection, order.run_id, state, comparison, now)
         # What came before the books were opened is in every equity that was ever read.
-        day = new_york_date(state.market_at)
+        day = state.day or new_york_date(state.market_at)
         await move_peak(connection, () if opening else booked, day, late=comparison.late)
         if overwrite is not None:
             await overwrite.book(comparison.findings)

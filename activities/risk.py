@@ -11,7 +11,6 @@ from temporalio import activity
 
 from activities.approvals import Signer, approval_of
 from activities.runaway import stop_runaway
-from market.calendar import new_york_date
 from observability.metrics import SignalOutcome
 from risk.clock import is_too_old
 from risk.constants import QUOTE_AGE_MAX
@@ -159,9 +158,7 @@ class RiskActivities:
             kill_changed_at=row.kill_changed_at,
             unknown_outcomes=row.unknown_outcomes,
             limits=row.limits,
-            conduct=await read_conduct(
-                connection, question.signal_id, row.limits, now=now, market_day=new_york_date(market_now)
-            ),
+            conduct=await read_conduct(connection, question.signal_id, row.limits, now=now),
             limit_sources=row.limit_sources,
             snapshot_at=row.snapshot_at,
             funds_refusal=await open_refusal(connection, row.proposal.strategy),
@@ -187,7 +184,8 @@ class RiskActivities:
 
     async def _conclude(self, locked: LockedOrder, basis: _Basis, now: datetime) -> Assessment:
         verdict = assess(basis.proposal, basis.facts)
-        if not basis.snapshot_is_fresh:
+        # A close needs no account: it must not be refused because the broker cannot be asked for it.
+        if not basis.snapshot_is_fresh and basis.proposal.action.opens:
             verdict = _with_failed(verdict, _stale_snapshot(now))
         if not basis.as_signalled:
             verdict = _with_failed(verdict, _not_as_signalled(locked.order, basis.proposal))

@@ -21,17 +21,13 @@ _STEP: Final = Decimal("0.001")
 
 async def show(*, common: Common = NO_OPTIONS) -> int:
     """Show equity, what it lies below the session's start and below its peak, and what is allowed."""
-    from market.calendar import new_york_date
     from risk.arithmetic import exact
     from risk.losses import losses
     from storage.equity import read_equity
     from storage.limits import current_limits
-    from storage.market import read_clock
 
     async with rows(common.addresses()) as connection:
-        clock = await read_clock(connection)
-        day = new_york_date(utc_now() if clock is None else clock.broker_at)
-        reading = await read_equity(connection, day)
+        reading = await read_equity(connection)
         limits = (await current_limits(connection, utc_now())).limits
     with exact():
         found = losses(reading, limits)

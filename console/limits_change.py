@@ -139,6 +139,11 @@ def edited(scope: LimitScope, stored: Mapping[str, Any], edits: Sequence[str]) -
             document.pop(field, None)
         elif field in LISTS:
             document[field] = _list(sign, document.get(field) or (), value)
+            if field == "allowed_tickers" and sign == "-=" and document[field] == []:
+                raise BadUsage(
+                    "no allowed ticker would be left, and an empty list allows every ticker",
+                    do="to allow none: restricted_tickers+=...; to allow every one: allowed_tickers=",
+                )
         elif sign != "=":
             raise BadUsage(f"{field} is no list: {sign} does not apply", do=f"{field}=VALUE")
         else:

@@ -34,8 +34,10 @@ def ensure_files(folder: Path, *, now: datetime, mode: int = PRIVATE_MODE) -> di
     if not signing.exists() and not public.exists():
         signer, secret = ApprovalSigner.generate()
         keys = ApprovalKeys({signer.public_key: KeyState.CURRENT}, now if is_upgrade else None)
-        _write(signing, secret, mode)
+        # A start cut off in between is told of at the next. The other way round that one would not know any more
+        # that an earlier release had been here, and would refuse the stops of what it has approved.
         _write(public, keys.text, mode)
+        _write(signing, secret, mode)
     elif not public.exists():
         signer, _ = read_files(folder)
         _write(public, ApprovalKeys({signer.public_key: KeyState.CURRENT}).text, mode)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,9 +33,7 @@ class StopRow(StrategyStop):
     enable_reason: str | None = None
 
 
-async def read_conduct(
-    connection: Connection, signal_id: str, limits: Limits, *, now: datetime, market_day: date
-) -> Conduct:
+async def read_conduct(connection: Connection, signal_id: str, limits: Limits, *, now: datetime) -> Conduct:
     """Everything in one statement, under the account lock: every approval before this one is in it.
 
     ``now`` is the decision's instant. A forged one that lies ahead makes the windows look emptier; how far ahead it
@@ -47,7 +45,6 @@ async def read_conduct(
         now - RATE_WINDOW,
         now - timedelta(seconds=limits.repeated_executions_window_seconds),
         now - timedelta(seconds=limits.duplicate_window_seconds),
-        market_day,
     )
     assert row is not None, "the signal was read just now"
     values = dict(row)

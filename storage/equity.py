@@ -23,27 +23,28 @@ CORRELATION: Final = "equity"
 """Its own story in the audit log."""
 
 
-async def read_equity(connection: Connection, market_day: date) -> EquityReading:
+async def read_equity(connection: Connection) -> EquityReading:
     """The last snapshot; all None before the first."""
-    row = await connection.fetchrow(_SQL["read_equity"], market_day)
+    row = await connection.fetchrow(_SQL["read_equity"])
     assert row is not None, "account always has its one row"
     return EquityReading.model_validate(dict(row))
 
 
 async def move_peak(
-    connection: Connection, booked: Iterable[CashActivity], market_day: date, *, late: Container[str] = ()
+    connection: Connection, booked: Iterable[CashActivity], trading_day: date, *, late: Container[str] = ()
 ) -> None:
     """Let the peak follow what was paid in or out, and note that every transfer is booked up to now.
 
     In the transaction that books them, ``booked`` being those that were new; ``late`` names those whose money an
     earlier reconciliation has found and could not explain. What came in by such a one is in the peak already.
+    What is of ``trading_day``, which has begun last, or of later is not in the broker's equity at the close before.
     """
     transfers = [each for each in booked if each.is_transfer]
     moved = sum(
         (each.amount for each in transfers if each.amount < 0 or each.activity_id not in late), Decimal(0)
     )
-    today = sum((each.amount for each in transfers if each.day >= market_day), Decimal(0))
-    await connection.execute(_SQL["move_peak"], moved, today, market_day)
+    today = sum((each.amount for each in transfers if each.day >= trading_day), Decimal(0))
+    await connection.execute(_SQL["move_peak"], moved, today)
 
 
 async def reset_peak(

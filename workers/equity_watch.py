@@ -4,17 +4,20 @@ What decides is in rows, so a death at any point changes nothing but who goes on
 that the switch is asked for (`risk.readiness`).
 """
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Final
 
 from temporalio.service import RPCError
 
+from broker.budget import BudgetUnavailable, patiently
 from broker.errors import BrokerError
-from market.calendar import new_york_date
+from market.errors import ClockUnavailableError
 from observability.logging import get_logger
 from risk.arithmetic import exact, percent_of
 from risk.losses import READINGS_APART, Judgement, Loss, judge, losses
@@ -34,6 +37,10 @@ from workers.singletons import start_reconciliation
 COMPONENT: Final = "EquityWatch"
 TRANSFERS_WITHIN: Final = timedelta(days=7)
 """Activities are listed under their day, some days later."""
+TOKENS_WAIT_MAX_SECONDS: Final = 60.0
+"""Our own budget of requests being used up says nothing of transfers; used up for so long, it holds no kill up."""
+ASK_AGAIN_SECONDS: Final = 10.0
+"""While a transfer is being booked; asked with every look the broker would have no request left for the booking."""
 PERCENT_STEP: Final = Decimal("0.001")
 SIGNAL_RPC_TIMEOUT: Final = timedelta(seconds=3)
 
@@ -47,6 +54,8 @@ class EquityWatch:
         self._parts = parts
         self._database = parts.database
         self._operations_queue = operations_queue
+        self._ask_again_at = 0.0
+        """Monotonic seconds."""
 
     async def watch_equity(self) -> None:
         """Hold the stored account snapshot against the limits; read it again where a second reading is due.
@@ -54,47 +63,61 @@ class EquityWatch:
         Raises:
             BrokerError: the account could not be read; the next look tries again.
         """
-        day = new_york_date(self._parts.clock.at(utc_now()))
         async with self._database.connection() as connection:
-            reading, found, judgement = await _judge(connection, day)
+            reading, found, judgement = await _judge(connection)
             standing = await equity.read_breaches(connection)
             disabled = await conduct.list_stops(connection)
         self._parts.metrics.set_strategies_disabled(len(disabled))
         self._parts.metrics.set_losses({each.kind.value: _percent(each) for each in found.values()})
-        if judgement.confirmed and await self._may_be_a_transfer():
+        if judgement.confirmed and await self._may_be_a_transfer(judgement.confirmed):
             return
         if judgement.changes:
-            await self._database.run("equity.judged", partial(self._keep, day=day))
+            await self._database.run("equity.judged", self._keep)
         elif _wants_another(standing.values(), reading):
             await self._parts.catch_up.read_account()
 
-    async def _may_be_a_transfer(self) -> bool:
-        """Whether money was paid in or out that is not booked yet: only what is left after that is a loss.
+    async def _may_be_a_transfer(self, shown: Sequence[Loss]) -> bool:
+        """Whether money that was paid out and is not booked yet may be all of it: only what is left is a loss.
 
-        A broker that does not say so is no reason to go on trading.
+        A broker that does not say so is no reason to go on trading, nor is money that was paid in.
+
+        Raises:
+            BudgetUnavailable: the database did not answer; the next look tries again.
         """
-        since = self._parts.clock.at(utc_now()) - TRANSFERS_WITHIN
+        if time.monotonic() < self._ask_again_at:
+            return True
         try:
-            told = [each for each in await self._parts.broker.get_cash_activities(since) if each.is_transfer]
-        except BrokerError as error:
+            since = self._parts.clock.at(utc_now()) - TRANSFERS_WITHIN
+            with patiently(TOKENS_WAIT_MAX_SECONDS):
+                listed = await self._parts.broker.get_cash_activities(since)
+        except BudgetUnavailable:
+            raise
+        except (BrokerError, ClockUnavailableError) as error:
             _log.warning("transfers not known: what equity lost counts as a loss", reason=str(error))
             return False
+        told = [each for each in listed if each.is_transfer]
         async with self._database.connection() as connection:
             booked = await journal.known_activities(connection, [each.activity_id for each in told])
-        unbooked = [each.activity_id for each in told if each.activity_id not in booked]
-        if unbooked:
-            _log.warning("a loss waits for transfers to be booked", activities=unbooked)
-            await start_reconciliation(
-                self._parts.client,
-                operations_queue=self._operations_queue,
-                trigger="due: money was paid in or out, and equity is judged by what is left",
-            )
-        return bool(unbooked)
+        unbooked = [each for each in told if each.activity_id not in booked and each.amount < 0]
+        with exact():
+            paid_out = sum((each.amount for each in unbooked), Decimal(0))
+            if any(replace(each, base=each.base + paid_out).exceeded for each in shown):
+                return False
+        self._ask_again_at = time.monotonic() + ASK_AGAIN_SECONDS
+        _log.warning(
+            "a loss waits for transfers to be booked", activities=[each.activity_id for each in unbooked]
+        )
+        await start_reconciliation(
+            self._parts.client,
+            operations_queue=self._operations_queue,
+            trigger="due: money was paid out, and equity is judged by what is left",
+        )
+        return True
 
-    async def _keep(self, connection: Connection, day: date) -> None:
+    async def _keep(self, connection: Connection) -> None:
         """Write what the reading changes. Judged anew under the account lock: another may have been quicker."""
         await lock_account(connection)
-        reading, _, judgement = await _judge(connection, day)
+        reading, _, judgement = await _judge(connection)
         now = utc_now()
         for each in judgement.begun:
             assert reading.taken_at is not None, "only a reading shows a loss"
@@ -147,8 +170,8 @@ def _command(request: KillRequest) -> KillCommand:
     )
 
 
-async def _judge(connection: Connection, day: date) -> tuple[EquityReading, dict[LossKind, Loss], Judgement]:
-    reading = await equity.read_equity(connection, day)
+async def _judge(connection: Connection) -> tuple[EquityReading, dict[LossKind, Loss], Judgement]:
+    reading = await equity.read_equity(connection)
     limits = (await current_limits(connection, utc_now())).limits
     standing = await equity.read_breaches(connection)
     with exact():

@@ -1,13 +1,13 @@
 -- migrate:up
 
 -- The highest equity read, which only a person or money that comes and goes lowers. settled_peak is what it was
--- when every transfer was known to be booked; transfers are those of one day at the market.
+-- when every transfer was known to be booked; transfers are those that last_equity does not
+-- have in it.
 alter table account
     add column peak_equity numeric,
     add column peak_at timestamptz,
     add column settled_peak numeric,
-    add column transfers numeric not null default 0,
-    add column transfers_day date;
+    add column transfers numeric not null default 0;
 update account set peak_equity = equity, peak_at = taken_at, settled_peak = equity;
 
 -- Strategies that may open nothing. A row ends when a named person says that the strategy may trade again.
@@ -53,5 +53,4 @@ create index decisions_decided on decisions (decided_at);
 drop index decisions_decided;
 drop table equity_breaches, kill_requests, strategy_stops;
 alter table account
-    drop column peak_equity, drop column peak_at, drop column settled_peak, drop column transfers,
-    drop column transfers_day;
+    drop column peak_equity, drop column peak_at, drop column settled_peak, drop column transfers;

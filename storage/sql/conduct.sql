@@ -1,5 +1,5 @@
 -- name: read_conduct
--- $2: the last minute began, $3: the window of repeated executions, $4: of duplicates; $5: the market's day.
+-- $2: the last minute began, $3: the window of repeated executions, $4: of duplicates.
 -- No window ends at the decision's instant: another that was decided by a clock ahead of it counts too.
 with asked as (
     select s.signal_id, s.strategy, s.ticker, s.action, s.order_type, s.time_in_force, s.quantity,
@@ -73,7 +73,7 @@ select m.approvals, m.strategy_approvals, m.rate_refusals, m.strategy_rate_refus
         limit 1
     ) as duplicate_of,
     case when h.is_open then coalesce(h.cause, 'no cause was noted') end as broker_halt,
-    c.last_equity + case when c.transfers_day = $5 then c.transfers else 0 end as session_equity,
+    c.last_equity + c.transfers as session_equity,
     c.peak_equity,
     t.strategy, t.since, t.cause, t.reason, t.stopped_by
 from asked a

@@ -1,12 +1,9 @@
 -- name: read_equity
--- $1: the market's day, whose transfers are not in the broker's equity at the previous close.
-select equity, taken_at,
-    last_equity + case when transfers_day = $1 then transfers else 0 end as session_equity,
-    peak_equity, peak_at
-from account
+select equity, taken_at, last_equity + transfers as session_equity, peak_equity, peak_at from account
 
 -- name: move_peak
--- $1: money paid in (or out, negative) that was booked just now; $2: of it, what came on the market's day $3.
+-- $1: money paid in (or out, negative) that was booked just now; $2: of it, what the broker's equity at the
+-- previous close does not have in it; a reading with another such equity has that in it (save_account).
 -- A reading since the last time may have had the money in it or not. What was paid in is added to the peak before
 -- that; what was paid out is taken from it. So a transfer alone is never a loss, and the peak is low by no more than
 -- equity rose since then.
@@ -21,8 +18,7 @@ update account set
         when $1 > 0 then greatest(coalesce(settled_peak, peak_equity) + $1, peak_equity)
         else coalesce(settled_peak, peak_equity) + $1
     end,
-    transfers = case when transfers_day = $3 then transfers else 0 end + $2,
-    transfers_day = $3
+    transfers = transfers + $2
 
 -- name: reset_peak
 -- To what equity is now.

@@ -16,6 +16,9 @@ from latest_quotes where provider = $1 and (bid > 0 or ask > 0)
 
 -- name: save_account
 update account set
+    -- What was paid in or out counts until the broker tells of another session's start, whenever that is: no calendar
+    -- of ours says at what hour it does.
+    transfers = case when last_equity is distinct from $2 then 0 else transfers end,
     equity = $1, last_equity = $2, cash = $3, buying_power = $4, taken_at = $5, document = $6::jsonb,
     peak_equity = greatest(peak_equity, $1), peak_at = case when peak_equity >= $1 then peak_at else $5 end
 where taken_at is null or taken_at <= $5

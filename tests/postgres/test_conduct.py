@@ -107,7 +107,7 @@ async def test_the_minutes_last_order_passes_and_the_next_is_refused_until_one_i
         limits = (await current_limits(connection, datetime.now(UTC))).limits
         first = await connection.fetchval("select min(decided_at) from decisions where approved")
         seen = [
-            (await read_conduct(connection, "s5", limits, now=first + ahead, market_day=DAY)).approvals
+            (await read_conduct(connection, "s5", limits, now=first + ahead)).approvals
             for ahead in (timedelta(seconds=60) - MICROSECOND, timedelta(seconds=60))
         ]
     assert seen == [3, 2], "the window is half-open"
@@ -185,7 +185,7 @@ async def test_the_same_again_is_refused_naming_the_other_and_not_after_the_wind
         at = await connection.fetchval("select decided_at from decisions where signal_id = 's1'")
         for ahead, found in ((30 * 10**6 - 1, "s1"), (30 * 10**6, None)):
             now = at + timedelta(microseconds=ahead)
-            conduct = await read_conduct(connection, "s2", limits, now=now, market_day=DAY)
+            conduct = await read_conduct(connection, "s2", limits, now=now)
             assert conduct.duplicate_of == found
     await desk.sql("update orders set status = 'REJECTED' where signal_id = 's1'")
     resent = await desk.decide(same=True, limit_price=Decimal("100"))
@@ -247,7 +247,7 @@ async def test_the_peak_is_the_highest_reading_and_moves_with_money_paid_in_or_o
 
         async def read(equity: int, seconds: int) -> tuple[Any, Any]:
             await save_account(connection, account(equity), taken_at=NOW + timedelta(seconds=seconds))
-            found = await read_equity(connection, DAY)
+            found = await read_equity(connection)
             return found.peak_equity, found.session_equity
 
         assert await read(100, 0) == (100, 100)
@@ -266,5 +266,16 @@ async def test_the_peak_is_the_highest_reading_and_moves_with_money_paid_in_or_o
         assert await read(115, 7) == (115, 110)
         await move_peak(connection, [activity("CSD", 30)], DAY, late={f"CSD30{DAY}"})
         assert await read(115, 8) == (115, 140)
-        after = await read_equity(connection, DAY + timedelta(days=1))
-        assert after.session_equity == 100, "the broker's equity at the close has the day's transfers in it"
+
+
+async def test_a_transfer_counts_until_the_broker_tells_of_another_session(rows: Database) -> None:
+    """Midnight and a weekend begin no session: what was paid out on Friday is no loss of Saturday's."""
+    async with rows.transaction("test") as connection:
+        await save_account(connection, account(100), taken_at=NOW)
+        await move_peak(connection, [activity("CSW", -20)], DAY)
+        for days, close, expected in ((0, 100, 80), (2, 100, 80), (3, 79, 79), (4, 79, 79)):
+            read = account(80).model_copy(update={"last_equity": Decimal(close)})
+            await save_account(connection, read, taken_at=NOW + timedelta(days=days, seconds=1))
+            await move_peak(connection, (), DAY + timedelta(days=days))
+            found = await read_equity(connection)
+            assert found.session_equity == expected, days

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from broker.budget import NoToken, Share, take_token
 from broker.errors import BrokerError, NetworkError
 from observability.metrics import Metrics
 from risk.losses import READINGS_APART
@@ -32,8 +33,18 @@ class Broker:
     def __init__(self) -> None:
         self.activities: list[CashActivity] = []
         self.error: BrokerError | None = None
+        self.asked = 0
+        self.tokens = [0.0]
+        """Seconds until there is one, try by try."""
+
+    async def take(self, share: Share) -> None:
+        """As a budget does."""
+        if wait_seconds := self.tokens.pop(0) if len(self.tokens) > 1 else self.tokens[0]:
+            raise NoToken(share, wait_seconds)
 
     async def get_cash_activities(self, since: datetime) -> list[CashActivity]:
+        self.asked += 1
+        await take_token(self, Share.READS)  # type: ignore[arg-type]
         if self.error is not None:
             raise self.error
         return self.activities
@@ -57,13 +68,17 @@ class Operations:
 
     async def look(self) -> list[KillRequest]:
         """A process that was started just now looks; what is asked for after it."""
+        await self.watch().watch_equity()
+        async with self.rows.connection() as connection:
+            return await kills_asked_for(connection)
+
+    def watch(self) -> EquityWatch:
+        """Of a process that was started just now."""
         parts: Any = SimpleNamespace(
             database=self.rows, clock=self._clock, metrics=Metrics(), broker=self.broker, client=self,
             catch_up=self,
         )  # fmt: skip
-        await EquityWatch(parts, operations_queue=Queue.TRADING).watch_equity()
-        async with self.rows.connection() as connection:
-            return await kills_asked_for(connection)
+        return EquityWatch(parts, operations_queue=Queue.TRADING)
 
     async def reads(self, equity: str, *, after: timedelta) -> None:
         """A snapshot so long after the beginning."""
@@ -137,6 +152,23 @@ async def test_a_second_reading_is_asked_for_when_it_is_due(operations: Operatio
     assert operations.asked_for == ["a reading"]
 
 
+@pytest.mark.parametrize("amount", [-900, 6000])
+async def test_a_transfer_that_is_not_all_of_the_loss_holds_nothing_up(
+    operations: Operations, amount: int
+) -> None:
+    """Its booking may take long: what it cannot explain is a loss already."""
+    operations.broker.activities = [
+        CashActivity(
+            activity_id="w1", activity_type="CSW", amount=Decimal(amount), day=operations.began.date()
+        )
+    ]
+    asked: list[KillRequest] = []
+    for minutes in (0, 1):
+        await operations.reads("94000", after=timedelta(minutes=minutes))
+        asked = await operations.look()
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("deaf", [False, True])
 async def test_what_may_be_money_paid_out_waits_for_its_booking(operations: Operations, deaf: bool) -> None:
     """A broker that does not say so is no reason to go on trading."""
@@ -151,3 +183,23 @@ async def test_what_may_be_money_paid_out_waits_for_its_booking(operations: Oper
         asked = await operations.look()
     assert len(asked) == deaf
     assert operations.asked_for == ([] if deaf else ["reconciliation"])
+
+
+async def test_a_used_up_budget_says_nothing_of_transfers_and_is_not_used_up_by_asking(
+    operations: Operations,
+) -> None:
+    operations.broker.activities = [
+        CashActivity(
+            activity_id="w1", activity_type="CSW", amount=Decimal(-6000), day=operations.began.date()
+        )
+    ]
+    await operations.reads("94000", after=timedelta(0))
+    assert await operations.look() == []
+    await operations.reads("94000", after=timedelta(minutes=1))
+    operations.broker.tokens = [0.01, 0.01, 0.0]
+    watch = operations.watch()
+    for _ in range(3):
+        await watch.watch_equity()
+    async with operations.rows.connection() as connection:
+        assert await kills_asked_for(connection) == []
+    assert operations.broker.asked == 1, "not with every look while the transfer is being booked"

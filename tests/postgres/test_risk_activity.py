@@ -108,6 +108,17 @@ async def test_an_old_quote_and_an_old_snapshot_are_asked_for_and_then_refused(
     assert answer.reasons == ("STALE_ACCOUNT",)
 
 
+async def test_a_close_is_not_refused_because_the_account_cannot_be_read(
+    rows: Database, risk: RiskActivities
+) -> None:
+    await propose(rows, "s1", action="SELL_TO_CLOSE", limit_price=Decimal(100), hard_stop_loss=None)
+    async with rows.transaction("test") as connection:
+        await connection.execute("update account set taken_at = taken_at - interval '61 seconds'")
+    assert (await risk.assess_risk(question("s1"))).kind is AssessmentKind.NEEDS_SNAPSHOT
+    answer = await risk.assess_risk(question("s1", refreshes=2))
+    assert answer.reasons == ("SELL_MORE_THAN_HELD",), "nothing else is wrong with it"
+
+
 async def test_an_approval_without_an_intent_gives_its_room_back_after_60_seconds(
     rows: Database, risk: RiskActivities
 ) -> None:

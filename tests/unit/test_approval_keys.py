@@ -1,7 +1,7 @@
 """The keys of approvals: which are trusted for what, how they change, and how a wrong one is told."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from console.main import run
 from schemas.approvals import ApprovalDocument, ApprovalFault, ApprovalRefused, ApprovedLeg, SignedApproval
 from schemas.wire import Leg
+from security import approval_files
 from security.approval_files import PUBLIC_KEYS, SIGNING_KEY, ensure_files, read_files, retire, revoke, rotate
 from security.approvals import ApprovalKeyError, ApprovalKeys, ApprovalSigner, KeyState, signed_bytes
 from tests.servers.approvals import PUBLIC
@@ -131,6 +132,29 @@ def test_only_where_an_earlier_release_has_been_are_unsigned_stops_known_of(tmp_
         assert read_files(folder)[1].unsigned_before == wanted
         rotate(folder)
         assert read_files(folder)[1].unsigned_before == wanted
+
+
+def test_a_first_start_that_is_cut_off_forgets_no_earlier_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trading_broker_key").touch()
+    written: list[str] = []
+
+    def write(path: Path, text: str, mode: int) -> None:
+        if written:
+            raise OSError("no space left")
+        written.append(path.name)
+        path.write_text(text)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(approval_files, "_write", write)
+        with pytest.raises(OSError, match="no space"):
+            ensure_files(tmp_path, now=NOW)
+    with pytest.raises(ApprovalKeyError, match="trading keys rotate"):
+        ensure_files(tmp_path, now=NOW)
+    rotate(tmp_path)
+    ensure_files(tmp_path, now=NOW + timedelta(days=1))
+    assert read_files(tmp_path)[1].unsigned_before == NOW
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,15 @@ def test_what_cannot_be_meant_is_named(scope: str, edit: str, says: str) -> None
     assert says in told.value.what
 
 
+@pytest.mark.parametrize("scope", [LimitScope.ACCOUNT, LimitScope.STRATEGY])
+def test_taking_away_the_last_allowed_ticker_never_allows_all(scope: LimitScope) -> None:
+    stored = {**(ACCOUNT if scope is LimitScope.ACCOUNT else {}), "allowed_tickers": ["AAPL", "MSFT"]}
+    with pytest.raises(BadUsage, match="an empty list allows every ticker"):
+        edited(scope, stored, ["allowed_tickers-=AAPL", "allowed_tickers-=MSFT"])
+    assert edited(scope, stored, ["allowed_tickers-=AAPL"]).model_dump()["allowed_tickers"] == ("MSFT",)
+    assert edited(scope, stored, ["allowed_tickers="]).model_dump()["allowed_tickers"] == ()
+
+
 def test_a_document_of_an_older_release_is_completed_by_name() -> None:
     old = {field: value for field, value in ACCOUNT.items() if field != "max_drawdown_pct"}
     with pytest.raises(BadUsage, match="max_drawdown_pct: Field required"):
