@@ -56,6 +56,9 @@ TICK: Final = timedelta(microseconds=1)
 """The smallest step of a time."""
 READING_AGE_MAX: Final = timedelta(seconds=60)
 """An overwrite acts on no older reading."""
+LEFT_OPEN_AFTER: Final = timedelta(minutes=6)
+"""A workflow may run for 4.5 minutes and its last step for one more: an older run has nobody who ends it."""
+LEFT_OPEN: Final = "the run was cut short after it had adopted what the broker showed"
 
 _log = get_logger(__name__)
 
@@ -98,6 +101,8 @@ class ReconciliationActivities:
             ApplicationError: type SNAPSHOT_MOVED, ERR_CLOCK or the broker's code; read again.
         """
         started = self._now()
+        if order.number == 1:
+            await self._end_left_open(order, started)
         async with self._database.transaction("reconciliation.opened") as connection:
             run = await rows.open_run(connection, order.run_id, order.trigger, started)
             if run.report is not None:
@@ -126,11 +131,29 @@ class ReconciliationActivities:
             await self._stop(order.run_id)
         return StepAnswer(report=told(report))
 
+    async def _end_left_open(self, order: SnapshotOrder, now: datetime) -> None:
+        """Tell of what runs had adopted whose workflow is over: no later reading shows it."""
+        async with self._database.connection() as connection:
+            left = await rows.left_open(connection, now - LEFT_OPEN_AFTER)
+        for run_id, trigger in left:
+            await self.end_reconciliation(
+                EndRun(
+                    run_id=run_id,
+                    trigger=trigger,
+                    outcome=Outcome.FAILED,
+                    detail=LEFT_OPEN,
+                    as_of=order.as_of,
+                )
+            )
+
     async def _is_still_late(
         self, connection: "Connection", state: BrokerState, comparison: Comparison
     ) -> bool:
-        """Whether what was found to be listed late is so in the books as they are now, which are locked."""
-        if not comparison.late:
+        """Whether of what is listed just this is late in the books as they are now, which are locked.
+
+        Another run may have overwritten them since, with cash that an activity of this reading explains.
+        """
+        if not state.activities:
             return True
         await journal.lock_books(connection)
         again = compare(*await read_books(connection, state), self._pace.graces)

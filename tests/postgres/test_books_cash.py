@@ -3,8 +3,10 @@
 import asyncio
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from temporalio.exceptions import ApplicationError
 
 from risk.day_result import day_result
 from schemas.reconciliation import DriftKind, Outcome, StepAnswer
@@ -155,6 +157,30 @@ async def test_two_runs_at_once_book_what_is_late_once(
     assert any(isinstance(answer, StepAnswer) and answer.report for answer in answers)
     assert all(getattr(answer, "type", "SNAPSHOT_MOVED") == "SNAPSHOT_MOVED" for answer in answers)
     assert await agrees(rows, broker)
+
+
+async def test_what_another_run_overwrites_meanwhile_is_booked_once(
+    rows: Database, broker: SetBroker, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: the activity is listed after the other's two readings, and its cash is overwritten after ours."""
+    broker.cash -= 5
+    await steps.read("other", 1)
+    assert (await steps.read("other", 2)).confirmed
+    broker.activities = [activity("fee", "-5")]
+    read_quietly = steps.activities._read_quietly
+
+    async def then_overwritten(started: datetime) -> Any:
+        found = await read_quietly(started)
+        await steps.overwrite("other", 2)
+        return found
+
+    monkeypatch.setattr(steps.activities, "_read_quietly", then_overwritten)
+    with pytest.raises(ApplicationError, match="booked meanwhile"):
+        await steps.read("ours", 1)
+    monkeypatch.undo()
+    assert (await steps.read("ours", 1)).report is not None
+    assert await agrees(rows, broker)
+    assert await told(rows) == ["CASH"]
 
 
 async def test_a_days_result_is_what_the_broker_says(rows: Database, broker: SetBroker) -> None:
