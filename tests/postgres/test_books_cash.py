@@ -207,3 +207,17 @@ async def test_a_days_result_is_what_the_broker_says(rows: Database, broker: Set
     assert result.result == equity - began_with - 1000
     assert (result.unexplained, result.transferred) == (D("-12.34"), D(1000))
     assert day_result(moves, {}, {"AAPL": PRICE}).unpriced == ("AAPL",), "no guess without a price"
+
+
+async def test_what_is_no_loss_is_no_result_either(rows: Database, broker: SetBroker, steps: Steps) -> None:
+    """Money paid in or out has one list of words, for the peak of equity and for a day's result."""
+    paid = [activity(kind, "10", kind) for kind in ("CSD", "CSR", "WIRE")]
+    assert all(each.is_transfer for each in paid)
+    broker.activities = paid
+    broker.cash += 30
+    assert (await steps.run()).booked == 3
+    async with rows.connection() as connection:
+        day, then = await journal.read_trading_day(connection, datetime.now(UTC))
+        assert day is not None
+        result = day_result(await journal.read_day(connection, day.began_at), then, {})
+    assert (result.result, result.transferred) == (D(0), D(30))
