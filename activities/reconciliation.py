@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from temporalio import activity
 
 from activities.adoption import Adopter
-from activities.broker_state import BrokerStateReader, SnapshotMoved, read_books
+from activities.broker_state import BrokerStateReader, SnapshotMoved, read_books, unexplained_since
 from activities.drift_kill import COMPONENT, carry_out_kill
 from activities.failures import as_failure, try_again
 from activities.overwrite import Overwrite, book_activities, keep_day
@@ -282,11 +282,13 @@ class ReconciliationActivities:
         overwrite: Overwrite | None = None,
     ) -> Report:
         now = self._now()
-        opening = await rows.last_market_at(connection) is None
+        last = await rows.last_market_at(connection)
+        opening = last is None
         booked: list[CashActivity] = []
         if state.activities:
             await journal.lock_books(connection)
-            booked = await book_activities(connection, order.run_id, state, comparison, now)
+            since = unexplained_since(last, state.market_at)
+            booked = await book_activities(connection, order.run_id, state, comparison, now, since=since)
         # What came before the books were opened is in every equity that was ever read.
         day = new_york_date(state.market_at)
         await move_peak(connection, () if opening else booked, day, late=comparison.late)

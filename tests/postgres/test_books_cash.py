@@ -1,7 +1,7 @@
 """Fees, dividends, deposits: booked once, whenever they are listed; and a day's result."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -142,6 +142,25 @@ async def test_what_may_be_late_waits_until_cash_can_be_judged(
     report = await steps.run()
     assert (report.outcome, report.left_out, report.booked) == (Outcome.CLEAN, 1, 0)
     await tell(rows, young)
+    assert (await steps.run()).booked == 1
+    assert await agrees(rows, broker)
+    assert await told(rows) == ["CASH"]
+
+
+async def test_what_was_overwritten_long_before_a_pause_of_days_keeps_no_run_from_its_end(
+    rows: Database, broker: SetBroker, steps: Steps
+) -> None:
+    """How: the overwrite is eight days old, the last run three, and now a fee of since then is listed."""
+    broker.cash -= 5
+    await steps.run()
+    async with rows.transaction("test") as connection:
+        await connection.execute("set local session_replication_role = replica")
+        await connection.execute(
+            "update journal set snapshot_at = snapshot_at - interval '8 days' where cause = 'RESIDUAL'"
+        )
+        await connection.execute("update reconciliations set market_at = market_at - interval '3 days'")
+    fee = activity("fee", "-5")
+    broker.activities = [fee.model_copy(update={"day": datetime.now(UTC).date() + timedelta(days=1)})]
     assert (await steps.run()).booked == 1
     assert await agrees(rows, broker)
     assert await told(rows) == ["CASH"]
