@@ -105,7 +105,7 @@ class BrokerStateReader:
             last = await rows.last_market_at(connection)
             # A replayed market may begin anew: never ask for what is to come.
             since = min(last or market_at, market_at) - FILLS_OVERLAP
-            before = await _read_ours(connection, since)
+            before = await _read_ours(connection, since, last, market_at)
         told = await self._ask(since)
         async with self._database.connection() as connection:
             booked = await journal.known_activities(
@@ -117,7 +117,7 @@ class BrokerStateReader:
         new = [fill for fill in told.fills if fill.activity_id not in booked]
         seen_orders = await self._orders.look(told.orders, new, market_at)
         async with self._database.connection() as connection:
-            after = await _read_ours(connection, since)
+            after = await _read_ours(connection, since, last, market_at)
         if (before.held, before.cash) != (after.held, after.cash):
             raise SnapshotMoved("our own books moved while the broker was read")
         missing = [
@@ -168,7 +168,8 @@ class BrokerStateReader:
 async def read_books(connection: "Connection", state: BrokerState) -> tuple[BrokerState, Books]:
     """Our books now, and of ``state`` the executions and activities that they still lack."""
     since = min((fill.fill.executed_at for fill in state.fills), default=state.market_at) - FILLS_OVERLAP
-    ours = await _read_ours(connection, since)
+    last = await rows.last_market_at(connection)
+    ours = await _read_ours(connection, since, last, state.market_at)
     booked = await journal.known_activities(
         connection,
         [fill.fill.activity_id or "" for fill in state.fills]
@@ -181,8 +182,15 @@ async def read_books(connection: "Connection", state: BrokerState) -> tuple[Brok
             "activities": tuple(each for each in state.activities if each.activity_id not in booked),
         }
     )
-    opened = await rows.last_market_at(connection) is not None
-    return left, ours.books(opened=opened)
+    return left, ours.books(opened=last is not None)
+
+
+def unexplained_since(last: datetime | None, market_at: datetime) -> datetime:
+    """Market time after which an overwrite may have booked what is listed only now: one for a run's every step.
+
+    ``last``: of the last good reading, from before which on activities are listed.
+    """
+    return min(last or market_at, market_at) - FILLS_OVERLAP - ACTIVITIES_OVERLAP
 
 
 def missing_fills(listed: Iterable[Fill], known: Iterable[Fill]) -> list[Fill]:
@@ -217,13 +225,15 @@ def _counts(fill: Fill, last: datetime | None, *, ours: bool) -> bool:
     return ours or (last is not None and fill.executed_at > last)
 
 
-async def _read_ours(connection: "Connection", since: datetime) -> _Ours:
+async def _read_ours(
+    connection: "Connection", since: datetime, last: datetime | None, market_at: datetime
+) -> _Ours:
     return _Ours(
         held=await journal.read_held(connection),
         cash=await journal.read_cash(connection),
         marks=await journal.read_marks(connection),
         fills=await journal.known_fills(connection, since - FILL_TIMES_APART),
-        unexplained=await journal.read_unexplained(connection, since - ACTIVITIES_OVERLAP),
+        unexplained=await journal.read_unexplained(connection, unexplained_since(last, market_at)),
         opened_at=await journal.read_opened_at(connection),
     )
 

@@ -6,7 +6,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from activities.broker_state import ACTIVITIES_OVERLAP
 from risk.drift import allocate
 from schemas.base import decimal_text
 from schemas.broker import CashActivity
@@ -20,11 +19,17 @@ ZERO: Final = Decimal(0)
 
 
 async def book_activities(
-    connection: "Connection", run_id: str, state: BrokerState, comparison: Comparison, now: datetime
+    connection: "Connection",
+    run_id: str,
+    state: BrokerState,
+    comparison: Comparison,
+    now: datetime,
+    *,
+    since: datetime,
 ) -> list[CashActivity]:
     """Fees, dividends, deposits: each under its own id, so that none is ever booked twice. Those that were new.
 
-    What an overwrite has booked already of one that is listed late is reversed with it.
+    What an overwrite after ``since`` has booked already of one that is listed late is reversed with it.
     """
     booked = []
     for each in state.activities:
@@ -47,7 +52,7 @@ async def book_activities(
             continue
         booked.append(each)
         if late := comparison.late.get(each.activity_id):
-            await reverse_cash(connection, entry, late, now, since=state.market_at - ACTIVITIES_OVERLAP)
+            await reverse_cash(connection, entry, late, now, since=since)
     return booked
 
 

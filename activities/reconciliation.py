@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from temporalio import activity
 
 from activities.adoption import Adopter
-from activities.broker_state import BrokerStateReader, SnapshotMoved, read_books
+from activities.broker_state import BrokerStateReader, SnapshotMoved, read_books, unexplained_since
 from activities.drift_kill import COMPONENT, carry_out_kill
 from activities.failures import as_failure, try_again
 from activities.overwrite import Overwrite, book_activities, keep_day
@@ -56,6 +56,9 @@ TICK: Final = timedelta(microseconds=1)
 """The smallest step of a time."""
 READING_AGE_MAX: Final = timedelta(seconds=60)
 """An overwrite acts on no older reading."""
+LEFT_OPEN_AFTER: Final = timedelta(minutes=6)
+"""A workflow may run for 4.5 minutes and its last step for one more: an older run has nobody who ends it."""
+LEFT_OPEN: Final = "the run was cut short after it had adopted what the broker showed"
 
 _log = get_logger(__name__)
 
@@ -98,6 +101,8 @@ class ReconciliationActivities:
             ApplicationError: type SNAPSHOT_MOVED, ERR_CLOCK or the broker's code; read again.
         """
         started = self._now()
+        if order.number == 1:
+            await self._end_left_open(order, started)
         async with self._database.transaction("reconciliation.opened") as connection:
             run = await rows.open_run(connection, order.run_id, order.trigger, started)
             if run.report is not None:
@@ -126,11 +131,29 @@ class ReconciliationActivities:
             await self._stop(order.run_id)
         return StepAnswer(report=told(report))
 
+    async def _end_left_open(self, order: SnapshotOrder, now: datetime) -> None:
+        """Tell of what runs had adopted whose workflow is over: no later reading shows it."""
+        async with self._database.connection() as connection:
+            left = await rows.left_open(connection, now - LEFT_OPEN_AFTER)
+        for run_id, trigger in left:
+            await self.end_reconciliation(
+                EndRun(
+                    run_id=run_id,
+                    trigger=trigger,
+                    outcome=Outcome.FAILED,
+                    detail=LEFT_OPEN,
+                    as_of=order.as_of,
+                )
+            )
+
     async def _is_still_late(
         self, connection: "Connection", state: BrokerState, comparison: Comparison
     ) -> bool:
-        """Whether what was found to be listed late is so in the books as they are now, which are locked."""
-        if not comparison.late:
+        """Whether of what is listed just this is late in the books as they are now, which are locked.
+
+        Another run may have overwritten them since, with cash that an activity of this reading explains.
+        """
+        if not state.activities:
             return True
         await journal.lock_books(connection)
         again = compare(*await read_books(connection, state), self._pace.graces)
@@ -259,11 +282,13 @@ class ReconciliationActivities:
         overwrite: Overwrite | None = None,
     ) -> Report:
         now = self._now()
-        opening = await rows.last_market_at(connection) is None
+        last = await rows.last_market_at(connection)
+        opening = last is None
         booked: list[CashActivity] = []
         if state.activities:
             await journal.lock_books(connection)
-            booked = await book_activities(connection, order.run_id, state, comparison, now)
+            since = unexplained_since(last, state.market_at)
+            booked = await book_activities(connection, order.run_id, state, comparison, now, since=since)
         # What came before the books were opened is in every equity that was ever read.
         day = state.day or new_york_date(state.market_at)
         await move_peak(connection, () if opening else booked, day, late=comparison.late)

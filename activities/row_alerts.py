@@ -7,7 +7,7 @@ the kill switch look again each second.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS: Final = 2.0
 EXECUTION: Final = "ExecutionAgent"
+
+
+class _ToldAlready(Exception):
+    """Another has told of the run meanwhile: nothing of it counts again."""
 
 
 class RowAlerts:
@@ -77,15 +81,15 @@ class RowAlerts:
         async with self.reading() as connection:
             run_ids = await unalerted_runs(connection)
         for run_id in run_ids:
-            async with (
-                asyncio.timeout(PATIENCE_SECONDS),
-                self._database.transaction("alerts.drift_told") as connection,
-            ):
-                await self._tell_of_run(connection, run_id)
+            with suppress(_ToldAlready):
+                async with (
+                    asyncio.timeout(PATIENCE_SECONDS),
+                    self._database.transaction("alerts.drift_told") as connection,
+                ):
+                    await self._tell_of_run(connection, run_id)
 
     async def _tell_of_run(self, connection: "Connection", run_id: str) -> None:
-        if not await mark_alerted(connection, run_id):
-            return
+        """The run's row last: the kill switch is engaged through it, and must not wait for an alert's lock."""
         report = (await read_run(connection, run_id)).report
         assert report is not None, "only a finished run is told of"
         told, now = drift_alert(report), self._now()
@@ -95,6 +99,8 @@ class RowAlerts:
                     await clear_alert(connection, AlertCode.STATE_DRIFT, subject, component=DRIFT, now=now)
         if told is not None:
             await raise_alert(connection, told, component=DRIFT, now=now)
+        if not await mark_alerted(connection, run_id):
+            raise _ToldAlready
 
     async def change(
         self, new: Iterable[Alert], over: Iterable[AlertCode] = (), subject: str = "", *, component: str

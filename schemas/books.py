@@ -1,11 +1,6 @@
 """What executions and journal come to: a day's result."""
 
-from typing import Final
-
 from schemas.base import DecimalText, Wire
-
-TRANSFERS: Final = ("CSD", "CSW", "TRANS", "JNL", "JNLC", "ACATC", "WIRE")
-"""The broker's words for money that came or went and was not earned: deposits, withdrawals, journals, transfers."""
 
 
 class DayMoves(Wire):

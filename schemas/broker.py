@@ -6,7 +6,7 @@ from enum import StrEnum
 from schemas.base import DecimalText, UtcTime, Wire
 from schemas.orders import BrokerOrder, Fill, Side
 
-TRANSFERS = frozenset({"CSD", "CSW", "CSR", "JNL", "JNLC", "ACATC", "TRANS"})
+TRANSFERS = frozenset({"CSD", "CSW", "CSR", "JNL", "JNLC", "ACATC", "TRANS", "WIRE"})
 """Activity types of money that comes into the account or leaves it (Alpaca's words)."""
 
 

@@ -12,7 +12,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from schemas.base import DecimalText, UtcTime, Wire
-from schemas.books import TRANSFERS, DayMoves
+from schemas.books import DayMoves
+from schemas.broker import TRANSFERS
 from schemas.orders import Fill
 from schemas.reconciliation import CASH, EXTERNAL, Held
 from storage.statements import load
@@ -99,7 +100,7 @@ async def read_differences(connection: Connection) -> list[Difference]:
 
 async def read_day(connection: Connection, began_at: datetime) -> list[DayMoves]:
     """What executions and journal have moved since then (market time), from the two tables alone."""
-    rows = await connection.fetch(_SQL["read_day"], began_at, list(TRANSFERS))
+    rows = await connection.fetch(_SQL["read_day"], began_at, sorted(TRANSFERS))
     return [DayMoves.model_validate(dict(row)) for row in rows]
 
 

@@ -100,6 +100,11 @@ async def read_run(connection: Connection, run_id: str) -> Run:
     )
 
 
+async def left_open(connection: Connection, before: datetime) -> list[tuple[str, str]]:
+    """Run id and trigger of runs that began before then, have adopted something and were never finished."""
+    return [(row["run_id"], row["trigger"]) for row in await connection.fetch(_SQL["left_open"], before)]
+
+
 async def list_runs(connection: Connection, limit: int) -> list[Report]:
     """Finished runs, newest first."""
     return [_report(row) for row in await connection.fetch(_SQL["list_runs"], min(limit, LIST_MAX))]

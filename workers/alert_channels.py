@@ -132,7 +132,8 @@ async def _post(url: str, body: Mapping[str, Any], *, secrets: Sequence[str]) ->
         for secret in secrets:
             if len(secret) > 1:
                 text = text.replace(secret, "[redacted]")
-        return redact_text(text)[:TOLD_MAX]
+        # No column takes a NUL: what was sent could not be noted as sent, and would be sent again for ever.
+        return redact_text(text.replace("\0", ""))[:TOLD_MAX]
 
     timeout = httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
     try:
@@ -182,7 +183,7 @@ def _retry_after(value: str | None) -> float:
     """Seconds of the header in either of its forms; 0 where it is not there or no such thing."""
     if value is None:
         return 0.0
-    if value.strip().isdigit():
+    if value.strip().isdecimal():
         return float(value)
     try:
         at = email.utils.parsedate_to_datetime(value)

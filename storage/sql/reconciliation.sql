@@ -9,6 +9,11 @@ select * from reconciliations where run_id = $1
 update reconciliations set findings = $2::jsonb, drift = $3, equity = $4, market_at = $5
 where run_id = $1 and outcome is null
 
+-- name: left_open
+select run_id, trigger from reconciliations
+where outcome is null and started_at < $1 and findings <> '[]'
+order by started_at
+
 -- name: finish_run
 insert into reconciliations (
     run_id, trigger, outcome, started_at, read_at, market_at, finished_at, findings, drift, equity, left_out,

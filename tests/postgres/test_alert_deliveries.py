@@ -19,6 +19,7 @@ from storage import deliveries as rows
 from storage.alerts import clear_alert, raise_alert
 from storage.database import Database
 from storage.grants import Role
+from storage.statements import load
 from storage.switches import Installation
 from workers import alert_channels
 from workers.alert_channels import PagerDuty, Slack, configured
@@ -339,6 +340,25 @@ async def test_whoever_may_write_an_alert_has_it_told_and_waits_for_no_other(des
                 await raise_alert(connection, held, component="Test", now=desk.now)
     await deliver(post)
     assert len(desk.receiver.slack) == len(desk.receiver.pagerduty) == 4 + 1 + 2 * 4
+
+
+async def test_whatever_an_answer_holds_what_was_taken_is_not_sent_again(desk: Desk) -> None:
+    post = desk.post(pagerduty=False)
+    await post.keep()
+    await desk.raised(alert())
+    desk.receiver.answers.append(Answer(200, body=b"o\0k", taken=True))
+    await deliver(post)
+    desk.now += CLAIM_LEASE
+    await deliver(post)
+    assert await desk.states() == [("slack", "raised", "sent", 1)]
+    assert len(desk.receiver.slack) == 1
+
+
+async def test_counting_what_waits_reads_nothing_that_was_sent(desk: Desk) -> None:
+    async with desk.database.transaction("test") as connection:
+        await connection.execute("set local enable_seqscan = off")
+        plan = await connection.fetch(f"explain {load('deliveries')['count_unsent']}")
+    assert "Seq Scan" not in "".join(row[0] for row in plan)
 
 
 async def test_no_secret_of_a_channel_comes_into_the_log(desk: Desk) -> None:

@@ -1,10 +1,12 @@
 """Fees, dividends, deposits: booked once, whenever they are listed; and a day's result."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from temporalio.exceptions import ApplicationError
 
 from risk.day_result import day_result
 from schemas.reconciliation import DriftKind, Outcome, StepAnswer
@@ -145,6 +147,25 @@ async def test_what_may_be_late_waits_until_cash_can_be_judged(
     assert await told(rows) == ["CASH"]
 
 
+async def test_what_was_overwritten_long_before_a_pause_of_days_keeps_no_run_from_its_end(
+    rows: Database, broker: SetBroker, steps: Steps
+) -> None:
+    """How: the overwrite is eight days old, the last run three, and now a fee of since then is listed."""
+    broker.cash -= 5
+    await steps.run()
+    async with rows.transaction("test") as connection:
+        await connection.execute("set local session_replication_role = replica")
+        await connection.execute(
+            "update journal set snapshot_at = snapshot_at - interval '8 days' where cause = 'RESIDUAL'"
+        )
+        await connection.execute("update reconciliations set market_at = market_at - interval '3 days'")
+    fee = activity("fee", "-5")
+    broker.activities = [fee.model_copy(update={"day": datetime.now(UTC).date() + timedelta(days=1)})]
+    assert (await steps.run()).booked == 1
+    assert await agrees(rows, broker)
+    assert await told(rows) == ["CASH"]
+
+
 async def test_two_runs_at_once_book_what_is_late_once(
     rows: Database, broker: SetBroker, steps: Steps
 ) -> None:
@@ -155,6 +176,30 @@ async def test_two_runs_at_once_book_what_is_late_once(
     assert any(isinstance(answer, StepAnswer) and answer.report for answer in answers)
     assert all(getattr(answer, "type", "SNAPSHOT_MOVED") == "SNAPSHOT_MOVED" for answer in answers)
     assert await agrees(rows, broker)
+
+
+async def test_what_another_run_overwrites_meanwhile_is_booked_once(
+    rows: Database, broker: SetBroker, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: the activity is listed after the other's two readings, and its cash is overwritten after ours."""
+    broker.cash -= 5
+    await steps.read("other", 1)
+    assert (await steps.read("other", 2)).confirmed
+    broker.activities = [activity("fee", "-5")]
+    read_quietly = steps.activities._read_quietly
+
+    async def then_overwritten(started: datetime) -> Any:
+        found = await read_quietly(started)
+        await steps.overwrite("other", 2)
+        return found
+
+    monkeypatch.setattr(steps.activities, "_read_quietly", then_overwritten)
+    with pytest.raises(ApplicationError, match="booked meanwhile"):
+        await steps.read("ours", 1)
+    monkeypatch.undo()
+    assert (await steps.read("ours", 1)).report is not None
+    assert await agrees(rows, broker)
+    assert await told(rows) == ["CASH"]
 
 
 async def test_a_days_result_is_what_the_broker_says(rows: Database, broker: SetBroker) -> None:
@@ -181,3 +226,17 @@ async def test_a_days_result_is_what_the_broker_says(rows: Database, broker: Set
     assert result.result == equity - began_with - 1000
     assert (result.unexplained, result.transferred) == (D("-12.34"), D(1000))
     assert day_result(moves, {}, {"AAPL": PRICE}).unpriced == ("AAPL",), "no guess without a price"
+
+
+async def test_what_is_no_loss_is_no_result_either(rows: Database, broker: SetBroker, steps: Steps) -> None:
+    """Money paid in or out has one list of words, for the peak of equity and for a day's result."""
+    paid = [activity(kind, "10", kind) for kind in ("CSD", "CSR", "WIRE")]
+    assert all(each.is_transfer for each in paid)
+    broker.activities = paid
+    broker.cash += 30
+    assert (await steps.run()).booked == 3
+    async with rows.connection() as connection:
+        day, then = await journal.read_trading_day(connection, datetime.now(UTC))
+        assert day is not None
+        result = day_result(await journal.read_day(connection, day.began_at), then, {})
+    assert (result.result, result.transferred) == (D(0), D(30))

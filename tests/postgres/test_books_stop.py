@@ -71,6 +71,34 @@ async def test_drift_is_told_and_stops_trading_though_the_worker_dies_after_adop
         assert (await read_state(connection)).engaged
 
 
+async def test_what_a_run_had_adopted_is_told_and_stops_trading_though_its_workflow_is_over(
+    rows: Database, broker: SetBroker, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: no worker comes back before Temporal gives the run up; the next one finds nothing that differs."""
+    missed = fill("missed", quantity=60)
+    broker.fills = [missed]
+    broker.buy(missed)
+    await steps.read("r", 1)
+    assert (await steps.read("r", 2)).confirmed
+
+    async def die(*_: Any) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(steps.activities, "_overwrite", die)
+    with pytest.raises(RuntimeError, match="killed"):
+        await steps.overwrite("r", 2)
+    monkeypatch.undo()
+    assert (await steps.run()).outcome is Outcome.CLEAN
+    assert await told(rows) == [], "it may still be under way"
+    async with rows.connection() as connection:
+        await connection.execute("update reconciliations set started_at = started_at - interval '7 minutes'")
+    assert (await steps.run()).outcome is Outcome.CLEAN
+    assert (await steps.run()).outcome is Outcome.CLEAN
+    assert await told(rows) == ["MISSED_FILL"]
+    async with rows.connection() as connection:
+        assert (await read_state(connection)).engaged
+
+
 async def test_no_order_goes_out_between_the_decision_to_stop_and_the_kill_switch(
     rows: Database, broker: SetBroker, steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,12 +12,18 @@ from activities.drift_alert import drift_alert
 from activities.row_alerts import RowAlerts
 from schemas.alerts import AlertCode, Severity, StoredAlert
 from schemas.reconciliation import DriftKind, Finding, Outcome, Report
-from storage.alerts import list_alerts
+from storage.alerts import list_alerts, raise_alert
 from storage.database import Database
-from storage.reconciliation import finish, open_run
+from storage.reconciliation import finish, open_run, take_kill
 
 START = datetime(2026, 11, 26, 15, tzinfo=UTC)
 MANY = 40
+WAITING = """
+    select exists (
+        select from pg_locks l join pg_database d on d.oid = l.database
+        where not l.granted and l.locktype = 'advisory' and d.datname = current_database()
+    )
+"""
 
 
 def missing(ticker: str, shares: int) -> Finding:
@@ -114,3 +120,20 @@ async def test_the_first_import_is_no_drift(desk: Desk) -> None:
     assert drift_alert(report) is None
     await desk.watcher.keep_drift()
     assert await desk.told() == 0
+
+
+async def test_who_holds_an_alerts_lock_does_not_keep_the_kill_switch_from_being_engaged(desk: Desk) -> None:
+    report = await desk.finished(missing("AAPL", 1), killed=True)
+    told = drift_alert(report)
+    assert told is not None
+    async with desk.database.transaction("test") as held:
+        await raise_alert(held, told, component="Test", now=desk.now)
+        watching = asyncio.create_task(desk.watcher.keep_drift())
+        async with desk.database.transaction("test") as connection:
+            while not await connection.fetchval(WAITING):
+                await asyncio.sleep(0.01)
+            await connection.execute("set local lock_timeout = '500ms'")
+            assert await take_kill(connection, report.run_id)
+    await asyncio.gather(watching, return_exceptions=True)
+    await desk.watcher.keep_drift()
+    assert await desk.told() == 1

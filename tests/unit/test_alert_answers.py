@@ -13,7 +13,8 @@ NOW = datetime(2026, 11, 26, 15, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [(None, 0), ("", 0), ("30", 30), (" 7 ", 7), ("-1", 0), ("soon", 0), ("1.5", 0)]
+    ("header", "seconds"),
+    [(None, 0), ("", 0), ("30", 30), (" 7 ", 7), ("-1", 0), ("soon", 0), ("1.5", 0), ("²", 0)],
 )
 def test_seconds(header: str | None, seconds: int) -> None:
     assert _retry_after(header) == seconds
