@@ -19,7 +19,7 @@ FINISH := $(PIP) install --no-deps --no-build-isolation -e . && $(BIN)/python -m
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate --quiet
 # Tests wait more than they compute: three at a time keep two cores busy.
-PYTEST_PROCESSES ?= 3
+PYTEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev demo isolated-demo compose-secrets up day test load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost chaos-judge joint-limits forged-approvals runaway stream-faults check docs lock clean

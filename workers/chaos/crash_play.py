@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -202,18 +202,6 @@ class Play:
                 raise WrongEnd(f"{signal_id} was refused for {order.reason}")
             self.refused.add(signal_id)
         return order
-
-    async def any_too_late(self, signal_ids: Iterable[str]) -> bool:
-        """Whether one of these was refused because nothing fresh was known when its turn came."""
-        late = False
-        for signal_id in signal_ids:
-            with suppress(OrderNotFound):
-                order = await self.order(signal_id)
-                reasons = set((order.reason or "").split(","))
-                if order.status is OrderStatus.REJECTED and reasons <= NOTHING_FRESH:
-                    self.refused.add(signal_id)
-                    late = True
-        return late
 
     async def decided(self, signal_id: str, *, seconds_max: float) -> bool:
         """Wait until risk has decided; whether it has."""

@@ -1,13 +1,13 @@
 """What a scenario of the crash sweep is."""
 
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from itertools import count
 from typing import ClassVar
 
 from schemas.orders import OrderStatus
-from storage.orders import StoredOrder
-from workers.chaos.crash_play import RESTING, Play, WrongEnd
+from storage.orders import OrderNotFound, StoredOrder
+from workers.chaos.crash_play import NOTHING_FRESH, RESTING, Play, WrongEnd
 
 TRIES_MAX = 5
 
@@ -93,3 +93,15 @@ class Scenario:
             await self.play.filled(signal_id)
             self.made.remove(signal_id)
         raise WrongEnd(f"{self.tag}: no order came to the broker")
+
+    async def came_too_late(self) -> bool:
+        """Whether one of its signals was refused because nothing fresh was known when its turn came."""
+        late = False
+        for signal_id in self.made:
+            with suppress(OrderNotFound):
+                order = await self.play.order(signal_id)
+                reasons = set((order.reason or "").split(","))
+                if order.status is OrderStatus.REJECTED and reasons <= NOTHING_FRESH:
+                    self.play.refused.add(signal_id)
+                    late = True
+        return late

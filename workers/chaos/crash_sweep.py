@@ -172,7 +172,7 @@ class _Sweep:
                 for task in provoking:
                     task.cancel()
                 await asyncio.gather(*provoking, return_exceptions=True)
-        return run.wrong is not None and await self._play.any_too_late(scenario.made)
+        return run.wrong is not None and await scenario.came_too_late()
 
     async def _play_to_the_death(
         self, run: Run, scenario: Scenario, provoking: list["asyncio.Task[None]"]
