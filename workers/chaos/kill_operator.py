@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import asyncpg
+from temporalio.service import RPCError, RPCStatusCode
 
 from schemas import wire
 from schemas.kill import KillCommand, KillState, ReleaseAnswer
@@ -162,9 +163,15 @@ class Operator:
                         self._stage.operator_key_file, account=installation.account or "",
                         epoch=(await self.state()).epoch, reason="a fault run", now=datetime.now(UTC),
                     )  # fmt: skip
-                    answer = await handle.execute_update(
-                        wire.UPDATE_RELEASE, grant, id=grant.nonce, result_type=ReleaseAnswer
-                    )
+                    try:
+                        answer = await handle.execute_update(
+                            wire.UPDATE_RELEASE, grant, id=grant.nonce, result_type=ReleaseAnswer
+                        )
+                    except RPCError as error:
+                        if error.status is not RPCStatusCode.FAILED_PRECONDITION:
+                            raise
+                        # The workflow's last task has failed, on a slow machine by its time: it is tried again.
+                        await asyncio.sleep(RETRY_SECONDS)
         except TimeoutError:
             why = "no answer" if answer is None else answer.message
             raise StageError(f"the switch was not released: {why}") from None
