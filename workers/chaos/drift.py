@@ -30,7 +30,7 @@ from workers.chaos.kill_operator import Operator
 from workers.chaos.progress import Meter
 from workers.chaos.report import Report
 from workers.chaos.rows import read_books, read_theirs
-from workers.chaos.stage import Stage, staged
+from workers.chaos.stage import Stage, StageError, staged
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -93,13 +93,17 @@ async def run(options: argparse.Namespace) -> Report:
         passes = [
             names for _ in range(options.drift) for names in batches(chosen, made.random, options.together)
         ]
-        with Meter(len(passes), quiet=options.json) as meter:
-            await made.begin()
-            for number, names in enumerate(passes):
-                await made.round(names)
-                meter.show(number + 1, "passes")
-            await made.unreadable(options.drift * options.readings)
-            await made.told_of()
+        try:
+            with Meter(len(passes), quiet=options.json) as meter:
+                await made.begin()
+                for number, names in enumerate(passes):
+                    await made.round(names)
+                    meter.show(number + 1, "passes")
+                await made.unreadable(options.drift * options.readings)
+                await made.told_of()
+        except StageError as error:
+            # What was found until then is told with it.
+            made.verdict.wrong.append(f"the run could not go on: {error}")
     made.sum_up()
     verdict = made.verdict
     verdict.figures["seconds"] = round(time.monotonic() - began, 1)
@@ -270,7 +274,7 @@ class _Drift:
 
     def sum_up(self) -> None:
         """What the run came to."""
-        seconds = sorted(self._seconds)
+        seconds = sorted(self._seconds) or [0.0]
         self.verdict.figures |= {
             "kinds": len(self._made),
             "made": self._made.total(),
