@@ -47,9 +47,8 @@ async def test_more_than_five_per_cent_engages_the_kill_switch_once(
         assert repeats == 1, "the repeat of a step must not undo a release"
 
 
-async def test_drift_is_told_and_stops_trading_though_the_worker_dies_after_adopting_it(
-    rows: Database, broker: SetBroker, steps: Steps, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def adopt_and_die(broker: SetBroker, steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run adopts 60 shares that were missed, and its worker dies before it has told of them."""
     missed = fill("missed", quantity=60)
     broker.fills = [missed]
     broker.buy(missed)
@@ -62,6 +61,12 @@ async def test_drift_is_told_and_stops_trading_though_the_worker_dies_after_adop
     monkeypatch.setattr(steps.activities, "_overwrite", die)
     with pytest.raises(RuntimeError, match="killed"):
         await steps.overwrite("r", 2)
+
+
+async def test_drift_is_told_and_stops_trading_though_the_worker_dies_after_adopting_it(
+    rows: Database, broker: SetBroker, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await adopt_and_die(broker, steps, monkeypatch)
     assert await agrees(rows, broker), "it was adopted"
     monkeypatch.undo()
     report = (await steps.read("r", 3)).report or pytest.fail("nothing differs any more")
@@ -75,18 +80,7 @@ async def test_what_a_run_had_adopted_is_told_and_stops_trading_though_its_workf
     rows: Database, broker: SetBroker, steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """How: no worker comes back before Temporal gives the run up; the next one finds nothing that differs."""
-    missed = fill("missed", quantity=60)
-    broker.fills = [missed]
-    broker.buy(missed)
-    await steps.read("r", 1)
-    assert (await steps.read("r", 2)).confirmed
-
-    async def die(*_: Any) -> None:
-        raise RuntimeError("killed")
-
-    monkeypatch.setattr(steps.activities, "_overwrite", die)
-    with pytest.raises(RuntimeError, match="killed"):
-        await steps.overwrite("r", 2)
+    await adopt_and_die(broker, steps, monkeypatch)
     monkeypatch.undo()
     assert (await steps.run()).outcome is Outcome.CLEAN
     assert await told(rows) == [], "it may still be under way"
