@@ -26,6 +26,9 @@ from observability.metrics import Metrics
 from security.approvals import ApprovalKeys, ApprovalSigner
 from storage.database import Database
 from storage.switches import Installation
+from workers.audit_alerts import AuditAlerts
+from workers.audit_watch import LOOK_SECONDS as AUDIT_LOOK_SECONDS
+from workers.audit_watch import AuditWatch
 from workers.broker_budget import SharedBudget
 from workers.clients import (
     bind,
@@ -279,7 +282,9 @@ async def _side(
     every = PROBE_EVERY_IN_RESERVE if service == "execution" else PROBE_EVERY
     watcher = KillWatcher(database, kill_broker, metrics)
     probe = HaltProbe(database, kill_broker, budget, metrics, every=every)
-    for job, seconds in ((watcher.look, WATCH_SECONDS), (probe.look, LOOK_SECONDS)):
+    audit = AuditWatch(database, AuditAlerts(database, kills=False, now=utc_now), metrics)
+    jobs = ((watcher.look, WATCH_SECONDS), (probe.look, LOOK_SECONDS), (audit.look, AUDIT_LOOK_SECONDS))
+    for job, seconds in jobs:
         stack.callback(asyncio.create_task(for_ever(job, seconds), name=job.__qualname__).cancel)
     if stop is None or isinstance(settings, WorkerSettings):
         client = await connect_temporal(settings, service)
