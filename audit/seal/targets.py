@@ -137,17 +137,16 @@ class DirectoryTarget:
             raise TargetUnavailable(f"{path} cannot be read: {error.strerror}") from error
 
     def _names(self, prefix: str, after: str) -> list[str]:
-        folder = prefix.rpartition("/")[0]
+        folder, _, begins = prefix.rpartition("/")
+        behind = after.removeprefix(f"{folder}/")
         try:
-            with os.scandir(self._root / folder) as entries:
-                found = [
-                    f"{folder}/{each.name}".lstrip("/") for each in entries if not each.name.startswith(".")
-                ]
+            found = os.listdir(self._root / folder)  # noqa: PTH208 - names alone, of what may be many
         except FileNotFoundError:
             return []
         except OSError as error:
             raise TargetUnavailable(f"{self._root} cannot be read: {error.strerror}") from error
-        return sorted(name for name in found if name.startswith(prefix) and name > after)
+        new = sorted(name for name in found if name > behind and name.startswith(begins) and name[0] != ".")
+        return [f"{folder}/{name}" for name in new]
 
 
 def _sync(folder: Path) -> None:
