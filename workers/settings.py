@@ -168,7 +168,8 @@ class AuditSettings(Settings):
     """The private key that checkpoints of the audit log are signed with, in hexadecimal; `trading keys` shows an
     auditor its public half."""
     audit_target: str
-    """Where checkpoints go: the absolute path of a folder that nobody who can write the database can write."""
+    """Where checkpoints go, the same for every operations process: the absolute path of a folder, best one that
+    nobody can write who can write the database."""
     audit_failure_kills: bool = True
     """Whether the kill switch is engaged when the audit log is found changed or rolled back."""
 
