@@ -40,7 +40,7 @@ class AuditAlerts:
         await self._change(over=code)
 
     async def forked(self, found: Forked) -> None:
-        """Tell of it, and with a new alert ask for the kill switch: as long as the alert lasts, a release stands."""
+        """Tell of it, and ask for the kill switch with a new alert: as long as it lasts, a release stands."""
         text = f"{found}. Nothing is sealed until a person has looked: see RUNBOOK.md"
         reason = f"{AUDIT_FAILED}: {found}" if self._kills else None
         await self._change(alert=_alert(AlertCode.AUDIT_FORKED, text), kill=reason)
