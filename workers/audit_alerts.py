@@ -40,26 +40,25 @@ class AuditAlerts:
         await self._change(over=code)
 
     async def forked(self, found: Forked) -> None:
-        """Tell of it, and ask for the kill switch: once for one finding, so that a release stands."""
-        kill = KillRequest(
-            request_id=f"{AUDIT_FAILED}-{found.subject}",
-            reason=f"{AUDIT_FAILED}: {found}",
-            triggered_by=COMPONENT,
-        )
+        """Tell of it, and ask for the kill switch with a new alert: as long as it lasts, a release stands."""
         text = f"{found}. Nothing is sealed until a person has looked: see RUNBOOK.md"
-        await self._change(alert=_alert(AlertCode.AUDIT_FORKED, text), kill=kill if self._kills else None)
+        reason = f"{AUDIT_FAILED}: {found}" if self._kills else None
+        await self._change(alert=_alert(AlertCode.AUDIT_FORKED, text), kill=reason)
 
     async def _change(
-        self, *, alert: Alert | None = None, over: AlertCode | None = None, kill: KillRequest | None = None
+        self, *, alert: Alert | None = None, over: AlertCode | None = None, kill: str | None = None
     ) -> None:
         now = self._now()
         async with self._database.transaction("audit.told") as connection:
-            if alert is not None:
-                await raise_alert(connection, alert, component=COMPONENT, now=now)
             if over is not None:
                 await clear_alert(connection, over, SUBJECT, component=COMPONENT, now=now)
+            if alert is None or not await raise_alert(connection, alert, component=COMPONENT, now=now):
+                return
             if kill is not None:
-                await ask_for_kill(connection, kill, component=COMPONENT, now=now)
+                request = KillRequest(
+                    request_id=f"{AUDIT_FAILED}-{now.isoformat()}", reason=kill, triggered_by=COMPONENT
+                )
+                await ask_for_kill(connection, request, component=COMPONENT, now=now)
 
 
 def _alert(code: AlertCode, text: str) -> Alert:

@@ -89,9 +89,6 @@ class AuditSealing:
                 _log.error("audit: refusing to seal", reason=str(error))
                 await self._alerts.forked(error)
                 pause = FORKED_PAUSE_SECONDS
-            except asyncpg.UniqueViolationError as error:
-                # No connection mends that: a leaf stands where the next one belongs.
-                _log.error("audit: the log cannot be sealed", reason=str(error))
             except _LOST as error:
                 _log.warning("audit: connection lost, starting again", reason=type(error).__name__)
             await asyncio.sleep(pause)
