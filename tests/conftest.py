@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from tests.servers.amazon import amazon, bucket
 from tests.servers.exchange import exchange, exchange_factory
 from tests.servers.postgres import _admin, _migrated_template, database, empty_database, postgres_server
 from tests.servers.session import servers, unique
@@ -15,6 +16,8 @@ from workers import leash
 __all__ = [
     "_admin",
     "_migrated_template",
+    "amazon",
+    "bucket",
     "database",
     "empty_database",
     "exchange",
