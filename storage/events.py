@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from schemas.audit import AuditEntry, canonical_json, sha256_hex
+from schemas.audit import AuditEntry, canonical_json, text_sha256
 from schemas.events import Event
 from schemas.risk import CheckResult
 from schemas.signals import TimelineEntry
@@ -38,9 +38,10 @@ class Queued:
 async def append(connection: Connection, entry: AuditEntry, *events: Queued) -> None:
     """Write one fact for ever, and queue the events that tell of it.
 
-    ``input_hash`` is sha256 over the canonical JSON of ``input``. The same ``event_id`` again is the same
-    event: nothing is added.
+    What is hashed is the very text that is kept (`schemas.audit`); the row names the newest checkpoint. The same
+    ``event_id`` again is the same event: nothing is added.
     """
+    text = canonical_json(entry.input)
     await connection.execute(
         _SQL["append_records"],
         [each.event.event_id for each in events],
@@ -52,11 +53,11 @@ async def append(connection: Connection, entry: AuditEntry, *events: Queued) -> 
         entry.correlation_id,
         entry.component,
         entry.actor,
-        sha256_hex(entry.input),
+        text_sha256(text),
         entry.decision,
         canonical_json(entry.checks),
         canonical_json(entry.references),
-        canonical_json(entry.input),
+        text,
         KEY_LOCKS,
     )
 
@@ -70,7 +71,8 @@ async def timeline(connection: Connection, correlation_id: str) -> list[Timeline
             component=row["component"],
             actor=row["actor"],
             decision=row["decision"],
-            detail=str(json.loads(row["payload"]).get("detail", "")),
+            # None: in cold storage by now.
+            detail=str(json.loads(row["payload"] or "{}").get("detail", "")),
             checks=tuple(CheckResult.model_validate(check) for check in json.loads(row["checks"])),
         )
         for row in rows
