@@ -1,0 +1,91 @@
+"""Where the checkpoints outside are for a command, and the key that they are checked with."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+from audit.check.notes import BadKey, VerifierKey
+from audit.check.outside import Folder, Outside, OutsideUnreadable, stored_key
+from console.common import Common
+from console.errors import BadUsage, DependencyDown
+
+TARGET_VARIABLE: Final = "TRADING_AUDIT_TARGET"
+KEY_BYTES_MAX: Final = 4096
+KEY_NOT_FROM_OUTSIDE: Final = (
+    "the key lies beside the checkpoints: who could change those could change it; give the one you wrote down "
+    "with --key"
+)
+
+CheckpointsFolder = Annotated[
+    Path | None,
+    Parameter(
+        name="--checkpoints",
+        help="Folder with the checkpoints outside, or a copy (default: $TRADING_AUDIT_TARGET, or the "
+        "installation's).",
+    ),
+]
+Key = Annotated[
+    str | None,
+    Parameter(
+        name="--key",
+        help="The log's key, NAME+ID+BASE64, or a file that holds it: as you got it from elsewhere than the "
+        "checkpoints' folder.",
+    ),
+]
+
+
+def outside_of(folder: Path | None, common: Common) -> Outside:
+    """The chosen folder, or the installation's place for checkpoints."""
+    if folder is not None:
+        return Folder(folder)
+    target = os.environ.get(TARGET_VARIABLE, "")
+    if "://" in target:
+        raise BadUsage(
+            f"{TARGET_VARIABLE} is no folder",
+            do="copy its objects into a folder and give it with --checkpoints",
+        )
+    return Folder(Path(target) if target else common.addresses().data_dir / "audit")
+
+
+async def key_for(outside: Outside, chosen: str | None, warnings: list[str]) -> VerifierKey:
+    """The chosen key, or with a warning the one that lies beside the checkpoints."""
+    try:
+        if chosen is not None:
+            return VerifierKey.parse(_text_of(chosen))
+        found = await stored_key(outside)
+    except BadKey as error:
+        raise BadUsage(
+            f"the key cannot be used: {error}", do="give the log's vkey line with --key"
+        ) from error
+    if found is None:
+        raise BadUsage("no key lies beside the checkpoints", do="give the log's vkey line with --key")
+    warnings.append(KEY_NOT_FROM_OUTSIDE)
+    return found
+
+
+def _text_of(chosen: str) -> str:
+    path = Path(chosen)
+    try:
+        if not path.is_file():
+            return chosen
+        with path.open("rb") as file:
+            return file.read(KEY_BYTES_MAX).decode()
+    except UnicodeDecodeError as error:
+        raise BadKey(f"{path} is no text") from error
+    except OSError:  # A vkey is no path, and may be too long for one.
+        return chosen
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """Tells of what is outside and cannot be read in two lines."""
+    try:
+        yield
+    except OutsideUnreadable as error:
+        raise DependencyDown(
+            f"the checkpoints cannot be read: {error}", do="name their folder with --checkpoints"
+        ) from error

@@ -1,0 +1,36 @@
+-- name: read_rows
+-- Each leaf with its row, if that is there; by the row's id alone, so that a changed time is seen as a change.
+select l.sequence, l.leaf, l.audit_id, a.id, a.occurred_at, a.correlation_id, a.component, a.actor, a.input_hash,
+    a.decision, a.checks, a.refs, a.previous_size, a.previous_root, p.payload
+from audit_leaves l
+left join audit_log a on a.id = l.audit_id
+left join audit_payloads p on p.audit_id = l.audit_id
+where l.sequence >= $1 and l.sequence < $2
+order by l.sequence
+
+-- name: read_head
+select size, root, checkpoint_size, (select count(*) from audit_unsealed) as waiting from audit_head
+
+-- name: unqueued_rows
+-- One statement, so that a row which is being sealed is seen either way, and never neither.
+select a.id, a.correlation_id, a.occurred_at
+from audit_log a
+where a.id > $1
+    and not exists (select from audit_leaves l where l.audit_id = a.id)
+    and not exists (select from audit_unsealed u where u.id = a.id)
+order by a.id
+limit $2
+
+-- name: late_rows
+select u.id, u.occurred_at, a.correlation_id
+from audit_unsealed u
+left join audit_log a on a.id = u.id
+where u.occurred_at < $1
+order by u.id
+limit $2
+
+-- name: published_checkpoints
+select size, root, note from audit_checkpoints where published_at is not null and size > $1 order by size
+
+-- name: sealed_id
+select audit_id from audit_leaves where sequence = $1
