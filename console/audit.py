@@ -3,8 +3,6 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,8 +14,9 @@ from audit.check.findings import Finding, Report
 from audit.check.judge import Verified
 from audit.check.notes import VerifierKey
 from audit.check.outside import Outside
-from audit.check.verify import Progress, verify_database, verify_export
+from audit.check.verify import verify_database, verify_export
 from console.audit_outside import CheckpointsFolder, Key, key_for, outside_of, reachable
+from console.audit_progress import progress_bar
 from console.common import NO_OPTIONS, Common, cell, clean, console, emit, table, utc_now
 from console.errors import EXIT_DONE, EXIT_REFUSED, BadUsage
 
@@ -100,7 +99,7 @@ async def verify(
 async def _offline(
     files: tuple[Path, ...], outside: Outside, key: VerifierKey, common: Common, *, whole: bool
 ) -> Report:
-    with _progress(common) as progress:
+    with progress_bar(common) as progress:
         try:
             return await verify_export(files, outside, key, whole=whole, progress=progress)
         except BadExport as error:
@@ -113,7 +112,7 @@ async def _online(
     from console.rows import rows
 
     async with rows(common.addresses(), statement_seconds=STATEMENT_SECONDS) as connection:
-        with _progress(common) as progress:
+        with progress_bar(common) as progress:
             report, verified = await verify_database(
                 connection, outside, key, now=utc_now(), since=since, since_size=since_size, progress=progress
             )
@@ -159,23 +158,6 @@ def _write_state(file: Path, verified: Verified) -> None:
 
 
 # What a person sees ---------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _progress(common: Common) -> Iterator[Progress | None]:
-    """A bar on standard error where a person looks at it."""
-    if common.json or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar  # The other Progress is what it is told by.
-
-    shown = Console(stderr=True, no_color=bool(os.environ.get("NO_COLOR")))
-    columns = (TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=shown, transient=True) as bar:
-        task = bar.add_task("rows", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _draw(report: Report) -> None:

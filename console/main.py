@@ -85,6 +85,9 @@ _GROUPS: Final = (
     )),
     ("audit", "Check, prove, read and export the audit log.", (
         ("verify", "console.audit:verify", "Compute the log's hashes anew and hold them against what was sealed."),
+        ("prove", "console.audit_prove:prove", "Prove rows to somebody who trusts nothing but the log's key."),
+        ("show", "console.audit_show:show", "Show the whole story of a signal or order, row by row."),
+        ("export", "console.audit_export:export", "Write rows as files that can be checked without us."),
     )),
     ("events", "Follow what happens.", (
         ("tail", "console.events:tail", "Print events as they come; --json prints one object a line."),

@@ -34,6 +34,8 @@ class Head:
     root: bytes
     waiting: int
     """Rows not sealed yet."""
+    checkpoint_size: int | None = None
+    """Of the newest checkpoint that is said to be outside."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ class Unsealed:
 
 async def read_head(connection: Connection) -> Head:
     row = await connection.fetchrow(_SQL["read_head"])
-    return Head(0, b"", 0) if row is None else Head(row["size"], row["root"], row["waiting"])
+    if row is None:
+        return Head(0, b"", 0)
+    return Head(row["size"], row["root"], row["waiting"], row["checkpoint_size"])
 
 
 async def read_batches(connection: Connection, start: int, end: int) -> AsyncIterator[Digest]:
@@ -86,7 +90,7 @@ def digest_rows(records: Sequence[asyncpg.Record]) -> Digest:
             previous.append(None)
             wrong[place] = (Wrong.MISSING, "the leaf has no row")
             continue
-        before = None if size is None else previous_checkpoint(size, root)
+        before = previous_checkpoint(size, root)
         row = AuditRow(
             audit_id, at, correlation, component, actor, input_hash, decision, checks, references, before
         )
@@ -139,3 +143,39 @@ async def published_checkpoints(connection: Connection, after_size: int) -> dict
 async def sealed_id(connection: Connection, number: int) -> int:
     """The id of the row of that number; 0 where there is none."""
     return await connection.fetchval(_SQL["sealed_id"], number) or 0
+
+
+def row_of(record: asyncpg.Record) -> AuditRow:
+    """A stored row as its leaf is made of it."""
+    return AuditRow(
+        record["id"], record["occurred_at"], record["correlation_id"], record["component"], record["actor"],
+        record["input_hash"], record["decision"], record["checks"], record["refs"],
+        previous_checkpoint(record["previous_size"], record["previous_root"]),
+    )  # fmt: skip
+
+
+async def read_records(connection: Connection, first: int, end: int) -> Sequence[asyncpg.Record]:
+    """The rows [first, end) as they are stored: columns of audit_log, ``sequence``, ``leaf`` and ``payload``."""
+    return await connection.fetch(_SQL["read_rows"], first, end)
+
+
+async def read_leaves(connection: Connection, first: int, end: int) -> list[bytes]:
+    """The leaves that the database keeps of the rows [first, end)."""
+    return [row["leaf"] for row in await connection.fetch(_SQL["read_leaves"], first, end)]
+
+
+async def read_story(
+    connection: Connection, correlation_id: str | None, audit_id: int | None, limit: int
+) -> Sequence[asyncpg.Record]:
+    """All rows of one correlation id, or the one of an id, oldest first.
+
+    With each its number ``sequence`` (None: not sealed yet) and ``sealed_by``, the size of the first checkpoint
+    outside that covers it.
+    """
+    return await connection.fetch(_SQL["story"], correlation_id, audit_id, limit)
+
+
+async def numbers_of_time(connection: Connection, begin: datetime, end: datetime) -> tuple[int, int]:
+    """The run of numbers [first, end) in which all sealed rows of that time lie; empty where none does."""
+    row = await connection.fetchrow(_SQL["numbers_of_time"], begin, end)
+    return (0, 0) if row is None or row["first"] is None else (row["first"], row["stop"])

@@ -18,7 +18,11 @@ SUFFIXES: Final = (".jsonl", ".jsonl.zst")
 
 
 class BadExport(Exception):
-    """A file cannot be read as an export; the message names it."""
+    """A file cannot be opened as an export; the message names it."""
+
+
+class DamagedExport(Exception):
+    """A file cannot be read to its end; the message names it."""
 
 
 def in_order(paths: Sequence[Path]) -> list[Path]:
@@ -31,11 +35,11 @@ def in_order(paths: Sequence[Path]) -> list[Path]:
 
 
 def _first_number(path: Path) -> int:
-    with opened(path) as file:
-        try:
+    try:
+        with opened(path) as file:
             return int(json.loads(file.readline())["sequence"])
-        except (ValueError, KeyError, TypeError, EOFError):
-            return -1
+    except (ValueError, KeyError, TypeError, DamagedExport):
+        return -1
 
 
 @contextmanager
@@ -43,7 +47,8 @@ def opened(path: Path) -> Iterator[BufferedIOBase]:
     """A file's lines, decompressed.
 
     Raises:
-        BadExport: it cannot be read; also while it is being read.
+        BadExport: it cannot be opened.
+        DamagedExport: it cannot be read on; also within.
     """
     from backports import zstd
 
@@ -57,7 +62,7 @@ def opened(path: Path) -> Iterator[BufferedIOBase]:
             with path.open("rb") as plain:
                 yield plain
     except (zstd.ZstdError, EOFError) as error:
-        raise BadExport(f"{path} is damaged: {error}") from error
+        raise DamagedExport(f"{path} is damaged: {error}") from error
     except OSError as error:
         raise BadExport(f"{path} cannot be read: {error.strerror or error}") from error
 
@@ -66,7 +71,7 @@ def batches(paths: Sequence[Path]) -> Iterator[list[bytes]]:
     """Lines without their newlines, file after file. A last line that lacks it gets ``UNENDED``.
 
     Raises:
-        BadExport: a file cannot be read to its end.
+        BadExport, DamagedExport: as `opened`.
     """
     waiting: list[bytes] = []
     for path in paths:

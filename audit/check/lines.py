@@ -9,12 +9,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from json.encoder import encode_basestring
 from typing import Any, Final
 
 from audit.check.digests import NO_LEAF, Digest, Named
 from audit.check.findings import Wrong
 from audit.check.tree import HASH_BYTES
-from schemas.audit import LEAF_PREFIX, LEAF_VERSION, canonical_json, leaf_hash, text_sha256
+from schemas.audit import (
+    LEAF_PREFIX,
+    LEAF_VERSION,
+    AuditRow,
+    canonical_json,
+    leaf_hash,
+    leaf_text,
+    text_sha256,
+)
 
 _LEAF: Final = b',"leaf":"'
 _LEAF_CUT: Final = len(_LEAF) + 64 + 1
@@ -34,6 +43,7 @@ _LEAF_FIELDS: Final = frozenset(
 _FIELDS: Final = _LEAF_FIELDS | {"leaf", "payload", "sequence"}
 _TEXTS: Final = ("actor", "component", "correlation_id", "decision", "input_hash", "leaf", "occurred_at")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+_INPUT_HASH: Final = '"input_hash":"'
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _BACKSLASH: Final = b"\\"
 _ESCAPED_QUOTE: Final = b'\\"'
@@ -55,6 +65,19 @@ class Line:
     has_payload: bool = False
     wrong: tuple[Wrong, str] | None = None
     fields: dict[str, Any] | None = None
+
+
+def line_of(row: AuditRow, sequence: int, leaf: bytes, payload: str | None) -> str:
+    """The line of a row, put together by hand as `leaf_text` is."""
+    text = leaf_text(row)
+    leaf_at = text.index(_INPUT_HASH + row.input_hash) + len(_INPUT_HASH) + len(row.input_hash) + 1
+    payload_at = leaf_at + _TIME_CUT - _LEAF_CUT
+    end = text.rindex(",")
+    payload_text = "null" if payload is None else encode_basestring(payload)
+    return (
+        f'{text[:leaf_at]},"leaf":"{leaf.hex()}"{text[leaf_at:payload_at]},"payload":{payload_text}'
+        f'{text[payload_at:end]},"sequence":{sequence}{text[end:]}'
+    )
 
 
 def digest_lines(lines: Sequence[bytes]) -> Digest:

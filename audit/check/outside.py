@@ -144,6 +144,18 @@ async def _open(outside: Outside, key: VerifierKey, name: str, size: int) -> Che
     return checkpoint
 
 
+async def newest_checkpoint(outside: Outside, key: VerifierKey) -> Checkpoint | None:
+    """The newest one that the key has signed; None where there is none."""
+    for name in reversed(await outside.names(CHECKPOINTS)):
+        number = _ONE.fullmatch(name)
+        if number is not None:
+            try:
+                return await _open(outside, key, name, int(number[1]))
+            except BadNote:
+                continue
+    return None
+
+
 async def is_published(outside: Outside, key: VerifierKey, reference: str) -> bool:
     """Whether ``<size> <root>`` is a checkpoint outside, signed by the key."""
     size, _, root = reference.partition(" ")

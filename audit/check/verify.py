@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from audit.check import database as db
-from audit.check.exports import BadExport, batches, in_order
+from audit.check.exports import DamagedExport, batches, in_order
 from audit.check.findings import Finding, Report, Wrong
 from audit.check.judge import Judge, Verified
 from audit.check.lines import digest_lines
@@ -93,13 +93,14 @@ async def verify_export(
     Raises:
         BadExport: a file cannot be opened.
     """
+    files = in_order(files)
     report = Report()
     checkpoints = await read_checkpoints(outside, key, report)
     judge = await _judge(outside, key, checkpoints, report, Tree())
     newest = checkpoints.newest
     began = whole
     try:
-        for lines in batches(in_order(files)):
+        for lines in batches(files):
             digest = digest_lines(lines)
             if not began:
                 began = True
@@ -108,7 +109,7 @@ async def verify_export(
             await judge.take(digest)
             if progress is not None:
                 progress(judge.at, max(judge.at, newest.size if newest else 0))
-    except BadExport as error:
+    except DamagedExport as error:
         report.add(Finding(kind=Wrong.MALFORMED, sequence=judge.at, text=str(error)))
     await judge.finish(whole=whole)
     return report

@@ -34,3 +34,22 @@ select size, root, note from audit_checkpoints where published_at is not null an
 
 -- name: sealed_id
 select audit_id from audit_leaves where sequence = $1
+
+-- name: read_leaves
+select leaf from audit_leaves where sequence >= $1 and sequence < $2 order by sequence
+
+-- name: story
+-- Rows of one correlation id, or one row by its id; with the first checkpoint outside that covers each.
+select a.id, a.occurred_at, a.correlation_id, a.component, a.actor, a.input_hash, a.decision, a.checks, a.refs,
+    a.previous_size, a.previous_root, p.payload, l.sequence, l.leaf,
+    (select min(c.size) from audit_checkpoints c where c.size > l.sequence and c.published_at is not null) as sealed_by
+from audit_log a
+left join audit_payloads p on p.audit_id = a.id
+left join audit_leaves l on l.audit_id = a.id
+where a.correlation_id = $1 or a.id = $2
+order by a.id
+limit $3
+
+-- name: numbers_of_time
+-- The run of numbers in which all sealed rows of [$1, $2) lie; rows of other times may lie between.
+select min(sequence) as first, max(sequence) + 1 as stop from audit_leaves where occurred_at >= $1 and occurred_at < $2
