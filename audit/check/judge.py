@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from audit.check.alignment import rejoin, split_hashes
-from audit.check.digests import NO_LEAF, Digest
+from audit.check.digests import NO_LEAF, Digest, Named
 from audit.check.findings import Finding, Report, Wrong
 from audit.check.notes import Checkpoint, VerifierKey
 from audit.check.outside import Checkpoints, Outside, OutsideLeaves, is_published
@@ -73,6 +73,8 @@ class Judge:
         self._signed = (tree.size, tree.root(), tree.frontier())
         self._refused: set[str] = set()
         self._searches = 0
+        self._beyond = Named(None, None)
+        """The first row that no leaf outside covers."""
         report.first = self.at
 
     # Good rows -------------------------------------------------------------------------------------------------
@@ -85,6 +87,8 @@ class Judge:
         if self._carried is not None:
             digest, self._carried = self._carried.followed_by(digest), None
         truth = await self._leaves.read(self.at, len(digest))
+        if self.at <= self._leaves.covered < self.at + len(digest):
+            self._beyond = digest.name(self._leaves.covered - self.at)
         if self._all_good(digest, truth) and await self._all_published(digest):
             await self._grow(digest.leaves)
         else:
@@ -266,11 +270,12 @@ class Judge:
 
     # The end ---------------------------------------------------------------------------------------------------
 
-    async def finish(self, *, whole: bool, head: int | None = None) -> None:
+    async def finish(self, *, whole: bool, proved: bool = False, head: int | None = None) -> None:
         """No more rows come.
 
         Args:
             whole: all rows to the newest checkpoint should have come.
+            proved: and none beyond it.
             head: how many rows the log itself says that it has.
         """
         if self._carried is not None:
@@ -282,6 +287,18 @@ class Judge:
             self._report.beyond = self.at - self._report.first
             return
         self._report.beyond = max(0, self.at - max(newest.size, self._report.first))
+        if proved and self._report.beyond:
+            text = f"no checkpoint covers it: the newest is of {newest.size} rows, or older than these files"
+            self._report.add(
+                Finding(
+                    kind=Wrong.INSERTED,
+                    sequence=self.at - self._report.beyond,
+                    text=text,
+                    audit_id=self._beyond.audit_id,
+                    correlation_id=self._beyond.correlation_id,
+                    rows=self._report.beyond,
+                )
+            )
         if whole and self.at < newest.size:
             rolled = head is not None and head < newest.size
             text = f"the rows end here; a checkpoint of {newest.size} was signed"

@@ -132,13 +132,14 @@ def _cut_all(lines: Sequence[bytes]) -> Digest | None:
 
 
 def _unescaped(segment: bytes) -> bytes:
-    """A payload with more than quotes escaped; nothing where that is not canonical."""
+    """A payload with more than quotes escaped, framed as it was; nothing where that is not canonical."""
     try:
         text = json.loads(segment[len(_PAYLOAD) - 1 :])
     except ValueError:
         return b""
-    frame = json.dumps(text, ensure_ascii=False).encode()
-    return _PAYLOAD + text.encode() + _QUOTE if frame == segment[len(_PAYLOAD) - 1 :] else b""
+    if not isinstance(text, str) or _PAYLOAD[:-1] + encode_basestring(text).encode() != segment:
+        return b""
+    return _PAYLOAD + text.encode() + _QUOTE
 
 
 def _consistent(
