@@ -102,7 +102,7 @@ async def _entries(
     return [
         Entry(
             row["sequence"],
-            leaf_text(db.row_of(row)),
+            leaf_text(db.row_of(tuple(row)[: db.COLUMNS])),
             row["payload"],
             path_of(row["sequence"], checkpoint.size, tree.kept),
         )

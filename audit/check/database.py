@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from audit.check.digests import NO_LEAF, Digest, Named
 from audit.check.findings import Wrong
-from schemas.audit import AuditRow, leaf_hash, leaf_text, previous_checkpoint
+from schemas.audit import LEAF_PREFIX, AuditRow, leaf_text, previous_checkpoint
 from storage.statements import load
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _SQL: Final = load("audit_check")
 
 BATCH_ROWS: Final = 5_000
+SPREAD_MAX: Final = 4
+"""Ids of a batch lie close together; where somebody has made them far apart, no more rows are read for it."""
 TOLD_MAX: Final = 20
 """Rows of one kind that are told one by one where they have no number."""
 
@@ -54,67 +57,121 @@ async def read_head(connection: Connection) -> Head:
     return Head(row["size"], row["root"], row["waiting"], row["checkpoint_size"])
 
 
+class Batch(NamedTuple):
+    """A run of leaves, in order, with what stands under their rows' ids."""
+
+    leaves: Sequence[asyncpg.Record]
+    """(sequence, audit_id, leaf)."""
+    rows: Mapping[int, Sequence[Any]]
+    """By id: columns of audit_log in their order. Rows that are not sealed may be among them."""
+    payloads: Mapping[int, str]
+    twins: frozenset[int]
+    """Ids that more than one row has."""
+
+    def name(self, place: int) -> Named:
+        """The ids of a leaf's row."""
+        audit_id = self.leaves[place]["audit_id"]
+        row = self.rows.get(audit_id)
+        return Named(audit_id, None if row is None else row_of(row).correlation_id)
+
+
 async def read_batches(connection: Connection, start: int, end: int) -> AsyncIterator[Digest]:
     """The rows [start, end) in order, hashed anew. The next batch is asked for while one is being hashed."""
-    following: asyncio.Task[Sequence[asyncpg.Record]] | None = None
+    following: asyncio.Task[Batch] | None = None
     try:
         for first in range(start, end, BATCH_ROWS):
-            records = await (following or _ask(connection, first, end))
+            batch = await (following or _ask(connection, first, end))
             following = None
             if first + BATCH_ROWS < end:
                 following = _ask(connection, first + BATCH_ROWS, end)
                 await asyncio.sleep(0)  # Sends the question.
-            if records:
-                yield digest_rows(records)
+            if batch.leaves:
+                yield digest_batch(batch)
     finally:
         if following is not None:
             following.cancel()
 
 
-def _ask(connection: Connection, first: int, end: int) -> asyncio.Task[Sequence[asyncpg.Record]]:
-    upto = min(first + BATCH_ROWS, end)
-    return asyncio.ensure_future(connection.fetch(_SQL["read_rows"], first, upto))
+def _ask(connection: Connection, first: int, end: int) -> asyncio.Task[Batch]:
+    return asyncio.ensure_future(read_batch(connection, first, min(first + BATCH_ROWS, end)))
 
 
-def digest_rows(records: Sequence[asyncpg.Record]) -> Digest:
+async def read_batch(connection: Connection, first: int, end: int) -> Batch:
+    """What the database holds of the rows [first, end); numbers without a leaf are left out."""
+    leaves = await connection.fetch(_SQL["leaves_between"], first, end)
+    if not leaves:
+        return Batch((), {}, {}, frozenset())
+    ids = [audit_id for _, audit_id, _ in leaves]
+    lowest, highest = min(ids), max(ids)
+    if highest - lowest < SPREAD_MAX * len(ids):
+        records = await connection.fetch(_SQL["rows_between"], lowest, highest)
+        texts = await connection.fetch(_SQL["payloads_between"], lowest, highest)
+    else:
+        records = await connection.fetch(_SQL["rows_of"], ids)
+        texts = await connection.fetch(_SQL["payloads_of"], ids)
+    rows = {record[0]: record for record in records}
+    twins = _twins(records) if len(rows) < len(records) else frozenset[int]()
+    return Batch(leaves, rows, dict(texts), twins)
+
+
+def _twins(records: Sequence[asyncpg.Record]) -> frozenset[int]:
+    counted = Counter(record[0] for record in records)
+    return frozenset(audit_id for audit_id, count in counted.items() if count > 1)
+
+
+def row_of(record: Sequence[Any]) -> AuditRow:
+    """A stored row as its leaf is made of it, from the columns of audit_log in their order."""
+    *fields, size, root = record
+    return AuditRow._make((*fields, previous_checkpoint(size, root)))
+
+
+def digest_batch(batch: Batch) -> Digest:
     """Hash a batch anew."""
     leaves: list[bytes] = []
     previous: list[str | None] = []
     wrong: dict[int, tuple[Wrong, str]] = {}
-    payloads = elsewhere = 0
-    for place, record in enumerate(records):
-        (_, _, _, audit_id, at, correlation, component, actor, input_hash, decision, checks, references, size, root,
-         payload) = record  # fmt: skip
-        if audit_id is None:
+    payloads = 0
+    of_row, of_payload = batch.rows.get, batch.payloads.get
+    before: tuple[int | None, str | None] = (None, None)
+    named: str | None = None
+    for place, (_, audit_id, _) in enumerate(batch.leaves):
+        record = of_row(audit_id)
+        if record is None:
             leaves.append(NO_LEAF)
             previous.append(None)
             wrong[place] = (Wrong.MISSING, "the leaf has no row")
             continue
-        before = previous_checkpoint(size, root)
-        row = AuditRow(
-            audit_id, at, correlation, component, actor, input_hash, decision, checks, references, before
+        _, at, correlation, component, actor, input_hash, decision, checks, references, size, root = record
+        if before != (size, root):  # The same for many rows.
+            before, named = (size, root), previous_checkpoint(size, root)
+        text = leaf_text(
+            AuditRow(
+                audit_id, at, correlation, component, actor, input_hash, decision, checks, references, named
+            )
         )
-        leaves.append(leaf_hash(leaf_text(row)))
-        previous.append(before)
-        if payload is None:
-            elsewhere += 1
-        else:
+        leaves.append(sha256(LEAF_PREFIX + text.encode()).digest())
+        previous.append(named)
+        payload = of_payload(audit_id)
+        if payload is not None:
             payloads += 1
             if sha256(payload.encode()).hexdigest() != input_hash:
                 wrong[place] = (Wrong.PAYLOAD_CHANGED, "the payload does not have the row's input_hash")
-    first, count = records[0]["sequence"], len(records)
+    for place, (_, audit_id, _) in enumerate(batch.leaves if batch.twins else ()):
+        if audit_id in batch.twins:
+            wrong[place] = (Wrong.INSERTED, "another row has the same id")
+    first, count = batch.leaves[0]["sequence"], len(batch.leaves)
     sequences: Sequence[int] = range(first, first + count)
-    if records[-1]["sequence"] != first + count - 1:
-        sequences = [record["sequence"] for record in records]
+    if batch.leaves[-1]["sequence"] != first + count - 1:
+        sequences = [sequence for sequence, _, _ in batch.leaves]
     return Digest(
         sequences=sequences,
         leaves=leaves,
-        stored=[record["leaf"] for record in records],
+        stored=[leaf for _, _, leaf in batch.leaves],
         previous=previous,
-        name=lambda place: Named(records[place]["audit_id"], records[place]["correlation_id"]),
+        name=batch.name,
         wrong=wrong,
         payloads=payloads,
-        elsewhere=elsewhere,
+        elsewhere=sum(leaf != NO_LEAF for leaf in leaves) - payloads,
     )
 
 
@@ -145,23 +202,13 @@ async def sealed_id(connection: Connection, number: int) -> int:
     return await connection.fetchval(_SQL["sealed_id"], number) or 0
 
 
-def row_of(record: asyncpg.Record) -> AuditRow:
-    """A stored row as its leaf is made of it."""
-    return AuditRow(
-        record["id"], record["occurred_at"], record["correlation_id"], record["component"], record["actor"],
-        record["input_hash"], record["decision"], record["checks"], record["refs"],
-        previous_checkpoint(record["previous_size"], record["previous_root"]),
-    )  # fmt: skip
-
-
-async def read_records(connection: Connection, first: int, end: int) -> Sequence[asyncpg.Record]:
-    """The rows [first, end) as they are stored: columns of audit_log, ``sequence``, ``leaf`` and ``payload``."""
-    return await connection.fetch(_SQL["read_rows"], first, end)
-
-
 async def read_leaves(connection: Connection, first: int, end: int) -> list[bytes]:
     """The leaves that the database keeps of the rows [first, end)."""
-    return [row["leaf"] for row in await connection.fetch(_SQL["read_leaves"], first, end)]
+    return [row["leaf"] for row in await connection.fetch(_SQL["leaves_between"], first, end)]
+
+
+COLUMNS: Final = 11
+"""Of audit_log; a story's records begin with them."""
 
 
 async def read_story(

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from audit.check.database import read_records, row_of
+from audit.check.database import Batch, read_batch, row_of
 from audit.check.lines import line_of
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from audit.check.database import Connection
 
 FILE_ROWS: Final = 100_000
@@ -61,7 +59,7 @@ async def write_file(connection: Connection, folder: Path, first: int, end: int)
             with zstd.ZstdFile(file, "wb", options=options) as packed:
                 for begin in range(first, end, BATCH_ROWS):
                     stop = min(begin + BATCH_ROWS, end)
-                    packed.write(_lines(await read_records(connection, begin, stop), begin, stop))
+                    packed.write(_lines(await read_batch(connection, begin, stop), begin, stop))
                     yield stop - begin
             file.flush()
             os.fsync(file.fileno())
@@ -70,13 +68,18 @@ async def write_file(connection: Connection, folder: Path, first: int, end: int)
         fresh.unlink(missing_ok=True)
 
 
-def _lines(records: Sequence[asyncpg.Record], first: int, end: int) -> bytes:
-    there = {record["sequence"]: record for record in records if record["id"] is not None}
-    missing = next((number for number in range(first, end) if number not in there), None)
-    if missing is not None or len(records) != end - first:
-        raise RowGone(f"row {first if missing is None else missing} is not in the database as it was sealed")
-    lines = [
-        line_of(row_of(record), record["sequence"], record["leaf"], record["payload"]) + "\n"
-        for record in records
-    ]
+def _lines(batch: Batch, first: int, end: int) -> bytes:
+    """All of the rows [first, end).
+
+    Raises:
+        RowGone: one is missing.
+    """
+    if len(batch.leaves) != end - first or batch.twins:
+        raise RowGone(f"rows {first} to {end - 1} are not in the database as they were sealed")
+    lines = []
+    for sequence, audit_id, leaf in batch.leaves:
+        record = batch.rows.get(audit_id)
+        if record is None:
+            raise RowGone(f"row {sequence} is not in the database any more")
+        lines.append(line_of(row_of(record), sequence, leaf, batch.payloads.get(audit_id)) + "\n")
     return "".join(lines).encode()

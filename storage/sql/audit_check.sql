@@ -1,12 +1,24 @@
--- name: read_rows
--- Each leaf with its row, if that is there; by the row's id alone, so that a changed time is seen as a change.
-select l.sequence, l.leaf, l.audit_id, a.id, a.occurred_at, a.correlation_id, a.component, a.actor, a.input_hash,
-    a.decision, a.checks, a.refs, a.previous_size, a.previous_root, p.payload
-from audit_leaves l
-left join audit_log a on a.id = l.audit_id
-left join audit_payloads p on p.audit_id = l.audit_id
-where l.sequence >= $1 and l.sequence < $2
-order by l.sequence
+-- Leaves, rows and payloads of a batch are read one after the other, each by its own index, and put together by the
+-- reader: a join of three tables is planned anew by every size they grow to.
+
+-- name: leaves_between
+select sequence, audit_id, leaf from audit_leaves where sequence >= $1 and sequence < $2 order by sequence
+
+-- name: rows_between
+select id, occurred_at, correlation_id, component, actor, input_hash, decision, checks, refs, previous_size,
+    previous_root
+from audit_log where id >= $1 and id <= $2
+
+-- name: rows_of
+select id, occurred_at, correlation_id, component, actor, input_hash, decision, checks, refs, previous_size,
+    previous_root
+from audit_log where id = any ($1)
+
+-- name: payloads_between
+select audit_id, payload from audit_payloads where audit_id >= $1 and audit_id <= $2
+
+-- name: payloads_of
+select audit_id, payload from audit_payloads where audit_id = any ($1)
 
 -- name: read_head
 select size, root, checkpoint_size, (select count(*) from audit_unsealed) as waiting from audit_head
@@ -34,9 +46,6 @@ select size, root, note from audit_checkpoints where published_at is not null an
 
 -- name: sealed_id
 select audit_id from audit_leaves where sequence = $1
-
--- name: read_leaves
-select leaf from audit_leaves where sequence >= $1 and sequence < $2 order by sequence
 
 -- name: story
 -- Rows of one correlation id, or one row by its id; with the first checkpoint outside that covers each.
