@@ -82,6 +82,11 @@ class Families:
             "alert_deliveries_dead",
             "Messages about alerts that were given up, until a person has them sent again.",
         )
+        self.oldest_kept = self._labelled(
+            "retention_oldest_seconds",
+            "Age of the oldest row that has not gone to cold storage, by kind (audit, events).",
+            "kind",
+        )
         self.broker_halt = State(
             self.registry,
             "broker_halt_open",

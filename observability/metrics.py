@@ -112,6 +112,10 @@ class Metrics:
             self._families.rejections.labels(reason).inc()
         self._signal_window.add(hit=outcome is SignalOutcome.REJECTED)
 
+    def set_oldest_kept(self, kind: str, age_seconds: float) -> None:
+        """How old the oldest row is that has not gone to cold storage; 0 while there is none."""
+        self._families.oldest_kept.labels(kind).set(max(0.0, age_seconds))
+
     def set_open_orders(self, count: int) -> None:
         """Orders that are not final, read from the database."""
         self._families.open_orders.set(count)

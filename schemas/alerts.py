@@ -50,6 +50,10 @@ class AlertCode(StrEnum):
     """Our books could not be compared with the broker's."""
     STATE_DRIFT = "STATE_DRIFT"
     """Our books were not the broker's: what a reconciliation found and overwrote."""
+    ARCHIVE_CHECK_FAILED = "ARCHIVE_CHECK_FAILED"
+    """What was to go to cold storage, or the copy that was read back from there, is not what was sealed."""
+    RETENTION_BEHIND = "RETENTION_BEHIND"
+    """What should be in cold storage by now is still in the database."""
 
 
 CLEARED_BY_HAND: Final = frozenset(

@@ -45,9 +45,9 @@ class DirectoryStore:
         check_name(name)
         return await asyncio.to_thread(self._get, name)
 
-    async def names(self, prefix: str = "") -> list[str]:
+    async def names(self, prefix: str = "", *, after: str = "") -> list[str]:
         """As the port. Raises StoreUnavailable."""
-        return await asyncio.to_thread(self._names, check_prefix(prefix))
+        return await asyncio.to_thread(self._names, check_prefix(prefix), after)
 
     def _put(self, name: str, content: bytes) -> None:
         target = self._root / name
@@ -87,7 +87,7 @@ class DirectoryStore:
         except OSError as error:
             raise StoreUnavailable(f"{self._root}: {error.strerror}") from error
 
-    def _names(self, prefix: str) -> list[str]:
+    def _names(self, prefix: str, after: str) -> list[str]:
         # Only the folder that the prefix names, however many others there are.
         begin = self._root / prefix.rpartition("/")[0]
         found = []
@@ -95,7 +95,7 @@ class DirectoryStore:
             inner[:] = [each for each in inner if not each.startswith(".")]
             here = Path(folder).relative_to(self._root)
             found += [name for file in files if (name := (here / file).as_posix()).startswith(prefix)]
-        return sorted(found)
+        return sorted(name for name in found if name > after)
 
     def _forget_abandoned(self, folder: Path) -> None:
         before = time.time() - ABANDONED_AFTER_SECONDS

@@ -58,6 +58,8 @@ class TestEveryStore:
             await store.put(name, name.encode())
         assert await store.names("leaves/") == ["leaves/10", "leaves/100", "leaves/2"]
         assert await store.names("leaves/10") == ["leaves/10", "leaves/100"]
+        assert await store.names("leaves/", after="leaves/10") == ["leaves/100", "leaves/2"]
+        assert await store.names("leaves/", after="leaves/") == ["leaves/10", "leaves/100", "leaves/2"]
         assert await store.names() == ["events/1-2.jsonl.zst", "leaf", "leaves/10", "leaves/100", "leaves/2"]
 
     async def test_a_name_that_leads_elsewhere_is_none(self, store: ObjectStore) -> None:

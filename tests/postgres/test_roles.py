@@ -20,6 +20,8 @@ WRITERS: Final[Mapping[str, str]] = {
     "alerts.raise_alert": "risk execution operations console",
     "alerts.clear_alert": "risk execution operations console",
     "alerts.mark_alerted": "operations",
+    "archives.begin": "operations",
+    "archives.mark_checked": "operations",
     "budget.give_back": BOTH_BROKERS,
     "budget.pause": BOTH_BROKERS,
     "budget.take": BOTH_BROKERS,
