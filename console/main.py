@@ -83,6 +83,11 @@ _GROUPS: Final = (
         ("show", "console.equity:show", "Show equity, its session's start, its peak, and what may be lost."),
         ("reset-peak", "console.equity:reset_peak", "Measure the drawdown from equity as it is now."),
     )),
+    ("audit", "The audit log: what is where, and what comes back from cold storage.", (
+        ("archives", "console.audit_cold:archives", "List what went to cold storage, and what was dropped."),
+        ("restore", "console.audit_cold:restore", "Bring payloads back from cold storage for a while."),
+        ("drop", "console.audit_cold:drop", "Let a month go that is older than seven years, for ever."),
+    )),
     ("events", "Follow what happens.", (
         ("tail", "console.events:tail", "Print events as they come; --json prints one object a line."),
     )),

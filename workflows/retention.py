@@ -85,7 +85,7 @@ class AuditRestoreWorkflow:
         for _ in range(policies.FILES_IN_RUN_MAX):
             answer = await self._restore(start, after)
             if answer.first is None:
-                return report
+                break
             after = answer.first
             report = RestoreReport(
                 files=report.files + 1,
@@ -93,7 +93,9 @@ class AuditRestoreWorkflow:
                 refused=(*report.refused, *([] if answer.refused is None else [answer.refused])),
             )
             workflow.set_current_details(f"**{report.files} files**, {report.rows} payloads · {answer.name}")
-        workflow.continue_as_new(start.model_copy(update={"after": after, "so_far": report}))
+        else:
+            workflow.continue_as_new(start.model_copy(update={"after": after, "so_far": report}))
+        return report
 
     async def _restore(self, start: RestoreInput, after: int) -> RestoreAnswer:
         order = RestoreOrder(
