@@ -99,8 +99,7 @@ def audit_lines(rows: Iterable[SealedRow]) -> Iterator[str]:
             raise CopyWrong(f"sequence {each.sequence}: the audit row is not what was sealed")
         if text_sha256(each.payload) != each.row.input_hash:
             raise CopyWrong(f"sequence {each.sequence}: the payload does not have the hash in its audit row")
-        more = {"leaf": each.leaf.hex(), "payload": each.payload, "sequence": each.sequence}
-        yield canonical_json(json.loads(text) | more)
+        yield _audit_line(text, each.leaf, each.payload, each.sequence)
 
 
 def check_audit_file(content: bytes, leaves: Sequence[bytes], first: int) -> tuple[Checked, list[str]]:
@@ -129,18 +128,22 @@ def check_audit_file(content: bytes, leaves: Sequence[bytes], first: int) -> tup
 def _checked_payload(line: str, leaf: bytes, sequence: int) -> str:
     try:
         fields = json.loads(line)
-        payload = fields["payload"]
-        found = leaf_hash(leaf_text(_row(fields)))
-        same = fields["sequence"] == sequence and fields["leaf"] == leaf.hex()
+        row, payload = _row(fields), fields["payload"]
+        text = leaf_text(row)
+        same = line == _audit_line(text, leaf, payload, sequence)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CopyWrong(f"sequence {sequence}: no line of ours: {type(error).__name__}") from error
-    if not same or found != leaf:
+    if leaf_hash(text) != leaf or not same:
         raise CopyWrong(f"sequence {sequence}: the audit row in the copy is not what was sealed")
-    if not isinstance(payload, str) or text_sha256(payload) != fields["input_hash"]:
+    if not isinstance(payload, str) or text_sha256(payload) != row.input_hash:
         raise CopyWrong(
             f"sequence {sequence}: the payload in the copy does not have the hash in its audit row"
         )
     return payload
+
+
+def _audit_line(text: str, leaf: bytes, payload: str, sequence: int) -> str:
+    return canonical_json(json.loads(text) | {"leaf": leaf.hex(), "payload": payload, "sequence": sequence})
 
 
 def _row(fields: dict[str, Any]) -> AuditRow:
