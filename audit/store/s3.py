@@ -116,7 +116,8 @@ class S3Store:
 
     def _versions(self, client: Any, prefix: str, after: str = "") -> list[tuple[str, str]]:
         """(name, version) of every content under the prefix, behind a name; of one name the newest first."""
-        begin = {"KeyMarker": self._settings.prefix + after} if after else {}
+        # Behind the beginning of every name is everything.
+        begin = {} if prefix.startswith(after) else {"KeyMarker": self._settings.prefix + after}
         pages = client.get_paginator("list_object_versions").paginate(
             Bucket=self._settings.bucket, Prefix=self._settings.prefix + prefix, **begin
         )
@@ -167,12 +168,12 @@ class S3Store:
             config=Config(
                 connect_timeout=CONNECT_SECONDS,
                 read_timeout=READ_SECONDS,
+                ignore_configured_endpoint_urls=True,
                 retries={"total_max_attempts": TRIES_MAX, "mode": "standard"},
                 # Other services rarely have a name for each bucket, nor the newest checksums.
                 s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
-                proxies={} if settings.endpoint_url else None,
             ),
         )
 
