@@ -1,14 +1,17 @@
-"""``trading keys``: the keys that approvals are signed with and may be signed with. Nobody looks at them by itself:
-the processes that hold them read them at their start.
+"""``trading keys``: the keys that approvals are signed with and may be signed with, and that of the audit log's
+checkpoints. Nobody looks at them by itself: the processes that hold them read them at their start.
 """
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import App, Parameter
 
 from console.common import NO_OPTIONS, Common, console, emit, table
-from console.errors import EXIT_DONE, Refused
+from console.errors import EXIT_DONE, CommandFailed, Refused
+from console.rows import rows
+from storage.statements import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,15 +90,40 @@ def _told(
         for key_id, key in reversed(keys.by_id.items())
     ]
     before = keys.unsigned_before
-    data = {"keys": told, "unsigned_before": before.isoformat() if before else None, "then": then}
+    vkey = _audit_vkey(where, common)
+    data = {
+        "keys": told,
+        "audit_vkey": vkey,
+        "unsigned_before": before.isoformat() if before else None,
+        "then": then,
+    }
 
     def draw() -> None:
         lines = [(each["key_id"], each["state"], "signs" if each["signs"] else "") for each in told]
         console().print(table(("key", "state", ""), lines))
         if before is not None:
             print(f"stops of what was approved before {before.isoformat()} need no signature")
+        if vkey is not None:
+            print(f"checkpoints of the audit log are signed by {vkey}")
         if then:
             print(then)
 
     emit(common, data, draw)
     return EXIT_DONE
+
+
+def _audit_vkey(folder: Path, common: Common) -> str | None:
+    """What an auditor verifies checkpoints with; None without the key, or the database that it is named by."""
+    from security.notes import AUDIT_KEY, AuditKeyError, NoteSigner, origin_of
+
+    try:
+        secret = (folder / AUDIT_KEY).read_text()
+        namespace = asyncio.run(_namespace(common))
+        return NoteSigner.from_hex(origin_of(namespace), secret).vkey
+    except (OSError, AuditKeyError, CommandFailed):
+        return None
+
+
+async def _namespace(common: Common) -> object:
+    async with rows(common.addresses()) as connection:
+        return await connection.fetchval(load("switches")["read_installation"])

@@ -112,6 +112,10 @@ class Metrics:
             self._families.rejections.labels(reason).inc()
         self._signal_window.add(hit=outcome is SignalOutcome.REJECTED)
 
+    def set_oldest_kept(self, kind: str, age_seconds: float) -> None:
+        """How old the oldest row is that has not gone to cold storage; 0 while there is none."""
+        self._families.oldest_kept.labels(kind).set(max(0.0, age_seconds))
+
     def set_open_orders(self, count: int) -> None:
         """Orders that are not final, read from the database."""
         self._families.open_orders.set(count)
@@ -166,6 +170,19 @@ class Metrics:
     def events_numbered(self, count: int) -> None:
         """This process' relay gave positions to ``count`` events."""
         self._families.events_numbered.inc(count)
+
+    def set_audit_sealing(self, *, lag_seconds: float, tree_size: int) -> None:
+        """For how long the oldest audit row waits for its leaf, and how many have one."""
+        self._families.audit_lag.set(lag_seconds)
+        self._families.audit_size.set(tree_size)
+
+    def set_audit_checkpoint_age(self, age_seconds: float) -> None:
+        """Since the newest checkpoint of the audit log was written outside the database."""
+        self._families.audit_checkpoint_age.set(max(0.0, age_seconds))
+
+    def audit_sealed(self, count: int) -> None:
+        """This process' sealer gave ``count`` audit rows their leaves."""
+        self._families.audit_sealed.inc(count)
 
     def set_drift(self, percent: Decimal) -> None:
         """Drift of the last good reconciliation, in % of equity."""

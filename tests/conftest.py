@@ -7,7 +7,14 @@ import pytest
 
 from tests.servers.amazon import amazon, bucket
 from tests.servers.exchange import exchange, exchange_factory
-from tests.servers.postgres import _admin, _migrated_template, database, empty_database, postgres_server
+from tests.servers.postgres import (
+    _admin,
+    _migrated_template,
+    copy_database,
+    database,
+    empty_database,
+    postgres_server,
+)
 from tests.servers.session import servers, unique
 from tests.servers.stack import stack, stack_factory
 from tests.servers.temporal import temporal_addresses, temporal_server, time_skipping_env
@@ -18,6 +25,7 @@ __all__ = [
     "_migrated_template",
     "amazon",
     "bucket",
+    "copy_database",
     "database",
     "empty_database",
     "exchange",

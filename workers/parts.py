@@ -14,6 +14,7 @@ from temporalio.client import Client
 
 from activities.catch_up import CatchUp
 from activities.notifier import OrderNotifier
+from audit.store.port import ObjectStore
 from broker.alpaca.client import AlpacaReader
 from broker.alpaca.trader import AlpacaTrader
 from broker.budget import BrokerBudget
@@ -26,8 +27,12 @@ from observability.metrics import Metrics
 from security.approvals import ApprovalKeys, ApprovalSigner
 from storage.database import Database
 from storage.switches import Installation
+from workers.audit_alerts import AuditAlerts
+from workers.audit_watch import LOOK_SECONDS as AUDIT_LOOK_SECONDS
+from workers.audit_watch import AuditWatch
 from workers.broker_budget import SharedBudget
 from workers.clients import (
+    audit_store,
     bind,
     broker_settings,
     connect_temporal,
@@ -111,6 +116,7 @@ class OperationsParts(BrokerParts):
     feeds: tuple[QuoteFeed, ...]
     notifier: OrderNotifier
     catch_up: CatchUp
+    audit_store: ObjectStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +176,7 @@ async def build(settings: WorkerSettings) -> AsyncIterator[Parts]:
             metrics=side.metrics,
             notifier=notifier,
             catch_up=CatchUp(side.database, side.broker, side.clock, notifier, now=utc_now),
+            audit_store=audit_store(settings),
         )
 
 
@@ -255,6 +262,7 @@ async def build_operations(
             metrics=side.metrics,
             notifier=notifier,
             catch_up=CatchUp(side.database, side.broker, side.clock, notifier, now=utc_now),
+            audit_store=audit_store(settings),
         )
 
 
@@ -279,7 +287,9 @@ async def _side(
     every = PROBE_EVERY_IN_RESERVE if service == "execution" else PROBE_EVERY
     watcher = KillWatcher(database, kill_broker, metrics)
     probe = HaltProbe(database, kill_broker, budget, metrics, every=every)
-    for job, seconds in ((watcher.look, WATCH_SECONDS), (probe.look, LOOK_SECONDS)):
+    audit = AuditWatch(database, AuditAlerts(database, kills=False, now=utc_now), metrics)
+    jobs = ((watcher.look, WATCH_SECONDS), (probe.look, LOOK_SECONDS), (audit.look, AUDIT_LOOK_SECONDS))
+    for job, seconds in jobs:
         stack.callback(asyncio.create_task(for_ever(job, seconds), name=job.__qualname__).cancel)
     if stop is None or isinstance(settings, WorkerSettings):
         client = await connect_temporal(settings, service)

@@ -45,18 +45,19 @@ class DirectoryStore:
         check_name(name)
         return await asyncio.to_thread(self._get, name)
 
-    async def names(self, prefix: str = "") -> list[str]:
+    async def names(self, prefix: str = "", *, after: str = "") -> list[str]:
         """As the port. Raises StoreUnavailable."""
-        return await asyncio.to_thread(self._names, check_prefix(prefix))
+        return await asyncio.to_thread(self._names, check_prefix(prefix), after)
 
     def _put(self, name: str, content: bytes) -> None:
         target = self._root / name
         try:
             if self._get(name) is None:
                 self._write(target, content)
-            # Another may have been first.
+            # Another may have been first, and have died before it came to the sync.
             if self._get(name) != content:
                 raise ObjectDiffers(name)
+            _sync_folder(target.parent)
         except OSError as error:
             raise StoreUnavailable(f"{self._root}: {error.strerror}") from error
 
@@ -76,26 +77,30 @@ class DirectoryStore:
         with suppress(FileExistsError):
             os.link(fresh, target)
         fresh.unlink()
-        for folder in (target.parent, *(each.parent for each in made)):
-            _sync_folder(folder)
+        for folder in made:
+            _sync_folder(folder.parent)
 
     def _get(self, name: str) -> bytes | None:
         try:
             return (self._root / name).read_bytes()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        except (FileNotFoundError, IsADirectoryError):
             return None
         except OSError as error:
             raise StoreUnavailable(f"{self._root}: {error.strerror}") from error
 
-    def _names(self, prefix: str) -> list[str]:
+    def _names(self, prefix: str, after: str) -> list[str]:
         # Only the folder that the prefix names, however many others there are.
         begin = self._root / prefix.rpartition("/")[0]
         found = []
-        for folder, inner, files in os.walk(begin):
+        for folder, inner, files in os.walk(begin, onerror=self._unreadable):
             inner[:] = [each for each in inner if not each.startswith(".")]
             here = Path(folder).relative_to(self._root)
             found += [name for file in files if (name := (here / file).as_posix()).startswith(prefix)]
-        return sorted(found)
+        return sorted(name for name in found if name > after)
+
+    def _unreadable(self, error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise StoreUnavailable(f"{self._root}: {error.strerror}") from error
 
     def _forget_abandoned(self, folder: Path) -> None:
         before = time.time() - ABANDONED_AFTER_SECONDS

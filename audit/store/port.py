@@ -11,27 +11,25 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._
 """No name leads out of the store or hides in it."""
 
 
-class StoreError(Exception):
-    """The store did not do what was asked. Nothing that it held before is changed."""
+class StoreUnavailable(Exception):
+    """The store does not answer or cannot be used; nothing is known of what was asked. Try again."""
 
 
-class StoreUnavailable(StoreError):
-    """It does not answer, or not now: ask again. A put may have been done all the same."""
-
-
-class StoreRefused(StoreError):
+class StoreRefused(StoreUnavailable):
     """It answers and refuses: credentials, bucket or rights are wrong. Only a person can mend that."""
 
 
-class ObjectDiffers(StoreError):
-    """Something else stands under that name already; it stays."""
+class ObjectDiffers(Exception):
+    """Under that name stands something else, and stays. Names are written once, so one of the two writers is not
+    ours, or our database is not what it was.
+    """
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name}: something else stands under that name already")
+        super().__init__(f"{name} stands outside the database with another content")
 
 
 class ObjectStore(Protocol):
-    """A store whose objects never change. Every method raises StoreUnavailable or StoreRefused."""
+    """A store whose objects never change. Every method raises StoreUnavailable, or its kind StoreRefused."""
 
     @property
     def place(self) -> str:
@@ -52,8 +50,8 @@ class ObjectStore(Protocol):
         """The content first stored under that name, None where there is none."""
         ...
 
-    async def names(self, prefix: str = "") -> list[str]:
-        """The names that begin so, in order."""
+    async def names(self, prefix: str = "", *, after: str = "") -> list[str]:
+        """The names that begin with ``prefix`` and sort behind ``after``, in order."""
         ...
 
 

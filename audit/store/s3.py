@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from pydantic import SecretStr
@@ -33,6 +33,8 @@ class S3Settings:
     region: str
     access_key: SecretStr
     secret_key: SecretStr
+    locked_for: timedelta | None = None
+    """Under object lock for that long, where a put says nothing else."""
     prefix: str = ""
     """Before every name: ``trading/`` for example."""
     endpoint_url: str | None = None
@@ -70,15 +72,18 @@ class S3Store:
         check_name(name)
         return await self._ask(lambda client: self._get(client, name))
 
-    async def names(self, prefix: str = "") -> list[str]:
+    async def names(self, prefix: str = "", *, after: str = "") -> list[str]:
         """As the port; what only a mark says is deleted is among them. Raises StoreUnavailable, StoreRefused."""
         check_prefix(prefix)
-        return await self._ask(lambda client: sorted({name for name, _ in self._versions(client, prefix)}))
+        found = await self._ask(lambda client: {name for name, _ in self._versions(client, prefix, after)})
+        return sorted(found)
 
     def _put(self, client: Any, name: str, content: bytes, keep_until: datetime | None) -> None:
         from botocore.exceptions import ClientError
 
         lock: dict[str, Any] = {}
+        if keep_until is None and self._settings.locked_for is not None:
+            keep_until = datetime.now(UTC) + self._settings.locked_for
         if keep_until is not None:
             lock = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": keep_until}
         try:
@@ -109,10 +114,12 @@ class S3Store:
             content: bytes = body.read()
         return content
 
-    def _versions(self, client: Any, prefix: str) -> list[tuple[str, str]]:
-        """(name, version) of every content under the prefix; of one name the newest first."""
+    def _versions(self, client: Any, prefix: str, after: str = "") -> list[tuple[str, str]]:
+        """(name, version) of every content under the prefix, behind a name; of one name the newest first."""
+        # Behind the beginning of every name is everything.
+        begin = {} if prefix.startswith(after) else {"KeyMarker": self._settings.prefix + after}
         pages = client.get_paginator("list_object_versions").paginate(
-            Bucket=self._settings.bucket, Prefix=self._settings.prefix + prefix
+            Bucket=self._settings.bucket, Prefix=self._settings.prefix + prefix, **begin
         )
         cut = len(self._settings.prefix)
         return [(each["Key"][cut:], each["VersionId"]) for page in pages for each in page.get("Versions", ())]
@@ -161,12 +168,12 @@ class S3Store:
             config=Config(
                 connect_timeout=CONNECT_SECONDS,
                 read_timeout=READ_SECONDS,
+                ignore_configured_endpoint_urls=True,
                 retries={"total_max_attempts": TRIES_MAX, "mode": "standard"},
                 # Other services rarely have a name for each bucket, nor the newest checksums.
                 s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
-                proxies={} if settings.endpoint_url else None,
             ),
         )
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,6 +52,10 @@ class TestEveryStore:
             assert (answer is None) is (content == found), answer
             assert answer is None or isinstance(answer, ObjectDiffers)
 
+    async def test_of_many_who_write_the_same_all_succeed(self, store: ObjectStore) -> None:
+        await asyncio.gather(*(store.put("leaves/0-1", bytes(32)) for _ in range(5)))
+        assert await store.names("leaves/") == ["leaves/0-1"]
+
     async def test_names_come_in_order_by_their_beginning(self, store: ObjectStore) -> None:
         assert await store.names() == []
         assert await store.names("leaves/") == []
@@ -58,6 +63,8 @@ class TestEveryStore:
             await store.put(name, name.encode())
         assert await store.names("leaves/") == ["leaves/10", "leaves/100", "leaves/2"]
         assert await store.names("leaves/10") == ["leaves/10", "leaves/100"]
+        assert await store.names("leaves/", after="leaves/10") == ["leaves/100", "leaves/2"]
+        assert await store.names("leaves/", after="leaves/") == ["leaves/10", "leaves/100", "leaves/2"]
         assert await store.names() == ["events/1-2.jsonl.zst", "leaf", "leaves/10", "leaves/100", "leaves/2"]
 
     async def test_a_name_that_leads_elsewhere_is_none(self, store: ObjectStore) -> None:
@@ -123,6 +130,13 @@ class TestABucket:
         assert await store.get("audit/1") == b"kept"
         assert await store.names("audit/") == ["audit/1"]
 
+    async def test_what_says_nothing_of_it_is_locked_as_the_store_is_told(self, bucket: Bucket) -> None:
+        locked = S3Store(replace(bucket.settings(), locked_for=timedelta(days=100)))
+        await locked.put("checkpoints/7", b"signed")
+        held = bucket.amazon.client().head_object(Bucket=bucket.name, Key="checkpoints/7")
+        wanted = datetime.now(UTC) + timedelta(days=100)
+        assert abs(held["ObjectLockRetainUntilDate"] - wanted) < timedelta(minutes=5)
+
     async def test_what_is_not_locked_can_be_deleted(self, bucket: Bucket) -> None:
         """Else the refusal above would prove nothing."""
         store, client = S3Store(bucket.settings()), bucket.amazon.client()
@@ -163,10 +177,10 @@ class TestABucket:
         self, bucket: Bucket
     ) -> None:
         here = bucket.settings()
-        gone = S3Settings(**{**vars(here), "bucket": "nobodys-bucket"})
+        gone = replace(here, bucket="nobodys-bucket")
         with pytest.raises(StoreRefused, match="NoSuchBucket"):
             await S3Store(gone).put("key", b"x")
-        down = S3Settings(**{**vars(here), "endpoint_url": f"http://127.0.0.1:{free_port()}"})
+        down = replace(here, endpoint_url=f"http://127.0.0.1:{free_port()}")
         with pytest.raises(StoreUnavailable):
             await S3Store(down).get("key")
 
