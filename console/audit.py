@@ -164,6 +164,8 @@ def _draw(report: Report) -> None:
     newest = "none" if report.newest is None else f"{report.newest} rows, root {report.newest_root}"
     print(f"rows          {report.rows:,} hashed anew, {report.first:,} to {max(report.end - 1, 0):,}")
     cold = f", {report.payloads_elsewhere:,} not here" if report.payloads_elsewhere else ""
+    if report.dropped:
+        print(f"dropped       {report.dropped:,} rows older than seven years: only their leaves were checked")
     print(f"payloads      {report.payloads:,} hashed anew{cold}")
     print(f"checkpoints   {report.checkpoints:,} signatures good; newest: {newest}")
     if report.beyond or report.waiting:

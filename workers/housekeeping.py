@@ -24,6 +24,7 @@ from storage import switches as switch_rows
 from storage import watch as watch_rows
 from workers.alert_channels import configured
 from workers.alert_post import COUNT_SECONDS, LOOK_SECONDS, AlertPost
+from workers.audit_check import AGE_SECONDS, CHECK_SECONDS, audit_check
 from workers.audit_sealing import audit_sealing
 from workers.clients import retention_of, utc_now
 from workers.cover_watch import COVER_SECONDS, CoverWatch
@@ -72,6 +73,7 @@ class Housekeeping:
             parts.database, configured(parts.settings, parts.installation), parts.metrics, now=utc_now
         )
         self._sealing = audit_sealing(parts)
+        self._audit_check = audit_check(parts)
         self._retention = RetentionWatch(
             parts.database, parts.metrics, retention_of(parts.settings), now=utc_now
         )
@@ -88,6 +90,8 @@ class Housekeeping:
                 (self.number_events, TICK_SECONDS),
                 (self.seal_audit_log, TICK_SECONDS),
                 (self.make_partitions, PARTITIONS_SECONDS),
+                (self._audit_check.check, CHECK_SECONDS),
+                (self._audit_check.tell_age, AGE_SECONDS),
                 (self._retention.watch_retention, WATCH_SECONDS),
                 (self._sweeper.sweep, SWEEP_SECONDS),
                 (self._sweeper.sweep_protections, SWEEP_SECONDS),

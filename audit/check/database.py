@@ -10,6 +10,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from audit.check.by_right import ByRight
 from audit.check.digests import NO_LEAF, Digest, Named
 from audit.check.findings import Wrong
 from schemas.audit import LEAF_PREFIX, AuditRow, leaf_text, previous_checkpoint
@@ -25,6 +26,8 @@ _SQL: Final = load("audit_check")
 BATCH_ROWS: Final = 5_000
 SPREAD_MAX: Final = 4
 """Ids of a batch lie close together; where somebody has made them far apart, no more rows are read for it."""
+IDS_AT_ONCE: Final = 200_000
+"""Searched by one statement, far within its timeout."""
 TOLD_MAX: Final = 20
 """Rows of one kind that are told one by one where they have no number."""
 
@@ -61,10 +64,11 @@ class Batch(NamedTuple):
     """A run of leaves, in order, with what stands under their rows' ids."""
 
     leaves: Sequence[asyncpg.Record]
-    """(sequence, audit_id, leaf)."""
+    """(sequence, audit_id, leaf, occurred_at)."""
     rows: Mapping[int, Sequence[Any]]
     """By id: columns of audit_log in their order. Rows that are not sealed may be among them."""
     payloads: Mapping[int, str]
+    """By id: the text, or its hash where the reader is told no more."""
     twins: frozenset[int]
     """Ids that more than one row has."""
 
@@ -75,43 +79,62 @@ class Batch(NamedTuple):
         return Named(audit_id, None if row is None else row_of(row).correlation_id)
 
 
-async def read_batches(connection: Connection, start: int, end: int) -> AsyncIterator[Digest]:
-    """The rows [start, end) in order, hashed anew. The next batch is asked for while one is being hashed."""
-    following: asyncio.Task[Batch] | None = None
-    try:
-        for first in range(start, end, BATCH_ROWS):
-            batch = await (following or _ask(connection, first, end))
-            following = None
-            if first + BATCH_ROWS < end:
-                following = _ask(connection, first + BATCH_ROWS, end)
-                await asyncio.sleep(0)  # Sends the question.
-            if batch.leaves:
-                yield digest_batch(batch)
-    finally:
-        if following is not None:
-            following.cancel()
+@dataclass(frozen=True)
+class Reader:
+    """Reads rows in batches."""
+
+    connection: Connection
+    batch_rows: int = BATCH_ROWS
+    texts: bool = True
+    """False: it may not read payloads, and is told by the database what each hashes to."""
+
+    async def batches(self, by_right: ByRight, start: int, end: int) -> AsyncIterator[Digest]:
+        """The rows [start, end) in order, hashed anew. The next batch is asked for while one is being hashed."""
+        following: asyncio.Task[Batch] | None = None
+        try:
+            for first in range(start, end, self.batch_rows):
+                batch = await (following or self._ask(first, end))
+                following = None
+                if first + self.batch_rows < end:
+                    following = self._ask(first + self.batch_rows, end)
+                    await asyncio.sleep(0)  # Sends the question.
+                if not batch.leaves:
+                    continue
+                digest = digest_batch(batch, texts=self.texts)
+                if digest.wrong:
+                    if following is not None:  # One question at a time on a connection.
+                        await asyncio.wait([following])
+                    await by_right.excuse(batch, digest)
+                yield digest
+        finally:
+            if following is not None:
+                following.cancel()
+
+    def _ask(self, first: int, end: int) -> asyncio.Task[Batch]:
+        upto = min(first + self.batch_rows, end)
+        return asyncio.ensure_future(read_batch(self.connection, first, upto, texts=self.texts))
 
 
-def _ask(connection: Connection, first: int, end: int) -> asyncio.Task[Batch]:
-    return asyncio.ensure_future(read_batch(connection, first, min(first + BATCH_ROWS, end)))
-
-
-async def read_batch(connection: Connection, first: int, end: int) -> Batch:
+async def read_batch(connection: Connection, first: int, end: int, *, texts: bool = True) -> Batch:
     """What the database holds of the rows [first, end); numbers without a leaf are left out."""
     leaves = await connection.fetch(_SQL["leaves_between"], first, end)
     if not leaves:
         return Batch((), {}, {}, frozenset())
-    ids = [audit_id for _, audit_id, _ in leaves]
+    ids = [leaf["audit_id"] for leaf in leaves]
     lowest, highest = min(ids), max(ids)
     if highest - lowest < SPREAD_MAX * len(ids):
         records = await connection.fetch(_SQL["rows_between"], lowest, highest)
-        texts = await connection.fetch(_SQL["payloads_between"], lowest, highest)
     else:
         records = await connection.fetch(_SQL["rows_of"], ids)
-        texts = await connection.fetch(_SQL["payloads_of"], ids)
+    if not texts:
+        payloads = await connection.fetch(_SQL["payload_hashes"], ids)
+    elif highest - lowest < SPREAD_MAX * len(ids):
+        payloads = await connection.fetch(_SQL["payloads_between"], lowest, highest)
+    else:
+        payloads = await connection.fetch(_SQL["payloads_of"], ids)
     rows = {record[0]: record for record in records}
     twins = _twins(records) if len(rows) < len(records) else frozenset[int]()
-    return Batch(leaves, rows, dict(texts), twins)
+    return Batch(leaves, rows, dict(payloads), twins)
 
 
 def _twins(records: Sequence[asyncpg.Record]) -> frozenset[int]:
@@ -125,8 +148,8 @@ def row_of(record: Sequence[Any]) -> AuditRow:
     return AuditRow._make((*fields, previous_checkpoint(size, root)))
 
 
-def digest_batch(batch: Batch) -> Digest:
-    """Hash a batch anew."""
+def digest_batch(batch: Batch, *, texts: bool = True) -> Digest:
+    """Hash a batch anew; ``texts`` as it was read."""
     leaves: list[bytes] = []
     previous: list[str | None] = []
     wrong: dict[int, tuple[Wrong, str]] = {}
@@ -134,7 +157,7 @@ def digest_batch(batch: Batch) -> Digest:
     of_row, of_payload = batch.rows.get, batch.payloads.get
     before: tuple[int | None, str | None] = (None, None)
     named: str | None = None
-    for place, (_, audit_id, _) in enumerate(batch.leaves):
+    for place, (_, audit_id, _, _) in enumerate(batch.leaves):
         record = of_row(audit_id)
         if record is None:
             leaves.append(NO_LEAF)
@@ -152,21 +175,17 @@ def digest_batch(batch: Batch) -> Digest:
         leaves.append(sha256(LEAF_PREFIX + text.encode()).digest())
         previous.append(named)
         payload = of_payload(audit_id)
-        if payload is not None:
-            payloads += 1
-            if sha256(payload.encode()).hexdigest() != input_hash:
-                wrong[place] = (Wrong.PAYLOAD_CHANGED, "the payload does not have the row's input_hash")
-    for place, (_, audit_id, _) in enumerate(batch.leaves if batch.twins else ()):
-        if audit_id in batch.twins:
-            wrong[place] = (Wrong.INSERTED, "another row has the same id")
-    first, count = batch.leaves[0]["sequence"], len(batch.leaves)
-    sequences: Sequence[int] = range(first, first + count)
-    if batch.leaves[-1]["sequence"] != first + count - 1:
-        sequences = [sequence for sequence, _, _ in batch.leaves]
+        if payload is None:
+            wrong[place] = (Wrong.PAYLOAD_MISSING, "the payload is gone, and is not in cold storage")
+            continue
+        payloads += 1
+        if (sha256(payload.encode()).hexdigest() if texts else payload) != input_hash:
+            wrong[place] = (Wrong.PAYLOAD_CHANGED, "the payload does not have the row's input_hash")
+    _tell_twins(batch, wrong)
     return Digest(
-        sequences=sequences,
+        sequences=_sequences(batch.leaves),
         leaves=leaves,
-        stored=[leaf for _, _, leaf in batch.leaves],
+        stored=[leaf for _, _, leaf, _ in batch.leaves],
         previous=previous,
         name=batch.name,
         wrong=wrong,
@@ -175,12 +194,30 @@ def digest_batch(batch: Batch) -> Digest:
     )
 
 
+def _tell_twins(batch: Batch, wrong: dict[int, tuple[Wrong, str]]) -> None:
+    for place, leaf in enumerate(batch.leaves if batch.twins else ()):
+        if leaf["audit_id"] in batch.twins:
+            wrong[place] = (Wrong.INSERTED, "another row has the same id")
+
+
+def _sequences(leaves: Sequence[asyncpg.Record]) -> Sequence[int]:
+    """A range where no number is left out: quick to compare."""
+    first = leaves[0]["sequence"]
+    if leaves[-1]["sequence"] == first + len(leaves) - 1:
+        return range(first, first + len(leaves))
+    return [leaf["sequence"] for leaf in leaves]
+
+
 async def unqueued_rows(connection: Connection, after_id: int) -> list[Unsealed]:
-    """Rows that have no leaf and do not wait for one, the first ``TOLD_MAX``."""
-    return [
-        Unsealed(row["id"], row["occurred_at"], row["correlation_id"])
-        for row in await connection.fetch(_SQL["unqueued_rows"], after_id, TOLD_MAX)
-    ]
+    """Rows that have no leaf and do not wait for one, the first ``TOLD_MAX``; looked for piece by piece."""
+    newest = await connection.fetchval(_SQL["newest_id"]) or 0
+    found: list[Unsealed] = []
+    for begin in range(after_id, newest, IDS_AT_ONCE):
+        rows = await connection.fetch(_SQL["unqueued_rows"], begin, begin + IDS_AT_ONCE, TOLD_MAX)
+        found += [Unsealed(row["id"], row["occurred_at"], row["correlation_id"]) for row in rows]
+        if len(found) >= TOLD_MAX:
+            break
+    return found[:TOLD_MAX]
 
 
 async def late_rows(connection: Connection, before: datetime) -> list[Unsealed]:

@@ -35,6 +35,9 @@ class Digest:
     """Place in this batch → what the row shows by itself."""
     payloads: int = 0
     elsewhere: int = 0
+    """Rows without a payload here."""
+    dropped: int = 0
+    """Rows gone by right: their leaf stands for them."""
 
     def __len__(self) -> int:
         return len(self.leaves)
@@ -62,4 +65,5 @@ class Digest:
             wrong=self.wrong | {place + count: what for place, what in other.wrong.items()},
             payloads=self.payloads + other.payloads,
             elsewhere=self.elsewhere + other.elsewhere,
+            dropped=self.dropped + other.dropped,
         )

@@ -77,7 +77,7 @@ def _lines(batch: Batch, first: int, end: int) -> bytes:
     if len(batch.leaves) != end - first or batch.twins:
         raise RowGone(f"rows {first} to {end - 1} are not in the database as they were sealed")
     lines = []
-    for sequence, audit_id, leaf in batch.leaves:
+    for sequence, audit_id, leaf, _ in batch.leaves:
         record = batch.rows.get(audit_id)
         if record is None:
             raise RowGone(f"row {sequence} is not in the database any more")

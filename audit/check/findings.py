@@ -88,6 +88,8 @@ class Report:
     """Payloads whose hash was computed anew."""
     payloads_elsewhere: int = 0
     """Of rows whose payload is in cold storage."""
+    dropped: int = 0
+    """Rows of months that were dropped after seven years: of them only the leaf was checked."""
     first: int = 0
     end: int = 0
     """The rows [first, end) were judged."""

@@ -81,7 +81,9 @@ class Judge:
 
     async def take(self, digest: Digest) -> None:
         """Judge the next rows."""
-        self._report.rows += sum(leaf != NO_LEAF for leaf in digest.leaves) if digest.wrong else len(digest)
+        gone = sum(leaf == NO_LEAF for leaf in digest.leaves) if digest.wrong else 0
+        self._report.rows += len(digest) - gone - digest.dropped
+        self._report.dropped += digest.dropped
         self._report.payloads += digest.payloads
         self._report.payloads_elsewhere += digest.elsewhere
         if self._carried is not None:
@@ -288,27 +290,31 @@ class Judge:
             return
         self._report.beyond = max(0, self.at - max(newest.size, self._report.first))
         if proved and self._report.beyond:
-            text = f"no checkpoint covers it: the newest is of {newest.size} rows, or older than these files"
-            self._report.add(
-                Finding(
-                    kind=Wrong.INSERTED,
-                    sequence=self.at - self._report.beyond,
-                    text=text,
-                    audit_id=self._beyond.audit_id,
-                    correlation_id=self._beyond.correlation_id,
-                    rows=self._report.beyond,
-                )
-            )
+            self._tell_beyond(newest.size)
         if whole and self.at < newest.size:
-            rolled = head is not None and head < newest.size
-            text = f"the rows end here; a checkpoint of {newest.size} was signed"
-            if rolled:
-                text = f"the log has {head} rows; a checkpoint of {newest.size} was signed"
-            kind = Wrong.ROLLED_BACK if rolled else Wrong.CUT_TAIL
-            missing = newest.size - self.at
-            self._report.add(Finding(kind=kind, sequence=self.at, text=text, rows=missing))
+            self._tell_end(newest.size, head)
         await self.skip_to(newest.size)
         for name in self._leaves.damaged:
             self._report.add(
                 Finding(kind=Wrong.OUTSIDE_DAMAGED, text=f"{name} is not as long as its name says")
             )
+
+    def _tell_beyond(self, newest: int) -> None:
+        text = f"no checkpoint covers it: the newest is of {newest} rows, or older than these files"
+        self._report.add(
+            Finding(
+                kind=Wrong.INSERTED,
+                sequence=self.at - self._report.beyond,
+                text=text,
+                audit_id=self._beyond.audit_id,
+                correlation_id=self._beyond.correlation_id,
+                rows=self._report.beyond,
+            )
+        )
+
+    def _tell_end(self, newest: int, head: int | None) -> None:
+        kind, text = Wrong.CUT_TAIL, "the rows end here"
+        if head is not None and head < newest:
+            kind, text = Wrong.ROLLED_BACK, f"the log has {head} rows"
+        text = f"{text}; a checkpoint of {newest} was signed"
+        self._report.add(Finding(kind=kind, sequence=self.at, text=text, rows=newest - self.at))

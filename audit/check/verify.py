@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from audit.check import database as db
+from audit.check.by_right import ByRight
 from audit.check.exports import DamagedExport, batches, in_order
 from audit.check.findings import Finding, Report, Wrong
 from audit.check.judge import Judge, Verified
@@ -41,6 +42,9 @@ async def verify_database(
     now: datetime,
     since: Verified | None = None,
     since_size: int = 0,
+    texts: bool = True,
+    batch_rows: int = db.BATCH_ROWS,
+    pace: Callable[[], Awaitable[None]] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Report, Verified | None]:
     """Check the log in a database against what is outside.
@@ -50,10 +54,13 @@ async def verify_database(
         now: against which waiting rows are late.
         since: rows before it are not read; what was right then must still be said outside.
         since_size: the same from a checkpoint of this size, by the leaves outside.
+        texts: whether this connection may read payloads; if not, the database says what they hash to.
+        batch_rows: hashed in one go, while nothing else in this process runs.
+        pace: awaited after every batch.
         progress: told after every batch.
 
     Returns:
-        What was found, and where a later check can go on if nothing was.
+        What was found, and where a later check can go on unless somebody has changed the log.
     """
     report = Report()
     tree = since.tree() if since is not None else Tree()
@@ -65,8 +72,12 @@ async def verify_database(
     _check_former(report, checkpoints, since)
     await judge.skip_to(since_size)
     report.first = judge.at
-    async for digest in db.read_batches(connection, judge.at, head.size):
+    by_right = ByRight(connection, outside, report, now)
+    reader = db.Reader(connection, batch_rows, texts)
+    async for digest in reader.batches(by_right, judge.at, head.size):
         await judge.take(digest)
+        if pace is not None:
+            await pace()
         if progress is not None:
             progress(judge.at, head.size)
     await judge.finish(whole=True, head=head.size)
@@ -74,7 +85,7 @@ async def verify_database(
     _check_head(report, judge, head)
     _check_published(report, checkpoints, published)
     await _check_unsealed(connection, report, now)
-    return report, judge.verified(key.name) if report.ok else None
+    return report, None if report.is_tampering else judge.verified(key.name)
 
 
 async def verify_export(

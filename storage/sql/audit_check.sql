@@ -2,7 +2,7 @@
 -- reader: a join of three tables is planned anew by every size they grow to.
 
 -- name: leaves_between
-select sequence, audit_id, leaf from audit_leaves where sequence >= $1 and sequence < $2 order by sequence
+select sequence, audit_id, leaf, occurred_at from audit_leaves where sequence >= $1 and sequence < $2 order by sequence
 
 -- name: rows_between
 select id, occurred_at, correlation_id, component, actor, input_hash, decision, checks, refs, previous_size,
@@ -20,6 +20,9 @@ select audit_id, payload from audit_payloads where audit_id >= $1 and audit_id <
 -- name: payloads_of
 select audit_id, payload from audit_payloads where audit_id = any ($1)
 
+-- name: payload_hashes
+select id, hash from audit_payload_hashes($1)
+
 -- name: read_head
 select size, root, checkpoint_size, (select count(*) from audit_unsealed) as waiting from audit_head
 
@@ -27,11 +30,14 @@ select size, root, checkpoint_size, (select count(*) from audit_unsealed) as wai
 -- One statement, so that a row which is being sealed is seen either way, and never neither.
 select a.id, a.correlation_id, a.occurred_at
 from audit_log a
-where a.id > $1
+where a.id > $1 and a.id <= $2
     and not exists (select from audit_leaves l where l.audit_id = a.id)
     and not exists (select from audit_unsealed u where u.id = a.id)
 order by a.id
-limit $2
+limit $3
+
+-- name: newest_id
+select max(id) from audit_log
 
 -- name: late_rows
 select u.id, u.occurred_at, a.correlation_id
@@ -62,3 +68,13 @@ limit $3
 -- name: numbers_of_time
 -- The run of numbers in which all sealed rows of [$1, $2) lie; rows of other times may lie between.
 select min(sequence) as first, max(sequence) + 1 as stop from audit_leaves where occurred_at >= $1 and occurred_at < $2
+
+-- name: cold_ranges
+-- Rows whose payloads are in cold storage only; those that were brought back too, as they may go again meanwhile.
+select first, stop, name from audit_archives where kind = 'audit' and state = 'removed' order by first
+
+-- name: dropped_months
+select starts_at, ends_at from audit_drops
+
+-- name: moved_rows
+select hash, told from audit_moved()

@@ -61,6 +61,7 @@ async def load_log(connection: asyncpg.Connection, log: Log) -> None:
             for size in log.sizes
         ],
     )
+    await connection.execute("select setval('audit_log_id_seq', 1000)")
     newest = log.sizes[-1]
     await connection.execute(
         "update audit_head set size = $1, root = $2, checkpoint_size = $3, checkpoint_root = $4",

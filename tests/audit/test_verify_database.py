@@ -166,16 +166,16 @@ async def test_rows_past_the_queue_and_rows_that_wait_too_long_are_found(
         "insert into audit_log (id, occurred_at, correlation_id, component, actor, input_hash, decision, checks,"
         " refs) overriding system value values ($1, $2, 'late', 'c', 'a', 'h', 'd', '[]', '[]')"
     )
-    await owner.execute(insert, 1001, NOW)
-    await owner.execute(insert, 1002, NOW)
-    await owner.execute("insert into audit_unsealed (id, occurred_at) values (1002, $1)", NOW)
+    await owner.execute(insert, 2001, NOW)
+    await owner.execute(insert, 2002, NOW)
+    await owner.execute("insert into audit_unsealed (id, occurred_at) values (2002, $1)", NOW)
     report, _ = await check(owner, log, outside)
-    assert [(each.kind, each.audit_id) for each in report.findings] == [(Wrong.NEVER_QUEUED, 1001)]
+    assert [(each.kind, each.audit_id) for each in report.findings] == [(Wrong.NEVER_QUEUED, 2001)]
     assert report.waiting == 1
     report, _ = await check(owner, log, outside, now=NOW + timedelta(seconds=61))
     assert [(each.kind, each.audit_id) for each in report.findings] == [
-        (Wrong.NEVER_QUEUED, 1001),
-        (Wrong.UNSEALED, 1002),
+        (Wrong.NEVER_QUEUED, 2001),
+        (Wrong.UNSEALED, 2002),
     ]
 
 
