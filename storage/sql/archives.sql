@@ -93,11 +93,15 @@ order by first
 limit 1
 
 -- name: oldest_kept
--- When the oldest of what should go some day occurred: the first sealed row, or event, that no move has taken away.
-select case $1
-    when 'audit' then (select occurred_at from audit_leaves where sequence >= $2 order by sequence limit 1)
-    else (select occurred_at from events where position >= $2 order by position limit 1)
-end
+-- When the oldest of what should go some day occurred: of a move that is not over, else the first sealed row, or
+-- event, behind all moves.
+select coalesce(
+    (select min(oldest_at) from audit_archives where kind = $1 and state <> 'removed'),
+    case $1
+        when 'audit' then (select occurred_at from audit_leaves where sequence >= $2 order by sequence limit 1)
+        else (select occurred_at from events where position >= $2 order by position limit 1)
+    end
+)
 
 -- name: is_dropped
 select exists (select from audit_drops d join audit_leaves l

@@ -1,7 +1,7 @@
 """Scenarios of retention: whoever dies while something goes to cold storage, or comes back, nothing is lost.
 
 Events are made old by hand, as only time makes them. Sealed rows cannot be: their time is in their leaf. So what a
-restoration brings back is moved by hand; a move of payloads is killed in tests/postgres/test_cold_storage_killed.py.
+restoration brings back is moved by hand, and moves of payloads are killed in tests/postgres, not here.
 """
 
 import asyncio
