@@ -113,12 +113,3 @@ select drop_audit_partition($1, $2, $3, $4, $5, $6)
 
 -- name: list_drops
 select partition, starts_at, ends_at, rows, first, last, person, reason, dropped_at from audit_drops order by starts_at
-
--- name: events_archived
--- The last file of events that begins at or before a position, where its events are gone.
-select kind, first, stop, name, state, oldest_at, newest_at, keep_until, started_at, rows_hash, object_hash,
-    object_bytes, checked_at, removed_at, restored_at
-from audit_archives
-where kind = 'events' and state = 'removed' and first <= $1
-order by first desc
-limit 1
