@@ -49,6 +49,7 @@ class Families:
         self._make_counters()
         self._make_histograms()
         self._make_states()
+        self._make_ages()
         self._make_audit_states()
 
     def _make_states(self) -> None:
@@ -82,11 +83,6 @@ class Families:
             self.registry,
             "alert_deliveries_dead",
             "Messages about alerts that were given up, until a person has them sent again.",
-        )
-        self.oldest_kept = self._labelled(
-            "retention_oldest_seconds",
-            "Age of the oldest row that has not gone to cold storage, by kind (audit, events).",
-            "kind",
         )
         self.broker_halt = State(
             self.registry,
@@ -132,6 +128,13 @@ class Families:
         )
         self.audit_check_failed = State(
             self.registry, "audit_check_failed", "1 while the last check of the audit log found it changed."
+        )
+
+    def _make_ages(self) -> None:
+        self.oldest_kept = self._labelled(
+            "retention_oldest_seconds",
+            "Age of the oldest row that has not gone to cold storage, by kind (audit, events).",
+            "kind",
         )
 
     def _make_counters(self) -> None:

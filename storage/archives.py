@@ -272,9 +272,3 @@ async def drop_partition(connection: Connection, grant: DropGrant, *, now: datet
 async def list_drops(connection: Connection) -> list[Drop]:
     """Months that are gone by right, oldest first."""
     return [Drop.model_validate(dict(row)) for row in await connection.fetch(_SQL["list_drops"])]
-
-
-async def events_archived(connection: Connection, position: int) -> Archive | None:
-    """Where the event of that position is, if it has gone to cold storage."""
-    row = await connection.fetchrow(_SQL["events_archived"], position)
-    return None if row is None or row["stop"] <= position else Archive.model_validate(dict(row))

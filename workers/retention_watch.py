@@ -44,16 +44,28 @@ class RetentionWatch:
                 oldest = await rows.oldest_kept(connection, kind)
             age = timedelta() if oldest is None else now - oldest
             self._metrics.set_oldest_kept(kind.value, age.total_seconds())
-            if age > self._retention.age(kind) + BEHIND_AFTER:
-                told = self._told.get(kind)
-                if told is None or now - told >= REPEAT:
-                    await self._database.run("retention.behind", partial(self._raise, kind=kind, age=age))
-                    self._told[kind] = now
+            told = self._told.get(kind)
+            behind = age > self._retention.age(kind) + BEHIND_AFTER
+            if behind and told is not None and now - told < REPEAT:
+                continue
+            await self._database.run(
+                "retention.watched", partial(self._tell, kind=kind, age=age if behind else None)
+            )
+            if behind:
+                self._told[kind] = now
             else:
-                await self._database.run("retention.kept_up", partial(self._clear, kind=kind))
                 self._told.pop(kind, None)
 
-    async def _raise(self, connection: Connection, *, kind: ArchiveKind, age: timedelta) -> None:
+    async def _tell(self, connection: Connection, *, kind: ArchiveKind, age: timedelta | None) -> None:
+        if age is None:
+            await clear_alert(
+                connection, AlertCode.RETENTION_BEHIND, kind.value, component=COMPONENT, now=self._now()
+            )
+        else:
+            alert = await self._alert(connection, kind, age)
+            await raise_alert(connection, alert, component=COMPONENT, now=self._now())
+
+    async def _alert(self, connection: Connection, kind: ArchiveKind, age: timedelta) -> Alert:
         text = (
             f"{kind.value}: rows of {age.days} days ago are still in the database, where "
             f"{self._retention.age(kind).days} days are meant"
@@ -62,16 +74,10 @@ class RetentionWatch:
         held = await rows.held_event(connection, first, first + 1) if kind is ArchiveKind.EVENTS else None
         if held is not None:
             text += f": consumer group {held.group} has not acknowledged position {held.position}"
-        alert = Alert(
+        return Alert(
             code=AlertCode.RETENTION_BEHIND,
             severity=Severity.MEDIUM,
             subject=kind.value,
             text=f"{text}. See `trading audit archives` and the workflow audit-retention",
             correlation_id=CORRELATION,
-        )
-        await raise_alert(connection, alert, component=COMPONENT, now=self._now())
-
-    async def _clear(self, connection: Connection, *, kind: ArchiveKind) -> None:
-        await clear_alert(
-            connection, AlertCode.RETENTION_BEHIND, kind.value, component=COMPONENT, now=self._now()
         )

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from audit.cold.mover import COMPONENT, CORRELATION
+from audit.cold.notes import note
 from schemas.archives import DropAnswer, DropGrant
 from schemas.audit import AuditEntry
 from storage import archives as rows
@@ -47,7 +48,7 @@ class Dropper:
                     detail = f"{count} rows dropped; their leaves and checkpoints stay: {grant.reason}"
                     await append(connection, self._entry(grant, "AUDIT_MONTH_DROPPED", detail, now))
         except (ArchiveRefused, self._refused) as error:
-            await self._note(grant, str(error), now)
+            await note(self._database, self._entry(grant, "AUDIT_DROP_REFUSED", str(error), now))
             return DropAnswer(dropped=False, message=str(error))
         return DropAnswer(dropped=True, message=f"{grant.partition} is dropped", rows=count)
 
@@ -57,10 +58,6 @@ class Dropper:
             raise ArchiveRefused(f"no operator key {grant.key_id} is known here")
         installation = await read_installation(connection)
         self._verify(grant, key, account=installation.account or "", now=now)
-
-    async def _note(self, grant: DropGrant, reason: str, now: datetime) -> None:
-        async with self._database.transaction("retention.drop_refused") as connection:
-            await append(connection, self._entry(grant, "AUDIT_DROP_REFUSED", reason, now))
 
     def _entry(self, grant: DropGrant, decision: str, detail: str, now: datetime) -> AuditEntry:
         return AuditEntry(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from audit.cold.files import CopyWrong, check_audit_file
 from audit.cold.mover import COMPONENT, CORRELATION
+from audit.cold.notes import note
 from observability.crash_points import calling
 from schemas.archives import Archive, RestoreAnswer, RestoreOrder
 from schemas.audit import AuditEntry
@@ -69,8 +70,7 @@ class Restorer:
         return count
 
     async def _refused(self, archive: Archive, reason: str, person: str) -> None:
-        async with self._database.transaction("retention.restore_refused") as connection:
-            await append(connection, self._entry(archive, "RESTORE_REFUSED", reason, person))
+        await note(self._database, self._entry(archive, "RESTORE_REFUSED", reason, person))
 
     def _entry(self, archive: Archive, decision: str, detail: str, person: str) -> AuditEntry:
         return AuditEntry(

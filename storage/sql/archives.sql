@@ -93,11 +93,15 @@ order by first
 limit 1
 
 -- name: oldest_kept
--- When the oldest of what should go some day occurred: the first sealed row, or event, that no move has taken away.
-select case $1
-    when 'audit' then (select occurred_at from audit_leaves where sequence >= $2 order by sequence limit 1)
-    else (select occurred_at from events where position >= $2 order by position limit 1)
-end
+-- When the oldest of what should go some day occurred: of a move that is not over, else the first sealed row, or
+-- event, behind all moves.
+select coalesce(
+    (select min(oldest_at) from audit_archives where kind = $1 and state <> 'removed'),
+    case $1
+        when 'audit' then (select occurred_at from audit_leaves where sequence >= $2 order by sequence limit 1)
+        else (select occurred_at from events where position >= $2 order by position limit 1)
+    end
+)
 
 -- name: is_dropped
 select exists (select from audit_drops d join audit_leaves l
@@ -109,12 +113,3 @@ select drop_audit_partition($1, $2, $3, $4, $5, $6)
 
 -- name: list_drops
 select partition, starts_at, ends_at, rows, first, last, person, reason, dropped_at from audit_drops order by starts_at
-
--- name: events_archived
--- The last file of events that begins at or before a position, where its events are gone.
-select kind, first, stop, name, state, oldest_at, newest_at, keep_until, started_at, rows_hash, object_hash,
-    object_bytes, checked_at, removed_at, restored_at
-from audit_archives
-where kind = 'events' and state = 'removed' and first <= $1
-order by first desc
-limit 1

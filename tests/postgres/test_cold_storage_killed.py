@@ -26,8 +26,7 @@ MOVING = ("commit retention.begun", "call archive.put", "call archive.get", "com
           "commit retention.removed")  # fmt: skip
 RESTORING = ("call archive.get_to_restore", "commit retention.restored")
 DROPPING = ("commit retention.dropped",)
-TELLING = ("commit retention.failed", "commit retention.restore_refused", "commit retention.drop_refused",
-           "commit retention.behind", "commit retention.kept_up")  # fmt: skip
+TELLING = ("commit retention.failed", "commit retention.noted", "commit retention.watched")
 """These only write down what was found: nothing moves."""
 ROWS = 3
 """For each death: a whole file, and the beginning of another."""
