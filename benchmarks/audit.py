@@ -1,8 +1,9 @@
 """The audit log at size: ``python -m benchmarks.audit --rows 1000000``.
 
-On a real PostgreSQL: how many rows a second the product's own `append` commits; and a sealed log, put straight into
-the tables (`audit_load`), verified whole from the database and from its export. Beside each check stands the time
-to read the same rows in the same way, in the same process, and to take one sha256 of each:
+On a real PostgreSQL: how many rows a second the product's own `append` commits while its sealer runs, how long a
+row waits for its leaf and the last one for a checkpoint outside. And a sealed log, put straight into the tables
+(`audit_load`), verified whole from the database and from its export. Beside each check stands the time to read
+the same rows in the same way, in the same process, and to take one sha256 of each:
 
 - database: the verifier's own statements and batches, one sha256 over a row's texts and payload;
 - export: decompressed and parsed into rows (`json.loads`), one sha256 over each line; and, as the floor, the same
@@ -22,9 +23,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import asyncpg
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.check.database import BATCH_ROWS
 from audit.check.exporting import ranges, write_file
@@ -33,13 +36,20 @@ from audit.check.findings import Report
 from audit.check.notes import VerifierKey
 from audit.check.outside import Folder
 from audit.check.verify import verify_database, verify_export
+from audit.seal.sealer import Sealer
+from audit.store.directory import DirectoryStore
 from benchmarks.audit_load import BETWEEN, Signer, fill
+from observability.metrics import Metrics
 from schemas.audit import AuditEntry
+from security.notes import NoteSigner
 from storage.database import Database
 from storage.events import append
 from storage.migrate import migrate
 from storage.statements import load
 from workers import postgres
+from workers.audit_alerts import AuditAlerts
+from workers.audit_sealing import AuditSealing
+from workers.clients import utc_now
 from workers.datadir import temporary_data_dir
 from workers.supervisor import Supervisor
 
@@ -47,6 +57,12 @@ RATIO_MAX: Final = 2.0
 TURNS: Final = 2
 APPENDED_MAX: Final = 20_000
 WRITERS: Final = 8
+LOOK_SECONDS: Final = 0.1
+SEALED_WITHIN_SECONDS: Final = 120.0
+SECOND: Final = "benchmark_log"
+ALL_UNDER_A_CHECKPOINT: Final = (
+    "select checkpoint_size = size and not exists (select from audit_unsealed) from audit_head"
+)
 TEXTS: Final = slice(2, 9)
 """A row's columns that are texts."""
 
@@ -73,7 +89,9 @@ async def main(count: int, *, as_json: bool) -> int:
             await supervisor.start(postgres.spec(server, log_path=data_dir.log(postgres.NAME)))
             dsn = await postgres.ensure_database(server)
             await migrate(dsn)
-            appended = await _append(dsn, min(count, APPENDED_MAX))
+            appended = await _append(dsn, min(count, APPENDED_MAX), data_dir.root)
+            dsn = await postgres.ensure_database(server, SECOND)
+            await migrate(dsn)
             timings = await _log(dsn, count, data_dir.root)
             await supervisor.stop_all()
     kept = all(
@@ -90,30 +108,46 @@ def _judged(each: Timing) -> bool:
     return "floor" not in each.what
 
 
-async def _append(dsn: str, count: int) -> dict[str, Any]:
-    """The product's way, a commit a row, by several writers at once."""
+async def _append(dsn: str, count: int, root: Path) -> dict[str, Any]:
+    """The product's way, a commit a row, by several writers at once, while the product's sealer runs."""
     database = await Database.connect(dsn)
-    now = datetime.now(UTC)
+    connection = await asyncpg.connect(dsn)
+    key = NoteSigner("trading.example/audit/append", Ed25519PrivateKey.generate())
+    sealer = Sealer(DirectoryStore(root / "sealed"), key, now=utc_now)
+    alerts = AuditAlerts(database, kills=False, now=utc_now)
+    sealing = asyncio.create_task(AuditSealing(dsn, sealer, alerts, Metrics()).run())
 
     async def write(writer: int) -> None:
         for number in range(writer, count, WRITERS):
             entry = AuditEntry(
-                occurred_at=now, correlation_id=f"sig-{writer}", component="Benchmark", actor="benchmark",
+                occurred_at=utc_now(), correlation_id=f"sig-{writer}", component="Benchmark", actor="benchmark",
                 decision="WRITTEN", input={"detail": "a row by itself", "number": number, "status": "NEW"},
             )  # fmt: skip
-            async with database.transaction("benchmark.append") as connection:
-                await append(connection, entry)
+            async with database.transaction("benchmark.append") as held:
+                await append(held, entry)
 
     began = time.monotonic()
-    await asyncio.gather(*(write(writer) for writer in range(WRITERS)))
+    writing = asyncio.gather(*(write(writer) for writer in range(WRITERS)))
+    lags: list[float] = []
+    while not writing.done():
+        oldest = await connection.fetchval("select min(occurred_at) from audit_unsealed")
+        lags.append(0.0 if oldest is None else (utc_now() - oldest).total_seconds())
+        await asyncio.sleep(LOOK_SECONDS)
+    await writing
     seconds = time.monotonic() - began
+    async with asyncio.timeout(SEALED_WITHIN_SECONDS):
+        while not await connection.fetchval(ALL_UNDER_A_CHECKPOINT):  # noqa: ASYNC110 - in another session
+            await asyncio.sleep(LOOK_SECONDS)
+    last = time.monotonic() - began - seconds
+    sealing.cancel()
+    await asyncio.wait([sealing])
+    await connection.close()
     await database.close()
     return {
-        "rows": count,
-        "writers": WRITERS,
-        "seconds": round(seconds, 2),
-        "rows_a_second": round(count / seconds),
-    }
+        "rows": count, "writers": WRITERS, "seconds": round(seconds, 2), "rows_a_second": round(count / seconds),
+        "leaf_lag_seconds_median": round(median(lags), 2), "leaf_lag_seconds_max": round(max(lags), 2),
+        "last_row_under_a_checkpoint_seconds": round(last, 2),
+    }  # fmt: skip
 
 
 async def _log(dsn: str, count: int, root: Path) -> list[Timing]:
@@ -211,6 +245,11 @@ async def _read_export(files: list[Path], *, parse: bool) -> None:
 
 def _draw(count: int, appended: dict[str, Any], timings: list[Timing]) -> None:
     print(f"append: {appended['rows_a_second']:,} rows/s, a commit each, {appended['writers']} writers")
+    print(
+        f"sealing: a row waits {appended['leaf_lag_seconds_median']} s (median; at most"
+        f" {appended['leaf_lag_seconds_max']} s) for its leaf; the last one was under a checkpoint"
+        f" {appended['last_row_under_a_checkpoint_seconds']} s after its commit"
+    )
     print(f"{count:,} sealed rows{'':<24} seconds   of them CPU     rows/s  times reading")
     for each in timings:
         ratio = "" if each.times_reading is None else f"{each.times_reading:.2f}"

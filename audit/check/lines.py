@@ -25,6 +25,9 @@ from schemas.audit import (
     text_sha256,
 )
 
+PARSED_MAX: Final = 8
+"""Lines parsed one by one, where one of them is not good."""
+
 _LEAF: Final = b',"leaf":"'
 _LEAF_CUT: Final = len(_LEAF) + 64 + 1
 _TIME_CUT: Final = _LEAF_CUT + len(b',"occurred_at":"2026-11-23T15:15:00.000000Z"')
@@ -81,8 +84,14 @@ def line_of(row: AuditRow, sequence: int, leaf: bytes, payload: str | None) -> s
 
 
 def digest_lines(lines: Sequence[bytes]) -> Digest:
-    """Hash a batch of lines anew. Fast where all of them are good, one by one where any is not."""
-    return _cut_all(lines) or _parse_all(lines)
+    """Hash a batch of lines anew. Fast where all of them are good; where any is not, it is looked for by halves."""
+    found = _cut_all(lines)
+    if found is not None:
+        return found
+    if len(lines) <= PARSED_MAX:
+        return _parse_all(lines)
+    half = len(lines) // 2
+    return digest_lines(lines[:half]).followed_by(digest_lines(lines[half:]))
 
 
 def _cut_all(lines: Sequence[bytes]) -> Digest | None:
