@@ -10,10 +10,10 @@ class StoreOutside:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    async def names(self, prefix: str) -> list[str]:
+    async def names(self, prefix: str, *, after: str = "") -> list[str]:
         """As `audit.check.outside.Outside`."""
         try:
-            return await self._store.names(prefix)
+            return await self._store.names(prefix, after=after)
         except StoreUnavailable as error:
             raise OutsideUnreadable(f"{self._store.place}: {error}") from error
 

@@ -13,7 +13,9 @@ from audit.check.outside import Folder, Outside, OutsideUnreadable, stored_key
 from console.common import Common
 from console.errors import BadUsage, DependencyDown
 
-TARGET_VARIABLE: Final = "TRADING_AUDIT_TARGET"
+PREFIX: Final = "TRADING_"
+TARGET_VARIABLE: Final = f"{PREFIX}AUDIT_TARGET"
+SECRETS_DIR_VARIABLE: Final = f"{PREFIX}SECRETS_DIR"
 KEY_BYTES_MAX: Final = 4096
 KEY_NOT_FROM_OUTSIDE: Final = (
     "the key lies beside the checkpoints: who could change those could change it; give the one you wrote down "

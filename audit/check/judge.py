@@ -4,6 +4,7 @@ A good batch costs a few comparisons of bytes. Where one differs, rows and leave
 two neighbours that stand together in both end what differs, and its lengths say what happened.
 """
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,7 +69,7 @@ class Judge:
         self._shift = 0
         """What numbers are off by, since rows went missing or came in and the rest was renumbered."""
         self._carried: Digest | None = None
-        self._due = [each for each in checkpoints.found if each.size > tree.size]
+        self._due = deque(each for each in checkpoints.found if each.size > tree.size)
         self._roots_differ = False
         self._signed = (tree.size, tree.root(), tree.frontier())
         self._refused: set[str] = set()
@@ -132,7 +133,7 @@ class Judge:
         """Go on by rows whose leaves are these, and hold the root against each checkpoint on the way."""
         end = self.at + len(leaves)
         while self._due and self._due[0].size <= end:
-            checkpoint = self._due.pop(0)
+            checkpoint = self._due.popleft()
             count = checkpoint.size - self.at
             self.tree.extend(leaves[:count])
             leaves, self.at = leaves[count:], checkpoint.size

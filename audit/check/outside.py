@@ -31,8 +31,8 @@ class OutsideUnreadable(Exception):
 class Outside(Protocol):
     """Where checkpoints are put: a folder or a bucket."""
 
-    async def names(self, prefix: str) -> list[str]:
-        """All names with this beginning.
+    async def names(self, prefix: str, *, after: str = "") -> list[str]:
+        """All names with this beginning that sort behind ``after``, in order.
 
         Raises:
             OutsideUnreadable: it cannot be read now.
@@ -50,8 +50,8 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    async def names(self, prefix: str) -> list[str]:
-        return _names(self._root, prefix)
+    async def names(self, prefix: str, *, after: str = "") -> list[str]:
+        return [name for name in _names(self._root, prefix) if name > after]
 
     async def get(self, name: str) -> bytes | None:
         return _read(self._root / name)
@@ -94,6 +94,11 @@ async def stored_key(outside: Outside) -> VerifierKey | None:
         raise BadKey("not UTF-8") from error
 
 
+def _before(prefix: str, number: int) -> str:
+    """The name behind which all of this number and of larger ones sort."""
+    return f"{prefix}{number - 1:020d}~" if number else ""
+
+
 @dataclass
 class Checkpoints:
     """Those that the key has signed, smallest first."""
@@ -119,9 +124,9 @@ async def read_checkpoints(
     """Read and check every checkpoint from one size on; what is wrong goes into the report."""
     found: list[Checkpoint] = []
     refused = 0
-    for name in await outside.names(CHECKPOINTS):
+    for name in await outside.names(CHECKPOINTS, after=_before(CHECKPOINTS, first_size)):
         number = _ONE.fullmatch(name)
-        if number is None or int(number[1]) < first_size:
+        if number is None:
             continue
         try:
             found.append(await _open(outside, key, name, int(number[1])))
@@ -171,7 +176,8 @@ async def is_published(outside: Outside, key: VerifierKey, reference: str) -> bo
 async def check_proofs(outside: Outside, checkpoints: Checkpoints, report: Report) -> None:
     """Check the proofs outside between each checkpoint and the next; what is wrong goes into the report."""
     by_size = {each.size: each for each in checkpoints.found}
-    for name in await outside.names(CONSISTENCY):
+    smallest = min(by_size, default=0)
+    for name in await outside.names(CONSISTENCY, after=_before(CONSISTENCY, smallest)):
         numbers = _TWO.fullmatch(name)
         if numbers is None:
             continue
@@ -206,13 +212,12 @@ class OutsideLeaves:
         """List them. A hole before ``until`` goes into the report, and what is beyond it is not used."""
         files: list[tuple[int, int, str]] = []
         at = start
-        for name in await outside.names(LEAVES):
+        # A file begins where the one before it ends, which is at a checkpoint; so is ``start``.
+        for name in await outside.names(LEAVES, after=_before(LEAVES, start)):
             numbers = _TWO.fullmatch(name)
             if numbers is None:
                 continue
             first, end = int(numbers[1]), int(numbers[2])
-            if first < at < end and not files:
-                at = first
             if first == at and end <= until:
                 files.append((first, end, name))
                 at = end
