@@ -180,8 +180,12 @@ class Mover:
             raise CopyWrong("the file is not in the store")
         async with self._database.connection() as connection:
             if archive.kind is ArchiveKind.AUDIT:
-                leaves = await rows.leaves(connection, archive.first, archive.stop)
-                checked, _ = await asyncio.to_thread(check_audit_file, content, leaves, archive.first)
+                sealed = await rows.sealed_rows(connection, archive.first, archive.stop, now=self._now())
+                leaves, moved = (
+                    [each.leaf for each in sealed],
+                    {each.sequence for each in sealed if each.moved},
+                )
+                checked, _ = await asyncio.to_thread(check_audit_file, content, leaves, archive.first, moved)
                 return checked
             events = await rows.event_rows(connection, archive.first, archive.stop)
             return await asyncio.to_thread(check_events_file, content, events)

@@ -15,10 +15,11 @@ from audit.store.directory import DirectoryStore
 from audit.store.s3 import S3Store
 from observability.metrics import Metrics
 from schemas.archives import ArchiveKind
+from schemas.audit import AuditEntry
 from storage.archives import ArchiveRefused, restore
 from storage.database import Connection
 from storage.event_stream import AheadOfStream, EventsArchived, start_position
-from storage.events import timeline
+from storage.events import append, timeline
 from storage.grants import Role
 from tests.postgres.cold import NOW, OLD, Cold, cold_storage, seal
 from tests.servers.amazon import Bucket
@@ -108,6 +109,29 @@ async def test_what_is_not_as_sealed_is_not_written_and_a_person_is_told(
     assert await cold.payloads() == left
     assert await cold.store.names() == []
     assert await cold.alerts() == ["ARCHIVE_CHECK_FAILED"]
+
+
+async def test_what_an_earlier_release_could_not_keep_goes_as_it_is_and_does_not_come_back(
+    cold: Cold,
+) -> None:
+    """Migration 0021 says of itself which rows those are."""
+    told = {"rows_without_their_hash": [2]}
+    entry = AuditEntry(
+        occurred_at=OLD, correlation_id="audit", component="Migration", actor="migration 0021",
+        decision="AUDIT_MOVED", input=told,
+    )  # fmt: skip
+    await cold.write(3, sealed=False)
+    async with cold.owner.transaction():
+        await append(cold.owner, entry)
+    await cold.owner.execute("set session_replication_role = replica")
+    await cold.owner.execute("update audit_payloads set payload = '{\"n\": 0.00001}' where audit_id = 2")
+    await cold.owner.execute("set session_replication_role = default")
+    await seal(cold.owner)
+    before = await cold.payloads()
+    assert [each.rows for each in await cold.move_all()] == [4]
+    assert {number: fields["payload"] for number, fields in (await cold.stored()).items()} == before
+    [answer] = await cold.restore_all(*ALWAYS)
+    assert "sequence 1: the payload in the copy does not have the hash" in str(answer.refused)
 
 
 def _changed(content: bytes, old: str, new: str) -> bytes:
