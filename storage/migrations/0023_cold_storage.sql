@@ -343,8 +343,8 @@ begin
     if not is_past(ends, wall, interval '7 years') then
         raise exception '% is younger than seven years', wanted using errcode = 'insufficient_privilege';
     end if;
-    -- From here on nobody writes into it.
-    execute format('lock table %I in access exclusive mode', wanted);
+    -- From here on nobody writes into it. Others read it, and write into younger months, until all is looked at.
+    execute format('lock table %I in share row exclusive mode', wanted);
     execute format('select count(*) from %I', wanted) into here;
     select count(*), min(l.sequence) as first, max(l.sequence) as last into sealed
     from audit_leaves l where l.occurred_at >= starts and l.occurred_at < ends;
@@ -362,6 +362,8 @@ begin
         raise exception '%: something of it is not in cold storage alone', wanted
             using errcode = 'insufficient_privilege';
     end if;
+    -- First the whole, then the part, as whoever reads or writes the log does.
+    lock table audit_log in access exclusive mode;
     execute format('drop table %I', wanted);
     insert into audit_drops (partition, starts_at, ends_at, rows, first, last, person, reason, nonce, key_id, dropped_at)
     values (wanted, starts, ends, here, sealed.first, sealed.last, who, why, grant_nonce, grant_key, wall);

@@ -423,8 +423,9 @@ async def test_nothing_goes_that_a_group_has_not_acknowledged(cold: Cold) -> Non
     sleeps = "update event_cursors set position = $1 where group_name = 'sleeper'"
     key = "(select hashtext(key) & 15 from events where position = 4)"
     await cold.owner.execute(f"{sleeps} and partition = {key}", 3)
-    moved = await cold.move_all(ArchiveKind.EVENTS)
-    assert [each.moved for each in moved] == ["events/00000000000000000001-00000000000000000004.jsonl.zst"]
+    moved, waits = await cold.move_all(ArchiveKind.EVENTS)
+    assert moved.moved == "events/00000000000000000001-00000000000000000004.jsonl.zst"
+    assert waits.problem == "events wait: group sleeper has not acknowledged position 4"
     assert await cold.owner.fetchval("select min(position) from events") == 4
     watch = RetentionWatch(cold.database, Metrics(), cold.retention, now=lambda: cold.now)
     await watch.watch_retention()
@@ -432,9 +433,10 @@ async def test_nothing_goes_that_a_group_has_not_acknowledged(cold: Cold) -> Non
     text = await cold.owner.fetchval("select text from alerts where code = 'RETENTION_BEHIND'")
     assert "group sleeper has not acknowledged position 4" in text
     await cold.owner.execute(sleeps, 5)
-    assert [each.rows for each in await cold.move_all(ArchiveKind.EVENTS)] == [2]
+    assert [each.rows for each in await cold.move_all(ArchiveKind.EVENTS)] == [2, 0]
     await cold.owner.execute("delete from event_cursors where group_name = 'sleeper'")
-    assert await cold.move_all(ArchiveKind.EVENTS) == [], "of a group without a cursor nobody knows anything"
+    [waits] = await cold.move_all(ArchiveKind.EVENTS)
+    assert "position 6" in str(waits.problem), "of a group without a cursor nobody knows anything"
     await cold.owner.execute("delete from event_groups where group_name = 'sleeper'")
     assert [each.rows for each in await cold.move_all(ArchiveKind.EVENTS)] == [1]
     await watch.watch_retention()
@@ -455,7 +457,7 @@ async def test_a_group_that_is_set_back_keeps_what_was_about_to_go(
     with monkeypatch.context() as patched:
         patched.setattr(cold.store, "get", meanwhile)
         [answer] = await cold.move_all(ArchiveKind.EVENTS)
-    assert "waits: group sleeper has not acknowledged position 1" in str(answer.problem)
+    assert "wait: group sleeper has not acknowledged position 1" in str(answer.problem)
     async with cold.database.connection() as operations:
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="group sleeper has not acknowledged 1"):
             await operations.execute("select remove_archived_events(1, now())")
