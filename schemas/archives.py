@@ -74,7 +74,6 @@ class Drop(Wire):
 class RetentionInput(Wire):
     """Input of the retention's workflow."""
 
-    trigger: str = "unknown"
     moved: int = 0
     """Files that former runs of the same chain have moved."""
 

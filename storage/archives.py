@@ -55,6 +55,8 @@ class SealedRow:
     leaf: bytes
     row: AuditRow | None
     payload: str | None
+    moved: bool = False
+    """It came over from an earlier release without the text that was hashed, as the log itself says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,7 @@ async def sealed_rows(connection: Connection, first: int, stop: int, *, now: dat
                 previous_checkpoint=previous_checkpoint(row["previous_size"], row["previous_root"]),
             ),
             payload=row["payload"],
+            moved=row["moved"],
         )
         for row in await connection.fetch(_SQL["audit_rows"], first, stop, now)
     ]

@@ -176,8 +176,8 @@ class AuditSettings(Settings):
     audit_s3_endpoint: OutgoingUrl | None = None
     """Address of another service than Amazon's that speaks S3."""
     audit_target: str
-    """Where checkpoints and cold storage go: the absolute path of a folder that nobody who can write the database
-    can write, or `s3://BUCKET/PREFIX`. The bucket needs object lock."""
+    """Where checkpoints and cold storage go, the same for every operations process: the absolute path of a folder,
+    best one that nobody can write who can write the database, or `s3://BUCKET/PREFIX`, with object lock."""
     audit_failure_kills: bool = True
     """Whether the kill switch is engaged when the audit log is found changed or rolled back."""
 

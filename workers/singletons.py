@@ -113,7 +113,7 @@ def _retention(operations_queue: Queue) -> Schedule:
     return Schedule(
         action=ScheduleActionStartWorkflow(
             wire.WORKFLOW_RETENTION,
-            RetentionInput(trigger="schedule"),
+            RetentionInput(),
             id=wire.SCHEDULE_RETENTION,
             task_queue=operations_queue.value,
             execution_timeout=RETENTION_TIMEOUT,

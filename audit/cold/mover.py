@@ -31,7 +31,7 @@ from schemas.archives import Archive, ArchiveKind, ArchiveState, MoveAnswer
 from schemas.audit import AuditEntry
 from storage import archives as rows
 from storage.alerts import clear_alert, raise_alert
-from storage.archives import ArchiveRefused, Plan
+from storage.archives import ArchiveRefused, Held, Plan
 from storage.events import append
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ class Mover:
             StoreUnavailable: the store does not do its part; everything stays as it is.
         """
         archive = await self._begun(kind)
-        if archive is None:
-            return MoveAnswer()
+        if not isinstance(archive, Archive):
+            return MoveAnswer(problem=None if archive is None else _waits_for(archive))
         try:
             if archive.state is ArchiveState.WRITING:
                 await self._write(archive)
@@ -113,16 +113,16 @@ class Mover:
         _log.info("moved to cold storage", name=archive.name, rows=archive.rows, place=self._store.place)
         return MoveAnswer(moved=archive.name, rows=archive.rows)
 
-    async def _begun(self, kind: ArchiveKind) -> Archive | None:
-        """The move to go on with, or a new one; None where nothing may go."""
+    async def _begun(self, kind: ArchiveKind) -> Archive | Held | None:
+        """The move to go on with, or a new one; None where nothing is to go, or who holds it."""
         now = self._now()
         async with self._database.transaction("retention.begun") as connection:
             found = await rows.unfinished(connection, kind, restored_before=now - RESTORED_FOR)
             if found is not None:
                 return found
             planned = await self._plan(connection, kind, now, self._retention.rows_max)
-            if planned is None:
-                return None
+            if not isinstance(planned, Plan):
+                return planned
             name = file_name(kind, planned.first, planned.stop)
             # A store locks until a time to come only.
             keep_until = max(planned.newest_at + self._retention.locked, now + RETENTION_MIN)
@@ -131,7 +131,7 @@ class Mover:
 
     async def _plan(
         self, connection: Connection, kind: ArchiveKind, now: datetime, rows_max: int
-    ) -> Plan | None:
+    ) -> Plan | Held | None:
         """Of events only what every consumer group has acknowledged."""
         planned = await rows.plan(
             connection, kind, rows_max=rows_max, bytes_max=self._retention.bytes_max, now=now,
@@ -143,7 +143,7 @@ class Mover:
         if held is None:
             return planned
         if held.position == planned.first:
-            return None
+            return held
         return await self._plan(connection, kind, now, held.position - planned.first)
 
     async def _waits(self, archive: Archive) -> str | None:
@@ -152,9 +152,7 @@ class Mover:
             return None
         async with self._database.connection() as connection:
             held = await rows.held_event(connection, archive.first, archive.stop)
-        if held is None:
-            return None
-        return f"{archive.name} waits: group {held.group} has not acknowledged position {held.position}"
+        return None if held is None else _waits_for(held)
 
     async def _write(self, archive: Archive) -> None:
         async with self._database.connection() as connection:
@@ -180,8 +178,12 @@ class Mover:
             raise CopyWrong("the file is not in the store")
         async with self._database.connection() as connection:
             if archive.kind is ArchiveKind.AUDIT:
-                leaves = await rows.leaves(connection, archive.first, archive.stop)
-                checked, _ = await asyncio.to_thread(check_audit_file, content, leaves, archive.first)
+                sealed = await rows.sealed_rows(connection, archive.first, archive.stop, now=self._now())
+                leaves, moved = (
+                    [each.leaf for each in sealed],
+                    {each.sequence for each in sealed if each.moved},
+                )
+                checked, _ = await asyncio.to_thread(check_audit_file, content, leaves, archive.first, moved)
                 return checked
             events = await rows.event_rows(connection, archive.first, archive.stop)
             return await asyncio.to_thread(check_events_file, content, events)
@@ -242,3 +244,7 @@ class Mover:
                 "keep_until": archive.keep_until.isoformat(),
             },
         )
+
+
+def _waits_for(held: Held) -> str:
+    return f"events wait: group {held.group} has not acknowledged position {held.position}"

@@ -89,14 +89,15 @@ class DirectoryStore:
             raise StoreUnavailable(f"{self._root}: {error.strerror}") from error
 
     def _names(self, prefix: str, after: str) -> list[str]:
-        # Only the folder that the prefix names, however many others there are.
-        begin = self._root / prefix.rpartition("/")[0]
-        found = []
-        for folder, inner, files in os.walk(begin, onerror=self._unreadable):
+        # Only the folder that the prefix names: there may be many others, and in this one many names.
+        begin = prefix.rpartition("/")[0]
+        found: list[str] = []
+        for folder, inner, files in os.walk(self._root / begin, onerror=self._unreadable):
             inner[:] = [each for each in inner if not each.startswith(".")]
-            here = Path(folder).relative_to(self._root)
-            found += [name for file in files if (name := (here / file).as_posix()).startswith(prefix)]
-        return sorted(name for name in found if name > after)
+            here = Path(folder).relative_to(self._root).as_posix()
+            path = "" if here == "." else f"{here}/"
+            found += [name for file in files if (name := path + file) > after and name.startswith(prefix)]
+        return sorted(found)
 
     def _unreadable(self, error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):

@@ -146,12 +146,30 @@ create function plan_audit_archive(
     select max(sequence) + 1, min(occurred_at), max(occurred_at) from seen where old and (bytes <= bytes_max or sequence = beginning)
 $$;
 
+-- Rows of an earlier release whose text could not be kept when migration 0021 moved them, as its own audit row says
+-- if the first checkpoint covers it: their payloads do not have the hash in their row.
+create function rows_without_their_hash() returns bigint[] language sql
+    set search_path from current as $$
+    select coalesce((
+        select array(select jsonb_array_elements_text(p.payload::jsonb -> 'rows_without_their_hash'))::bigint[]
+        from audit_log a
+        join audit_payloads p on p.audit_id = a.id
+        join audit_leaves l on l.audit_id = a.id
+        where a.component = 'Migration' and a.decision = 'AUDIT_MOVED' and a.previous_size is null
+            and l.sequence < (select min(size) from audit_checkpoints)
+            and a.input_hash = encode(sha256(convert_to(p.payload, 'UTF8')), 'hex')
+        order by a.id
+        limit 1
+    ), '{}')
+$$;
+
 -- The payloads of sealed rows that are old enough to go; null where there is none.
 create function archivable_payloads(beginning bigint, ending bigint, wall timestamptz)
-    returns table (sequence bigint, payload text) language sql
+    returns table (sequence bigint, payload text, moved boolean) language sql
     security definer set search_path from current as $$
-    select l.sequence, p.payload
-    from audit_leaves l left join audit_payloads p on p.audit_id = l.audit_id
+    select l.sequence, p.payload, l.audit_id = any (moved.ids)
+    from (select rows_without_their_hash() as ids) moved, audit_leaves l
+    left join audit_payloads p on p.audit_id = l.audit_id
     where l.sequence >= beginning and l.sequence < ending and is_past(l.occurred_at, wall, interval '30 days')
     order by l.sequence
 $$;
@@ -325,8 +343,8 @@ begin
     if not is_past(ends, wall, interval '7 years') then
         raise exception '% is younger than seven years', wanted using errcode = 'insufficient_privilege';
     end if;
-    -- From here on nobody writes into it.
-    execute format('lock table %I in access exclusive mode', wanted);
+    -- From here on nobody writes into it. Others read it, and write into younger months, until all is looked at.
+    execute format('lock table %I in share row exclusive mode', wanted);
     execute format('select count(*) from %I', wanted) into here;
     select count(*), min(l.sequence) as first, max(l.sequence) as last into sealed
     from audit_leaves l where l.occurred_at >= starts and l.occurred_at < ends;
@@ -344,6 +362,8 @@ begin
         raise exception '%: something of it is not in cold storage alone', wanted
             using errcode = 'insufficient_privilege';
     end if;
+    -- First the whole, then the part, as whoever reads or writes the log does.
+    lock table audit_log in access exclusive mode;
     execute format('drop table %I', wanted);
     insert into audit_drops (partition, starts_at, ends_at, rows, first, last, person, reason, nonce, key_id, dropped_at)
     values (wanted, starts, ends, here, sealed.first, sealed.last, who, why, grant_nonce, grant_key, wall);
@@ -355,7 +375,8 @@ revoke all on function plan_audit_archive(bigint, integer, bigint, timestamptz, 
     archivable_payloads(bigint, bigint, timestamptz), remove_archived_payloads(bigint, timestamptz),
     remove_archived_events(bigint, timestamptz), restore_archived_payloads(bigint, text[], timestamptz),
     drop_audit_partition(text, text, text, text, text, timestamptz), held_event(bigint, bigint),
-    removable_archive(text, bigint, timestamptz), archived_rows_hash(text, bigint, bigint) from public;
+    removable_archive(text, bigint, timestamptz), archived_rows_hash(text, bigint, bigint),
+    rows_without_their_hash() from public;
 
 -- migrate:down
 
@@ -376,6 +397,7 @@ begin
 end
 $$;
 drop function drop_audit_partition, restore_archived_payloads, remove_archived_events, held_event,
-    remove_archived_payloads, removable_archive, archived_rows_hash, archivable_payloads, plan_audit_archive, is_past;
+    remove_archived_payloads, removable_archive, archived_rows_hash, archivable_payloads,
+    rows_without_their_hash, plan_audit_archive, is_past;
 drop table audit_drops, audit_archives;
 drop function refuse_archive_change;

@@ -58,7 +58,7 @@ where kind = $1 and first = $2
 
 -- name: audit_rows
 select l.sequence, l.leaf, g.id, g.occurred_at, g.correlation_id, g.component, g.actor, g.input_hash, g.decision,
-    g.checks, g.refs, g.previous_size, g.previous_root, p.payload
+    g.checks, g.refs, g.previous_size, g.previous_root, p.payload, coalesce(p.moved, false) as moved
 from audit_leaves l
 left join audit_log g on g.id = l.audit_id and g.occurred_at = l.occurred_at
 left join archivable_payloads($1, $2, $3) p on p.sequence = l.sequence

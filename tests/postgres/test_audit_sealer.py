@@ -123,6 +123,23 @@ async def test_killed_at_each_of_its_commits_and_calls_it_goes_on(
     assert set(POINTS) == {each for each in seen if " audit." in each}, "a point that is not tried"
 
 
+async def test_nothing_is_committed_while_nothing_waits(
+    database: str, connection: asyncpg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write_rows(database, 1)
+    sealer = sealer_of(tmp_path)
+    await run_once(connection, sealer)
+    seen: list[object] = []
+    monkeypatch.setattr(commits, "pass_by", lambda *point: seen.append(point))
+    assert await sealer.seal(connection) == 0
+    assert not await sealer.has_news(connection)
+    assert seen == []
+    await write_rows(database, 1)
+    assert await sealer.seal(connection) == 1
+    assert await sealer.has_news(connection)
+    assert ("commit", "audit.sealed", "after") in seen
+
+
 async def _run(dsn: str, folder: Path) -> None:
     connection = await asyncpg.connect(dsn)
     try:
@@ -136,28 +153,38 @@ async def test_several_sealers_at_once_make_one_history(
 ) -> None:
     """How: what the lock of the leader keeps apart; eight writers commit out of order meanwhile."""
     monkeypatch.setattr(sealer_module, "BATCH_MAX", 7)
-    written = asyncio.Event()
+    enough = asyncio.Event()
 
     async def seal() -> None:
-        connection = await asyncpg.connect(database)
-        while not written.is_set():
-            await run_once(connection, sealer_of(tmp_path))
+        connection, sealer = await asyncpg.connect(database), sealer_of(tmp_path)
+        while not enough.is_set():
+            await sealer.seal(connection)
+            await sealer.sign(connection)
+            await sealer.publish(connection)
         await connection.close()
 
-    async def write(number: int) -> None:
-        connection = await asyncpg.connect(database)
-        for each in range(20):
+    async def write(number: int) -> int:
+        connection, count = await asyncpg.connect(database), 0
+        while not enough.is_set():
+            count += 1
             async with connection.transaction():
-                await write_row(connection, f"{number}-{each}")
+                await write_row(connection, f"{number}-{count}")
                 await asyncio.sleep(random.uniform(0, 0.01))
         await connection.close()
+        return count
 
     sealers = [asyncio.create_task(seal()) for _ in range(3)]
-    await asyncio.gather(*(write(number) for number in range(8)))
-    written.set()
+    writers = [asyncio.create_task(write(number)) for number in range(8)]
+    connection = await asyncpg.connect(database)
+    while await connection.fetchval("select count(published_at) from audit_checkpoints") < 5:
+        assert not any(each.done() for each in sealers), "one has failed"
+        await asyncio.sleep(0.01)
+    await connection.close()
+    enough.set()
+    count = sum(await asyncio.gather(*writers))
     await asyncio.gather(*sealers)
     await _run(database, tmp_path)
-    await check_sealed(database, tmp_path, rows=160, checkpoints_min=3)
+    await check_sealed(database, tmp_path, rows=count, checkpoints_min=5)
 
 
 async def test_a_database_rolled_back_is_found_and_nothing_is_signed(

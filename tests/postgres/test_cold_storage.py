@@ -15,10 +15,11 @@ from audit.store.directory import DirectoryStore
 from audit.store.s3 import S3Store
 from observability.metrics import Metrics
 from schemas.archives import ArchiveKind
+from schemas.audit import AuditEntry
 from storage.archives import ArchiveRefused, restore
 from storage.database import Connection
 from storage.event_stream import AheadOfStream, EventsArchived, start_position
-from storage.events import timeline
+from storage.events import append, timeline
 from storage.grants import Role
 from tests.postgres.cold import NOW, OLD, Cold, cold_storage, seal
 from tests.servers.amazon import Bucket
@@ -108,6 +109,29 @@ async def test_what_is_not_as_sealed_is_not_written_and_a_person_is_told(
     assert await cold.payloads() == left
     assert await cold.store.names() == []
     assert await cold.alerts() == ["ARCHIVE_CHECK_FAILED"]
+
+
+async def test_what_an_earlier_release_could_not_keep_goes_as_it_is_and_does_not_come_back(
+    cold: Cold,
+) -> None:
+    """Migration 0021 says of itself which rows those are."""
+    told = {"rows_without_their_hash": [2]}
+    entry = AuditEntry(
+        occurred_at=OLD, correlation_id="audit", component="Migration", actor="migration 0021",
+        decision="AUDIT_MOVED", input=told,
+    )  # fmt: skip
+    await cold.write(3, sealed=False)
+    async with cold.owner.transaction():
+        await append(cold.owner, entry)
+    await cold.owner.execute("set session_replication_role = replica")
+    await cold.owner.execute("update audit_payloads set payload = '{\"n\": 0.00001}' where audit_id = 2")
+    await cold.owner.execute("set session_replication_role = default")
+    await seal(cold.owner)
+    before = await cold.payloads()
+    assert [each.rows for each in await cold.move_all()] == [4]
+    assert {number: fields["payload"] for number, fields in (await cold.stored()).items()} == before
+    [answer] = await cold.restore_all(*ALWAYS)
+    assert "sequence 1: the payload in the copy does not have the hash" in str(answer.refused)
 
 
 def _changed(content: bytes, old: str, new: str) -> bytes:
@@ -399,8 +423,9 @@ async def test_nothing_goes_that_a_group_has_not_acknowledged(cold: Cold) -> Non
     sleeps = "update event_cursors set position = $1 where group_name = 'sleeper'"
     key = "(select hashtext(key) & 15 from events where position = 4)"
     await cold.owner.execute(f"{sleeps} and partition = {key}", 3)
-    moved = await cold.move_all(ArchiveKind.EVENTS)
-    assert [each.moved for each in moved] == ["events/00000000000000000001-00000000000000000004.jsonl.zst"]
+    moved, waits = await cold.move_all(ArchiveKind.EVENTS)
+    assert moved.moved == "events/00000000000000000001-00000000000000000004.jsonl.zst"
+    assert waits.problem == "events wait: group sleeper has not acknowledged position 4"
     assert await cold.owner.fetchval("select min(position) from events") == 4
     watch = RetentionWatch(cold.database, Metrics(), cold.retention, now=lambda: cold.now)
     await watch.watch_retention()
@@ -408,9 +433,10 @@ async def test_nothing_goes_that_a_group_has_not_acknowledged(cold: Cold) -> Non
     text = await cold.owner.fetchval("select text from alerts where code = 'RETENTION_BEHIND'")
     assert "group sleeper has not acknowledged position 4" in text
     await cold.owner.execute(sleeps, 5)
-    assert [each.rows for each in await cold.move_all(ArchiveKind.EVENTS)] == [2]
+    assert [each.rows for each in await cold.move_all(ArchiveKind.EVENTS)] == [2, 0]
     await cold.owner.execute("delete from event_cursors where group_name = 'sleeper'")
-    assert await cold.move_all(ArchiveKind.EVENTS) == [], "of a group without a cursor nobody knows anything"
+    [waits] = await cold.move_all(ArchiveKind.EVENTS)
+    assert "position 6" in str(waits.problem), "of a group without a cursor nobody knows anything"
     await cold.owner.execute("delete from event_groups where group_name = 'sleeper'")
     assert [each.rows for each in await cold.move_all(ArchiveKind.EVENTS)] == [1]
     await watch.watch_retention()
@@ -431,7 +457,7 @@ async def test_a_group_that_is_set_back_keeps_what_was_about_to_go(
     with monkeypatch.context() as patched:
         patched.setattr(cold.store, "get", meanwhile)
         [answer] = await cold.move_all(ArchiveKind.EVENTS)
-    assert "waits: group sleeper has not acknowledged position 1" in str(answer.problem)
+    assert "wait: group sleeper has not acknowledged position 1" in str(answer.problem)
     async with cold.database.connection() as operations:
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="group sleeper has not acknowledged 1"):
             await operations.execute("select remove_archived_events(1, now())")

@@ -31,7 +31,7 @@ MOVE = wire.ACTIVITY_MOVE_TO_COLD
 RESTORE = wire.ACTIVITY_RESTORE
 DROP = wire.ACTIVITY_DROP_AUDIT
 WHEN = datetime(2019, 3, 1, tzinfo=UTC)
-RETENTION = (wire.WORKFLOW_RETENTION, RetentionInput(trigger="test"))
+RETENTION = (wire.WORKFLOW_RETENTION, RetentionInput())
 RESTORATION = (
     wire.WORKFLOW_AUDIT_RESTORE,
     RestoreInput(since=WHEN, until=WHEN.replace(year=2020), person="ana"),

@@ -176,7 +176,7 @@ class StartOfExecution(PlaceAndFill):
 class StartOfOperations(StartOfExecution):
     """The one worker that sees to what must run once."""
 
-    covers: ClassVar[tuple[str, ...]] = (
+    covers = (
         "call temporal.start_kill_switch", "call temporal.start_trade_updates", "call temporal.schedule",
         "commit market.clock", "commit alerts.delivery_channels",
     )  # fmt: skip
