@@ -228,10 +228,10 @@ async def late_rows(connection: Connection, before: datetime) -> list[Unsealed]:
     ]
 
 
-async def published_checkpoints(connection: Connection, after_size: int) -> dict[int, str]:
-    """Size → note of what the database says is outside."""
+async def published_checkpoints(connection: Connection, after_size: int) -> dict[int, bytes]:
+    """Size → sha256 of the note of what the database says is outside."""
     rows = await connection.fetch(_SQL["published_checkpoints"], after_size)
-    return {row["size"]: row["note"] for row in rows}
+    return {row["size"]: row["note_hash"] for row in rows}
 
 
 async def sealed_id(connection: Connection, number: int) -> int:

@@ -4,6 +4,7 @@ A good batch costs a few comparisons of bytes. Where one differs, rows and leave
 two neighbours that stand together in both end what differs, and its lengths say what happened.
 """
 
+import re
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
@@ -11,10 +12,11 @@ from typing import Final
 from audit.check.alignment import rejoin, split_hashes
 from audit.check.digests import NO_LEAF, Digest, Named
 from audit.check.findings import Finding, Report, Wrong
-from audit.check.notes import Checkpoint, VerifierKey
-from audit.check.outside import Checkpoints, Outside, OutsideLeaves, is_published
+from audit.check.notes import VerifierKey
+from audit.check.outside import Checkpoints, Outside, OutsideLeaves, Seen, is_published
 from audit.check.tree import HASH_BYTES, Tree
 
+_REFERENCE: Final = re.compile(r"(?P<size>0|[1-9]\d{0,18}) (?P<root>[0-9a-f]{64})")
 CARRIED_MAX: Final = 20_000
 """Rows kept until it is seen where what differs ends."""
 LOOK_AHEAD: Final = 100_000
@@ -73,6 +75,7 @@ class Judge:
         self._roots_differ = False
         self._signed = (tree.size, tree.root(), tree.frontier())
         self._refused: set[str] = set()
+        self._older: set[str] = set()
         self._searches = 0
         self._beyond = Named(None, None)
         """The first row that no leaf outside covers."""
@@ -118,14 +121,17 @@ class Judge:
         """Whether what a row names as the newest checkpoint was one, of rows before it."""
         if reference is None:
             return True
-        if reference not in self._checkpoints.references:
-            if reference in self._refused:
-                return False
-            if not await is_published(self._outside, self._key, reference):
+        found = _REFERENCE.fullmatch(reference)
+        if found is None or reference in self._refused:
+            return False
+        size, root = int(found["size"]), found["root"]
+        if not self._checkpoints.has(size, root) and reference not in self._older:
+            # Before what was read, or written since.
+            if not await is_published(self._outside, self._key, size, root):
                 self._refused.add(reference)
                 return False
-            self._checkpoints.references.add(reference)
-        return int(reference.partition(" ")[0]) <= row
+            self._older.add(reference)
+        return size <= row
 
     # The tree --------------------------------------------------------------------------------------------------
 
@@ -141,7 +147,7 @@ class Judge:
         self.tree.extend(leaves)
         self.at = end
 
-    def _check_root(self, checkpoint: Checkpoint) -> None:
+    def _check_root(self, checkpoint: Seen) -> None:
         if self._roots_differ:
             return
         if self.tree.root() == checkpoint.root:

@@ -107,8 +107,8 @@ def _cut_all(lines: Sequence[bytes]) -> Digest | None:
     for line in lines:
         leaf_at = line.find(_LEAF)
         payload_at = leaf_at + _TIME_CUT
-        end = line.find(before, payload_at)
-        if end < 0 or before is _PREVIOUS:
+        end = line.rfind(before)  # From the end: it is near.
+        if end < payload_at or before is _PREVIOUS:
             end = line.find(_PREVIOUS, payload_at)
             before = line[end : line.find(_REFERENCES, end) + len(_REFERENCES)] if end > 0 else b""
         if leaf_at < 0 or not before:

@@ -35,11 +35,6 @@ class Checkpoint:
     note: str = field(repr=False)
     """The signed note, whole."""
 
-    @property
-    def reference(self) -> str:
-        """As a row names it in ``previous_checkpoint``."""
-        return f"{self.size} {self.root.hex()}"
-
 
 @dataclass(frozen=True)
 class VerifierKey:

@@ -6,7 +6,8 @@ Nothing here is believed because it is there: checkpoints by their signature, le
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -99,42 +100,49 @@ def _before(prefix: str, number: int) -> str:
     return f"{prefix}{number - 1:020d}~" if number else ""
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A checkpoint that the key has signed, in few bytes: a log of years has a million of them."""
+
+    size: int
+    root: bytes
+    note_hash: bytes
+    """sha256 of the signed note."""
+
+
 class Checkpoints:
     """Those that the key has signed, smallest first."""
 
-    found: list[Checkpoint]
-    references: set[str] = field(default_factory=set)
-    refused: int = 0
-
-    def __post_init__(self) -> None:
-        self.references |= {each.reference for each in self.found}
+    def __init__(self, found: list[Seen]) -> None:
+        self.found = found
+        self.by_size = {each.size: each for each in found}
 
     @property
-    def newest(self) -> Checkpoint | None:
+    def newest(self) -> Seen | None:
         return self.found[-1] if self.found else None
 
-    def of_size(self, size: int) -> Checkpoint | None:
-        return next((each for each in self.found if each.size == size), None)
+    def has(self, size: int, root: str) -> bool:
+        """Whether one of that size and root, in hexadecimal, is among them."""
+        found = self.by_size.get(size)
+        return found is not None and found.root.hex() == root
 
 
 async def read_checkpoints(
     outside: Outside, key: VerifierKey, report: Report, *, first_size: int = 0
 ) -> Checkpoints:
     """Read and check every checkpoint from one size on; what is wrong goes into the report."""
-    found: list[Checkpoint] = []
-    refused = 0
+    found: list[Seen] = []
     for name in await outside.names(CHECKPOINTS, after=_before(CHECKPOINTS, first_size)):
         number = _ONE.fullmatch(name)
         if number is None:
             continue
         try:
-            found.append(await _open(outside, key, name, int(number[1])))
+            opened = await _open(outside, key, name, int(number[1]))
+            found.append(Seen(opened.size, opened.root, sha256(opened.note.encode()).digest()))
         except BadNote as error:
-            refused += 1
             report.add(Finding(kind=Wrong.BAD_CHECKPOINT, text=f"{name}: {error}"))
     report.checkpoints += len(found)
-    return Checkpoints(found, refused=refused)
+    return Checkpoints(found)
 
 
 async def _open(outside: Outside, key: VerifierKey, name: str, size: int) -> Checkpoint:
@@ -161,13 +169,10 @@ async def newest_checkpoint(outside: Outside, key: VerifierKey) -> Checkpoint | 
     return None
 
 
-async def is_published(outside: Outside, key: VerifierKey, reference: str) -> bool:
-    """Whether ``<size> <root>`` is a checkpoint outside, signed by the key."""
-    size, _, root = reference.partition(" ")
-    if not re.fullmatch(r"0|[1-9]\d{0,18}", size):
-        return False
+async def is_published(outside: Outside, key: VerifierKey, size: int, root: str) -> bool:
+    """Whether a checkpoint of that size and root, in hexadecimal, is outside, signed by the key."""
     try:
-        checkpoint = await _open(outside, key, f"{CHECKPOINTS}{int(size):020d}", int(size))
+        checkpoint = await _open(outside, key, f"{CHECKPOINTS}{size:020d}", size)
     except BadNote:
         return False
     return checkpoint.root.hex() == root
@@ -175,7 +180,7 @@ async def is_published(outside: Outside, key: VerifierKey, reference: str) -> bo
 
 async def check_proofs(outside: Outside, checkpoints: Checkpoints, report: Report) -> None:
     """Check the proofs outside between each checkpoint and the next; what is wrong goes into the report."""
-    by_size = {each.size: each for each in checkpoints.found}
+    by_size = checkpoints.by_size
     smallest = min(by_size, default=0)
     for name in await outside.names(CONSISTENCY, after=_before(CONSISTENCY, smallest)):
         numbers = _TWO.fullmatch(name)

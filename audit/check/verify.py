@@ -146,7 +146,7 @@ def _check_former(report: Report, checkpoints: Checkpoints, since: Verified | No
     """What an earlier check has seen must still be said: that checkpoint, or a newer one."""
     if since is None or since.size == 0:
         return
-    same = checkpoints.of_size(since.size)
+    same = checkpoints.by_size.get(since.size)
     if checkpoints.newest is None:
         text = f"an earlier check has seen a checkpoint of {since.size} rows, and none so new is outside any more"
         report.add(Finding(kind=Wrong.ROLLED_BACK, sequence=since.size, text=text))
@@ -161,15 +161,14 @@ def _check_head(report: Report, judge: Judge, head: db.Head) -> None:
         report.add(Finding(kind=Wrong.HEAD_WRONG, text=text))
 
 
-def _check_published(report: Report, checkpoints: Checkpoints, published: dict[int, str]) -> None:
+def _check_published(report: Report, checkpoints: Checkpoints, published: dict[int, bytes]) -> None:
     """Each checkpoint that the database says is outside is there, and the same."""
-    outside = {each.size: each for each in checkpoints.found}
-    for size, note in published.items():
-        there = outside.get(size)
+    for size, note_hash in published.items():
+        there = checkpoints.by_size.get(size)
         if there is None:
             text = f"the database says that its checkpoint of {size} rows is outside, and it is not"
             report.add(Finding(kind=Wrong.CHECKPOINT_MISSING, sequence=size, text=text))
-        elif there.note != note:
+        elif there.note_hash != note_hash:
             text = f"the checkpoint of {size} rows is another one outside than in the database"
             report.add(Finding(kind=Wrong.INCONSISTENT, sequence=size, text=text))
 

@@ -48,7 +48,8 @@ order by u.id
 limit $2
 
 -- name: published_checkpoints
-select size, root, note from audit_checkpoints where published_at is not null and size > $1 order by size
+select size, sha256(convert_to(note, 'UTF8')) as note_hash from audit_checkpoints
+where published_at is not null and size > $1
 
 -- name: sealed_id
 select audit_id from audit_leaves where sequence = $1
