@@ -45,12 +45,40 @@ def outside_of(folder: Path | None, common: Common) -> Outside:
     if folder is not None:
         return Folder(folder)
     target = os.environ.get(TARGET_VARIABLE, "")
-    if "://" in target:
-        raise BadUsage(
-            f"{TARGET_VARIABLE} is no folder",
-            do="copy its objects into a folder and give it with --checkpoints",
-        )
+    if target.startswith("s3:"):
+        return _bucket(target, common)
     return Folder(Path(target) if target else common.addresses().data_dir / "audit")
+
+
+def _bucket(target: str, common: Common) -> Outside:
+    """The bucket of the settings, with a reader's keys: from the environment, or the installation's secrets."""
+    from pydantic import SecretStr
+
+    from audit.outside import StoreOutside
+    from audit.store.opening import S3Access, open_store
+
+    folder = Path(os.environ.get(SECRETS_DIR_VARIABLE) or common.addresses().data_dir / "keys")
+    keys = [_secret(folder, name) for name in ("audit_s3_key", "audit_s3_secret")]
+    access_key, secret_key = (None if key is None else SecretStr(key) for key in keys)
+    region = os.environ.get(f"{PREFIX}AUDIT_S3_REGION") or "us-east-1"
+    endpoint = os.environ.get(f"{PREFIX}AUDIT_S3_ENDPOINT") or None
+    try:
+        return StoreOutside(open_store(target, S3Access(region, endpoint, access_key, secret_key)))
+    except ValueError as error:
+        raise BadUsage(
+            f"{TARGET_VARIABLE}: {error}",
+            do=f"set {PREFIX}AUDIT_S3_KEY and {PREFIX}AUDIT_S3_SECRET, or give a copy with --checkpoints",
+        ) from error
+
+
+def _secret(folder: Path, name: str) -> str | None:
+    found = os.environ.get(f"{PREFIX}{name.upper()}")
+    if found:
+        return found
+    try:
+        return (folder / f"{PREFIX.lower()}{name}").read_text().strip()
+    except OSError:
+        return None
 
 
 async def key_for(outside: Outside, chosen: str | None, warnings: list[str]) -> VerifierKey:
