@@ -13,16 +13,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from audit.seal.targets import (
-    CHECKPOINTS,
-    KEY,
-    CheckpointTarget,
-    ContentDiffers,
-    checkpoint_name,
-    consistency_name,
-    leaves_name,
-)
+from audit.seal.targets import CHECKPOINTS, KEY, checkpoint_name, consistency_name, leaves_name
 from audit.seal.tree import BadFrontier, Tree
+from audit.store.port import ObjectDiffers, ObjectStore
 from observability.crash_points import calling
 from schemas.audit import leaf_hash, leaf_text
 from security.notes import NoteSigner, checkpoint_text
@@ -46,7 +39,7 @@ class Forked(Exception):
 class Sealer:
     """On connections that it is given; two of them at once do no harm."""
 
-    def __init__(self, target: CheckpointTarget, signer: NoteSigner, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, target: ObjectStore, signer: NoteSigner, *, now: Callable[[], datetime]) -> None:
         self._target = target
         self._signer = signer
         self._now = now
@@ -56,7 +49,7 @@ class Sealer:
 
         Raises:
             Forked: another key's stands there.
-            TargetUnavailable: as always.
+            StoreUnavailable: as always.
         """
         with calling("audit.put_key"):
             await self._put(KEY, f"{self._signer.vkey}\n".encode())
@@ -93,7 +86,7 @@ class Sealer:
 
         Raises:
             Forked: it is not: the database was rolled back or replaced, or somebody wrote outside.
-            TargetUnavailable: nothing is known.
+            StoreUnavailable: nothing is known.
         """
         published = await rows.newest_checkpoint(connection, published=True)
         newest = "" if published is None else checkpoint_name(published.size)
@@ -146,7 +139,7 @@ class Sealer:
 
         Raises:
             Forked: something else stands there under one of the names, or leaves are missing.
-            TargetUnavailable: it goes on where it was, next time.
+            StoreUnavailable: it goes on where it was, next time.
         """
         published = None
         for each in await rows.unpublished_checkpoints(connection):
@@ -174,7 +167,7 @@ class Sealer:
     async def _put(self, name: str, content: bytes) -> None:
         try:
             await self._target.put(name, content)
-        except ContentDiffers as error:
+        except ObjectDiffers as error:
             raise Forked(str(error)) from error
 
     async def _locked_tree(self, connection: Connection) -> Tree:

@@ -12,7 +12,8 @@ import pytest
 
 from audit.seal import sealer as sealer_module
 from audit.seal.sealer import Forked, Sealer
-from audit.seal.targets import DirectoryTarget, TargetUnavailable
+from audit.store.directory import DirectoryStore
+from audit.store.port import StoreUnavailable
 from observability import crash_points
 from security.notes import NoteSigner
 from storage import audit_sealing, commits
@@ -247,7 +248,7 @@ async def test_what_was_done_outside_is_found(
         (r"0003, which this database has signed, is not there", sealer_of(tmp_path), newest.unlink),
         (r"0003, which .* signed, has another content", sealer_of(tmp_path), lambda: replace(newest)),
         (r"outside stands checkpoints/0{19}4, of which", sealer_of(tmp_path), lambda: replace(later)),
-        (r"key stands outside", Sealer(DirectoryTarget(tmp_path), other, now=lambda: NOW), lambda: None),
+        (r"key stands outside", Sealer(DirectoryStore(tmp_path), other, now=lambda: NOW), lambda: None),
     ):  # fmt: skip
         tampered()
         with pytest.raises(Forked, match=what):
@@ -308,7 +309,7 @@ async def test_without_its_target_nothing_is_signed_and_sealing_goes_on(
     sealer = sealer_of(tmp_path)
     await write_rows(database, 3)
     assert await sealer.seal(connection) == 3
-    with pytest.raises(TargetUnavailable):
+    with pytest.raises(StoreUnavailable):
         await sealer.sign(connection)
     assert await connection.fetchval("select count(*) from audit_checkpoints") == 0
     (tmp_path / "checkpoints").unlink()

@@ -23,10 +23,20 @@ from workflows.kill_switch import KillSwitchWorkflow
 from workflows.orders import OrderWorkflow
 from workflows.protection import ProtectionWorkflow
 from workflows.reconciliation import ReconciliationWorkflow
+from workflows.retention import AuditDropWorkflow, AuditRestoreWorkflow, RetentionWorkflow
 from workflows.trade_updates import TradeUpdatesWorkflow
 
 FILES = sorted(HISTORIES.glob("*.json"))
-OTHERS = ("protection.", "kill-switch", "trade-updates", "reconciled-", "not-reconciled")
+OTHERS = (
+    "protection.",
+    "kill-switch",
+    "trade-updates",
+    "reconciled-",
+    "not-reconciled",
+    "retention",
+    "restored",
+    "month-",
+)
 ORDERS = [file for file in FILES if not file.name.startswith(OTHERS)]
 WORKFLOWS = (
     OrderWorkflow,
@@ -34,6 +44,9 @@ WORKFLOWS = (
     KillSwitchWorkflow,
     TradeUpdatesWorkflow,
     ReconciliationWorkflow,
+    RetentionWorkflow,
+    AuditRestoreWorkflow,
+    AuditDropWorkflow,
 )
 NO_STEPS_OF_WORKFLOWS = {wire.ACTIVITY_REFUSE_ORDER, wire.ACTIVITY_READ_ORDER}
 MACHINE = re.compile(r"/(home|work|root|tmp|usr|opt|var|Users)/|\.py\b|Traceback|[0-9]{2,}@[a-z]")
