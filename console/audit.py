@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from audit.check.exports import BadExport
 from audit.check.findings import Finding, Report
@@ -45,7 +46,11 @@ Incremental = Annotated[
 ]
 Since = Annotated[
     int | None,
-    Parameter(name="--since-checkpoint", help="Read only rows from the checkpoint of so many rows on."),
+    Parameter(
+        name="--since-checkpoint",
+        validator=Number(gte=0),
+        help="Read only rows from the checkpoint of so many rows on.",
+    ),
 ]
 State = Annotated[
     Path | None,

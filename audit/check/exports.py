@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 BATCH_LINES: Final = 5_000
 CHUNK_BYTES: Final = 4 * 1024 * 1024
 SUFFIXES: Final = (".jsonl", ".jsonl.zst")
+_NAMED: Final = re.compile(r"(\d{20})-\d{20}")
 
 
 class BadExport(Exception):
@@ -26,7 +28,7 @@ class DamagedExport(Exception):
 
 
 def in_order(paths: Sequence[Path]) -> list[Path]:
-    """The files by the number of their first row; those that begin with none come first.
+    """The files by the number of their first row, or where that cannot be read by their names.
 
     Raises:
         BadExport: a file cannot be opened, or is named like no export.
@@ -39,7 +41,8 @@ def _first_number(path: Path) -> int:
         with opened(path) as file:
             return int(json.loads(file.readline())["sequence"])
     except (ValueError, KeyError, TypeError, DamagedExport):
-        return -1
+        named = _NAMED.search(path.name)
+        return int(named[1]) if named else -1
 
 
 @contextmanager
@@ -75,19 +78,30 @@ def batches(paths: Sequence[Path]) -> Iterator[list[bytes]]:
     """
     waiting: list[bytes] = []
     for path in paths:
-        rest = b""
-        with opened(path) as file:
-            while chunk := file.read(CHUNK_BYTES):
-                lines = (rest + chunk).split(b"\n")
-                rest = lines.pop()
+        try:
+            for lines in _lines(path):
                 waiting += lines
                 while len(waiting) >= BATCH_LINES:
                     yield waiting[:BATCH_LINES]
                     waiting = waiting[BATCH_LINES:]
-        if rest:
-            waiting.append(rest + UNENDED)
+        except DamagedExport:
+            # What came before it is judged all the same: so the first wrong row is known.
+            if waiting:
+                yield waiting
+            raise
     if waiting:
         yield waiting
+
+
+def _lines(path: Path) -> Iterator[list[bytes]]:
+    rest = b""
+    with opened(path) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            lines = (rest + chunk).split(b"\n")
+            rest = lines.pop()
+            yield lines
+    if rest:
+        yield [rest + UNENDED]
 
 
 UNENDED: Final = b"\r"

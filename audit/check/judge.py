@@ -158,7 +158,10 @@ class Judge:
             (each.size for each in self._checkpoints.found if each.size < checkpoint.size), default=0
         )
         if checkpoint.size <= self._leaves.covered:
-            text = f"the leaf hashes outside do not give the signed root of {checkpoint.size} rows"
+            text = (
+                f"the leaf hashes outside do not give the signed root of {checkpoint.size} rows: from row {before} "
+                "on, a row that differs from them may be right"
+            )
             self._report.add(Finding(kind=Wrong.OUTSIDE_DAMAGED, sequence=before, text=text))
         else:
             text = f"the rows do not give the signed root of {checkpoint.size} rows; one from {before} on differs"
@@ -301,7 +304,7 @@ class Judge:
         if whole and self.at < newest.size:
             self._tell_end(newest.size, head)
         await self.skip_to(newest.size)
-        for name in self._leaves.damaged:
+        for name in sorted(self._leaves.damaged):
             self._report.add(
                 Finding(kind=Wrong.OUTSIDE_DAMAGED, text=f"{name} is not as long as its name says")
             )

@@ -143,7 +143,7 @@ def _cut_all(lines: Sequence[bytes]) -> Digest | None:
 def _unescaped(segment: bytes) -> bytes:
     """A payload with more than quotes escaped, framed as it was; nothing where that is not canonical."""
     try:
-        text = json.loads(segment[len(_PAYLOAD) - 1 :])
+        text = json.loads(segment[len(_PAYLOAD) - 1 :].decode())
     except ValueError:
         return b""
     if not isinstance(text, str) or _PAYLOAD[:-1] + encode_basestring(text).encode() != segment:

@@ -210,7 +210,7 @@ class OutsideLeaves:
         self._firsts = [first for first, _, _ in files]
         self.covered = files[-1][1] if files else start
         self._open: tuple[int, bytes] = (0, b"")
-        self.damaged: list[str] = []
+        self.damaged: set[str] = set()
 
     @classmethod
     async def find(cls, outside: Outside, start: int, report: Report, *, until: int) -> "OutsideLeaves":
@@ -251,7 +251,7 @@ class OutsideLeaves:
             size = (end - begin) * HASH_BYTES
             content = await self._outside.get(name) or b""
             if len(content) != size:
-                self.damaged.append(name)
+                self.damaged.add(name)
                 content = content[:size].ljust(size, b"\0")
             self._open = (begin, content)
         return self._open

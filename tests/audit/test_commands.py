@@ -119,10 +119,7 @@ async def test_show_tells_a_story_in_order(trading: Trading, log: Log) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("verify", "--part"),
         ("verify", "--export", "nowhere.jsonl"),
-        ("verify", "--key", "no+key"),
-        ("prove",),
         ("prove", "x", "--check", "y"),
         ("export", "--from", "yesterday"),
     ],

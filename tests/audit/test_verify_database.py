@@ -7,11 +7,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from audit.check import exporting
 from audit.check.findings import Report, Wrong
 from audit.check.judge import Verified
 from audit.check.notes import VerifierKey
 from audit.check.outside import Folder
-from audit.check.verify import verify_database
+from audit.check.verify import verify_database, verify_export
 from tests.audit.loading import load_log
 from tests.audit.made import Log, leaf_of, make_log, tree_root
 
@@ -218,3 +219,42 @@ async def test_a_row_that_names_a_checkpoint_that_never_was_is_found(database: s
         (Wrong.PREVIOUS_UNKNOWN, 25),
         (Wrong.PREVIOUS_UNKNOWN, 26),
     ]
+
+
+async def test_an_export_goes_on_where_it_was_stopped(
+    owner: asyncpg.Connection, log: Log, outside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: files of 25 rows; a row of the second one is gone at first, and nothing of that file is left behind."""
+    monkeypatch.setattr(exporting, "FILE_ROWS", 25)
+    monkeypatch.setattr(exporting, "BATCH_ROWS", 10)
+    parts = exporting.ranges(0, 55)
+    assert parts == [(0, 25), (25, 50), (50, 55)]
+    assert exporting.ranges(30, 55) == [(30, 50), (50, 55)]
+    assert exporting.ranges(5, 5) == []
+
+    async def write() -> list[int]:
+        return [count for part in parts async for count in exporting.write_file(owner, tmp_path, *part)]
+
+    transaction = owner.transaction()
+    await transaction.start()
+    await owner.execute("delete from audit_log where id = $1", log.fields[47]["id"])
+    with pytest.raises(exporting.RowGone, match="row 47"):
+        await write()
+    await transaction.rollback()
+    assert names_in(tmp_path) == [exporting.file_name(0, 25)]
+    first = (tmp_path / exporting.file_name(0, 25)).stat()
+    assert await write() == [25, 10, 10, 5, 5]
+    files = [tmp_path / exporting.file_name(*part) for part in parts]
+    assert names_in(tmp_path) == [file.name for file in files]
+    assert files[0].stat().st_mtime_ns == first.st_mtime_ns
+    report = await verify_export(list(reversed(files)), Folder(outside), VerifierKey.parse(log.signer.vkey))
+    assert (report.findings, report.rows) == ([], 55)
+    content = files[1].read_bytes()
+    files[1].write_bytes(content[: len(content) // 2])
+    report = await verify_export(files, Folder(outside), VerifierKey.parse(log.signer.vkey))
+    assert report.first_wrong is not None
+    assert (report.first_wrong.kind, report.first_wrong.sequence) == (Wrong.MALFORMED, 25)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())

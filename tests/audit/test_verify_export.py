@@ -8,7 +8,7 @@ from audit.check.findings import Report, Wrong
 from audit.check.notes import VerifierKey
 from audit.check.outside import Folder
 from audit.check.verify import verify_export
-from tests.audit.made import Log, make_log
+from tests.audit.made import Log, line_of, make_log, tree_root
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +51,51 @@ async def test_changes_are_named(log: Log, outside: Path, tmp_path: Path) -> Non
         first = report.first_wrong
         assert first is not None
         assert (first.kind, first.sequence) == (kind, row), report.findings
+
+
+async def found(
+    log: Log, outside: Path, folder: Path, lines: list[bytes] | None = None
+) -> list[tuple[str, int | None]]:
+    report = await verify(log, outside, log.lines if lines is None else lines, folder)
+    return [(each.kind.value, each.sequence) for each in report.findings]
+
+
+async def test_evidence_that_was_changed_outside_is_found(tmp_path: Path) -> None:
+    """How: one thing is changed in the folder, looked for, and put back."""
+    log = make_log(30, [10, 20, 30])
+    outside = log.put_outside(tmp_path / "outside")
+    note, leaves, proof = (
+        outside / f"checkpoints/{20:020d}", outside / f"leaves/{10:020d}-{20:020d}",
+        outside / f"consistency/{10:020d}-{20:020d}",
+    )  # fmt: skip
+    kept = {file: file.read_bytes() for file in (note, leaves, proof)}
+    other = log.signer.note(20, tree_root(log.leaves[:19] + log.leaves[:1]))
+    flipped = bytes([*kept[leaves][:40], kept[leaves][40] ^ 1, *kept[leaves][41:]])
+    previous = [
+        number for number, row in enumerate(log.fields) if str(row["previous_checkpoint"]).startswith("20 ")
+    ]
+    named = [("PREVIOUS_UNKNOWN", row) for row in previous]
+    for file, content, expected in (
+        (note, other, [("INCONSISTENT", 10), ("INCONSISTENT", 20), ("OUTSIDE_DAMAGED", 10), *named]),
+        (note, kept[note].replace(b"\n20\n", b"\n21\n"), [("BAD_CHECKPOINT", None), *named]),
+        (note, log.signer.note(10, tree_root(log.leaves[:10])), [("BAD_CHECKPOINT", None), *named]),
+        (leaves, flipped, [("REWRITTEN", 11), ("OUTSIDE_DAMAGED", 10)]),
+        (leaves, kept[leaves][:-32], [("REWRITTEN", 19), ("OUTSIDE_DAMAGED", 10), ("OUTSIDE_DAMAGED", None)]),
+        (proof, kept[proof][:-10], [("OUTSIDE_DAMAGED", None)]),
+        (proof, b"", [("INCONSISTENT", 10)]),
+    ):
+        file.write_bytes(content)
+        assert sorted(await found(log, outside, tmp_path), key=str) == sorted(expected, key=str), file.name
+        file.write_bytes(kept[file])
+    assert await found(log, outside, tmp_path) == []
+
+
+async def test_without_the_leaves_outside_the_signed_roots_still_tell(tmp_path: Path) -> None:
+    """How: a file of leaves is gone; then a row after it, and its leaf, are changed too."""
+    log = make_log(30, [10, 20, 30])
+    outside = log.put_outside(tmp_path / "outside")
+    (outside / f"leaves/{10:020d}-{20:020d}").unlink()
+    assert await found(log, outside, tmp_path) == [("OUTSIDE_DAMAGED", 10)]
+    lines = log.lines
+    lines[25] = line_of(log.fields[25] | {"actor": "nobody"}, 25)
+    assert await found(log, outside, tmp_path, lines) == [("OUTSIDE_DAMAGED", 10), ("REWRITTEN", 20)]

@@ -52,7 +52,8 @@ async def test_a_fill_is_under_a_checkpoint_that_its_key_has_signed(
     verified = await trading("audit", "verify", *check, "--state", str(tmp_path / "state"), "--json")
     assert (verified.code, verified.json["findings"]) == (0, []), verified.out
     assert verified.json["rows"] >= size
-    story = await trading("audit", "show", name, "--json")
+    client_order_id = (await stack.http.get(f"/v1/orders/{name}")).json()["client_order_id"]
+    story = await trading("audit", "show", client_order_id, "--json")
     assert {"SIGNAL_ACCEPTED", "APPROVED"} <= {each["decision"] for each in story.json}
     proof = tmp_path / "fill.proof"
     assert (await trading("audit", "prove", name, *check, "--out", str(proof))).code == 0
