@@ -50,6 +50,8 @@ class AlertCode(StrEnum):
     """Our books could not be compared with the broker's."""
     STATE_DRIFT = "STATE_DRIFT"
     """Our books were not the broker's: what a reconciliation found and overwrote."""
+    DEAD_EVENTS = "DEAD_EVENTS"
+    """A group of consumers could not take some events: they were put aside, and those behind them went on."""
 
 
 CLEARED_BY_HAND: Final = frozenset(
