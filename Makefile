@@ -22,7 +22,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost chaos-judge joint-limits forged-approvals runaway stream-faults check docs lock clean
+.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals runaway stream-faults check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -89,6 +89,9 @@ drift: install-dev ## every kind of drift 40 times, each found and mended by one
 
 reconcile-cost: install-dev ## what a reconciliation costs with 1,000, 10,000 and 50,000 orders at rest, about 10 minutes
 	$(BIN)/python -m benchmarks.reconcile
+
+delivery: install ## 100,000 events on each bus, relay and consumers killed 200 times each, under 15 minutes (N=20, BUS=redis)
+	@$(BIN)/trading chaos --delivery $(or $(N),200) --seed $(SEED) $(if $(BUS),--bus $(BUS)) $(if $(JSON),--json)
 
 chaos-judge: install-dev ## the judge is judged: a run fails with the fence, the look-up or another part taken out
 	$(BIN)/python -m pytest -m slow tests/chaos/test_broken.py $(PYTEST_ARGS)

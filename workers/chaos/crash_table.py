@@ -11,6 +11,7 @@ from typing import Final
 
 from workers.chaos import crash_alerts as alerts
 from workers.chaos import crash_books as books
+from workers.chaos import crash_events as events
 from workers.chaos import crash_orders as orders
 from workers.chaos import crash_people as people
 from workers.chaos import crash_watch as watch
@@ -69,12 +70,22 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     people.StrategyEnabled,
     people.PeakReset,
     people.LossKill,
+    events.EventsTaken,
+    events.EventsInRedis,
+    events.GroupSetBack,
+    events.LetterPutBack,
 )
 
 BESIDE: Final = "beside"
 """No process of the stage: the command line, or what sets a database up."""
 VICTIMS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
-    (BESIDE, ("commit console.*", "commit start.[!b]*")),
+    (
+        BESIDE,
+        (
+            "commit console.*", "commit start.[!b]*", "commit bus.group_created", "commit bus.taken",
+            "commit bus.failed", "commit bus.acknowledged",
+        ),
+    ),
     ("gateway", ("commit gateway.*", "call temporal.start")),
     ("risk", ("commit risk.*",)),
     (
