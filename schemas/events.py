@@ -165,9 +165,10 @@ class StateDrift(Event):
     broker_order_id: str | None = None
     detail: str
     what_to_do: str
-    drift: DecimalText
+    drift: DecimalText | None
+    """None, as in the next two, where it is told to who may not know the account."""
     drift_pct: DecimalText | None = None
-    equity: DecimalText
+    equity: DecimalText | None
     snapshot_at: UtcTime
     """Market time of the reading."""
     kills: bool = False
