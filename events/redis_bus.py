@@ -9,8 +9,8 @@ the relay (`events.redis_feed`), which makes everything here anew after it is lo
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
@@ -28,7 +28,16 @@ from events.port import (
     LeaseLost,
     checked_group,
 )
-from events.redis_scripts import WAKE, Scripts, connect, pairs, told_as_unavailable
+from events.redis_scripts import (
+    CONNECT_SECONDS,
+    LOST,
+    SOCKET_SECONDS,
+    WAKE,
+    Scripts,
+    connect,
+    pairs,
+    told_as_unavailable,
+)
 from schemas.wire import PARTITIONS
 from storage.bus import ERROR_CHARACTERS_MAX, LEASE_RAN_OUT, TRIES_MAX, BusEvent, retry_pause
 
@@ -68,8 +77,48 @@ class RedisBus:
     @asynccontextmanager
     async def consumer(self, group: str, name: str) -> AsyncIterator[Consumer]:
         """As in the port."""
-        async with connect(self._url) as client, client.pubsub() as wakes:
-            yield _RedisConsumer(client, wakes, checked_group(group), self._lease)
+        async with connect(self._url) as client:
+            wakes = _Wakes(client)
+            try:
+                yield _RedisConsumer(client, wakes, checked_group(group), self._lease)
+            finally:
+                await wakes.close()
+
+
+class _Wakes:
+    """Wake-ups, on a connection of their own; made anew once it fails, whatever state that left it in."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._listening: Any = None
+
+    async def listen(self) -> None:
+        """From now on nothing is missed. Raises as redis does."""
+        if self._listening is None:
+            self._listening = self._client.pubsub()
+            await self._guarded(self._listening.subscribe(WAKE), SOCKET_SECONDS)
+
+    async def wait(self) -> None:
+        """Until one comes, or ``WAIT_SECONDS``. Raises as redis does."""
+        seconds = port.WAIT_SECONDS
+        message = self._listening.get_message(ignore_subscribe_messages=True, timeout=seconds)
+        await self._guarded(message, seconds + SOCKET_SECONDS)
+
+    async def close(self) -> None:
+        """Listen no more."""
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            with suppress(*LOST):
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await listening.aclose()
+
+    async def _guarded(self, work: Awaitable[Any], seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await work
+        except LOST:
+            await self.close()
+            raise
 
 
 @dataclass(frozen=True)
@@ -84,7 +133,7 @@ class _Held:
 class _RedisConsumer:
     """One consumer, with a connection of its own for wake-ups."""
 
-    def __init__(self, client: Any, wakes: Any, group: str, lease: timedelta) -> None:
+    def __init__(self, client: Any, wakes: _Wakes, group: str, lease: timedelta) -> None:
         self._scripts = Scripts(client)
         self._wakes = wakes
         self._group = group
@@ -93,11 +142,10 @@ class _RedisConsumer:
 
     async def take(self, *, limit: int = BATCH) -> Batch:
         async with told_as_unavailable():
-            if not self._wakes.subscribed:
-                await self._wakes.subscribe(WAKE)
+            await self._wakes.listen()
             answer = await self._ask(limit)
             if answer[0] != "GIVEN":
-                await self._wakes.get_message(ignore_subscribe_messages=True, timeout=port.WAIT_SECONDS)
+                await self._wakes.wait()
                 answer = await self._ask(limit)
         if answer[0] != "GIVEN":
             return NOTHING

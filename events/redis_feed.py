@@ -122,6 +122,7 @@ class _Lead:
             )
         _log.info("redis feed: publishing events")
         while True:
+            end_if_cancelled()
             if time.monotonic() - self._looked_at >= TICK_SECONDS:
                 await self._look()
                 self._looked_at = time.monotonic()

@@ -27,6 +27,7 @@ async def serve(
     One that takes long is given a new lease between two events, never within one.
     """
     while True:
+        end_if_cancelled()
         try:
             batch = await consumer.take()
             if batch.deliveries:

@@ -22,9 +22,10 @@ _SETTINGS: Final = {
 
 
 def end_if_cancelled() -> None:
-    """For who goes on after a lost connection: end where this task was cancelled meanwhile.
+    """For who goes on whatever fails: end where this task was cancelled meanwhile.
 
-    A rollback on a connection that is gone raises its own error in place of the cancellation.
+    A rollback on a connection that is gone raises its own error in place of the cancellation, and Python 3.11's
+    ``wait_for`` passes it over where what it waits for has just come.
 
     Raises:
         asyncio.CancelledError: it was.

@@ -4,8 +4,11 @@ import json
 from typing import Any
 
 import asyncpg
+import jsonschema
 import pytest
 
+from schemas.event_documents import topic_schema
+from schemas.wire import Topic
 from tests.servers.sse import reading
 from tests.servers.stack import StackFactory, signal
 
@@ -36,6 +39,8 @@ async def test_an_order_is_told_live_in_the_order_of_its_life(
     )
     await connection.close()
     assert told == [(row["position"], row["topic"], json.loads(row["payload"])) for row in rows]
+    for _, topic, payload in told:
+        jsonschema.Draft202012Validator(topic_schema(Topic(topic))).validate(payload)
     assert _first(told, filled) == [
         "trading.signal.created", "trading.risk.approved", "trading.execution.status",
         "trading.execution.submitted", "trading.execution.fill",
