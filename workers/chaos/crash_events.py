@@ -14,8 +14,8 @@ from workers.chaos.crash_play import END_SECONDS, WrongEnd
 from workers.chaos.crash_scenario import Scenario
 
 TAKES_LATER: Final = "grep -q '\"attempt\": [3-9]'"
-"""A command that takes no event at once. The second attempt may be the first: what was published to Redis may have been
-told there."""
+"""A command that takes no event at once. The second attempt may be the first: what was published to Redis may have
+been told there."""
 EVENTS: Final = 3
 """Those of one signal, at the least, on its way to the broker."""
 NOWHERE: Final = "/nonexistent/crash-sweep"
