@@ -27,7 +27,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost chaos-judge joint-limits forged-approvals runaway stream-faults audit-mutations bench-audit check docs lock clean
+.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals runaway stream-faults audit-mutations bench-audit check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -98,6 +98,9 @@ drift: install-dev ## every kind of drift 40 times, each found and mended by one
 reconcile-cost: install-dev ## what a reconciliation costs with 1,000, 10,000 and 50,000 orders at rest, about 10 minutes
 	$(BIN)/python -m benchmarks.reconcile
 
+delivery: install ## 100,000 events on each bus, relay and consumers killed 200 times each, under 15 minutes (N=20, BUS=redis)
+	@$(BIN)/trading chaos --delivery $(or $(N),200) --seed $(SEED) $(if $(BUS),--bus $(BUS)) $(if $(JSON),--json)
+
 chaos-judge: install-dev ## the judge is judged: a run fails with the fence, the look-up or another part taken out
 	$(BIN)/python -m pytest -m slow tests/chaos/test_broken.py $(PYTEST_ARGS)
 
@@ -130,8 +133,9 @@ check-locks: # no address, a hash for every pin, and the same versions in both
 	@grep '==' requirements.lock | while read -r pin; do grep -qxF "$$pin" requirements-dev.lock || { \
 		echo "requirements-dev.lock does not hold $$pin; make both again with: make lock" >&2; exit 1; }; done
 
-docs: install ## docs/CONFIGURATION.md anew from the settings
+docs: install ## docs/CONFIGURATION.md anew from the settings, docs/schemas/ from the event payloads
 	@$(BIN)/python -m workers.configuration
+	@$(BIN)/python -m workers.event_schemas
 
 lock: install-dev ## both lock files anew from pyproject.toml (newer versions: make lock UPGRADE=--upgrade)
 	$(UV_COMPILE) $(UPGRADE) --extra aws --extra embedded --extra build --extra test --extra dev -o requirements-dev.lock

@@ -21,6 +21,7 @@ VARIABLES: Final = {
     "namespace": "TRADING_TEMPORAL_NAMESPACE",
     "token": "TRADING_TOKEN",
     "operator_key_file": "TRADING_OPERATOR_KEY_FILE",
+    "event_redis_url": "TRADING_EVENT_REDIS_DSN",
 }
 NAMES: Final = {
     "gateway_url": "the gateway's address",
@@ -30,6 +31,7 @@ NAMES: Final = {
     "token": "a strategy token",
     "operator_key_file": "the operator key file",
     "exchange_url": "the paper exchange's address",
+    "event_redis_url": "the address of the Redis that events go to, with its password",
 }
 
 

@@ -55,8 +55,8 @@ async def tail(
 
     Without --since it begins with the newest 10, or with as many as --limit says.
     """
-    topics = _topics(topic)
-    start = _since(since)
+    topics = known_topics(topic)
+    start = since_of(since)
     left = limit if limit is not None else sys.maxsize
     async with rows(common.addresses()) as connection:
         bell = await Bell.on(connection, NUMBERED)
@@ -78,18 +78,20 @@ async def tail(
                 _check_reader()
 
 
-def _topics(names: tuple[str, ...]) -> list[Topic]:
+def known_topics(names: tuple[str, ...]) -> list[Topic]:
+    """The topics of these names. Raises BadUsage: one is none."""
     try:
         return [Topic(name) for name in names]
     except ValueError as error:
         raise BadUsage(str(error).replace("Topic", "topic"), do=f"one of {', '.join(Topic)}") from error
 
 
-def _since(text: str | None) -> int | datetime | None:
+def since_of(text: str | None, *, option: str = "--since") -> int | datetime | None:
+    """A position or a time. Raises BadUsage: it is neither."""
     try:
         return None if text is None else parse_since(text)
     except ValueError as error:
-        raise BadUsage(f"--since {text}: {error}", do="see --help") from error
+        raise BadUsage(f"{option} {text}: {error}", do="see --help") from error
 
 
 async def _begin(
@@ -97,10 +99,19 @@ async def _begin(
 ) -> int:
     if start is None:
         return await position_before_newest(connection, topics=topics, count=newest)
+    return await _place(connection, start, "--since")
+
+
+async def start_of(connection: "asyncpg.Connection[Any]", text: str, *, option: str = "--since") -> int:
+    """The position that a place names. Raises BadUsage: it is none."""
+    return await _place(connection, since_of(text, option=option), option)
+
+
+async def _place(connection: "asyncpg.Connection[Any]", start: int | datetime | None, option: str) -> int:
     try:
         return await start_position(connection, start)
     except AheadOfStream as error:
-        raise BadUsage(f"--since: {error}", do="is this the right installation?") from error
+        raise BadUsage(f"{option}: {error}", do="is this the right installation?") from error
 
 
 def _check_reader() -> None:

@@ -94,6 +94,10 @@ _GROUPS: Final = (
     )),
     ("events", "Follow what happens.", (
         ("tail", "console.events:tail", "Print events as they come; --json prints one object a line."),
+        ("replay", "console.event_replay:replay", "Write past events to a file, or have a group told them again."),
+        ("groups", "console.event_groups:groups", "List the groups of consumers and how far each is."),
+        ("dead", "console.event_groups:dead", "List what a group could not take, or put it back."),
+        ("consume", "console.event_consume:consume", "Take part in a group: print each event, or run a command."),
     )),
 )  # fmt: skip
 _PASSED_ON: Final = ("up", "worker", "exchange", "chaos")

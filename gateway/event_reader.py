@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,8 +21,17 @@ SLOW_SECONDS: Final = 20.0
 CHECK_SECONDS: Final = 10.0
 """How often a reader's token is looked at again, and how far it has read is told where it was shown nothing."""
 RECONNECT_MS: Final = 1000
-SYSTEM: Final = "system."
-"""How the topics begin that belong to no strategy."""
+TOLD_TO_ALL: Final = frozenset({Topic.KILLSWITCH_ACTIVATED})
+"""Topics of no strategy that every strategy must know of."""
+HIDDEN: Final[Mapping[str, Mapping[str, object]]] = {
+    # Other strategies' orders, and tickers that the account holds.
+    Topic.KILLSWITCH_ACTIVATED: {"orders": {}, "unprotected": []},
+    # Of the whole account, though the difference itself is about the reader's own signal.
+    Topic.STATE_DRIFT: {"drift": None, "drift_pct": None, "equity": None},
+}
+"""What a reader that is bound to a strategy is not told of an event, and what stands in its place."""
+_MACHINES_REASON: Final = re.compile(r"([A-Z][A-Z_]{2,})(?=: | on )")
+"""A code, and then what it was found by: amounts, tickers, order ids."""
 
 
 class End(StrEnum):
@@ -49,21 +59,23 @@ class Reader:
     _checked_at: float = field(default_factory=_now)
 
     def shows(self, event: StreamEvent) -> bool:
-        """Whether this reader sees the event. One without a known strategy is for unbound tokens only."""
+        """Whether this reader sees the event. One without a known strategy is for unbound tokens only, save the
+        kill switch's: what no rule here lets through is nobody's who is bound."""
         if self.topics and event.topic not in self.topics:
             return False
-        if self.strategy in (None, event.strategy):
-            return True
-        if event.topic == Topic.STATE_DRIFT:
-            # About a signal, it is that signal's strategy's, known or not.
-            return event.strategy is None and json.loads(event.payload).get("signal_id") is None
-        return event.topic.startswith(SYSTEM)
+        return self.strategy in (None, event.strategy) or event.topic in TOLD_TO_ALL
 
     def told(self, event: StreamEvent) -> str:
-        """The payload as this reader may read it: who is bound to a strategy learns of no other's orders."""
-        if self.strategy is None or event.topic != Topic.KILLSWITCH_ACTIVATED:
+        """The payload as this reader may read it: who is bound to a strategy learns of no other's orders and
+        holdings, and not what the account is worth."""
+        hidden = HIDDEN.get(event.topic)
+        if self.strategy is None or hidden is None:
             return event.payload
-        return json.dumps(json.loads(event.payload) | {"orders": {}})
+        payload = json.loads(event.payload)
+        payload |= {name: blank for name, blank in hidden.items() if name in payload}
+        if event.topic == Topic.KILLSWITCH_ACTIVATED:
+            payload["reason"] = _code_of(str(payload["reason"]))
+        return json.dumps(payload)
 
     async def items(self) -> AsyncIterator[ServerSentEvent]:
         """What is sent, until the stream must end; the last item says why."""
@@ -104,6 +116,12 @@ class Reader:
             return True
         self._checked_at = _now()
         return await self.still_allowed()
+
+
+def _code_of(reason: str) -> str:
+    """A machine's reason without its particulars; a person's words as they are."""
+    found = _MACHINES_REASON.match(reason)
+    return found[1] if found else reason
 
 
 def _ended(end: End) -> ServerSentEvent:

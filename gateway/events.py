@@ -78,9 +78,10 @@ async def follow_events(reader: Annotated[Reader, Depends(_reader)]) -> AsyncIte
     """Every event from `since` on, then each new one a moment after its commit, in one order for everybody.
 
     `id` is the event's position, `event` its topic, `data` the topic's payload. Coming back with
-    `Last-Event-ID` neither loses nor repeats any. A token bound to a strategy sees the events of that
-    strategy's signals and orders and the system's: of `system.state_drift` those about its own signals and about no
-    signal, and `system.killswitch.activated` with `orders` empty. A token for any strategy sees all.
+    `Last-Event-ID` neither loses nor repeats any. A token for any strategy sees all. A token bound to a strategy
+    sees the events of that strategy's signals and orders: of `system.state_drift` those about its own signals,
+    with `drift`, `drift_pct` and `equity` null. It also sees `system.killswitch.activated`, with `orders` and
+    `unprotected` empty, and of a machine's `reason` the code alone.
 
     Lines that begin with `:` are comments: a heartbeat every 15 s, and `end: REASON` before the stream is
     ended. After `shutdown`, `slow-reader` (nothing was taken for 20 s) and `database-away` come back; after

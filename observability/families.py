@@ -51,6 +51,7 @@ class Families:
         self._make_states()
         self._make_ages()
         self._make_audit_states()
+        self._make_redis()
 
     def _make_states(self) -> None:
         self.open_orders = State(self.registry, "open_orders", "Orders that may still execute.")
@@ -95,9 +96,23 @@ class Families:
         self.outbox_lag = State(
             self.registry,
             "outbox_lag_seconds",
-            "For how long some event has always been waiting for its number.",
+            "Seconds for which some event has always been waiting for its number: the oldest is no older.",
+        )
+        self._make_reconciliation()
+
+    def _make_redis(self) -> None:
+        self.redis_events = State(
+            self.registry,
+            "redis_events_waiting",
+            "Numbered events that were not published to Redis yet; absent where nothing is.",
+        )
+        self.redis_lag = State(
+            self.registry,
+            "redis_lag_seconds",
+            "Seconds for which some numbered event has always been waiting to be published to Redis.",
         )
 
+    def _make_reconciliation(self) -> None:
         self.drift = State(
             self.registry,
             "state_drift_pct",
@@ -164,6 +179,9 @@ class Families:
             "audit_sealed_rows", "Audit rows sealed by this process' sealer.", []
         )
         self.events_numbered = self._counter("events_numbered", "Events numbered by this process' relay.", [])
+        self.events_published = self._counter(
+            "redis_events_published", "Events that this process' relay has published to Redis.", []
+        )
 
     def _make_histograms(self) -> None:
         self.broker_latency = self._histogram(

@@ -167,6 +167,15 @@ class Metrics:
         self._families.outbox_events.set(events)
         self._families.outbox_lag.set(seconds)
 
+    def set_redis_lag(self, *, events: int, seconds: float) -> None:
+        """Numbered events that are not in Redis yet, and for how long there have always been some."""
+        self._families.redis_events.set(events)
+        self._families.redis_lag.set(seconds)
+
+    def events_published(self, count: int) -> None:
+        """Events that this process has published to Redis."""
+        self._families.events_published.inc(count)
+
     def events_numbered(self, count: int) -> None:
         """This process' relay gave positions to ``count`` events."""
         self._families.events_numbered.inc(count)

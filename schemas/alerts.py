@@ -62,6 +62,8 @@ class AlertCode(StrEnum):
     """Audit rows wait for more than a minute for a checkpoint outside the database."""
     AUDIT_TARGET_DOWN = "AUDIT_TARGET_DOWN"
     """Checkpoints of the audit log cannot be written outside the database."""
+    DEAD_EVENTS = "DEAD_EVENTS"
+    """A group of consumers could not take some events: they were put aside, and those behind them went on."""
 
 
 CLEARED_BY_HAND: Final = frozenset(

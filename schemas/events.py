@@ -1,6 +1,8 @@
 """Event payloads, one class per topic. The first six carry the specification's fields."""
 
+import json
 from datetime import datetime
+from decimal import Decimal
 from typing import Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -163,9 +165,10 @@ class StateDrift(Event):
     broker_order_id: str | None = None
     detail: str
     what_to_do: str
-    drift: DecimalText
+    drift: DecimalText | None
+    """None, as in the next two, where it is told to who may not know the account."""
     drift_pct: DecimalText | None = None
-    equity: DecimalText
+    equity: DecimalText | None
     snapshot_at: UtcTime
     """Market time of the reading."""
     kills: bool = False
@@ -182,6 +185,15 @@ PAYLOADS: dict[Topic, type[Event]] = {
     Topic.KILLSWITCH_ACTIVATED: KillSwitchActivated,
     Topic.STATE_DRIFT: StateDrift,
 }
+
+
+def read_payload(topic: Topic, text: str) -> Event:
+    """A payload as whoever published it meant it: numbers are taken digit by digit, never as floats.
+
+    Raises:
+        ValueError: it is none of that topic's.
+    """
+    return PAYLOADS[topic].model_validate(json.loads(text, parse_float=Decimal), strict=False)
 
 
 def parse_since(text: str) -> int | datetime:

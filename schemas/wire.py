@@ -88,6 +88,12 @@ class Topic(StrEnum):
     STATE_DRIFT = "system.state_drift"
 
 
+PARTITIONS: Final = 16
+"""The events of a group are handed out in so many parts, a key's always in the same. The rows hold it."""
+GROUP_PATTERN: Final = r"[a-z][a-z0-9._-]{0,63}"
+"""How a group of consumers may be called."""
+
+
 class Leg(StrEnum):
     """Which order of a signal: the trade itself, its protective stop, or the exit of the protected quantity."""
 

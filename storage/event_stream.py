@@ -63,9 +63,9 @@ class StreamEvent:
     """Whose signal it is about; None for what belongs to no strategy."""
 
 
-async def try_lead(connection: Connection) -> bool:
-    """Take the relay's lock for as long as this session lives, unless another has it."""
-    led: bool = await connection.fetchval(_SQL["try_lead"], RELAY_KEY)
+async def try_lead(connection: Connection, key: int = RELAY_KEY) -> bool:
+    """Take the relay's lock, or another one's who leads, for as long as this session lives, unless it is taken."""
+    led: bool = await connection.fetchval(_SQL["try_lead"], key)
     return led
 
 
@@ -119,6 +119,12 @@ async def start_position(connection: Connection, since: int | datetime | None) -
     if archived is not None:
         raise EventsArchived(since, archived["name"], archived["last"])
     return since
+
+
+async def oldest_position(connection: Connection) -> int | None:
+    """The position of the oldest event that is not archived; None: there is none."""
+    oldest: int | None = await connection.fetchval(_SQL["oldest_position"])
+    return oldest
 
 
 async def position_before_newest(

@@ -21,6 +21,20 @@ _SETTINGS: Final = {
 }
 
 
+def end_if_cancelled() -> None:
+    """For who goes on whatever fails: end where this task was cancelled meanwhile.
+
+    A rollback on a connection that is gone raises its own error in place of the cancellation, and Python 3.11's
+    ``wait_for`` passes it over where what it waits for has just come.
+
+    Raises:
+        asyncio.CancelledError: it was.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class Bell:
     """Rings when somebody notifies the channel that it listens on, and when its connection ends."""
 

@@ -18,6 +18,7 @@ from tests.servers.postgres import (
 from tests.servers.session import servers, unique
 from tests.servers.stack import stack, stack_factory
 from tests.servers.temporal import temporal_addresses, temporal_server, time_skipping_env
+from tests.servers.valkey import redis_url, valkey_server
 from workers import leash
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "exchange",
     "exchange_factory",
     "postgres_server",
+    "redis_url",
     "servers",
     "stack",
     "stack_factory",
@@ -38,6 +40,7 @@ __all__ = [
     "temporal_server",
     "time_skipping_env",
     "unique",
+    "valkey_server",
 ]
 
 LONG = (

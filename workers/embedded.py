@@ -105,15 +105,17 @@ def read_secrets(data_dir: DataDir) -> Secrets:
         ensure_files(data_dir.keys, now=datetime.now(UTC))
     except ApprovalKeyError as error:
         raise DatabaseRefused(str(error)) from error
-    _secret(data_dir.keys / AUDIT_KEY)
+    secret(data_dir, AUDIT_KEY)
     return Secrets(
-        broker_key=_secret(data_dir.keys / "trading_broker_key"),
-        broker_secret=_secret(data_dir.keys / "trading_broker_secret"),
-        token=_secret(data_dir.keys / "demo_token"),
+        broker_key=secret(data_dir, "trading_broker_key"),
+        broker_secret=secret(data_dir, "trading_broker_secret"),
+        token=secret(data_dir, "demo_token"),
     )
 
 
-def _secret(path: Path) -> str:
+def secret(data_dir: DataDir, name: str) -> str:
+    """A generated secret of that name, made at the first call."""
+    path = data_dir.keys / name
     if path.exists():
         return path.read_text().strip()
     value = secrets.token_hex(SECRET_BYTES)

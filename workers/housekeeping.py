@@ -12,6 +12,7 @@ from activities.catch_up import clock_row
 from activities.drift_kill import carry_out_kill
 from activities.row_alerts import RowAlerts
 from activities.starter import OrderStarter
+from events.redis_feed import RedisFeed
 from market.clock import ClockReading
 from market.feed import RECONNECT_SECONDS
 from risk.readiness import can_be_mended, waits_for
@@ -57,6 +58,8 @@ class Housekeeping:
         self._sweeper = Sweeper(parts.database, parts.client, starter, parts.notifier)
         self._stream = StreamWatch(parts.database, parts.catch_up)
         self._relay = Relay(parts.settings.dsn, parts.metrics)
+        redis = parts.settings.event_redis
+        self._feed = None if redis is None else RedisFeed(parts.settings.dsn, redis, parts.metrics)
         self._worries = Worries(parts.database)
         self._cover = CoverWatch(parts.database, parts.notifier)
         self._equity = EquityWatch(parts, operations_queue=operations_queue)
@@ -82,6 +85,7 @@ class Housekeeping:
                 (self._audit_check.check, CHECK_SECONDS),
                 (self._audit_check.tell_age, AGE_SECONDS),
                 (self._retention.watch_retention, WATCH_SECONDS),
+                *(((self.publish_events, TICK_SECONDS),) if self._feed is not None else ()),
                 (self._sweeper.sweep, SWEEP_SECONDS),
                 (self._sweeper.sweep_protections, SWEEP_SECONDS),
                 (self._parts.notifier.flush, FLUSH_SECONDS),
@@ -109,6 +113,11 @@ class Housekeeping:
     async def number_events(self) -> None:
         """Give committed events their positions, or wait to take over from the relay that does."""
         await self._relay.run()
+
+    async def publish_events(self) -> None:
+        """Bring numbered events to Redis, or wait to take over."""
+        assert self._feed is not None, "started only where events go to Redis"
+        await self._feed.run()
 
     async def keep_singletons(self) -> None:
         """Kill switch and update stream run again after a Terminate or a failure."""

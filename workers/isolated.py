@@ -10,17 +10,18 @@ from urllib.parse import quote
 from security.approvals import ApprovalKeyError
 from security.grants import KeyFileError
 from storage.grants import Role
-from workers import compose, embedded, keys, postgres, temporal
+from workers import compose, embedded, keys, postgres, temporal, valkey
 from workers.datadir import DataDirError
 from workers.market_options import market_speed, requests_per_minute
 from workers.native import Native
 from workers.supervisor import Supervisor
-from workers.up import Installation
+from workers.up import EVENT_BUS_VARIABLE, Installation
 
 GATEWAY: Final = ("gateway", 8080)
 EXCHANGE: Final = ("paper-exchange", 8085)
 DATABASE: Final = ("database", 5432)
 TEMPORAL: Final = ("temporal", 7233)
+VALKEY: Final = ("valkey", 6379)
 HEALTH_PORT: Final = 9464
 WORKERS: Final = ("orders", "risk", "execution", "operations")
 OWNER_PASSWORD: Final = "trading_owner_password"  # noqa: S105 - its name
@@ -40,6 +41,7 @@ class IsolatedInstallation(Installation):
         as_there = {
             "TRADING_MARKET_SPEED": market_speed(options),
             "TRADING_BROKER_REQUESTS_PER_MINUTE": requests_per_minute(options),
+            EVENT_BUS_VARIABLE: self.event_bus,
         }
         file = compose.load(environ=as_there)
         server = await postgres.initialise(data_dir.postgres)
@@ -49,27 +51,32 @@ class IsolatedInstallation(Installation):
             ui_port=data_dir.port("temporal ui"),
         )
         secrets = self._secrets(file, server)
-        places = {DATABASE: server.port, TEMPORAL: engine.port}
+        places = {DATABASE: server.port, TEMPORAL: engine.port, VALKEY: data_dir.port(valkey.NAME)}
         native = Native(file, data_dir, secrets, places, extra={self.exchange: options})
 
         async def start_database() -> None:
             await supervisor.start(postgres.spec(server, log_path=data_dir.log(postgres.NAME)))
             self.owner_dsn = await postgres.ensure_database(server)
 
-        # What other images do in the file, their set-up included, two embedded servers do here.
+        # What other images do in the file, their set-up included, the embedded servers do here.
         database = asyncio.create_task(start_database())
         temporal_up = asyncio.create_task(
             supervisor.start(temporal.spec(engine, log_path=data_dir.log(temporal.NAME)))
         )
+        bus_up = asyncio.create_task(self.start_event_bus(supervisor))
         given = {name: database if "database" in name else temporal_up for name in file.others}
         try:
-            await native.start(supervisor, given)
+            await native.start(supervisor, given | {VALKEY[0]: bus_up})
+            bus = await bus_up
         finally:
-            for task in (database, temporal_up):
+            for task in (database, temporal_up, bus_up):
                 task.cancel()
-            await asyncio.gather(database, temporal_up, return_exceptions=True)
+            await asyncio.gather(database, temporal_up, bus_up, return_exceptions=True)
         embedded.keep_exchange_options(data_dir, options)
-        addresses = self._addresses(native, server, engine, secrets) | {"pids": supervisor.pids}
+        addresses = self._addresses(native, server, engine, secrets) | {
+            "event_redis_url": None if bus is None else bus.url(),
+            "pids": supervisor.pids,
+        }
         data_dir.write_addresses(addresses)
         return addresses
 

@@ -3,12 +3,14 @@
 import ipaddress
 import re
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 
 WAKE_SECRET_LENGTH_MIN: Final = 32
 _ROUTING_KEY: Final = re.compile(r"[0-9A-Za-z]{32}")
+
+_REDIS: Final = re.compile(r"rediss?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?(?:/\d{1,4})?")
 
 # As text, so that no trick of spelling has to be recognised: no user info, blank, backslash or control character.
 _SHAPE: Final = re.compile(
@@ -66,6 +68,24 @@ def _wake_secret(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _redis_url(value: str | None, info: ValidationInfo) -> str | None:
+    if value is None:
+        if info.data.get("event_bus") == "redis":
+            raise ValueError("needed with TRADING_EVENT_BUS=redis")
+        return None
+    if not _REDIS.fullmatch(value):
+        raise ValueError("no address like redis://HOST:PORT/DATABASE; the password is a setting of its own")
+    return value
+
+
+def redis_address(url: str, password: SecretStr | None) -> str:
+    """A Redis' address with the password in it: a secret."""
+    if password is None:
+        return url
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://:{quote(password.get_secret_value(), safe='')}@{rest}"
+
+
 OutgoingUrl = Annotated[str, AfterValidator(check_outgoing_url)]
 """Over TLS to anywhere, without it only to this machine."""
 OutgoingSecretUrl = Annotated[SecretStr | None, BeforeValidator(_none_if_empty), AfterValidator(_secret_url)]
@@ -74,3 +94,8 @@ RoutingKey = Annotated[SecretStr | None, BeforeValidator(_none_if_empty), AfterV
 GivenSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty)]
 """One that others make."""
 WakeSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty), AfterValidator(_wake_secret)]
+RedisUrl = Annotated[
+    str | None, BeforeValidator(_none_if_empty), AfterValidator(_redis_url), Field(validate_default=True)
+]
+"""A Redis server, without user or password."""
+RedisPassword = Annotated[SecretStr | None, BeforeValidator(_none_if_empty)]

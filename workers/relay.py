@@ -9,7 +9,7 @@ import asyncpg
 from observability.logging import get_logger
 from observability.metrics import Metrics
 from storage import event_stream
-from storage.wakeups import Bell, bell_of
+from storage.wakeups import Bell, bell_of, end_if_cancelled
 
 BATCH: Final = 500
 """Events in one numbering transaction."""
@@ -55,6 +55,7 @@ class Relay:
                 # No connection mends that: somebody else gave a position, and numbering stands still.
                 _log.error("relay: a position is taken, nothing can be numbered", reason=str(error))
             except _LOST as error:
+                end_if_cancelled()
                 _log.warning("relay: connection lost, starting again", reason=type(error).__name__)
             await asyncio.sleep(RECONNECT_SECONDS)
 

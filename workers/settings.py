@@ -16,7 +16,16 @@ from audit.store.opening import is_bucket
 from broker.budget import REQUESTS_PER_MINUTE_MIN
 from schemas.wire import NAMESPACE
 from storage.grants import Role
-from workers.outgoing import GivenSecret, OutgoingSecretUrl, OutgoingUrl, RoutingKey, WakeSecret
+from workers.outgoing import (
+    GivenSecret,
+    OutgoingSecretUrl,
+    OutgoingUrl,
+    RedisPassword,
+    RedisUrl,
+    RoutingKey,
+    WakeSecret,
+    redis_address,
+)
 
 ENV_PREFIX: Final = "TRADING_"
 SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
@@ -198,6 +207,24 @@ class RetentionSettings(Settings):
     """So do events, as far as every consumer group has acknowledged them."""
 
 
+class EventBusSettings(Settings):
+    """For who publishes events."""
+
+    event_bus: Literal["postgres", "redis"] = "postgres"
+    """Where groups of consumers are told of events: from the rows, or from Redis Streams beside them."""
+    event_redis_url: RedisUrl = None
+    """``redis://HOST:PORT/DATABASE`` or ``rediss://…``, with `redis`; a database of its own."""
+    event_redis_password: RedisPassword = None
+    """Its password, where it has one."""
+
+    @property
+    def event_redis(self) -> str | None:
+        """The address with the password in it: a secret. None: events go to no Redis."""
+        if self.event_bus != "redis" or self.event_redis_url is None:
+            return None
+        return redis_address(self.event_redis_url, self.event_redis_password)
+
+
 class DoorSettings(Settings):
     """For who serves HTTP to strategies."""
 
@@ -229,6 +256,7 @@ class OperationsSettings(
     AlertSettings,
     AuditSettings,
     RetentionSettings,
+    EventBusSettings,
     ReconciliationSettings,
     WorkflowSettings,
     BrokerSettings,
@@ -244,6 +272,7 @@ class WorkerSettings(
     AlertSettings,
     AuditSettings,
     RetentionSettings,
+    EventBusSettings,
     ReconciliationSettings,
     WorkflowSettings,
     SigningSettings,

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from workers import embedded, postgres, temporal
+from workers import embedded, postgres, temporal, valkey
 from workers.children import ChildEvent, ChildState, StartFailedError, SupervisorError
 from workers.compose import ComposeError
 from workers.datadir import DataDir, DataDirError
@@ -33,6 +33,12 @@ EXIT_REFUSED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_DEPENDENCY: Final = 3
 DATABASE_URL_FILE: Final = "trading_database_url"
+EVENT_BUS_VARIABLE: Final = "TRADING_EVENT_BUS"
+
+
+def _bus_settings(bus: valkey.Server | None) -> dict[str, str]:
+    """What the product is told of Valkey; the password is a file among its secrets."""
+    return {} if bus is None else {EVENT_BUS_VARIABLE: "redis", "TRADING_EVENT_REDIS_URL": bus.address}
 
 
 class Installation:
@@ -43,8 +49,17 @@ class Installation:
     """The children whose refusal is the product's own, gateway first."""
     exchange = embedded.EXCHANGE
 
-    def __init__(self, data_dir: DataDir, *, exchange_options: Sequence[str], as_json: bool) -> None:
+    def __init__(
+        self,
+        data_dir: DataDir,
+        *,
+        exchange_options: Sequence[str],
+        as_json: bool,
+        event_bus: str | None = None,
+    ) -> None:
+        """``event_bus``: ``redis`` starts Valkey too; by default what ``TRADING_EVENT_BUS`` says."""
         self.data_dir = data_dir
+        self.event_bus = event_bus or os.environ.get(EVENT_BUS_VARIABLE) or "postgres"
         self.exchange_options = tuple(exchange_options)
         self._as_json = as_json
         self.owner_dsn = ""
@@ -78,7 +93,7 @@ class Installation:
                 self._say("stopping: gateway and workers, exchange, Temporal, PostgreSQL")
                 gateway, *workers = self.product
                 await supervisor.stop_all(
-                    (gateway,), workers, (self.exchange,), (temporal.NAME,), (postgres.NAME,)
+                    (gateway,), workers, (self.exchange,), (temporal.NAME,), (valkey.NAME,), (postgres.NAME,)
                 )
 
     async def start(self, supervisor: Supervisor) -> dict[str, Any]:
@@ -103,6 +118,7 @@ class Installation:
             await embedded.seed(data_dir, dsn, known)
             return dsn
 
+        bus = await self.start_event_bus(supervisor)
         dsn, *_ = await asyncio.gather(
             start_database(),
             supervisor.start(temporal.spec(engine, log_path=data_dir.log(temporal.NAME))),
@@ -115,7 +131,9 @@ class Installation:
             "TRADING_MARKET_SPEED": market_speed(options),
             "TRADING_BROKER_REQUESTS_PER_MINUTE": requests_per_minute(options),
         }
-        product = embedded.product_spec(data_dir, ports, temporal_address=engine.address, extra=as_there)
+        product = embedded.product_spec(
+            data_dir, ports, temporal_address=engine.address, extra=as_there | _bus_settings(bus)
+        )
         await supervisor.start(product)
         addresses = {
             "gateway_url": ports.gateway_url,
@@ -124,6 +142,7 @@ class Installation:
             "namespace": temporal.NAMESPACE,
             "database_url": dsn,
             "exchange_url": ports.exchange_url,
+            "event_redis_url": None if bus is None else bus.url(),
             "metrics_url": f"{ports.gateway_url}/metrics",
             "pid": os.getpid(),
             "pids": supervisor.pids,
@@ -136,6 +155,20 @@ class Installation:
         }
         data_dir.write_addresses(addresses)
         return addresses
+
+    async def start_event_bus(self, supervisor: Supervisor) -> valkey.Server | None:
+        """Valkey, where events are to go to Redis; None: they do not.
+
+        Raises:
+            SupervisorError: it did not come up.
+            ValkeyError: there is none.
+        """
+        if self.event_bus != "redis":
+            return None
+        data_dir = self.data_dir
+        server = valkey.of(data_dir, embedded.secret(data_dir, valkey.PASSWORD_SECRET))
+        await supervisor.start(valkey.spec(server, log_path=data_dir.log(valkey.NAME)))
+        return server
 
     def _announce(self, addresses: dict[str, Any]) -> None:
         if self._as_json:
@@ -216,7 +249,7 @@ def main(arguments: Sequence[str]) -> int:
     except (DataDirError, embedded.DatabaseRefused, ComposeError) as error:
         sys.stderr.write(f"trading up: {error}\n")
         return EXIT_REFUSED
-    except (SupervisorError, postgres.PostgresError, temporal.TemporalError) as error:
+    except (SupervisorError, postgres.PostgresError, temporal.TemporalError, valkey.ValkeyError) as error:
         sys.stderr.write(f"trading up: {error}\n")
         return EXIT_REFUSED if _refused(error, installation) else EXIT_DEPENDENCY
     return EXIT_DONE

@@ -72,6 +72,9 @@ select pg_notify($1, '')
 -- name: newest_position
 select position from event_relay
 
+-- name: oldest_position
+select min(position) from events
+
 -- name: position_before_time
 select min(position) - 1 from events where occurred_at >= $1
 

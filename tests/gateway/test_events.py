@@ -17,7 +17,7 @@ from gateway.app import build_app
 from gateway.server import serving
 from observability.metrics import Metrics
 from schemas.audit import AuditEntry
-from schemas.events import KillSwitchActivated, StateDrift
+from schemas.events import PAYLOADS, KillSwitchActivated, StateDrift
 from schemas.wire import Topic
 from storage.database import Connection
 from storage.event_stream import number_events
@@ -116,26 +116,54 @@ async def test_a_token_sees_its_own_strategy_and_the_system(
             assert as_told(await stream.events(len(wanted))) == wanted
 
 
-async def test_a_bound_token_learns_of_no_other_strategys_orders_from_the_system(
+async def test_a_bound_token_learns_of_no_other_strategy_and_not_of_the_account(
     gateway: Gateway, http: httpx2.AsyncClient
 ) -> None:
     await gateway.submit(signal("mine"))
     await gateway.submit(signal("theirs", strategy="carry"), OTHER_TOKEN)
     async with gateway.database.transaction("test") as connection:
-        await kill_event(connection, orders={"ti-theirs": "cancelled"})
+        await kill_event(
+            connection, orders={"ti-theirs": "cancelled"}, unprotected=("TSLA",),
+            reason="IDENTITY_CONFLICT on ti-theirs: 10 shares",
+        )  # fmt: skip
     about = ("mine", "theirs", "nobodys", None)
     await publish(gateway, *(drift_event(number, each) for number, each in enumerate(about)))
     topics = ["system.killswitch.activated", "system.state_drift"]
     async with reading(http, ANY_TOKEN, since="0", topic=topics) as stream:
         kill, *drifts = await stream.events(5)
-    assert json.loads(kill.data or "")["orders"] == {"ti-theirs": "cancelled"}
+    whole = json.loads(kill.data or "")
+    assert (whole["orders"], whole["unprotected"]) == ({"ti-theirs": "cancelled"}, ["TSLA"])
     assert [json.loads(each.data or "")["signal_id"] for each in drifts] == list(about)
+    assert all(json.loads(each.data or "")["equity"] == "100000" for each in drifts)
+    # What comes last is for both, so that a leak would be told before the end.
+    async with gateway.database.transaction("test") as connection:
+        await kill_event(connection, event_id="evt_last", reason="drill: by jo")
+    await publish(gateway)
     for token, own in ((TOKEN, "mine"), (OTHER_TOKEN, "theirs")):
         async with reading(http, token, since="0", topic=topics) as stream:
-            shown = await stream.events(3)
-        payloads = [json.loads(each.data or "") for each in shown]
-        assert payloads[0] == json.loads(kill.data or "") | {"orders": {}}
-        assert [each["signal_id"] for each in payloads[1:]] == [own, None]
+            first, drift, last = [json.loads(each.data or "") for each in await stream.events(3)]
+        assert first == whole | {"orders": {}, "unprotected": [], "reason": "IDENTITY_CONFLICT"}
+        assert (drift["signal_id"], drift["drift"], drift["drift_pct"], drift["equity"]) == (own, *[None] * 3)
+        assert last["reason"] == "drill: by jo"
+        PAYLOADS[Topic.STATE_DRIFT].model_validate(drift)
+
+
+def test_what_a_bound_token_may_see_of_the_systems_events_is_decided_field_by_field() -> None:
+    """A field that is new is somebody's decision: here, or in ``HIDDEN``."""
+    seen = {
+        Topic.KILLSWITCH_ACTIVATED: {
+            "event_id", "timestamp", "reason", "triggered_by", "action_taken", "epoch", "scope",
+        },
+        Topic.STATE_DRIFT: {
+            "event_id", "timestamp", "run_id", "kind", "subject", "ticker", "local", "broker", "difference",
+            "price", "signal_id", "client_order_id", "broker_order_id", "detail", "what_to_do", "snapshot_at",
+            "kills",
+        },
+    }  # fmt: skip
+    assert {topic for topic in Topic if topic.startswith("system.")} == seen.keys()
+    for topic, fields in seen.items():
+        assert PAYLOADS[topic].model_fields.keys() == fields | event_reader.HIDDEN[topic].keys()
+    assert seen.keys() > event_reader.TOLD_TO_ALL
 
 
 async def test_topics_are_chosen(gateway: Gateway, http: httpx2.AsyncClient) -> None:
@@ -369,11 +397,11 @@ def drift_event(number: int, signal_id: str | None) -> Queued:
     return Queued(Topic.STATE_DRIFT, "reconciliation", event)
 
 
-async def kill_event(connection: Connection, orders: dict[str, str] | None = None) -> None:
+async def kill_event(connection: Connection, **fields: Any) -> None:
     event = KillSwitchActivated.model_validate(
         {
             "event_id": "evt_kill", "timestamp": "2026-11-23T15:00:00Z", "reason": "drill",
-            "triggered_by": "test", "action_taken": "ALL_OPEN_ORDERS_CANCELED", "orders": orders or {},
+            "triggered_by": "test", "action_taken": "ALL_OPEN_ORDERS_CANCELED", **fields,
         }
     )  # fmt: skip
     entry = AuditEntry.model_validate(

@@ -16,6 +16,7 @@ from workers import postgres
 PASSWORD: Final = "a password for tests: it's / got % signs"
 ALL: Final = "gateway risk execution operations console"
 BOTH_BROKERS: Final = "execution operations"
+CONSUMERS: Final = "operations console"
 WRITERS: Final[Mapping[str, str]] = {
     "alerts.raise_alert": "risk execution operations console",
     "alerts.clear_alert": "risk execution operations console",
@@ -32,6 +33,28 @@ WRITERS: Final[Mapping[str, str]] = {
     "budget.give_back": BOTH_BROKERS,
     "budget.pause": BOTH_BROKERS,
     "budget.take": BOTH_BROKERS,
+    "bus.acknowledge": CONSUMERS,
+    "bus.begin_generation": "console",
+    "bus.begin_publishing": "operations",
+    "bus.begin_rebuild": "operations",
+    "bus.bury": CONSUMERS,
+    "bus.bury_letter": CONSUMERS,
+    "bus.claim": CONSUMERS,
+    "bus.copy_cursor": CONSUMERS,
+    "bus.count_letter_tries": CONSUMERS,
+    "bus.create_cursors": CONSUMERS,
+    "bus.create_group": CONSUMERS,
+    "bus.hold": CONSUMERS,
+    "bus.letter_sent": CONSUMERS,
+    "bus.letters_done": CONSUMERS,
+    "bus.lock_cursors": CONSUMERS,
+    "bus.lock_lease": CONSUMERS,
+    "bus.note_taken": CONSUMERS,
+    # Operations by the rights alone: who buries a letter can mark it due.
+    "bus.put_back": CONSUMERS,
+    "bus.release": CONSUMERS,
+    "bus.reset_cursors": CONSUMERS,
+    "bus.wait_after_failure": CONSUMERS,
     "conduct.ask_for_kill": "risk operations",
     "conduct.enable_strategy": "console",
     "conduct.stop_strategy": "risk console",

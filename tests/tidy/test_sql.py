@@ -22,6 +22,9 @@ DATABASE_CLOCK = re.compile(
 )
 
 MAY_READ_THE_DATABASE_CLOCK = {
+    "bus.claim": "a lease between consumers of several machines, whose clocks may differ",
+    "bus.hold": "the same",
+    "bus.wait_after_failure": "until when no consumer of any machine is given it",
     "halt.claim_probe": "one probe at a time of several machines, whose clocks may differ",
     "halt.open_halt": "from when the first probe is due, on the same clock",
     "budget.take": "counts the requests of all processes on one clock; a test gives its own",

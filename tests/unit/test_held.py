@@ -50,6 +50,7 @@ def test_the_table_is_the_designs() -> None:
         "audit_key",
         "audit_s3_key",
         "audit_s3_secret",
+        "event_redis_password",
     }
     assert not holds["migrate"] & broker
     roles = {name: PROCESSES[name].role for name in ALONE}

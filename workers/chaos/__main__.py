@@ -33,6 +33,7 @@ KINDS: Final = {
     "resting": "workers.chaos.resting",
     "joint_limits": "workers.chaos.joint_limits",
     "drift": "workers.chaos.drift",
+    "delivery": "workers.chaos.delivery",
 }
 """The option that asks for a kind of run, and the module whose ``run(options)`` makes it."""
 
@@ -59,6 +60,9 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
         "--end-of-day", type=_positive, metavar="N", help="so many bells with a fill racing the cancel"
     )
     kind.add_argument("--drift", type=_positive, metavar="N", help="every kind of drift so often")
+    kind.add_argument(
+        "--delivery", type=_positive, metavar="N", help="relays and consumers killed so often, on each bus"
+    )
     kind.add_argument("--resting", type=_positive, metavar="N", help="so many resting orders")
     kind.add_argument(
         "--joint-limits", type=_positive, metavar="N", help="so many rounds of 64 approvals at once"

@@ -93,3 +93,26 @@ select count(*) = $2 - $1 from audit_leaves l join audit_payloads p using (audit
 join audit_log g on g.id = l.audit_id and g.input_hash = encode(sha256(convert_to(p.payload, 'UTF8')), 'hex')
 where l.sequence >= $1 and l.sequence < $2
 """
+NEWEST_EVENT: Final = "select position from event_relay"
+GROUP: Final = """
+with made as (
+    insert into event_groups (group_name, created_at) values ($1, now()) on conflict do nothing returning group_name
+)
+insert into event_cursors (group_name, partition, position, taken)
+select made.group_name, partition, $2, $2 from made, generate_series(0, 15) partition
+"""
+GROUP_TOOK: Final = "select bool_or(position > 0) from event_cursors where group_name = $1 and holder is null"
+GROUP_BEGINS_AT: Final = "select bool_and(position = $2) from event_cursors where group_name = $1"
+LETTER: Final = """
+insert into event_dead_letters (
+    group_name, position, partition, event_id, topic, key, occurred_at, payload, tries, error, died_at, death, state
+)
+select $1, coalesce(max(position), 0) + 1, 0, $2, 'trading.execution.status', $2, now(), '{}', 1, 'x', now(), 'x',
+    'due'
+from event_dead_letters where group_name = $1
+"""
+DEAD_LETTER: Final = LETTER.replace("'due'", "'dead'")
+LETTERS: Final = "select coalesce(array_agg(event_id), '{}') from event_dead_letters where group_name = $1"
+LETTERS_LEFT: Final = "select count(*) from event_dead_letters where group_name = $1"
+LETTER_IS_DUE: Final = "select bool_and(state = 'due') from event_dead_letters where group_name = $1"
+EVENTS_BETWEEN: Final = "select array_agg(event_id) from events where position > $1 and position <= $2"

@@ -84,6 +84,7 @@ async def sweep(
             receiver.up(),
             staged(
                 topology=topology,
+                event_bus="redis",
                 exchange_options=EXCHANGE_OPTIONS,
                 settings={
                     **SETTINGS,

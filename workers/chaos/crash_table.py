@@ -13,6 +13,7 @@ from workers.chaos import crash_alerts as alerts
 from workers.chaos import crash_audit as audit
 from workers.chaos import crash_books as books
 from workers.chaos import crash_cold as cold
+from workers.chaos import crash_events as events
 from workers.chaos import crash_orders as orders
 from workers.chaos import crash_people as people
 from workers.chaos import crash_watch as watch
@@ -79,12 +80,22 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     cold.DropRefused,
     cold.Restored,
     cold.RetentionWatched,
+    events.EventsTaken,
+    events.EventsInRedis,
+    events.GroupSetBack,
+    events.LetterPutBack,
 )
 
 BESIDE: Final = "beside"
 """No process of the stage: the command line, or what sets a database up."""
 VICTIMS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
-    (BESIDE, ("commit console.*", "commit start.[!b]*")),
+    (
+        BESIDE,
+        (
+            "commit console.*", "commit start.[!b]*", "commit bus.group_created", "commit bus.taken",
+            "commit bus.failed", "commit bus.acknowledged",
+        ),
+    ),
     ("gateway", ("commit gateway.*", "call temporal.start")),
     ("risk", ("commit risk.*",)),
     (

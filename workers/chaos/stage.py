@@ -205,6 +205,7 @@ class Stage(Victims):
 async def staged(
     *,
     topology: str = "isolated",
+    event_bus: str = "postgres",
     exchange_options: Sequence[str] = (),
     settings: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
@@ -239,7 +240,8 @@ async def staged(
         for name, value in (secrets or {}).items():
             embedded.write_private(data_dir.keys / name, value)
         options = (*EXCHANGE_OPTIONS, *exchange_options)
-        stage = Stage(kind(data_dir, exchange_options=options, as_json=True), change)
+        installation = kind(data_dir, exchange_options=options, as_json=True, event_bus=event_bus)
+        stage = Stage(installation, change)
         try:
             async with stage.running():
                 await stage.save_limits(limits)

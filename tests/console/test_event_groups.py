@@ -1,0 +1,109 @@
+"""Groups of consumers by the command line: replayed, set back, taken part in, and what they could not take."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from observability.metrics import Metrics
+from tests.console.commands import Trading, environment
+from tests.postgres.outbox import status_event, write
+from workers.relay import Relay
+
+GROUP = "books"
+
+
+@pytest.fixture
+async def trading(database: str) -> AsyncIterator[Trading]:
+    """The program on a database with six numbered events of one order."""
+    relay = asyncio.create_task(Relay(database, Metrics()).run())
+    connection = await asyncpg.connect(database)
+    async with connection.transaction():
+        await write(connection, *(status_event("a", number) for number in range(1, 7)))
+    async with asyncio.timeout(60):
+        while await connection.fetchval("select position from event_relay") < 6:
+            await asyncio.sleep(0.02)
+    await connection.close()
+    yield Trading(environment(TRADING_DATABASE_URL=database))
+    relay.cancel()
+    with suppress(asyncio.CancelledError):
+        await relay
+
+
+def told(out: str) -> list[tuple[int, int | None]]:
+    """(position, attempt) of each line."""
+    lines: list[dict[str, Any]] = [json.loads(line) for line in out.splitlines()]
+    return [(each["position"], each.get("attempt")) for each in lines]
+
+
+async def test_a_group_is_told_set_back_and_told_again(trading: Trading, database: str) -> None:
+    first = await trading("events", "consume", GROUP, "--since", "1", "--limit", "2")
+    assert (first.code, told(first.out)) == (0, [(2, 1), (3, 1)])
+    (group,) = (await trading("events", "groups", "--json")).json
+    assert (group["group"], group["position"], group["waiting"], group["dead"]) == (GROUP, 3, 3, 0)
+    nobody = await trading("events", "replay", "--since", "0", "--group", "nobody", "--reason", "x")
+    assert (nobody.code, "no group nobody" in nobody.err) == (1, True)
+    back = await trading(
+        "events", "replay", "--since", "0", "--group", GROUP, "--reason", "its table was lost", "--json"
+    )
+    assert (back.code, back.json["position"]) == (0, 0)
+    again = await trading("events", "consume", GROUP, "--limit", "4")
+    assert told(again.out) == [(1, 2), (2, 2), (3, 2), (4, 1)], "known as told before"
+    connection = await asyncpg.connect(database)
+    row = await connection.fetchrow(
+        "select actor, component, payload from audit_log where decision = 'EVENT_GROUP_RESET'"
+    )
+    await connection.close()
+    assert row["actor"].startswith("operator ")
+    assert "its table was lost" in row["payload"]
+
+
+async def test_what_a_command_does_not_take_is_tried_again_and_the_dead_are_put_back(
+    trading: Trading, database: str
+) -> None:
+    first = "! grep -q '\"attempt\": 1,'"
+    taken = await trading("events", "consume", GROUP, "--since", "5", "--limit", "1", "--run", first)
+    assert taken.code == 0
+    connection = await asyncpg.connect(database)
+    assert await connection.fetchval("select max(position) from event_cursors") == 6
+    await connection.execute(
+        "insert into event_dead_letters (group_name, position, partition, event_id, topic, key, occurred_at,"
+        " payload, tries, error, died_at, death) select $1, position, hashtext(key) & 15, event_id, topic, key,"
+        " occurred_at, payload, 5, 'no', now(), 'x' from events where position = 2",
+        GROUP,
+    )
+    await connection.close()
+    (letter,) = (await trading("events", "dead", GROUP, "--json")).json
+    assert (letter["position"], letter["tries"], letter["error"], letter["put_back"]) == (2, 5, "no", False)
+    none = await trading("events", "dead", GROUP, "--put-back", "5", "--reason", "mended")
+    assert (none.code, "none that is dead" in none.err) == (1, True)
+    done = await trading("events", "dead", GROUP, "--put-back-all", "--reason", "mended", "--json")
+    assert done.json["put_back"] == [2]
+    again = await trading("events", "consume", GROUP, "--limit", "1")
+    assert told(again.out) == [(2, 2)]
+
+
+async def test_past_events_are_written_to_a_file_once(
+    trading: Trading, tmp_path: Path, database: str
+) -> None:
+    file = tmp_path / "events.jsonl"
+    done = await trading("events", "replay", "--since", "1", "--until", "4", "--output", str(file), "--json")
+    assert (done.code, done.json["events"]) == (0, 3)
+    assert [position for position, _ in told(file.read_text())] == [2, 3, 4]
+    taken = await trading("events", "replay", "--since", "1", "--output", str(file))
+    assert (taken.code, "there already" in taken.err) == (1, True)
+    assert len(file.read_text().splitlines()) == 3
+    printed = await trading(
+        "events", "replay", "--since", "2026-11-23T14:00:00Z", "--topic", "trading.execution.status"
+    )
+    assert [position for position, _ in told(printed.out)] == [1, 2, 3, 4, 5, 6]
+    connection = await asyncpg.connect(database)
+    await connection.execute("delete from events where position <= 2")
+    await connection.close()
+    archived = await trading("events", "replay", "--since", "0")
+    assert (archived.code, "up to position 2 are archived" in archived.err) == (1, True)

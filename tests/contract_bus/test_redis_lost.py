@@ -1,0 +1,150 @@
+"""Redis is the only place of nothing: whatever it forgets is told again from PostgreSQL, known as told before."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from events import redis_feed
+from events.port import LeaseLost
+from events.postgres_bus import PostgresBus
+from events.redis_scripts import PREFIX, connect
+from storage.bus import TRIES_MAX
+from storage.bus_groups import put_letters_back
+from tests.contract_bus.conftest import Venue, drained, ended, marks, taken
+
+ACKNOWLEDGED = "select max(position)::int from event_cursors"
+
+
+@pytest.fixture
+def adapter() -> str:
+    """Only this one can forget."""
+    return "redis"
+
+
+async def forget(venue: Venue) -> None:
+    """FLUSHALL, as by a server that came back without its file."""
+    async with connect(venue.redis_url) as client:
+        await client.flushall()
+
+
+async def test_what_was_not_acknowledged_is_told_again_and_nothing_else(venue: Venue) -> None:
+    await venue.bus().create_group("g", since=0)
+    await venue.bus().create_group("h", since=0)
+    await venue.publish("a", 1, 2, 3)
+    async with venue.consumer() as consumer, venue.consumer("h") as other:
+        await drained(consumer, 2, limit=1)
+        await venue.until_row(2, ACKNOWLEDGED)
+        held = await taken(consumer)
+        fence = held.fence
+        await forget(venue)
+        await venue.publish("a", 4)
+        with pytest.raises(LeaseLost):
+            await consumer.acknowledge(held)
+        told = marks(await drained(consumer, 2))
+        assert [each[:2] for each in told] == [("a", 3), ("a", 4)]
+        assert told[0][2] > 1, "it had been told"
+        assert [each[:2] for each in marks(await drained(other, 4))] == [("a", at) for at in range(1, 5)]
+        await venue.publish("a", 5)
+        batch = await taken(consumer)
+        assert marks(batch.deliveries) == [("a", 5, 1)]
+        assert batch.fence > fence, "fences grow across the loss"
+
+
+async def test_letters_outlive_redis_too(venue: Venue) -> None:
+    """How: one dies and is copied, Redis forgets, it is put back, Redis forgets again before it is taken."""
+    await venue.bus().create_group("g", since=0)
+    await venue.publish("a", 1)
+    async with venue.consumer() as consumer:
+        for _ in range(TRIES_MAX):
+            await consumer.fail(await taken(consumer), 0, "no")
+        await venue.until_row("dead", "select state from event_dead_letters")
+        await forget(venue)
+        who = {"actor": "jo", "component": "test", "reason": "mended", "now": datetime.now(UTC)}
+        async with venue.judge.transaction():
+            assert await put_letters_back(venue.judge, "g", None, **who) == [1]
+        await venue.until_row(True, "select sent_in is not null from event_dead_letters")
+        await forget(venue)
+        batch = await taken(consumer)
+        assert [each[:2] for each in marks(batch.deliveries)] == [("a", 1)]
+        assert batch.deliveries[0].letter
+        await consumer.acknowledge(batch)
+        await venue.until_row(0, "select count(*)::int from event_dead_letters")
+
+
+async def test_a_group_goes_from_one_bus_to_the_other_and_back(venue: Venue) -> None:
+    """What one bus has handed out is known to the other as told before, and what is acknowledged stays so.
+
+    How: while events go to the rows alone nothing publishes to Redis, as after a start with another setting.
+    """
+    await venue.bus().create_group("g", since=0)
+    await venue.publish("a", 1, 2)
+    async with venue.consumer() as consumer:
+        await drained(consumer, 1, limit=1)
+        await taken(consumer)
+        await venue.until_row(1, ACKNOWLEDGED)
+    assert venue.publishing is not None
+    await ended(venue.publishing)
+    async with PostgresBus(venue.dsn).consumer("g", "p") as consumer:
+        told = marks(await drained(consumer, 1))
+        assert told[0][:2] == ("a", 2)
+        assert told[0][2] > 1
+        await venue.publish("a", 3)
+        await taken(consumer)
+    async with venue.relaying(), venue.consumer() as consumer:
+        # Redis was left behind by the rows: the relay sees it and begins it anew.
+        told = marks(await drained(consumer, 1))
+        assert told[0][:2] == ("a", 3)
+        assert told[0][2] > 1, "it was handed out by the other bus"
+
+
+async def test_what_everyone_has_acknowledged_is_trimmed_and_nothing_else(
+    venue: Venue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: with no retention, two keys and a group that stands still in one of them; then a group that begins
+    before what was trimmed."""
+    await venue.bus().create_group("g", since=0)
+    await venue.publish("a", 1, 2)
+    await venue.publish("other", 1)
+    async with venue.consumer() as consumer, connect(venue.redis_url) as client:
+
+        async def kept() -> int:
+            return sum([await client.xlen(f"{PREFIX}:events:{at}") for at in range(16)])
+
+        await drained(consumer, 1, limit=1)
+        batch = await taken(consumer, limit=1)
+        await consumer.acknowledge(batch)
+        assert await kept() == 3
+        monkeypatch.setattr(redis_feed, "RETENTION", timedelta(days=-4000))
+        monkeypatch.setattr(redis_feed, "TRIM_SECONDS", 0)
+        async with asyncio.timeout(20):
+            while await kept() > 1:
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)
+        assert await kept() == 1, "what is not acknowledged stays"
+        monkeypatch.setattr(redis_feed, "TRIM_SECONDS", 1e6)
+        await venue.bus().create_group("late", since=0)
+        async with venue.consumer("late") as late:
+            assert len(await drained(late, 3)) == 3
+        assert len(await drained(consumer, 1)) == 1
+
+
+async def test_another_installations_redis_is_left_alone(
+    venue: Venue, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connect(venue.redis_url) as client:
+        await client.flushall()
+        await client.hset(f"{PREFIX}:bus", mapping={"installation": "another"})
+        async with asyncio.timeout(20):
+            while "another installation's" not in caplog.text:
+                await asyncio.sleep(0.02)
+        assert await client.hgetall(f"{PREFIX}:bus") == {"installation": "another"}
+        await client.flushall()
+
+
+async def test_how_far_publishing_is_behind_is_told(venue: Venue) -> None:
+    await venue.bus().create_group("g", since=0)
+    await venue.publish("a", 1)
+    await venue.until(lambda: b"redis_events_published_total 1.0" in venue.metrics.render(), "published")
+    await venue.until(lambda: b"redis_lag_seconds 0.0" in venue.metrics.render(), "no lag")
+    assert b"redis_events_waiting 0.0" in venue.metrics.render()
