@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -38,9 +39,10 @@ class Queued:
 async def append(connection: Connection, entry: AuditEntry, *events: Queued) -> None:
     """Write one fact for ever, and queue the events that tell of it.
 
-    ``input_hash`` is sha256 over the canonical JSON of ``input``. The same ``event_id`` again is the same
-    event: nothing is added.
+    The fact names its events, so that they are provable after the outbox has forgotten them. ``input_hash`` is
+    sha256 over the canonical JSON of ``input``. The same ``event_id`` again is the same event: nothing is added.
     """
+    told = {**entry.input, "events": [_named(each) for each in events]} if events else entry.input
     await connection.execute(
         _SQL["append_records"],
         [each.event.event_id for each in events],
@@ -52,13 +54,19 @@ async def append(connection: Connection, entry: AuditEntry, *events: Queued) -> 
         entry.correlation_id,
         entry.component,
         entry.actor,
-        sha256_hex(entry.input),
+        sha256_hex(told),
         entry.decision,
         canonical_json(entry.checks),
         canonical_json(entry.references),
-        canonical_json(entry.input),
+        canonical_json(told),
         KEY_LOCKS,
     )
+
+
+def _named(queued: Queued) -> dict[str, str]:
+    """An event as its audit row names it, with the sha256 of its payload's canonical JSON."""
+    digest = hashlib.sha256(canonical_json(queued.event).encode()).hexdigest()
+    return {"event_id": queued.event.event_id, "topic": queued.topic.value, "sha256": digest}
 
 
 async def timeline(connection: Connection, correlation_id: str) -> list[TimelineEntry]:

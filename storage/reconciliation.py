@@ -179,12 +179,11 @@ async def finish(
     if report.outcome is not Outcome.OPENED and market_at is not None:
         for finding in report.findings:
             await append(connection, _drift_entry(report, finding), _drift_event(report, finding, market_at))
-    if report.outcome is not Outcome.CLEAN or report.booked:
-        await append(connection, _run_entry(report))
+    await append(connection, _run_entry(report, read_at, market_at))
     return True
 
 
-def _run_entry(report: Report) -> AuditEntry:
+def _run_entry(report: Report, read_at: datetime | None, market_at: datetime | None) -> AuditEntry:
     return AuditEntry(
         occurred_at=report.finished_at,
         correlation_id=CORRELATION,
@@ -198,6 +197,10 @@ def _run_entry(report: Report) -> AuditEntry:
             "equity": None if report.equity is None else decimal_text(report.equity),
             "findings": len(report.findings),
             "booked": report.booked,
+            "left_out": report.left_out,
+            "killed": report.killed,
+            "read_at": None if read_at is None else read_at.isoformat(),
+            "market_at": None if market_at is None else market_at.isoformat(),
         },
     )
 

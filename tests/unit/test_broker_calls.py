@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from broker.alpaca.client import AlpacaReader
-from broker.alpaca.settings import BrokerCall
 from broker.alpaca.trader import AlpacaTrader
 from broker.budget import Share
 from broker.errors import BrokerError, NetworkError, NothingSent, ValidationRefused
 from broker.port import BrokerReader, BrokerTrader
+from broker.told import BrokerCall
 from tests.unit.broker_server import ORDER, SECRET, Request, Server, http, nothing, order_request, serving
 
 ORDER_ID = str(ORDER["id"])

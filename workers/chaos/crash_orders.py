@@ -248,7 +248,7 @@ class CancelBeforePost(HeldBack):
 class CancelNotThere(Scenario):
     """The broker denies once that it has the order: that ends nothing, and the next cancel finds it."""
 
-    covers = ("commit end.cancel_not_there",)
+    covers = ("commit end.cancel_not_taken",)
 
     async def prepare(self) -> None:
         self.order = await self.rest()
