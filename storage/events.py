@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from schemas.audit import AuditEntry, canonical_json, sha256_hex
+from schemas.audit import AuditEntry, canonical_json, sha256_hex, text_sha256
 from schemas.events import Event
 from schemas.risk import CheckResult
 from schemas.signals import TimelineEntry
@@ -39,10 +38,12 @@ class Queued:
 async def append(connection: Connection, entry: AuditEntry, *events: Queued) -> None:
     """Write one fact for ever, and queue the events that tell of it.
 
-    The fact names its events, so that they are provable after the outbox has forgotten them. ``input_hash`` is
-    sha256 over the canonical JSON of ``input``. The same ``event_id`` again is the same event: nothing is added.
+    What is hashed is the very text that is kept (`schemas.audit`); the row names the newest checkpoint, and its
+    events, so that they are provable after the outbox has forgotten them. The same ``event_id`` again is the same
+    event: nothing is added.
     """
     told = {**entry.input, "events": [_named(each) for each in events]} if events else entry.input
+    text = canonical_json(told)
     await connection.execute(
         _SQL["append_records"],
         [each.event.event_id for each in events],
@@ -54,19 +55,22 @@ async def append(connection: Connection, entry: AuditEntry, *events: Queued) -> 
         entry.correlation_id,
         entry.component,
         entry.actor,
-        sha256_hex(told),
+        text_sha256(text),
         entry.decision,
         canonical_json(entry.checks),
         canonical_json(entry.references),
-        canonical_json(told),
+        text,
         KEY_LOCKS,
     )
 
 
 def _named(queued: Queued) -> dict[str, str]:
     """An event as its audit row names it, with the sha256 of its payload's canonical JSON."""
-    digest = hashlib.sha256(canonical_json(queued.event).encode()).hexdigest()
-    return {"event_id": queued.event.event_id, "topic": queued.topic.value, "sha256": digest}
+    return {
+        "event_id": queued.event.event_id,
+        "topic": queued.topic.value,
+        "sha256": sha256_hex(queued.event),
+    }
 
 
 async def timeline(connection: Connection, correlation_id: str) -> list[TimelineEntry]:
@@ -78,7 +82,8 @@ async def timeline(connection: Connection, correlation_id: str) -> list[Timeline
             component=row["component"],
             actor=row["actor"],
             decision=row["decision"],
-            detail=str(json.loads(row["payload"]).get("detail", "")),
+            # None: in cold storage by now.
+            detail=str(json.loads(row["payload"] or "{}").get("detail", "")),
             checks=tuple(CheckResult.model_validate(check) for check in json.loads(row["checks"])),
         )
         for row in rows

@@ -63,6 +63,12 @@ LOCKS: Final[Mapping[str, tuple[Role, ...]]] = {
 }
 """Advisory locks need no right on any table: who may take them all can keep others from the fence for ever."""
 
+FUNCTIONS: Final[Mapping[str, tuple[Role, ...]]] = {
+    # Partitions of the audit log for the months to come.
+    "make_audit_partitions(timestamptz, integer)": (Role.OPERATIONS,),
+}
+"""Functions that act with their owner's rights and are called by name; no other role may call them."""
+
 
 class GrantsUnsound(Exception):
     """`grants.toml` says something that cannot be meant; the message names it."""
@@ -110,8 +116,18 @@ async def apply(connection: asyncpg.Connection) -> None:
         for table, rights in load().items():
             if table in present:
                 commands += [f"grant {right} on {table} to {role}" for role, right in rights.items()]
+        commands += await _functions(connection)
         commands += await _locks(connection)
         await connection.execute(";\n".join(commands))
+
+
+async def _functions(connection: asyncpg.Connection) -> list[str]:
+    commands = []
+    for name, roles in FUNCTIONS.items():
+        if await connection.fetchval(_SQL["has_function"], name):
+            commands.append(f"revoke all on function {name} from public, {', '.join(Role)}")
+            commands.append(f"grant execute on function {name} to {', '.join(roles)}")
+    return commands
 
 
 async def _locks(connection: asyncpg.Connection) -> list[str]:

@@ -1,6 +1,8 @@
 -- name: lines
 -- Everything in its order; what is rebuilt from them is judged beside rows of the same snapshot.
-select id, occurred_at, correlation_id, decision, payload::text as payload from audit_log order by id
+select id, occurred_at, correlation_id, decision, payload
+from audit_log left join audit_payloads on audit_id = id
+order by id
 
 -- name: orders
 select signal_id, leg, generation, internal_order_id, client_order_id, broker_order_id, predecessors, strategy, ticker,

@@ -14,13 +14,20 @@ queued as (
     where locked.count >= 0
     order by told.place
     on conflict (event_id) do nothing
+),
+written as (
+    insert into audit_log (occurred_at, correlation_id, component, actor, input_hash, decision, checks, refs,
+        previous_size, previous_root)
+    select $6, $7, $8, $9, $10, $11, $12, $13, checkpoint_size, encode(checkpoint_root, 'hex')
+    from audit_head
+    returning id
 )
-insert into audit_log (occurred_at, correlation_id, component, actor, input_hash, decision, checks, refs, payload)
-values ($6, $7, $8, $9, $10, $11, $12::jsonb, $13::jsonb, $14::jsonb)
+insert into audit_payloads (audit_id, payload) select id, $14 from written
 
 -- name: timeline
 select occurred_at, component, actor, decision, checks, payload
 from audit_log
+left join audit_payloads on audit_id = id
 where correlation_id = $1
 order by id
 limit $2

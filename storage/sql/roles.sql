@@ -25,6 +25,9 @@ select 'revoke all on all tables in schema public from public'
 -- name: owns_locks
 select rolsuper from pg_roles where rolname = current_user
 
+-- name: has_function
+select to_regprocedure($1) is not null
+
 -- name: close_locks
 select format('revoke all on function %s from public, %s', oid::regprocedure, array_to_string($1::text[], ', '))
 from pg_proc

@@ -5,7 +5,7 @@ import pytest
 
 ATTEMPTS = (
     "update audit_log set decision = 'APPROVED'",
-    "update audit_log set payload = '{}' where id = 1",
+    "update audit_log set checks = '[1]' where id = 1",
     "delete from audit_log",
     "delete from audit_log where id = 1",
     "truncate audit_log",
@@ -19,7 +19,7 @@ async def test_a_change_is_refused(database: str, attempt: str) -> None:
     try:
         await connection.execute(
             "insert into audit_log (occurred_at, correlation_id, component, actor, input_hash, decision, checks,"
-            " refs, payload) values (now(), 's', 'c', 'a', 'h', 'REJECTED', '[]', '[]', '{}')"
+            " refs) values (now(), 's', 'c', 'a', 'h', 'REJECTED', '[]', '[]')"
         )
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
             await connection.execute(attempt)

@@ -162,7 +162,8 @@ async def test_every_change_is_audited_with_what_it_changes(rows: Database) -> N
     await put(rows, TickerLimits(), "AAPL")
     async with rows.connection() as connection:
         found = await connection.fetch(
-            "select actor, decision, payload from audit_log where correlation_id = 'limits' order by id"
+            "select actor, decision, payload from audit_log join audit_payloads on audit_id = id"
+            " where correlation_id = 'limits' order by id"
         )
     assert [row["decision"] for row in found] == [
         "LIMITS_SET", "LIMITS_LOWERED", "LIMITS_RAISED",
@@ -243,7 +244,9 @@ async def test_an_older_installation_gets_careful_values_for_what_its_limits_lac
     )
     await migrate.migrate(empty_database)
     found = await current_limits(connection, datetime.now(UTC))
-    [audited] = await connection.fetch("select * from audit_log where actor = 'migration 0016'")
+    [audited] = await connection.fetch(
+        "select * from audit_log join audit_payloads on audit_id = id where actor = 'migration 0016'"
+    )
     before = await read_history(connection)
     await connection.close()
     assert (found.version, found.author) == (2, "migration 0016")
@@ -266,7 +269,8 @@ _BEFORE_0016 = (
 async def _audited(rows: Database, signal_id: str) -> Any:
     async with rows.connection() as connection:
         payload = await connection.fetchval(
-            "select payload from audit_log where correlation_id = $1 and decision in ('APPROVED', 'REJECTED')",
+            "select payload from audit_log join audit_payloads on audit_id = id"
+            " where correlation_id = $1 and decision in ('APPROVED', 'REJECTED')",
             signal_id,
         )
     return json.loads(payload)

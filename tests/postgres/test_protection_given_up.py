@@ -87,7 +87,8 @@ async def test_a_sale_by_hand_is_written_off_by_the_next_review_and_told_in_the_
     assert (await floor.review()).protection.given_up == D(6)
     async with floor.database.connection() as connection:
         told = await connection.fetch(
-            "select correlation_id, payload->>'gone' as gone from audit_log where decision = 'SHARES_GIVEN_UP'"
+            "select correlation_id, payload::jsonb->>'gone' as gone from audit_log"
+            " join audit_payloads on audit_id = id where decision = 'SHARES_GIVEN_UP'"
         )
     assert [tuple(row) for row in told] == [("s1", "6")]
 

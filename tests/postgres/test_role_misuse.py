@@ -56,9 +56,8 @@ FORGED_SIGNAL: Final = """
         limit_price, hard_stop_loss, extended_hours, created_at, valid_until, received_at, traceparent, stop_price
     from signals where signal_id = 'good'"""
 FORGED_AUDIT: Final = """
-    insert into audit_log (id, occurred_at, correlation_id, component, actor, input_hash, decision, checks, refs,
-        payload)
-    overriding system value values (1, now(), 'kill-switch', 'x', 'x', 'x', 'KILL_RELEASED', '[]', '[]', '{}')"""
+    insert into audit_log (id, occurred_at, correlation_id, component, actor, input_hash, decision, checks, refs)
+    overriding system value values (1, now(), 'kill-switch', 'x', 'x', 'x', 'KILL_RELEASED', '[]', '[]')"""
 FORGED_EVENT: Final = """
     insert into events (event_id, topic, key, payload, occurred_at, {column})
     overriding system value values ('forged', 'system.killswitch.activated', 'kill-switch', '{{}}', now(), 1)"""

@@ -184,7 +184,7 @@ FORBIDDEN: Final[Mapping[Role, tuple[str, ...]]] = {
         "insert into decisions (signal_id, leg, generation) values ('s', 'entry', 0)",
         "insert into approval_bindings select * from approval_bindings",
         "insert into operator_keys (key_id, public_key, person, created_at) values ('k', '', 'x', now())",
-        "select * from audit_log",
+        "select * from audit_payloads",
     ),
     Role.CONSOLE: (
         "select document from signals",

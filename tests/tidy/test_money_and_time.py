@@ -14,6 +14,7 @@ MONEY_PATHS = (
     "market",
     "storage",
     "activities",
+    "audit",
     "workflows",
     "gateway",
     "simulation",

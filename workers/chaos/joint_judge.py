@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 # tidy: sql because the judge reads with the owner's rights, and no process of ours runs these
 STORY: Final = """
-select a.id, a.decision, a.payload, d.limits_version from audit_log a
+select a.id, a.decision, p.payload, d.limits_version from audit_log a
+join audit_payloads p on p.audit_id = a.id
 left join decisions d on d.signal_id = a.correlation_id and a.decision in ('APPROVED', 'REJECTED')
 where a.id > $1 and (a.decision in ('APPROVED', 'REJECTED') or a.decision like 'LIMITS_%')
 order by a.id

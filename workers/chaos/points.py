@@ -15,7 +15,7 @@ from observability.crash_points import Act, point
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = (
-    "activities", "broker", "console", "gateway", "market", "security", "storage", "workers",
+    "activities", "audit", "broker", "console", "gateway", "market", "security", "storage", "workers",
 )  # fmt: skip
 """Those that commit or call. Workflows only decide; the exchange's own ledger is the judge's, not the product's."""
 NOT_THE_PRODUCT: Final = "workers/chaos/"
