@@ -83,6 +83,9 @@ _GROUPS: Final = (
         ("show", "console.equity:show", "Show equity, its session's start, its peak, and what may be lost."),
         ("reset-peak", "console.equity:reset_peak", "Measure the drawdown from equity as it is now."),
     )),
+    ("audit", "Prove what was decided.", (
+        ("rebuild", "console.audit_rebuild:rebuild", "Rebuild orders, executions and books from the log alone."),
+    )),
     ("events", "Follow what happens.", (
         ("tail", "console.events:tail", "Print events as they come; --json prints one object a line."),
     )),

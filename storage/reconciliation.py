@@ -132,12 +132,32 @@ async def read_readiness(connection: Connection) -> Readiness:
 
 
 async def carry(
-    connection: Connection, run_id: str, findings: Sequence[Finding], drift: Decimal, state: BrokerState
+    connection: Connection,
+    run_id: str,
+    findings: Sequence[Finding],
+    drift: Decimal,
+    state: BrokerState,
+    now: datetime,
 ) -> None:
-    """Keep with an open run what was adopted already, so that its end can tell of it."""
+    """Keep with an open run what is about to be adopted, so that its end can tell of it; with its audit row."""
     await connection.execute(
         _SQL["carry_findings"], run_id, canonical_json(list(findings)), drift, state.equity, state.market_at
     )
+    told = AuditEntry(
+        occurred_at=now,
+        correlation_id=CORRELATION,
+        component=COMPONENT,
+        actor="system",
+        decision="ADOPTING",
+        input={
+            "detail": f"two readings agree on {len(findings)} executions and orders of ours",
+            "run_id": run_id,
+            "findings": [each.model_dump(mode="json") for each in findings],
+            "drift": decimal_text(drift),
+            "market_at": state.market_at.isoformat(),
+        },
+    )
+    await append(connection, told)
 
 
 async def save_reading(connection: Connection, run_id: str, number: int, reading: Reading) -> None:

@@ -64,10 +64,12 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     books.SetUp,
     books.NewLimits,
     books.Kill,
+    books.KillDirect,
     books.DriftKill,
     people.StrategyDisabled,
     people.StrategyEnabled,
     people.PeakReset,
+    people.KeysRotated,
     people.LossKill,
 )
 
