@@ -33,7 +33,7 @@ from storage.commits import committing
 from storage.orders import LockedOrder, StoredOrder, lock_keyed
 from storage.protection import lacks_shares
 from storage.reconciliation import read_readiness
-from storage.transitions import Step, advance, announce, audit
+from storage.transitions import Step, advance, advance_or_tell, announce, audit
 
 if TYPE_CHECKING:
     from broker.budget import BrokerBudget
@@ -271,7 +271,8 @@ class PlacementActivities:
                 # Not the order that was sent: the look-up decides whether it is ours.
                 told = "the broker answered with another order"
                 return await self._unknown(locked, now, told, calls=calls, broker=placed)
-            after = await advance(locked, lifecycle.apply(locked.state, placed), step)
+            # The update stream may have shown it before: what the POST itself came to is told all the same.
+            after = await advance_or_tell(locked, lifecycle.apply(locked.state, placed), step)
         self._metrics.order_submitted((now - intent.received_at).total_seconds() * 1000)
         return PlaceAnswer(kind=PlaceKind.PLACED, order=after.view)
 
@@ -321,7 +322,8 @@ class PlacementActivities:
             user_message=UserMessage.NETWORK_TIMEOUTS,
             answers_post=answers_post,
         )
-        after = await advance(locked, lifecycle.apply(locked.state, lifecycle.OutcomeUnknown()), step)
+        move = advance_or_tell if calls else advance
+        after = await move(locked, lifecycle.apply(locked.state, lifecycle.OutcomeUnknown()), step)
         kind = PlaceKind.UNKNOWN
         if after.broker_order_id is not None:
             kind = PlaceKind.PLACED

@@ -81,7 +81,7 @@ async def refuse(locked: LockedOrder, new: OrderState, step: Step, *events: Queu
     Where the broker has shown the order meanwhile, evidence outranks our verdict: nothing ends.
     """
     if not new.status.is_final:
-        return await advance(locked, new, step)
+        return await advance_or_tell(locked, new, step)
     after = await orders.write_state(
         locked, new, step.now, user_message=step.user_message, answered=step.answers_post
     )
