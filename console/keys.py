@@ -14,6 +14,8 @@ from console.rows import rows
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import asyncpg
+
     from security.approvals import ApprovalKeys, ApprovalSigner
 
 _TO_RESTART: Final = "restart execution, then risk (both are in `trading up`): until then nothing changes"
@@ -120,7 +122,7 @@ async def _change(
     return _tell(common, *_read(where), _TO_RESTART)
 
 
-async def _record(connection: Any, where: Path, act: str, reason: str) -> None:
+async def _record(connection: "asyncpg.Connection[Any]", where: Path, act: str, reason: str) -> None:
     from console.kill_steps import COMPONENT, REASON_MAX_CHARACTERS, operator
     from storage.events import append
     from storage.switches import access_entry
