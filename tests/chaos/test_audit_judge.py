@@ -1,4 +1,4 @@
-"""The judge of the audit log finds what it tells otherwise than the exchange's ledger, and nothing in sound ones."""
+"""The judge of the audit log finds what it tells otherwise than the exchange's ledger, and only that."""
 
 from collections.abc import Callable
 from dataclasses import replace
