@@ -14,7 +14,7 @@ RUN /opt/trading/bin/pip install --no-deps --no-build-isolation --no-compile . \
     && /opt/trading/bin/python -m compileall -qq -j 0 -x '/(tests|testing)/' /opt/trading/lib
 
 FROM python:3.11.14-slim-trixie
-RUN useradd --uid 10001 --create-home trading && install -d -o trading -g trading /var/lib/paper-exchange
+RUN useradd --uid 10001 --create-home trading && install -d -o trading -g trading /var/lib/paper-exchange /var/lib/trading-audit
 COPY --from=build /opt/trading /opt/trading
 ENV PATH=/opt/trading/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1
 USER trading

@@ -1,15 +1,17 @@
-"""``trading keys``: the keys that approvals are signed with and may be signed with. Nobody looks at them by itself:
-the processes that hold them read them at their start.
+"""``trading keys``: the keys that approvals are signed with and may be signed with, and that of the audit log's
+checkpoints. Nobody looks at them by itself: the processes that hold them read them at their start.
 """
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import App, Parameter
 
 from console.common import NO_OPTIONS, Common, console, emit, table, utc_now
-from console.errors import EXIT_DONE, DependencyDown, Refused
+from console.errors import EXIT_DONE, CommandFailed, DependencyDown, Refused
 from console.rows import rows
+from storage.statements import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,9 +38,9 @@ Unrecorded = Annotated[
 
 @app.default
 @app.command(name="list")
-def list_keys(*, folder: Folder = None, common: Common = NO_OPTIONS) -> int:
+async def list_keys(*, folder: Folder = None, common: Common = NO_OPTIONS) -> int:
     """List the keys, newest first."""
-    return _tell(common, *_read(_folder(common, folder)), "")
+    return await _tell(common, _folder(common, folder), "")
 
 
 @app.command
@@ -119,7 +121,7 @@ async def _change(
             do = f"{error.do}; or change them all the same with --unrecorded: {_UNRECORDED}"
             raise DependencyDown(f"nothing was changed: {error.what}", do=do) from error
         _apply(where, change)
-    return _tell(common, *_read(where), _TO_RESTART)
+    return await _tell(common, where, _TO_RESTART)
 
 
 async def _record(connection: "asyncpg.Connection[Any]", where: Path, act: str, reason: str) -> None:
@@ -176,7 +178,8 @@ def _unreadable(where: Path, error: OSError) -> Refused:
     return Refused(f"{where}: {error.strerror}", do="use the account that holds the secrets")
 
 
-def _tell(common: Common, signer: "ApprovalSigner", keys: "ApprovalKeys", then: str) -> int:
+async def _tell(common: Common, where: Path, then: str) -> int:
+    signer, keys = _read(where)
     told: list[dict[str, Any]] = [
         {
             "key_id": key_id,
@@ -187,15 +190,36 @@ def _tell(common: Common, signer: "ApprovalSigner", keys: "ApprovalKeys", then: 
         for key_id, key in reversed(keys.by_id.items())
     ]
     before = keys.unsigned_before
-    data = {"keys": told, "unsigned_before": before.isoformat() if before else None, "then": then}
+    vkey = await _audit_vkey(where, common)
+    data = {
+        "keys": told,
+        "audit_vkey": vkey,
+        "unsigned_before": before.isoformat() if before else None,
+        "then": then,
+    }
 
     def draw() -> None:
         lines = [(each["key_id"], each["state"], "signs" if each["signs"] else "") for each in told]
         console().print(table(("key", "state", ""), lines))
         if before is not None:
             print(f"stops of what was approved before {before.isoformat()} need no signature")
+        if vkey is not None:
+            print(f"checkpoints of the audit log are signed by {vkey}")
         if then:
             print(then)
 
     emit(common, data, draw)
     return EXIT_DONE
+
+
+async def _audit_vkey(folder: Path, common: Common) -> str | None:
+    """What an auditor verifies checkpoints with; None without the key, or the database that it is named by."""
+    from security.notes import AUDIT_KEY, AuditKeyError, NoteSigner, origin_of
+
+    try:
+        secret = await asyncio.to_thread((folder / AUDIT_KEY).read_text)
+        async with rows(common.addresses()) as connection:
+            namespace = await connection.fetchval(load("switches")["read_installation"])
+        return NoteSigner.from_hex(origin_of(namespace), secret).vkey
+    except (OSError, AuditKeyError, CommandFailed):
+        return None

@@ -40,7 +40,7 @@ _RED: Final = "\x1b[1;31m{}\x1b[0m"
 
 
 async def status(*, common: Common = NO_OPTIONS) -> int:
-    """Show mode, kill switch, alerts, open orders, unknown outcomes, update stream, clock and limits."""
+    """Show mode, kill switch, alerts, open orders, unknown outcomes, update stream, clock, audit log and limits."""
     async with rows(common.addresses()) as connection:
         found = await _read(connection)
     emit(common, found, lambda: _draw(found))
@@ -62,7 +62,8 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
     external = await connection.fetch(load("reconciliation")["external_open"])
     newest = await connection.fetchval(events["newest_position"])
     waiting = await connection.fetchval(events["count_waiting"], WAITING_MAX)
-    assert installation and kill and stream and account and halt, "each always has its one row"  # noqa: PT018
+    sealed = await connection.fetchrow(load("audit_sealing")["read_state"])
+    assert installation and kill and stream and account and halt and sealed, "each always has its one row"  # noqa: PT018
     return {
         "mode": installation["mode"],
         "account": installation["account"],
@@ -88,6 +89,10 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
             "speed": clock["speed"], "is_open": clock["is_open"],
         },
         "events": {"position": newest, "waiting": waiting},
+        "audit": {
+            "sealed": sealed["size"], "checkpoint": sealed["checkpoint_size"],
+            "checkpoint_at": _time(sealed["published_at"]),
+        },
         "account_snapshot_at": _time(account["taken_at"]),
         "equity": None if account["equity"] is None else format(account["equity"], "f"),
         "limits": None if limits is None else {
@@ -177,6 +182,7 @@ def _lines(found: dict[str, Any], now: datetime) -> list[tuple[str, str, bool]]:
         _books_line(found["reconciliation"], now),
         _clock_line(found["clock"], now),
         _events_line(found["events"]),
+        _audit_line(found, now),
         ("account", _account(found, now), found["equity"] is None),
         _limits_line(found["limits"]),
     ]  # fmt: skip
@@ -304,6 +310,21 @@ def _events_line(events: dict[str, int]) -> tuple[str, str, bool]:
     more = "+" if waiting == WAITING_MAX else ""
     late = waiting > WAITING_FEW
     return ("events", f"{events['position']} told, {waiting}{more} waiting for the relay", late)
+
+
+def _audit_line(found: dict[str, Any], now: datetime) -> tuple[str, str, bool]:
+    audit = found["audit"]
+    alarmed = any(each["code"].startswith("AUDIT_") for each in found["alerts"])
+    if audit["checkpoint"] is None:
+        return (
+            "audit log",
+            f"{audit['sealed']} rows sealed, no checkpoint outside the database yet",
+            alarmed,
+        )
+    text = (
+        f"{audit['sealed']} rows sealed; newest checkpoint outside the database: {audit['checkpoint']} rows"
+    )
+    return ("audit log", f"{text}, {ago(_parsed(audit['checkpoint_at']), now)} ago", alarmed)
 
 
 def _parsed(value: str | None) -> datetime | None:

@@ -49,6 +49,7 @@ class Families:
         self._make_counters()
         self._make_histograms()
         self._make_states()
+        self._make_audit_states()
 
     def _make_states(self) -> None:
         self.open_orders = State(self.registry, "open_orders", "Orders that may still execute.")
@@ -107,6 +108,19 @@ class Families:
             "Seconds since the last good reconciliation; above 900 new orders wait.",
         )
 
+    def _make_audit_states(self) -> None:
+        self.audit_lag = State(
+            self.registry,
+            "audit_sealing_lag_seconds",
+            "For how long the oldest audit row has been waiting to be sealed.",
+        )
+        self.audit_size = State(self.registry, "audit_tree_size", "Audit rows that are sealed.")
+        self.audit_checkpoint_age = State(
+            self.registry,
+            "audit_checkpoint_age_seconds",
+            "Seconds since the newest audit checkpoint was written outside the database.",
+        )
+
     def _make_counters(self) -> None:
         self.signals = self._counter("signals", "Signals decided, by outcome.", ["outcome"])
         self.rejections = self._counter(
@@ -129,6 +143,9 @@ class Families:
             "alert_delivery_tries",
             "Tries to tell of an alert, by channel and outcome (sent, again, dead).",
             ["channel", "outcome"],
+        )
+        self.audit_sealed = self._counter(
+            "audit_sealed_rows", "Audit rows sealed by this process' sealer.", []
         )
         self.events_numbered = self._counter("events_numbered", "Events numbered by this process' relay.", [])
 

@@ -167,6 +167,19 @@ class Metrics:
         """This process' relay gave positions to ``count`` events."""
         self._families.events_numbered.inc(count)
 
+    def set_audit_sealing(self, *, lag_seconds: float, tree_size: int) -> None:
+        """For how long the oldest audit row waits for its leaf, and how many have one."""
+        self._families.audit_lag.set(lag_seconds)
+        self._families.audit_size.set(tree_size)
+
+    def set_audit_checkpoint_age(self, age_seconds: float) -> None:
+        """Since the newest checkpoint of the audit log was written outside the database."""
+        self._families.audit_checkpoint_age.set(max(0.0, age_seconds))
+
+    def audit_sealed(self, count: int) -> None:
+        """This process' sealer gave ``count`` audit rows their leaves."""
+        self._families.audit_sealed.inc(count)
+
     def set_drift(self, percent: Decimal) -> None:
         """Drift of the last good reconciliation, in % of equity."""
         self._families.drift.set(float(percent))

@@ -50,6 +50,12 @@ class AlertCode(StrEnum):
     """Our books could not be compared with the broker's."""
     STATE_DRIFT = "STATE_DRIFT"
     """Our books were not the broker's: what a reconciliation found and overwrote."""
+    AUDIT_FORKED = "AUDIT_FORKED"
+    """The audit log and its checkpoints outside the database tell different histories: nothing is sealed."""
+    AUDIT_NOT_SEALED = "AUDIT_NOT_SEALED"
+    """Audit rows wait for more than a minute for a checkpoint outside the database."""
+    AUDIT_TARGET_DOWN = "AUDIT_TARGET_DOWN"
+    """Checkpoints of the audit log cannot be written outside the database."""
 
 
 CLEARED_BY_HAND: Final = frozenset(
@@ -59,6 +65,7 @@ CLEARED_BY_HAND: Final = frozenset(
         AlertCode.LATE_TRUTH,
         AlertCode.BUST_OR_CORRECTION,
         AlertCode.APPROVAL_FORGED,
+        AlertCode.AUDIT_FORKED,
     }
 )
 """What has happened and does not end: a person has seen to it. All others end with what they tell of."""

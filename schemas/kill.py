@@ -1,11 +1,14 @@
 """The kill switch: its row, its commands, the signed grant that releases it."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from schemas.base import UtcTime, Wire
+
+AUDIT_FAILED: Final = "AUDIT_FAILED"
+"""How the reason of an activation begins that the audit log has asked for: it was found changed, or rolled back."""
 
 
 class KillScope(StrEnum):

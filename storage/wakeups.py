@@ -56,8 +56,8 @@ class Bell:
 
 
 @asynccontextmanager
-async def bell_of(dsn: str, channel: str, *, name: str) -> AsyncIterator[Bell]:
-    """A direct connection that listens, for the length of the block.
+async def session_of(dsn: str, *, name: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    """A direct connection for the length of the block, for who holds a lock as long as it lives.
 
     PostgreSQL ends it, and what it holds, when nothing is asked of it for ``IDLE_SECONDS_MAX``.
 
@@ -76,7 +76,14 @@ async def bell_of(dsn: str, channel: str, *, name: str) -> AsyncIterator[Bell]:
         },
     )
     try:
-        yield await Bell.on(connection, channel)
+        yield connection
     finally:
         # Not close(): it waits for a server that may be gone.
         connection.terminate()
+
+
+@asynccontextmanager
+async def bell_of(dsn: str, channel: str, *, name: str) -> AsyncIterator[Bell]:
+    """Such a connection that listens. Raises as `session_of`."""
+    async with session_of(dsn, name=name) as connection:
+        yield await Bell.on(connection, channel)

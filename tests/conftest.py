@@ -6,7 +6,14 @@ import signal
 import pytest
 
 from tests.servers.exchange import exchange, exchange_factory
-from tests.servers.postgres import _admin, _migrated_template, database, empty_database, postgres_server
+from tests.servers.postgres import (
+    _admin,
+    _migrated_template,
+    copy_database,
+    database,
+    empty_database,
+    postgres_server,
+)
 from tests.servers.session import servers, unique
 from tests.servers.stack import stack, stack_factory
 from tests.servers.temporal import temporal_addresses, temporal_server, time_skipping_env
@@ -15,6 +22,7 @@ from workers import leash
 __all__ = [
     "_admin",
     "_migrated_template",
+    "copy_database",
     "database",
     "empty_database",
     "exchange",

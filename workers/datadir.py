@@ -89,6 +89,11 @@ class DataDir:
         """The options the paper exchange was last started with, a JSON list."""
         return self.root / "exchange" / "options.json"
 
+    @property
+    def audit(self) -> Path:
+        """The audit log's checkpoints, where nothing else keeps them."""
+        return self.root / "audit"
+
     def port(self, name: str) -> int:
         """The TCP port of ``name`` on 127.0.0.1: that of the last start, unless something else has it now.
 
@@ -129,7 +134,7 @@ class DataDir:
             self.root.mkdir(parents=True, exist_ok=True)
             self.root.chmod(mode)
             private = (self.keys, self.logs, self.addresses_file.parent)
-            for folder in (*private, self.temporal_db.parent, self.exchange_ledger.parent):
+            for folder in (*private, self.temporal_db.parent, self.exchange_ledger.parent, self.audit):
                 folder.mkdir(exist_ok=True)
                 folder.chmod(PRIVATE_FOLDER_MODE)
         except OSError as error:

@@ -99,11 +99,13 @@ def read_secrets(data_dir: DataDir) -> Secrets:
     """
     from security.approval_files import ensure_files
     from security.approvals import ApprovalKeyError
+    from security.notes import AUDIT_KEY
 
     try:
         ensure_files(data_dir.keys, now=datetime.now(UTC))
     except ApprovalKeyError as error:
         raise DatabaseRefused(str(error)) from error
+    _secret(data_dir.keys / AUDIT_KEY)
     return Secrets(
         broker_key=_secret(data_dir.keys / "trading_broker_key"),
         broker_secret=_secret(data_dir.keys / "trading_broker_secret"),
@@ -200,6 +202,7 @@ def product_spec(
         "TRADING_SECONDARY_DATA_URL": ports.exchange_url,
         "TRADING_SECONDARY_DATA_STREAM_URL": f"{ports.exchange_ws}/v2/sip",
         "TRADING_GATEWAY_PORT": str(ports.gateway),
+        "TRADING_AUDIT_TARGET": str(data_dir.audit),
         **(extra or {}),
     }
     return ChildSpec(

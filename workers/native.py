@@ -22,6 +22,7 @@ from workers.supervisor import Supervisor
 READY_TIMEOUT_SECONDS: Final = 60.0
 ONCE_SECONDS_MAX: Final = 60.0
 PROBE_SECONDS: Final = 1.5
+AUDIT_MOUNT: Final = "/var/lib/trading-audit"
 DONE: Final = "service_completed_successfully"
 _LISTENS: Final = re.compile(r"(?P<before>--port=)(?P<port>\d+)")
 
@@ -87,7 +88,7 @@ class Native:
     def spec(self, service: Service) -> ChildSpec:
         """The service as a child process."""
         folder = self._give_secrets(service)
-        here = {SECRETS_MOUNT: folder} | dict.fromkeys(service.volumes, self._data_dir.exchange_ledger.parent)
+        here = {SECRETS_MOUNT: folder} | {mount: self._volume(mount) for mount in service.volumes}
         command = [self._placed(service, each, here) for each in service.command]
         health = None if service.health is None else self._placed(service, service.health, here)
         return ChildSpec(
@@ -103,6 +104,9 @@ class Native:
             ready_timeout_seconds=READY_TIMEOUT_SECONDS,
             advice="the log says why",
         )
+
+    def _volume(self, mount: str) -> Path:
+        return self._data_dir.audit if mount == AUDIT_MOUNT else self._data_dir.exchange_ledger.parent
 
     def _placed(self, service: Service, text: str, here: Mapping[str, Path], *, listens: bool = False) -> str:
         for mount, folder in here.items():

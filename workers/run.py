@@ -25,6 +25,7 @@ from observability.logging import configure_logging, get_logger
 from observability.tracing import configure_tracing
 from schemas.wire import Queue
 from security.approvals import ApprovalKeyError
+from security.notes import AuditKeyError
 from storage.database import BadDatabaseAddress, DatabaseUnavailable
 from storage.limits import LimitsMissing
 from storage.migrate import MigrationError
@@ -124,7 +125,14 @@ async def _main(name: str, settings: Settings) -> int:
     ) as error:
         _log.error("cannot run: a dependency is down", reason=f"{type(error).__name__}: {error}")
         return EXIT_DEPENDENCY
-    except (MigrationError, LimitsMissing, LimitsUnsound, WrongInstallation, ApprovalKeyError) as error:
+    except (
+        MigrationError,
+        LimitsMissing,
+        LimitsUnsound,
+        WrongInstallation,
+        ApprovalKeyError,
+        AuditKeyError,
+    ) as error:
         _log.error("refusing to start", reason=str(error))
         return EXIT_REFUSED
     return EXIT_DONE

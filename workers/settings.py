@@ -9,9 +9,10 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from audit.seal.targets import open_target
 from broker.budget import REQUESTS_PER_MINUTE_MIN
 from schemas.wire import NAMESPACE
 from storage.grants import Role
@@ -160,6 +161,25 @@ class AlertSettings(Settings):
     """The least severity that opens an incident."""
 
 
+class AuditSettings(Settings):
+    """For who seals the audit log."""
+
+    audit_key: SecretStr
+    """The private key that checkpoints of the audit log are signed with, in hexadecimal; `trading keys` shows an
+    auditor its public half."""
+    audit_target: str
+    """Where checkpoints go, the same for every operations process: the absolute path of a folder, best one that
+    nobody can write who can write the database."""
+    audit_failure_kills: bool = True
+    """Whether the kill switch is engaged when the audit log is found changed or rolled back."""
+
+    @field_validator("audit_target")
+    @classmethod
+    def _can_be_opened(cls, value: str) -> str:
+        open_target(value)
+        return value
+
+
 class DoorSettings(Settings):
     """For who serves HTTP to strategies."""
 
@@ -189,6 +209,7 @@ class ExecutionSettings(ApprovalSettings, BrokerSettings, DatabaseSettings, Heal
 
 class OperationsSettings(
     AlertSettings,
+    AuditSettings,
     ReconciliationSettings,
     WorkflowSettings,
     BrokerSettings,
@@ -202,6 +223,7 @@ class OperationsSettings(
 class WorkerSettings(
     DoorSettings,
     AlertSettings,
+    AuditSettings,
     ReconciliationSettings,
     WorkflowSettings,
     SigningSettings,

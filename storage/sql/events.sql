@@ -19,7 +19,8 @@ written as (
     insert into audit_log (occurred_at, correlation_id, component, actor, input_hash, decision, checks, refs,
         previous_size, previous_root)
     select $6, $7, $8, $9, $10, $11, $12, $13, checkpoint_size, encode(checkpoint_root, 'hex')
-    from audit_head
+    -- A row is written whatever has become of the head.
+    from (select) one left join audit_head on true
     returning id
 )
 insert into audit_payloads (audit_id, payload) select id, $14 from written

@@ -13,7 +13,7 @@ import pytest
 from security.approvals import ApprovalSigner
 from storage.switches import bind_installation
 from tests.faults.installation import data_dir, interrupt, run, running
-from tests.servers.approvals import BOTH
+from tests.servers.approvals import AUDIT_KEY, BOTH
 from tests.servers.exchange import Exchange
 from tests.servers.processes import REPOSITORY, needs_proc
 from tests.servers.stack import WIDE_LIMITS, seed
@@ -51,6 +51,8 @@ async def start(dsn: str, exchange: Exchange, **more: str) -> Refusal:
         "TRADING_DATA_URL": exchange.url,
         "TRADING_DATA_STREAM_URL": f"{exchange.ws_url}/v2/iex",
         "TRADING_GATEWAY_PORT": str(free_port()),
+        "TRADING_AUDIT_KEY": AUDIT_KEY,
+        "TRADING_AUDIT_TARGET": "/var/empty/never-written",
         **{f"TRADING_{name.upper()}": value.get_secret_value() for name, value in BOTH.items()},
         **more,
     }

@@ -10,3 +10,5 @@ PUBLIC = {"approval_public_keys": SecretStr(KEYS.text)}
 """As execution is told it."""
 BOTH = PUBLIC | {"approval_signing_key": SecretStr(_SECRET)}
 """As risk is told it."""
+AUDIT_KEY = "5e" * 32
+"""What a test's sealer signs with, in hexadecimal."""

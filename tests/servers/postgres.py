@@ -1,7 +1,8 @@
 """One real PostgreSQL server for each pytest process, and a fresh migrated database for each test."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,6 +61,21 @@ async def database(
     """Give the address of a fresh database with every migration applied."""
     async for dsn in _fresh(postgres_server, _admin, _migrated_template):
         yield dsn
+
+
+CopyDatabase = Callable[[str], AbstractAsyncContextManager[str]]
+
+
+@pytest.fixture
+def copy_database(postgres_server: postgres.Server, _admin: "asyncpg.Connection") -> CopyDatabase:
+    """Give a function that makes a copy of a database to which nobody is connected: its state as it is now."""
+
+    @asynccontextmanager
+    async def copy(dsn: str) -> AsyncIterator[str]:
+        async for made in _fresh(postgres_server, _admin, dsn.rpartition("/")[2]):
+            yield made
+
+    return copy
 
 
 @pytest.fixture

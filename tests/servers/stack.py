@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx2
@@ -22,7 +23,7 @@ from storage.database import Database
 from storage.limits import save_limits
 from storage.reconciliation import read_readiness
 from storage.signals import save_token
-from tests.servers.approvals import BOTH
+from tests.servers.approvals import AUDIT_KEY, BOTH
 from tests.servers.exchange import Exchange, ExchangeFactory
 from workers import temporal
 from workers.datadir import free_port
@@ -146,7 +147,10 @@ async def stack_factory(
             **options: Any,
         ) -> Stack:
             exchange = await exchange_factory(**{"requests_per_minute": 100_000, **options})
-            settings = settings_for(database, temporal_addresses, exchange, topology, **(ours or {}))
+            outside = running.enter_context(TemporaryDirectory())
+            settings = settings_for(
+                database, temporal_addresses, exchange, topology, **{"audit_target": outside, **(ours or {})}
+            )
             token = secrets.token_hex(16)
             await seed(database, token, limits or WIDE_LIMITS)
             return await running.enter_async_context(
@@ -180,6 +184,7 @@ def settings_for(
         secondary_data_url=exchange.url,
         secondary_data_stream_url=f"{exchange.ws_url}/v2/sip",
         gateway_port=free_port(),
+        audit_key=SecretStr(AUDIT_KEY),
         **{**BOTH, **ours},
     )
 

@@ -146,6 +146,8 @@ class Product:
                         if value is not None
                         for word in self._told(value, self.functions[name])
                     )
+            case ast.Subscript():
+                return  # What stands in a row was written before.
             case _:
                 yield f"?{code.module}:{ast.unparse(node)}"
 
@@ -158,9 +160,9 @@ class Product:
             for node in _own(code.node):
                 for name, body in _opened(node):
                     words, writes = self._reached(body, code)
-                    if writes:
-                        words |= code.words | set(self._given(code))
-                    yield name, {word for word in words if not word.startswith("?")} | _said(words), writes
+                    words |= code.words | set(self._given(code))
+                    known = {word for word in words if not word.startswith("?")}
+                    yield name, known | _said(words) if writes else set(), writes
 
     def _given(self, to: Code) -> Iterator[str]:
         """The words that callers give to a function of which a parameter is a decision."""

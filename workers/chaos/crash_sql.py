@@ -41,3 +41,15 @@ DELIVERY_ID: Final = """
 select delivery_id from alert_deliveries where subject = $1 and channel = $2 order by delivery_id limit 1
 """
 WAKES_ANSWERED: Final = "select answered = wakes from broker_wakes"
+NEWEST_AUDIT_ID: Final = "select max(id) from audit_log"
+CHECKPOINTED: Final = """
+select not exists (select from audit_unsealed where id <= $1)
+    and coalesce((select max(sequence) from audit_leaves where audit_id <= $1) < checkpoint_size, false)
+from audit_head
+"""
+CHECKPOINTS: Final = """
+select jsonb_object_agg(size, note)::text from audit_checkpoints where published_at is not null
+"""
+LEAVES_WITH_HOLES: Final = """
+select count(*) <> max(sequence) + 1 or count(*) <> (select size from audit_head) from audit_leaves
+"""

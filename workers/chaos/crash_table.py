@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from workers.chaos import crash_alerts as alerts
+from workers.chaos import crash_audit as audit
 from workers.chaos import crash_books as books
 from workers.chaos import crash_orders as orders
 from workers.chaos import crash_people as people
@@ -52,6 +53,8 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     alerts.AlertTold,
     alerts.AlertResent,
     alerts.Woken,
+    audit.AuditSealed,
+    audit.AuditLed,
     books.CleanReading,
     books.Drift,
     books.Unsettled,

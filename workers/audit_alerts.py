@@ -1,0 +1,66 @@
+"""What people are told of sealing, and the kill switch that is asked for when the audit log was tampered with."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from audit.seal.sealer import Forked
+from schemas.alerts import Alert, AlertCode, Severity
+from schemas.conduct import KillRequest
+from schemas.kill import AUDIT_FAILED
+from storage.alerts import clear_alert, raise_alert
+from storage.conduct import ask_for_kill
+from storage.database import Database
+
+COMPONENT: Final = "AuditSealer"
+SUBJECT: Final = "audit"
+
+_SEVERITY: Final = {
+    AlertCode.AUDIT_FORKED: Severity.CRITICAL,
+    AlertCode.AUDIT_NOT_SEALED: Severity.HIGH,
+    AlertCode.AUDIT_TARGET_DOWN: Severity.HIGH,
+}
+
+
+class AuditAlerts:
+    """One alert of each kind for the one audit log."""
+
+    def __init__(self, database: Database, *, kills: bool, now: Callable[[], datetime]) -> None:
+        """``kills``: a fork asks for the kill switch too."""
+        self._database = database
+        self._kills = kills
+        self._now = now
+
+    async def raised(self, code: AlertCode, text: str) -> None:
+        """It lasts."""
+        await self._change(alert=_alert(code, text))
+
+    async def over(self, code: AlertCode) -> None:
+        """It does not; free where it was not raised."""
+        await self._change(over=code)
+
+    async def forked(self, found: Forked) -> None:
+        """Tell of it, and ask for the kill switch: once for one finding, so that a release stands."""
+        kill = KillRequest(
+            request_id=f"{AUDIT_FAILED}-{found.subject}",
+            reason=f"{AUDIT_FAILED}: {found}",
+            triggered_by=COMPONENT,
+        )
+        text = f"{found}. Nothing is sealed until a person has looked: see RUNBOOK.md"
+        await self._change(alert=_alert(AlertCode.AUDIT_FORKED, text), kill=kill if self._kills else None)
+
+    async def _change(
+        self, *, alert: Alert | None = None, over: AlertCode | None = None, kill: KillRequest | None = None
+    ) -> None:
+        now = self._now()
+        async with self._database.transaction("audit.told") as connection:
+            if alert is not None:
+                await raise_alert(connection, alert, component=COMPONENT, now=now)
+            if over is not None:
+                await clear_alert(connection, over, SUBJECT, component=COMPONENT, now=now)
+            if kill is not None:
+                await ask_for_kill(connection, kill, component=COMPONENT, now=now)
+
+
+def _alert(code: AlertCode, text: str) -> Alert:
+    return Alert(code=code, severity=_SEVERITY[code], subject=SUBJECT, text=text, correlation_id=SUBJECT)
