@@ -260,7 +260,8 @@ class CancelNotThere(Scenario):
         await cancel(self.play, self.signal_id, CancelAnswer.UNKNOWN_ORDER)
 
     async def finish(self) -> None:
-        await cancel(self.play, self.signal_id)
+        """Whoever died between the cancel and the look-up has left the look-up's denial for this one."""
+        await cancel(self.play, self.signal_id, CancelAnswer.UNKNOWN_ORDER)
         await self.play.settled(self.signal_id, OrderStatus.CANCELED)
 
 
