@@ -1,6 +1,7 @@
 """Orders that the broker had shown and now denies: found again, or proved gone, never on a single 404."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -11,13 +12,14 @@ from activities.verdicts import tell_not_at_broker
 from broker import lifecycle
 from broker.budget import NoToken, patiently
 from broker.errors import BrokerError, NotFound
+from broker.told import BrokerCall, evidence, hearing
 from observability.logging import get_logger
 from schemas.orders import BrokerOrder, OrderFlag
 from schemas.wire import Leg
 from storage import doubts as rows
 from storage.orders import LockedOrder, find_order, lock_keyed, lock_order
 from storage.placement import database_time
-from storage.transitions import Step, advance, refuse
+from storage.transitions import Step, advance, advance_or_tell, refuse
 
 if TYPE_CHECKING:
     from activities.notifier import OrderNotifier
@@ -37,6 +39,14 @@ SOURCE: Final = "look-up of a denied order"
 
 _log = get_logger(__name__)
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Denied:
+    """An order that the broker denies, and the look-ups that say so."""
+
+    order: rows.DoubtedOrder
+    calls: list[BrokerCall]
 
 
 class Doubts:
@@ -67,14 +77,15 @@ class Doubts:
         Raises:
             BrokerError: the broker does not answer otherwise either, so its denials count for nothing.
         """
-        if broker_order_ids:
-            with patiently(WAIT_MAX_SECONDS):
-                await self._broker.get_account()
+        with hearing() as calls:
+            if broker_order_ids:
+                with patiently(WAIT_MAX_SECONDS):
+                    await self._broker.get_account()
         for broker_order_id in broker_order_ids:
             async with self._database.connection() as connection:
                 ours = await find_order(connection, broker_order_id, "")
             if ours is not None:
-                await self._count(*ours)
+                await self._count(*ours, calls=calls)
 
     async def pursue(self) -> None:
         """Ask for a few of the denied orders that are due.
@@ -90,34 +101,38 @@ class Doubts:
             due = await rows.doubted(connection, lookups=ABSENCE_LOOKUPS, since=since, limit=AT_ONCE_MAX)
         denied = await self._denied(due, failed)
         late = [
-            each for each in denied if each.absent_lookups >= ABSENCE_LOOKUPS and each.absent_since <= since
+            each
+            for each in denied
+            if each.order.absent_lookups >= ABSENCE_LOOKUPS and each.order.absent_since <= since
         ]
         with patiently(WAIT_MAX_SECONDS):
             if denied:
                 await self._broker.get_account()
-            for order in denied:
-                if order not in late:
-                    await self._try(order, self._count_again, failed)
-            listed = await self._listed_since(min(each.first_post_at for each in late)) if late else ()
-        for order in late:
-            await self._try(order, partial(self._judge, listed), failed)
+            for each in denied:
+                if each not in late:
+                    await self._try(each.order, partial(self._count_again, each.calls), failed)
+            with hearing() as listing:
+                listed = (
+                    await self._listed_since(min(each.order.first_post_at for each in late)) if late else ()
+                )
+        for each in late:
+            await self._try(each.order, partial(self._judge, listed, [*each.calls, *listing]), failed)
         if failed:
             raise failed[0]
 
-    async def _denied(
-        self, due: Sequence[rows.DoubtedOrder], failed: list[Exception]
-    ) -> list[rows.DoubtedOrder]:
+    async def _denied(self, due: Sequence[rows.DoubtedOrder], failed: list[Exception]) -> list[_Denied]:
         """Which of the first few are denied. One that fails takes no other's turn, nor does an empty budget."""
-        denied: list[rows.DoubtedOrder] = []
+        denied: list[_Denied] = []
         asked = 0
         for order in due:
             try:
-                is_denied = await self._try(order, self._is_denied, failed)
+                with hearing() as calls:
+                    is_denied = await self._try(order, self._is_denied, failed)
             except NoToken as none:
                 failed.append(none)
                 break
             if is_denied:
-                denied.append(order)
+                denied.append(_Denied(order, calls))
             asked += is_denied is not None
             if asked == ORDERS_MAX:
                 break
@@ -139,14 +154,16 @@ class Doubts:
             failed.append(error)
             return None
 
-    async def _count_again(self, order: rows.DoubtedOrder) -> None:
-        await self._count(order.signal_id, order.leg, order.generation)
+    async def _count_again(self, calls: Sequence[BrokerCall], order: rows.DoubtedOrder) -> None:
+        await self._count(order.signal_id, order.leg, order.generation, calls=calls)
 
-    async def _judge(self, listed: Sequence[BrokerOrder], order: rows.DoubtedOrder) -> None:
+    async def _judge(
+        self, listed: Sequence[BrokerOrder], calls: Sequence[BrokerCall], order: rows.DoubtedOrder
+    ) -> None:
         for each in listed:
             if order.broker_order_id == each.broker_order_id or order.client_order_id == each.client_order_id:
                 return await self._found(order, each)
-        return await self._end(order)
+        return await self._end(order, calls)
 
     async def _is_denied(self, order: rows.DoubtedOrder) -> bool:
         """Whether neither id is known; an order that is found is taken in and doubted no more."""
@@ -173,7 +190,8 @@ class Doubts:
             step = Step(
                 now=now, component=COMPONENT, decision="FOUND_AGAIN", detail="the broker shows it again"
             )
-            after = await advance(locked, locked.state.model_copy(update={"flags": known}), step)
+            tell = advance_or_tell if locked.order.absent_lookups else advance
+            after = await tell(locked, locked.state.model_copy(update={"flags": known}), step)
         await self._tell(after, news=taken is None or taken.news or after is not locked.order)
 
     async def _listed_since(self, first_post_at: datetime) -> Sequence[BrokerOrder]:
@@ -182,7 +200,7 @@ class Doubts:
         until = self._clock.at(self._now()) + LISTING_MARGIN
         return await self._broker.get_orders(after=first_post_at - LISTING_MARGIN, until=until)
 
-    async def _count(self, signal_id: str, leg: Leg, generation: int) -> None:
+    async def _count(self, signal_id: str, leg: Leg, generation: int, *, calls: Sequence[BrokerCall]) -> None:
         """One denial, stored; until the question is answered nobody knows whether the order stands."""
         now = self._now()
         async with self._database.transaction("doubts.denied") as connection:
@@ -196,12 +214,13 @@ class Doubts:
                 component=COMPONENT,
                 decision="DENIED_BY_BROKER",
                 detail=f"look-up {counted.absent_lookups}: the broker knows neither of its ids",
+                evidence=evidence(calls),
             )
-            after = await advance(locked, locked.state.model_copy(update={"flags": flags}), step)
+            after = await advance_or_tell(locked, locked.state.model_copy(update={"flags": flags}), step)
         _log.error("the broker no longer knows an order of ours", client_order_id=after.client_order_id)
         await self._tell(after, news=after.row_version != locked.order.row_version)
 
-    async def _end(self, order: rows.DoubtedOrder) -> None:
+    async def _end(self, order: rows.DoubtedOrder, calls: Sequence[BrokerCall]) -> None:
         now = self._now()
         async with self._database.transaction("doubts.proved_absent") as connection:
             locked = await lock_keyed(connection, order)
@@ -211,7 +230,11 @@ class Doubts:
                 f"{locked.order.absent_lookups + 1} look-ups over {FATAL_AFTER} and the broker's own list"
             )
             step = Step(
-                now=now, component=COMPONENT, decision="FATAL_ERROR", detail=f"{detail} know nothing of it"
+                now=now,
+                component=COMPONENT,
+                decision="FATAL_ERROR",
+                detail=f"{detail} know nothing of it",
+                evidence=evidence(calls),
             )
             gone = lifecycle.apply(locked.state, lifecycle.Vanished(REASON))
             after = await refuse(locked, gone, step)

@@ -105,13 +105,19 @@ async def bring(locked: LockedOrder, evidence: Evidence, *, now: datetime, sourc
     before, new = locked.state, lifecycle.apply(locked.state, evidence)
     ours = not lifecycle.has_broker_evidence(before) or before.status is OrderStatus.FATAL_ERROR
     late = before.status.is_final and ours and new != before
+    found = _order_in(evidence)
+    reserve_price = _replaced_at(found)
     step = Step(
         now=now,
         component=COMPONENT,
         actor=source,
         decision=_decision(evidence),
         detail=describe(evidence, before, new),
-        evidence={"source": source, "told": evidence.model_dump(mode="json")},
+        evidence={
+            "source": source,
+            "told": evidence.model_dump(mode="json"),
+            **({} if reserve_price is None else {"reserved_at_least_at": decimal_text(reserve_price)}),
+        },
         user_message=UserMessage.PARTIAL_FILLS if new.status is OrderStatus.PARTIALLY_FILLED else None,
         answers_post=locked.order.post_open,
         reopens=late or OrderFlag.FILLS_MISSING in new.flags,
@@ -119,16 +125,20 @@ async def bring(locked: LockedOrder, evidence: Evidence, *, now: datetime, sourc
     after = await advance(locked, new, step)
     if locked.order.settled and not after.settled:
         await restore_reservation(locked, _expected(new))
-    found = _order_in(evidence)
-    if found is not None and found.replaces is not None:
-        prices = [price for price in (found.limit_price, found.stop_price) if price is not None]
-        if prices:
-            await raise_reservation_price(locked, max(prices))
+    if reserve_price is not None:
+        await raise_reservation_price(locked, reserve_price)
     if isinstance(evidence, TradeUpdate) and evidence.event not in _ORDINARY:
         await _note(locked, evidence, after if new != before else None, step)
     if late:
         await raise_alert(locked.connection, _late_truth(before, after), component=COMPONENT, now=now)
     return after
+
+
+def _replaced_at(found: BrokerOrder | None) -> Decimal | None:
+    """The worst price of an order that has taken the place of ours; None where none has."""
+    if found is None or found.replaces is None:
+        return None
+    return max((price for price in (found.limit_price, found.stop_price) if price is not None), default=None)
 
 
 def _expected(state: OrderState) -> Decimal:

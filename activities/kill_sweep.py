@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from activities.kill_cancel import FATE_OF_RAW, Beat, Canceller
 from broker.errors import BrokerError, NotFound
+from broker.told import BrokerCall, evidence, hearing
 from schemas.kill import KillScope, KillState, OrderFate
 from schemas.orders import BrokerOrder, OrderStatus
 from schemas.wire import Leg
@@ -43,14 +44,14 @@ class KillSweeper:
             state = await rows.read_state(connection)
         if not state.engaged:
             return state
-        try:
-            return await self._sweep(state, beat)
-        except BrokerError:
-            if state.swept_at is None:
-                await self._tell_what_may_stand(state)
-            raise
+        with hearing() as calls:
+            try:
+                return await self._sweep(state, beat, calls)
+            except BrokerError as error:
+                await self._tell_of_failure(state, error, calls)
+                raise
 
-    async def _sweep(self, state: KillState, beat: Beat) -> KillState:
+    async def _sweep(self, state: KillState, beat: Beat, calls: list[BrokerCall]) -> KillState:
         canceller = Canceller(self._broker, state.scope, self._protective)
         beat("first cancel")
         open_before = await canceller.cancel_open()
@@ -70,6 +71,7 @@ class KillSweeper:
             fates,
             confirmed=confirmed and all(fate.is_end for fate in fates.values()),
             unprotected=state.unprotected if seen.unprotected is None else seen.unprotected,
+            calls=calls,
         )
         return after.model_copy(update={"waiting_for": fence.waiting_for})
 
@@ -133,26 +135,31 @@ class KillSweeper:
             return OrderFate.PENDING
         return fate
 
-    async def _tell_what_may_stand(self, state: KillState) -> None:
+    async def _tell_of_failure(self, state: KillState, error: BrokerError, calls: list[BrokerCall]) -> None:
         """The broker cannot be asked: people must not wait for it to learn which orders are meant."""
-        may_stand = await self._may_stand(state.scope)
-        await self._store(state, may_stand, confirmed=None, unprotected=())
+        may_stand = await self._may_stand(state.scope) if state.swept_at is None else {}
+        if may_stand or any(call.may_change for call in calls):
+            why = f"{error.code}: {error.message}"
+            await self._store(state, may_stand, confirmed=False, unprotected=(), calls=calls, failed=why)
 
     async def _store(
         self,
         state: KillState,
         fates: dict[str, OrderFate],
         *,
-        confirmed: bool | None,
+        confirmed: bool,
         unprotected: tuple[str, ...],
+        calls: list[BrokerCall],
+        failed: str | None = None,
     ) -> KillState:
-        """Row, event with the truth, audit row. ``confirmed`` None: there was no sweep, only names."""
+        """Row, event with the truth, audit row with the cancels asked for. ``failed``: why there was no sweep."""
         now = self._now()
+        made = evidence([call for call in calls if call.may_change])
         async with self._database.transaction("kill.swept") as connection:
-            if confirmed is None:
-                return await sweeps.save_names(connection, state, fates, now=now)
+            if failed is not None:
+                return await sweeps.save_failure(connection, state, fates, why=failed, now=now, calls=made)
             return await sweeps.save_sweep(
-                connection, state, fates, confirmed=confirmed, unprotected=unprotected, now=now
+                connection, state, fates, confirmed=confirmed, unprotected=unprotected, now=now, calls=made
             )
 
 

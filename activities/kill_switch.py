@@ -125,8 +125,9 @@ class KillSwitchActivities:
                 refusal = "the grant was used before, or is for another activation"
             if refusal is not None:
                 await rows.note(
-                    connection, decision="RELEASE_REFUSED", actor=order.grant.person, detail=refusal, now=now
-                )
+                    connection, decision="RELEASE_REFUSED", actor=order.grant.person, detail=refusal, now=now,
+                    evidence={"grant": order.grant.model_dump(mode="json")},
+                )  # fmt: skip
             state = await rows.read_state(connection)
         self._metrics.set_kill_switch(engaged=state.engaged)
         if refusal is not None and state.engaged:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from activities.funds import refusal_evidence
 from activities.gate import refuse_unsent
 from broker import lifecycle
 from broker.errors import BrokerError, SharesHeld, StopThroughMarket, WashTrade
@@ -23,6 +24,9 @@ from storage.market import read_quote
 from storage.transitions import Step, audit, refuse
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.told import BrokerCall
     from storage.database import Connection
     from storage.orders import LockedOrder
 
@@ -90,13 +94,15 @@ async def _in_the_way(locked: "LockedOrder", obstacle: Obstacle, detail: str, no
     )
 
 
-async def refused(locked: "LockedOrder", error: BrokerError, now: datetime) -> OrderView:
+async def refused(
+    locked: "LockedOrder", error: BrokerError, calls: "Sequence[BrokerCall]", now: datetime
+) -> OrderView:
     """Note what stands in the way. What passes leaves the order to be sent again under its id, while POSTs last."""
     order = locked.order
     obstacle = obstacle_of(error)
     detail = f"{error.code}: {error.message}"
     await _in_the_way(locked, obstacle, detail, now)
-    evidence = {"http_status": error.http_status, "request_id": error.request_id, "obstacle": obstacle.value}
+    evidence = {**refusal_evidence(locked, error, calls), "obstacle": obstacle.value}
     if obstacle in SAME_ID and order.post_count < rows.POSTS_MAX:
         after = await rows.write_absence(locked, lookups=0, since=None, proved=True, now=now)
         step = Step(

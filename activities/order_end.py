@@ -1,5 +1,6 @@
 """Ending an order: refusing it before it leaves, cancelling it at the broker, settling what became of it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -10,6 +11,7 @@ from activities.evidence import bring, take_in
 from activities.failures import as_failure, try_again
 from broker import lifecycle
 from broker.errors import BrokerError, NotFound
+from broker.told import BrokerCall, evidence, hearing
 from schemas import wire
 from schemas.alerts import Alert, AlertCode, Severity
 from schemas.base import decimal_text
@@ -17,7 +19,7 @@ from schemas.orders import BrokerOrder, CancelAnswer, OrderFlag, OrderStatus, Or
 from schemas.runs import CancelReply, CancelStep, EndOrder, OrderQuestion
 from storage.alerts import clear_alert, raise_alert
 from storage.orders import StoredOrder, lock_keyed, read_keyed, request_cancel
-from storage.transitions import Step, advance, audit, refuse, settle
+from storage.transitions import Step, advance_or_tell, audit, refuse, settle
 from storage.watch import note_message
 
 if TYPE_CHECKING:
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
 
 COMPONENT: Final = "ExecutionAgent"
 FILLS_OVERLAP: Final = timedelta(minutes=1)
+_MEANS: Final[Mapping[CancelAnswer, str]] = {
+    CancelAnswer.TOO_LATE: "the broker says that it has ended",
+    CancelAnswer.UNKNOWN_ORDER: "the broker does not know the id under which it had taken the order",
+    CancelAnswer.UNKNOWN_OUTCOME: "the answer was lost: nobody knows whether the broker has the cancel",
+}
 
 
 class OrderEndActivities:
@@ -84,17 +91,24 @@ class OrderEndActivities:
                     message="nobody knows yet whether it stands at the broker; the cancel is sent once it is found",
                 )
             return await self._withdraw(cancel)
+        with hearing() as calls:
+            try:
+                answer = await self._broker.cancel_order(order.broker_order_id)
+            except BrokerError as error:
+                if any(call.may_change for call in calls):
+                    await self._not_taken(cancel, "CANCEL_NOT_TAKEN", f"{error.code}: {error.message}", calls)
+                if error.refusal:  # It lives and takes no cancel now (pending_replace): that passes.
+                    raise try_again(error.code, error.message) from error
+                raise as_failure(error) from error
+        if answer is CancelAnswer.REQUESTED:
+            return await self._requested(cancel, calls)
+        await self._not_taken(cancel, f"CANCEL_{answer.value}", _MEANS[answer], calls)
         try:
-            answer = await self._broker.cancel_order(order.broker_order_id)
-            if answer is CancelAnswer.REQUESTED:
-                return await self._requested(cancel)
             found = await self._broker.get_order_status(order.broker_order_id)
             after = await self._learn(cancel, order, found)
         except NotFound:
-            return await self._not_there(cancel)
+            return _not_there(order)
         except BrokerError as error:
-            if error.refusal:  # It lives and takes no cancel now (pending_replace): that passes.
-                raise try_again(error.code, error.message) from error
             raise as_failure(error) from error
         if not after.status.is_final:  # The answer was lost, or about an order that somebody has replaced.
             raise try_again("ERR_UNKNOWN_OUTCOME", "it still stands after the cancel's answer; asking again")
@@ -127,26 +141,21 @@ class OrderEndActivities:
             order = taken.order if taken else order
         return order
 
-    async def _not_there(self, cancel: CancelStep) -> CancelReply:
-        """Neither the cancel nor a look-up finds it. That ends nothing: only proof does."""
+    async def _not_taken(
+        self, cancel: CancelStep, decision: str, detail: str, calls: Sequence[BrokerCall]
+    ) -> None:
+        """What the broker answered instead of taking the cancel. That ends nothing: only proof does."""
         step = Step(
             now=self._clock.instant(cancel.as_of),
             component=COMPONENT,
             actor=cancel.actor,
-            decision="CANCEL_UNKNOWN_ORDER",
-            detail="the broker does not know the id under which it had taken the order",
+            decision=decision,
+            detail=detail,
+            evidence=evidence(calls),
         )
-        async with self._database.transaction("end.cancel_not_there") as connection:
+        async with self._database.transaction("end.cancel_not_taken") as connection:
             locked = await lock_keyed(connection, cancel)
             await audit(locked, locked.order, step)
-        return CancelReply(
-            answer=CancelAnswer.UNKNOWN_ORDER,
-            status=locked.order.status,
-            message=(
-                f"the broker does not know its id {locked.order.broker_order_id}; it stays open here until the "
-                "reconciliation or a person has found out: look at the broker's own page"
-            ),
-        )
 
     async def _withdraw(self, cancel: CancelStep) -> CancelReply:
         end = EndOrder(
@@ -165,17 +174,19 @@ class OrderEndActivities:
             message="canceled; it never left for the broker",
         )
 
-    async def _requested(self, cancel: CancelStep) -> CancelReply:
+    async def _requested(self, cancel: CancelStep, calls: Sequence[BrokerCall]) -> CancelReply:
         step = Step(
             now=self._clock.instant(cancel.as_of),
             component=COMPONENT,
             actor=cancel.actor,
             decision="CANCEL_REQUESTED",
             detail=cancel.reason,
+            evidence=evidence(calls),
         )
         async with self._database.transaction("end.cancel_requested") as connection:
             locked = await lock_keyed(connection, cancel)
-            after = await advance(locked, lifecycle.apply(locked.state, lifecycle.CancelRequested()), step)
+            new = lifecycle.apply(locked.state, lifecycle.CancelRequested())
+            after = await advance_or_tell(locked, new, step)
         return CancelReply(
             answer=CancelAnswer.REQUESTED,
             status=after.status,
@@ -197,20 +208,23 @@ class OrderEndActivities:
         if order.settled:
             return order.view
         found: BrokerOrder | None = None
-        try:
-            if order.broker_order_id is not None:
-                found = await self._broker.get_order_status(order.broker_order_id)
-            after = await self._settle(question, found)
-            if after is None and found is not None:
-                await self._take_in_fills(found, question)
-                after = await self._settle(question, found)
-        except BrokerError as error:
-            raise as_failure(error) from error
+        with hearing() as calls:
+            try:
+                if order.broker_order_id is not None:
+                    found = await self._broker.get_order_status(order.broker_order_id)
+                after = await self._settle(question, found, calls)
+                if after is None and found is not None:
+                    await self._take_in_fills(found, question)
+                    after = await self._settle(question, found, calls)
+            except BrokerError as error:
+                raise as_failure(error) from error
         if after is None:
             raise try_again("FILLS_MISSING", "some executions have not arrived yet")
         return after.view
 
-    async def _settle(self, question: OrderQuestion, found: BrokerOrder | None) -> StoredOrder | None:
+    async def _settle(
+        self, question: OrderQuestion, found: BrokerOrder | None, calls: Sequence[BrokerCall]
+    ) -> StoredOrder | None:
         """Take in the broker's last word and settle; None while executions are missing."""
         now = self._clock.instant(question.as_of)
         async with self._database.transaction("end.settled") as connection:
@@ -227,6 +241,7 @@ class OrderEndActivities:
                 component=COMPONENT,
                 decision=f"SETTLED_{order.status.value}",
                 detail=f"{decimal_text(order.filled_quantity)} of {decimal_text(order.quantity)} filled",
+                evidence=evidence(calls),
             )
             await clear_alert(
                 connection, AlertCode.END_OF_DAY_UNCONFIRMED, _subject(order), component=COMPONENT, now=now
@@ -256,6 +271,18 @@ def _unconfirmed(order: StoredOrder) -> Alert:
             "bell: it may still execute, its reservation stays. Look at the order at the broker"
         ),
         correlation_id=order.signal_id,
+    )
+
+
+def _not_there(order: StoredOrder) -> CancelReply:
+    """Neither the cancel nor a look-up finds it."""
+    return CancelReply(
+        answer=CancelAnswer.UNKNOWN_ORDER,
+        status=order.status,
+        message=(
+            f"the broker does not know its id {order.broker_order_id}; it stays open here until the "
+            "reconciliation or a person has found out: look at the broker's own page"
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """The execution agent's one dangerous step: an order is placed exactly once."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,7 @@ from activities.tries import uncancelled
 from broker import lifecycle
 from broker.budget import BudgetUnavailable
 from broker.errors import BrokerError, DuplicateOrder, NothingSent, RateLimited
+from broker.told import BrokerCall, evidence, hearing
 from risk.messages import UserMessage
 from risk.readiness import waits_for
 from schemas import wire
@@ -31,7 +33,7 @@ from storage.commits import committing
 from storage.orders import LockedOrder, StoredOrder, lock_keyed
 from storage.protection import lacks_shares
 from storage.reconciliation import read_readiness
-from storage.transitions import Step, advance, announce, audit
+from storage.transitions import Step, advance, advance_or_tell, announce, audit
 
 if TYPE_CHECKING:
     from broker.budget import BrokerBudget
@@ -214,7 +216,12 @@ class PlacementActivities:
             component=COMPONENT,
             decision="SUBMITTING",
             detail=f"POST {stored.post_count} as {request.client_order_id}",
-            evidence={"request": request.model_dump(mode="json"), "approval_id": str(approval_id)},
+            evidence={
+                "post": stored.post_count,
+                "request": request.model_dump(mode="json"),
+                "approval_id": str(approval_id),
+            },
+            references=(f"approval {approval_id}",),
         )
         await announce(locked, stored, step)
         return stored
@@ -228,83 +235,126 @@ class PlacementActivities:
                 raise FenceLost(f"the kill switch was read {age:.1f} s ago")
             permit.spent = True
 
-        try:
-            sending = self._broker.place_order(intent.request, before_send=guard)
-            placed = await self._gate.hear(permit, sending)
-        except FenceLost as lost:
-            await self._take_back(connection, intent, "FENCE_LOST", str(lost))
-            raise try_again("FENCE_LOST", str(lost)) from lost
-        except (NothingSent, RateLimited) as error:
-            await self._take_back(connection, intent, error.code, error.message)
-            raise as_failure(error) from error
-        except BrokerError as error:
-            return await self._failed(connection, intent, error)
-        return await self._accepted(connection, intent, placed)
+        with hearing() as calls:
+            try:
+                sending = self._broker.place_order(intent.request, before_send=guard)
+                placed = await self._gate.hear(permit, sending)
+            except FenceLost as lost:
+                await self._take_back(connection, intent, "FENCE_LOST", str(lost), calls)
+                raise try_again("FENCE_LOST", str(lost)) from lost
+            except (NothingSent, RateLimited) as error:
+                await self._take_back(connection, intent, error.code, error.message, calls)
+                raise as_failure(error) from error
+            except BrokerError as error:
+                return await self._failed(connection, intent, error, calls)
+        return await self._accepted(connection, intent, placed, calls)
 
-    async def _accepted(self, connection: "Connection", intent: _Intent, placed: BrokerOrder) -> PlaceAnswer:
+    async def _accepted(
+        self, connection: "Connection", intent: _Intent, placed: BrokerOrder, calls: list[BrokerCall]
+    ) -> PlaceAnswer:
         now = self._clock.instant(intent.received_at)
         step = Step(
             now=now,
             component=COMPONENT,
             decision="ACCEPTED",
             detail=f"the broker accepted it as {placed.broker_order_id}, {placed.raw_status}",
-            evidence={"broker": placed.model_dump(mode="json")},
+            evidence={
+                "post": intent.order.post_count,
+                "broker": placed.model_dump(mode="json"),
+                **evidence(calls),
+            },
             answers_post=True,
         )
         async with committing(connection, "placement.accepted"):
             locked = await lock_keyed(connection, intent.order)
             if difference(intent.request, placed, None) is not None:
                 # Not the order that was sent: the look-up decides whether it is ours.
-                return await self._unknown(locked, now, "the broker answered with another order")
-            after = await advance(locked, lifecycle.apply(locked.state, placed), step)
+                told = "the broker answered with another order"
+                return await self._unknown(locked, now, told, calls=calls, broker=placed)
+            # The update stream may have shown it before: what the POST itself came to is told all the same.
+            after = await advance_or_tell(locked, lifecycle.apply(locked.state, placed), step)
         self._metrics.order_submitted((now - intent.received_at).total_seconds() * 1000)
         return PlaceAnswer(kind=PlaceKind.PLACED, order=after.view)
 
-    async def _failed(self, connection: "Connection", intent: _Intent, error: BrokerError) -> PlaceAnswer:
+    async def _failed(
+        self, connection: "Connection", intent: _Intent, error: BrokerError, calls: list[BrokerCall]
+    ) -> PlaceAnswer:
         """The broker's no ends the order; everything else leaves it unknown."""
         now = self._clock.instant(intent.received_at)
         async with committing(connection, "placement.failed"):
             locked = await lock_keyed(connection, intent.order)
             if locked.order.post_count != intent.order.post_count:
                 # A later try has taken over: this late answer is about an older POST.
+                await audit(locked, locked.order, _late(intent, error, calls, now))
                 return PlaceAnswer(kind=PlaceKind.UNKNOWN, order=locked.order.view)
             if isinstance(error, DuplicateOrder):
                 await rows.mark_taken(locked, now)
             if not error.refusal:
-                return await self._unknown(locked, now, f"{error.code}: {error.message}")
+                return await self._unknown(locked, now, f"{error.code}: {error.message}", calls=calls)
             if locked.order.leg is not Leg.ENTRY:
-                return PlaceAnswer(kind=PlaceKind.RECHECK, order=await legs.refused(locked, error, now))
-            after = await refused_by_broker(locked, error, now)
+                return PlaceAnswer(
+                    kind=PlaceKind.RECHECK, order=await legs.refused(locked, error, calls, now)
+                )
+            after = await refused_by_broker(locked, error, calls, now)
         kind = PlaceKind.ENDED if after.status.is_final else PlaceKind.PLACED
         return PlaceAnswer(kind=kind, order=after.view)
 
     async def _unknown(
-        self, locked: LockedOrder, now: datetime, detail: str, *, answers_post: bool = True
+        self,
+        locked: LockedOrder,
+        now: datetime,
+        detail: str,
+        *,
+        answers_post: bool = True,
+        calls: Sequence[BrokerCall] = (),
+        broker: BrokerOrder | None = None,
     ) -> PlaceAnswer:
         step = Step(
             now=now,
             component=COMPONENT,
             decision="OUTCOME_UNKNOWN",
             detail=detail,
+            evidence={
+                "post": locked.order.post_count,
+                **({} if broker is None else {"broker": broker.model_dump(mode="json")}),
+                **evidence(calls),
+            },
             user_message=UserMessage.NETWORK_TIMEOUTS,
             answers_post=answers_post,
         )
-        after = await advance(locked, lifecycle.apply(locked.state, lifecycle.OutcomeUnknown()), step)
+        move = advance_or_tell if calls else advance
+        after = await move(locked, lifecycle.apply(locked.state, lifecycle.OutcomeUnknown()), step)
         kind = PlaceKind.UNKNOWN
         if after.broker_order_id is not None:
             kind = PlaceKind.PLACED
         return PlaceAnswer(kind=kind, order=after.view)
 
-    async def _take_back(self, connection: "Connection", intent: _Intent, code: str, message: str) -> None:
+    async def _take_back(
+        self, connection: "Connection", intent: _Intent, code: str, message: str, calls: list[BrokerCall]
+    ) -> None:
         """No byte was sent, or the broker refused it unread: this was not a POST."""
         now = self._clock.instant(intent.received_at)
         async with committing(connection, "placement.taken_back"):
             locked = await lock_keyed(connection, intent.order)
             after = await rows.write_not_sent(locked, intent.order.post_count, now)
-            step = Step(now=now, component=COMPONENT, decision="NOT_SENT", detail=f"{code}: {message}")
+            told = {"post": intent.order.post_count, "code": code, **evidence(calls)}
+            step = Step(
+                now=now, component=COMPONENT, decision="NOT_SENT", detail=f"{code}: {message}", evidence=told
+            )
             await audit(locked, after, step)
             if code == RateLimited.code:
                 await say(locked, UserMessage.RATE_LIMITING, now, message)
+
+
+def _late(intent: _Intent, error: BrokerError, calls: list[BrokerCall], now: datetime) -> Step:
+    """The answer to a POST that a later try had given up on."""
+    return Step(
+        now=now,
+        component=COMPONENT,
+        decision="LATE_ANSWER",
+        detail=f"of POST {intent.order.post_count}, which another has followed: {error.code}: {error.message}",
+        evidence={"post": intent.order.post_count, **evidence(calls)},
+    )
 
 
 def _refusal(order: StoredOrder, basis: rows.PlacementBasis, now: datetime) -> str | None:

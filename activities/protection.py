@@ -154,6 +154,9 @@ class ProtectionActivities:
             return found
         opened = found.model_copy(update={"closed_at": None})
         await rows.save_cover(connection, opened, now)
+        await _audit(
+            connection, opened, "PROTECTION_REOPENED", f"{_words(found)}: shares want a stop again", now
+        )
         return opened
 
     async def _ready_legs(
@@ -239,8 +242,23 @@ async def _announce(connection: "Connection", leg: StoredOrder | None, decision:
     price = leg.limit_price if leg.stop_price is None else leg.stop_price
     at = "" if price is None else f" at {dollars_text(price)}"
     detail = f"{decimal_text(leg.quantity)} {leg.ticker}{at}, not sent yet"
-    step = Step(now=now, component=COMPONENT, decision=decision, detail=detail)
+    step = Step(
+        now=now, component=COMPONENT, decision=decision, detail=detail, evidence={"terms": _terms(leg)}
+    )
     await announce(await lock_keyed(connection, leg), leg, step)
+
+
+def _terms(leg: StoredOrder) -> dict[str, str]:
+    """What it would go out as, in the words of a signal."""
+    named = {
+        "strategy": leg.strategy,
+        "ticker": leg.ticker,
+        "action": leg.action.value,
+        "order_type": leg.order_type.value,
+        "time_in_force": leg.time_in_force.value,
+    }
+    prices = {"quantity": leg.quantity, "limit_price": leg.limit_price, "stop_price": leg.stop_price}
+    return named | {name: decimal_text(price) for name, price in prices.items() if price is not None}
 
 
 async def _audit(

@@ -242,12 +242,14 @@ class ReconciliationActivities:
         if not adopted:
             return
         async with self._database.transaction("reconciliation.adopted") as connection:
-            run = await rows.open_run(connection, order.run_id, order.trigger, self._now())
+            now = self._now()
+            run = await rows.open_run(connection, order.run_id, order.trigger, now)
             opening = await rows.last_market_at(connection) is None
             # A purchase and a sale of ours that cancel out are no drift: no more than the reading had of it.
             worth = Decimal(0) if opening else min(worth_of_fills(adopted), comparison.drift)
             drift = max(run.drift, worth)
-            await rows.carry(connection, order.run_id, joined(run.findings, adopted), drift, reading.state)
+            found = joined(run.findings, adopted)
+            await rows.carry(connection, order.run_id, found, drift, reading.state, now)
 
     async def _overwrite(
         self, connection: "Connection", order: SnapshotOrder, reading: rows.Reading

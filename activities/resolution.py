@@ -13,12 +13,13 @@ from activities.verdicts import tell_not_at_broker
 from broker import lifecycle
 from broker.budget import NoToken
 from broker.errors import BrokerError, NotFound
+from broker.told import BrokerCall, evidence, hearing
 from schemas import wire
 from schemas.orders import BrokerOrder, OrderFlag
 from schemas.runs import OrderQuestion, ResolveAnswer, ResolveKind
 from storage import placement as rows
 from storage.orders import LockedOrder, StoredOrder, lock_keyed, read_keyed, restore_reservation
-from storage.transitions import Step, advance, refuse
+from storage.transitions import Step, advance, audit, refuse
 
 if TYPE_CHECKING:
     from temporalio.exceptions import ApplicationError
@@ -73,19 +74,20 @@ class ResolutionActivities:
             return ResolveAnswer(kind=ResolveKind.ENDED, order=order.view)
         if not order.may_stand or order.client_order_id is None:
             return ResolveAnswer(kind=ResolveKind.ABSENT, order=order.view)
-        try:
-            if self._not_found.get(order.internal_order_id, order.post_count) is not None:
-                return await self._absent(order, question)
+        with hearing() as calls:
             try:
-                found = await self._broker.get_order_by_client_id(order.client_order_id)
-            except NotFound:
-                return await self._absent(order, question)
-        except NoToken as none:
-            raise self._when_there_is_one(none, order) from none
-        except BrokerError as error:
-            raise ask_again(error) from error
+                if self._not_found.get(order.internal_order_id, order.post_count) is not None:
+                    return await self._absent(order, question, calls)
+                try:
+                    found = await self._broker.get_order_by_client_id(order.client_order_id)
+                except NotFound:
+                    return await self._absent(order, question, calls)
+            except NoToken as none:
+                raise self._when_there_is_one(none, order) from none
+            except BrokerError as error:
+                raise ask_again(error) from error
         self._waiting.remove(str(order.internal_order_id))
-        return await self._adopt(order, found, question)
+        return await self._adopt(order, found, question, calls)
 
     def _when_there_is_one(self, none: NoToken, order: StoredOrder) -> "ApplicationError":
         """Many lost answers come at once: their look-ups must not."""
@@ -96,7 +98,9 @@ class ResolutionActivities:
             self._waiting.spread(as_failure(none).next_retry_delay or RATE_LIMIT_PAUSE),
         )
 
-    async def _adopt(self, order: StoredOrder, found: BrokerOrder, question: OrderQuestion) -> ResolveAnswer:
+    async def _adopt(
+        self, order: StoredOrder, found: BrokerOrder, question: OrderQuestion, calls: list[BrokerCall]
+    ) -> ResolveAnswer:
         now = self._clock.instant(question.as_of)
         async with self._database.transaction("resolution.adopted") as connection:
             locked = await lock_keyed(connection, order)
@@ -113,7 +117,7 @@ class ResolutionActivities:
                 component=COMPONENT,
                 decision="ADOPTED",
                 detail=f"found at the broker as {found.broker_order_id}, {found.raw_status}",
-                evidence={"broker": found.model_dump(mode="json")},
+                evidence={"broker": found.model_dump(mode="json"), **evidence(calls)},
                 answers_post=True,
             )
             after = await advance(locked, lifecycle.apply(locked.state, lifecycle.Adopted(found)), step)
@@ -121,7 +125,9 @@ class ResolutionActivities:
                 await restore_reservation(locked, after.quantity - after.filled_quantity)
         return ResolveAnswer(kind=ResolveKind.FOUND, order=after.view)
 
-    async def _absent(self, order: StoredOrder, question: OrderQuestion) -> ResolveAnswer:
+    async def _absent(
+        self, order: StoredOrder, question: OrderQuestion, calls: list[BrokerCall]
+    ) -> ResolveAnswer:
         """One 404. It counts only late enough, with a broker that answers, and never alone.
 
         Where the broker once said that it holds an order under our id, no 404 counts: look until it is found.
@@ -149,11 +155,11 @@ class ResolutionActivities:
         if lookups >= ABSENCE_LOOKUPS and _may_be_proved(order, database_now):
             listed = await self._listed(order, question)
             if listed is not None:
-                return await self._adopt(order, listed, question)
+                return await self._adopt(order, listed, question, calls)
             proved = True
         self._not_found.drop(*this)
         self._waiting.remove(str(order.internal_order_id))
-        return await self._store_absence(order, question, lookups, proved=proved)
+        return await self._store_absence(order, question, lookups, calls, proved=proved)
 
     def _ask_again(self, order: StoredOrder, database_now: datetime, countable_at: datetime) -> ResolveAnswer:
         """Often at first, since most lost answers belong to orders that landed; then more and more rarely."""
@@ -190,7 +196,13 @@ class ResolutionActivities:
             await advance(locked, lifecycle.apply(locked.state, lifecycle.OutcomeUnknown()), step)
 
     async def _store_absence(
-        self, order: StoredOrder, question: OrderQuestion, lookups: int, *, proved: bool
+        self,
+        order: StoredOrder,
+        question: OrderQuestion,
+        lookups: int,
+        calls: list[BrokerCall],
+        *,
+        proved: bool,
     ) -> ResolveAnswer:
         now = self._clock.instant(question.as_of)
         async with self._database.transaction("resolution.absence") as connection:
@@ -203,23 +215,48 @@ class ResolutionActivities:
             last_post = _is_last_post(current)
             after = await rows.write_absence(locked, lookups=lookups, since=since, proved=proved, now=now)
             if not proved:
+                detail = (
+                    f"look-up {lookups} finds nothing: {ABSENCE_LOOKUPS} and the broker's list are the proof"
+                )
+                step = Step(
+                    now=now,
+                    component=COMPONENT,
+                    decision="NOT_FOUND",
+                    detail=detail,
+                    evidence=evidence(calls),
+                )
+                await audit(locked, after, step)
                 # The last POST's proof takes minutes: asking each second would prove it no sooner.
                 pause = ASK_SECONDS_MAX if last_post and lookups >= ABSENCE_LOOKUPS else FIRST_ASK_SECONDS
                 return ResolveAnswer(kind=ResolveKind.UNKNOWN, order=after.view, ask_again_seconds=pause)
-            return await self._proved(locked, now, last_post=last_post)
+            return await self._proved(locked, now, calls, last_post=last_post)
 
-    async def _proved(self, locked: LockedOrder, now: datetime, *, last_post: bool) -> ResolveAnswer:
+    async def _proved(
+        self, locked: LockedOrder, now: datetime, calls: list[BrokerCall], *, last_post: bool
+    ) -> ResolveAnswer:
         """No POST stands at the broker: the order may be sent again, or has failed for good."""
         detail = f"{ABSENCE_LOOKUPS} look-ups and the broker's own list know nothing of it"
         if last_post:
             step = Step(
-                now=now, component=COMPONENT, decision="FATAL_ERROR", detail=detail, answers_post=True
+                now=now,
+                component=COMPONENT,
+                decision="FATAL_ERROR",
+                detail=detail,
+                evidence=evidence(calls),
+                answers_post=True,
             )
             fatal = lifecycle.Fatal("NOT_AT_BROKER_AFTER_ALL_TRIES")
             after = await refuse(locked, lifecycle.apply(locked.state, fatal), step)
             await tell_not_at_broker(locked, after, detail, component=COMPONENT, now=now)
             return ResolveAnswer(kind=ResolveKind.ENDED, order=after.view)
-        step = Step(now=now, component=COMPONENT, decision="PROVED_ABSENT", detail=detail, answers_post=True)
+        step = Step(
+            now=now,
+            component=COMPONENT,
+            decision="PROVED_ABSENT",
+            detail=detail,
+            evidence=evidence(calls),
+            answers_post=True,
+        )
         known = locked.state.flags - {OrderFlag.OUTCOME_UNKNOWN}
         after = await advance(locked, locked.state.model_copy(update={"flags": known}), step)
         return ResolveAnswer(kind=ResolveKind.ABSENT, order=after.view)

@@ -31,7 +31,8 @@ from activities.broker_state import BrokerStateReader
 from activities.reconciliation import Pace, ReconciliationActivities
 from benchmarks.reconcile_load import load
 from broker.alpaca.client import AlpacaReader
-from broker.alpaca.settings import AlpacaSettings, BrokerCall
+from broker.alpaca.settings import AlpacaSettings
+from broker.told import BrokerCall
 from market.clock import MarketClock
 from observability.metrics import Metrics
 from schemas.reconciliation import Graces, Report, SnapshotOrder

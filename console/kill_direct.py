@@ -16,15 +16,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from activities.kill_cancel import Canceller, Orders, Seen, closes_a_position
 from broker.errors import BrokerError
+from broker.told import BrokerCall, evidence, hearing
 from console.addresses import Addresses
-from console.common import Common, clean, emit
+from console.common import Common, clean, emit, utc_now
 from console.errors import EXIT_DEPENDENCY, EXIT_DONE, EXIT_REFUSED, DependencyDown, Refused
 from console.kill_steps import engage, fence_text, signal_switch, wait_for_fence
 from console.rows import rows
 from schemas.kill import KillCommand, KillState, OrderFate
 from schemas.orders import BrokerOrder
+from storage.commits import committing
+from storage.events import append
 from storage.fence import UNANSWERED_GRACE_SECONDS, Fence
 from storage.placement import POSTING_SECONDS
+from storage.switches import entry as switch_entry
 from storage.switches import read_state
 
 if TYPE_CHECKING:
@@ -53,6 +57,8 @@ class _Outcome:
     """Why the broker could not be asked the last time it was."""
     seen: Seen | None = None
     tried_seconds: float = 0.0
+    recorded: bool = False
+    """The cancels asked for from here are in the audit log."""
 
 
 async def kill_direct(common: Common, addresses: Addresses, command: KillCommand, seconds: float) -> int:
@@ -73,15 +79,17 @@ async def kill_direct(common: Common, addresses: Addresses, command: KillCommand
     canceller = Canceller(broker, command.scope, _keeps(broker))
     seen: Orders = {}
     try:
-        while True:
-            # Asked before the cancel: what left until then is in its sight.
-            settled = engaging.done()
-            found.broker = await _cancel(canceller, seen)
-            if settled and (found.broker is None or time.monotonic() >= deadline):
-                break
-            await asyncio.wait((engaging,), timeout=RETRY_SECONDS)
-            await asyncio.sleep(RETRY_SECONDS if settled else 0)
-        await _confirm(canceller, seen, found)
+        with hearing() as calls:
+            while True:
+                # Asked before the cancel: what left until then is in its sight.
+                settled = engaging.done()
+                found.broker = await _cancel(canceller, seen)
+                if settled and (found.broker is None or time.monotonic() >= deadline):
+                    break
+                await asyncio.wait((engaging,), timeout=RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS if settled else 0)
+            await _confirm(canceller, seen, found)
+        await _record(addresses, command, found, calls)
         await _add_the_workers_own(addresses, found)
     finally:
         engaging.cancel()
@@ -125,6 +133,25 @@ async def _confirm(canceller: Canceller, seen: Orders, found: _Outcome) -> None:
         found.broker = f"{error.code}: {error.message}"
         fates = {each.client_order_id: OrderFate.UNKNOWN for each in seen.values()}
         found.seen = Seen(fates, None)
+
+
+async def _record(
+    addresses: Addresses, command: KillCommand, found: _Outcome, calls: Sequence[BrokerCall]
+) -> None:
+    """Put what was asked of the broker into the audit log, if there is a database: nothing waits for it."""
+    assert found.seen is not None, "confirmed before"
+    told = {
+        "command": command.model_dump(mode="json"),
+        "orders": {key: fate.value for key, fate in sorted(found.seen.fates.items())},
+        **evidence([call for call in calls if call.may_change]),
+    }
+    answered = found.broker or "answered"
+    detail = f"{len(found.seen.fates)} open orders seen from the command line; the broker: {answered}"
+    entry = switch_entry("DIRECT_SWEEP", command.triggered_by, detail, utc_now(), told)
+    with suppress(DependencyDown):
+        async with rows(addresses) as connection, committing(connection, "console.kill_direct"):
+            await append(connection, entry)
+        found.recorded = True
 
 
 async def _add_the_workers_own(addresses: Addresses, found: _Outcome) -> None:
@@ -200,6 +227,7 @@ def _told(found: _Outcome) -> dict[str, object]:
         "waiting_for": list(found.fence.waiting_for),
         "broker": found.broker or "answered",
         "fates": {} if seen is None else {key: fate.value for key, fate in sorted(seen.fates.items())},
+        "recorded": found.recorded,
         "unprotected": None if seen is None or seen.unprotected is None else list(seen.unprotected),
     }
 
@@ -214,6 +242,8 @@ def _draw(found: _Outcome) -> None:
         print(fence_text(found.fence))
         if not found.signalled:
             print("Temporal does not answer: the workers' own watchers go on sweeping, where they run")
+    if not found.recorded:
+        print("the cancels asked for from here are not in the audit log: the database did not take them")
     if found.broker is not None:
         print(f"THE BROKER DID NOT ANSWER: {clean(found.broker)}; cancel on its own page")
     fates = {} if found.seen is None else found.seen.fates

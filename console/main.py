@@ -88,6 +88,7 @@ _GROUPS: Final = (
         ("prove", "console.audit_prove:prove", "Prove rows to somebody who trusts nothing but the log's key."),
         ("show", "console.audit_show:show", "Show the whole story of a signal or order, row by row."),
         ("export", "console.audit_export:export", "Write rows as files that can be checked without us."),
+        ("rebuild", "console.audit_rebuild:rebuild", "Rebuild orders, executions and books from the log alone."),
         ("archives", "console.audit_cold:archives", "List what went to cold storage, and what was dropped."),
         ("restore", "console.audit_cold:restore", "Bring payloads back from cold storage for a while."),
         ("drop", "console.audit_cold:drop", "Let a month go that is older than seven years, for ever."),

@@ -9,6 +9,7 @@ from cyclopts.validators import Number
 from console.addresses import Addresses
 from console.common import NO_OPTIONS, Common, ago, clean, console, emit, table, utc_now
 from console.errors import EXIT_DEPENDENCY, EXIT_DONE, EXIT_REFUSED, DependencyDown
+from console.kill_steps import operator
 from console.rows import rows
 from console.temporal import SIGNAL_RPC_TIMEOUT, connect, operations_queue
 from console.views import money, shares
@@ -62,7 +63,7 @@ async def _run(addresses: Addresses, client: "Client", seconds: float) -> Report
     try:
         handle: Any = await client.start_workflow(
             wire.WORKFLOW_RECONCILIATION,
-            ReconcileInput(trigger="a person"),
+            ReconcileInput(trigger=operator()),
             id=wire.ID_RECONCILE_NOW,
             task_queue=queue,
             execution_timeout=RECONCILE_TIMEOUT,

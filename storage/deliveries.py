@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _SQL: Final = load("deliveries")
 
 LIST_MAX: Final = 500
+CHANNELS: Final = "alert-channels"
+"""The story of who is told of alerts, in the audit log."""
 NOT_CONFIGURED: Final = "the channel is not configured any more"
 
 
@@ -50,6 +52,15 @@ async def set_channels(
         if tuple(severities) == before.get(channel, ()):
             continue
         await connection.execute(_SQL["set_channel"], channel.value, severities, now)
+        told = AuditEntry(
+            occurred_at=now,
+            correlation_id=CHANNELS,
+            component="AlertPost",
+            actor="configuration",
+            decision="CHANNEL_SET",
+            input={"detail": f"{channel.value} is told of: {', '.join(severities) or 'nothing'}"},
+        )
+        await append(connection, told)
         if not severities:
             await connection.execute(_SQL["bury_all"], channel.value, NOT_CONFIGURED)
         elif channel not in before:

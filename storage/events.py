@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from schemas.audit import AuditEntry, canonical_json, text_sha256
+from schemas.audit import AuditEntry, canonical_json, sha256_hex, text_sha256
 from schemas.events import Event
 from schemas.risk import CheckResult
 from schemas.signals import TimelineEntry
@@ -38,10 +38,12 @@ class Queued:
 async def append(connection: Connection, entry: AuditEntry, *events: Queued) -> None:
     """Write one fact for ever, and queue the events that tell of it.
 
-    What is hashed is the very text that is kept (`schemas.audit`); the row names the newest checkpoint. The same
-    ``event_id`` again is the same event: nothing is added.
+    What is hashed is the very text that is kept (`schemas.audit`); the row names the newest checkpoint, and its
+    events, so that they are provable after the outbox has forgotten them. The same ``event_id`` again is the same
+    event: nothing is added.
     """
-    text = canonical_json(entry.input)
+    told = {**entry.input, "events": [_named(each) for each in events]} if events else entry.input
+    text = canonical_json(told)
     await connection.execute(
         _SQL["append_records"],
         [each.event.event_id for each in events],
@@ -60,6 +62,15 @@ async def append(connection: Connection, entry: AuditEntry, *events: Queued) -> 
         text,
         KEY_LOCKS,
     )
+
+
+def _named(queued: Queued) -> dict[str, str]:
+    """An event as its audit row names it, with the sha256 of its payload's canonical JSON."""
+    return {
+        "event_id": queued.event.event_id,
+        "topic": queued.topic.value,
+        "sha256": sha256_hex(queued.event),
+    }
 
 
 async def timeline(connection: Connection, correlation_id: str) -> list[TimelineEntry]:

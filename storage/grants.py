@@ -12,6 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from importlib import resources
@@ -22,6 +23,8 @@ import asyncpg
 from observability.logging import get_logger
 from storage import statements
 from storage.commits import committing
+from storage.events import append
+from storage.switches import access_entry
 
 SCRAM_ITERATIONS: Final = 4096
 SCRAM_SALT_BYTES: Final = 16
@@ -148,12 +151,20 @@ async def _locks(connection: asyncpg.Connection) -> list[str]:
     return closed + given
 
 
-async def set_passwords(connection: asyncpg.Connection, passwords: Mapping[Role, str]) -> None:
-    """Let roles log in. The server is told a verifier, never the password, which its log might keep."""
+async def set_passwords(connection: asyncpg.Connection, passwords: Mapping[Role, str], now: datetime) -> None:
+    """Let roles log in, with the audit row of it.
+
+    The server is told a verifier, never the password, which its log might keep.
+    """
     async with committing(connection, "start.passwords"):
         for role, password in passwords.items():
             command = await connection.fetchval(_SQL["set_password"], role.value, verifier(password))
             await connection.execute(command)
+        names = ", ".join(role.value for role in passwords)
+        detail = f"may log in with a password set now: {names}"
+        await append(
+            connection, access_entry("ROLES_LET_IN", "Setup", detail, {"roles": list(passwords)}, now)
+        )
 
 
 def verifier(password: str, salt: bytes | None = None) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from schemas.alerts import Alert, AlertCode, Severity
 from schemas.audit import AuditEntry
@@ -21,6 +23,7 @@ FAILURES_MAX: Final = 5
 SUBJECT: Final = "broker"
 """The halt's own story in the audit log."""
 COMPONENT: Final = "BrokerHalt"
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class HaltRow(Wire):
@@ -83,21 +86,23 @@ async def claim_probe(connection: Connection, *, every: timedelta) -> bool:
     return await connection.fetchrow(_SQL["claim_probe"], every) is not None
 
 
-async def close_halt(connection: Connection, detail: str, *, now: datetime) -> bool:
+async def close_halt(
+    connection: Connection, detail: str, *, now: datetime, evidence: Mapping[str, Any] = NOTHING
+) -> bool:
     """The broker answers again, in the caller's transaction. Free where nothing is open."""
     cause = await connection.fetchrow(_SQL["close_halt"], now)
     if cause is None:
         return False
-    await append(connection, _entry("BROKER_HALT_CLOSED", detail, now))
+    await append(connection, _entry("BROKER_HALT_CLOSED", detail, now, evidence))
     return True
 
 
-def _entry(decision: str, detail: str, now: datetime) -> AuditEntry:
+def _entry(decision: str, detail: str, now: datetime, evidence: Mapping[str, Any] = NOTHING) -> AuditEntry:
     return AuditEntry(
         occurred_at=now,
         correlation_id=SUBJECT,
         component=COMPONENT,
         actor="system",
         decision=decision,
-        input={"detail": detail},
+        input={"detail": detail, **evidence},
     )

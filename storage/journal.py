@@ -11,11 +11,13 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from schemas.base import DecimalText, UtcTime, Wire
+from schemas.audit import AuditEntry
+from schemas.base import DecimalText, UtcTime, Wire, decimal_text
 from schemas.books import DayMoves
 from schemas.broker import TRANSFERS
 from schemas.orders import Fill
 from schemas.reconciliation import CASH, EXTERNAL, Held
+from storage.events import append
 from storage.statements import load
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 _SQL: Final = load("journal")
 
 ZERO: Final = Decimal(0)
+COMPONENT: Final = "Books"
+CORRELATION: Final = "reconciliation"
+"""Whose story an entry belongs to that no order of ours has brought about."""
 
 
 class Entry(Wire):
@@ -42,6 +47,8 @@ class Entry(Wire):
     snapshot_at: UtcTime
     """Market time: what was executed up to here is in it."""
     detail: str
+    correlation_id: str = CORRELATION
+    """Whose story it belongs to: the signal's where a late execution of its order reverses something."""
 
 
 class Sum(Wire):
@@ -138,11 +145,28 @@ async def mend(connection: Connection, now: datetime) -> list[Sum]:
     await connection.execute(_SQL["clear_positions"])
     for each in right:
         await _add(connection, each.ticker, each.strategy, each.quantity, each.cash, now)
+    await _tell_mended(connection, kept, right, now)
     return kept or [Sum(ticker=CASH, strategy=EXTERNAL, quantity=ZERO, cash=ZERO)]
 
 
+async def _tell_mended(connection: Connection, kept: list[Sum], right: list[Sum], now: datetime) -> None:
+    told = AuditEntry(
+        occurred_at=now,
+        correlation_id=CORRELATION,
+        component=COMPONENT,
+        actor="system",
+        decision="BOOKS_MENDED",
+        input={
+            "detail": "the kept positions were not the sum of executions and journal: written anew",
+            "kept": [each.model_dump(mode="json") for each in kept],
+            "right": [each.model_dump(mode="json") for each in right],
+        },
+    )
+    await append(connection, told)
+
+
 async def book(connection: Connection, entry: Entry, now: datetime) -> bool:
-    """Write one entry and move the position with it; False where its activity is booked already."""
+    """Write one entry and its audit row, and move the position; False where its activity is booked already."""
     before = await _standing(connection, entry.ticker)
     change = entry.cash if entry.ticker == CASH else entry.quantity
     written = await connection.fetchval(
@@ -153,6 +177,21 @@ async def book(connection: Connection, entry: Entry, now: datetime) -> bool:
     if written is None:
         return False
     await _add(connection, entry.ticker, entry.strategy, entry.quantity, entry.cash, now)
+    told = AuditEntry(
+        occurred_at=now,
+        correlation_id=entry.correlation_id,
+        component=COMPONENT,
+        actor="system",
+        decision="BOOKED",
+        input={
+            "detail": f"{entry.cause}: {entry.detail}",
+            "entry_id": written,
+            "before": decimal_text(before),
+            "after": decimal_text(before + change),
+            **entry.model_dump(mode="json", exclude={"detail", "correlation_id"}),
+        },
+    )
+    await append(connection, told)
     return True
 
 
@@ -169,12 +208,15 @@ async def _add(
     await connection.execute(_SQL["add_to_position"], ticker, strategy, quantity, cash, now)
 
 
-async def reverse_residuals(connection: Connection, fill: Fill, shares: Decimal, now: datetime) -> None:
+async def reverse_residuals(
+    connection: Connection, fill: Fill, shares: Decimal, now: datetime, *, correlation_id: str
+) -> None:
     """Take back what an overwrite had booked for an execution before anyone told us of it.
 
-    ``shares`` is what the execution has just changed (a bust: its negative). An overwrite whose reading was
-    later than the execution had it in its difference already; so of the shares, as many as are left of that
-    difference are booked back, with the cash that the execution moved.
+    ``correlation_id`` names the signal whose order was executed; ``shares`` is what the execution has just
+    changed (a bust: its negative). An overwrite whose reading was later than the execution had it in its difference
+    already; so of the shares, as many as are left of that difference are booked back, with the cash that the
+    execution moved.
     """
     rows = await connection.fetch(_SQL["reversible"], fill.ticker, fill.executed_at)
     for row in rows:
@@ -189,6 +231,7 @@ async def reverse_residuals(connection: Connection, fill: Fill, shares: Decimal,
             "reverses": row["entry_id"],
             "snapshot_at": row["snapshot_at"],
             "detail": detail,
+            "correlation_id": correlation_id,
         }
         await book(
             connection,

@@ -241,7 +241,7 @@ async def write_executions(locked: LockedOrder, new: OrderState, now: datetime) 
         )
         # After the statement that waits for an overwrite: only a later one sees what that has booked.
         for fill, change in _net(moved):
-            await reverse_residuals(locked.connection, fill, change, now)
+            await reverse_residuals(locked.connection, fill, change, now, correlation_id=order.signal_id)
     return added
 
 

@@ -49,8 +49,11 @@ async def follow(locked: LockedOrder, after: StoredOrder, now: datetime) -> None
     connection, before = locked.connection, locked.order
     change = after.filled_quantity - before.filled_quantity
     if after.leg is not Leg.ENTRY:
-        if change < 0:  # A bust brings shares back.
-            await connection.execute(_SQL["reopen"], after.signal_id, now)
+        if change < 0 and await connection.fetchval(_SQL["reopen"], after.signal_id, now):
+            detail = (
+                f"{decimal_text(-change)} shares are back: {after.leg.value} {after.generation} was busted"
+            )
+            await append(connection, _told(after.signal_id, "PROTECTION_REOPENED", detail, now))
         return
     if not after.action.opens:
         if change < 0:
@@ -65,7 +68,10 @@ async def follow(locked: LockedOrder, after: StoredOrder, now: datetime) -> None
         await write_off(connection, after.ticker, closes_by, now, fresh=fresh)
     if after.hard_stop_loss is not None and after.status.is_final and after.filled_quantity > 0:
         await lock_lots(connection, after.ticker, closes_by)
-        await connection.execute(_SQL["ensure_protection"], after.internal_order_id, now)
+        if await connection.fetchval(_SQL["ensure_protection"], after.internal_order_id, now):
+            stop = decimal_text(after.hard_stop_loss)
+            detail = f"{decimal_text(after.filled_quantity)} {after.ticker} want a stop at {stop}"
+            await append(connection, _told(after.signal_id, "PROTECTION_OPENED", detail, now))
         # Its first shares may have been closed before its last ones came.
         await write_off(connection, after.ticker, closes_by, now)
 
@@ -77,6 +83,8 @@ async def _give_back(connection: Connection, order: StoredOrder, shares: Decimal
         back = min(row["given_up"], shares)
         if back:
             await connection.execute(_SQL["give_up"], row["signal_id"], -back, now)
+            detail = f"{decimal_text(back)} shares are back by a bust: they want their stop again"
+            await append(connection, _told(row["signal_id"], "SHARES_GIVEN_BACK", detail, now))
         shares -= back
 
 
@@ -119,14 +127,19 @@ def _gone(lot: Lot, gone: Decimal, holdings: Sequence[Holding], now: datetime) -
     held = sum((each.held for each in holdings), Decimal(0))
     own = sum((each.held for each in holdings if each.strategy == lot.strategy), Decimal(0))
     detail = f"{decimal_text(gone)} of its {decimal_text(lot.quantity)} shares are gone: they want no stop any more"
-    evidence = {"detail": detail, "gone": decimal_text(gone), "lot": decimal_text(lot.quantity)}
+    shares = {"gone": gone, "lot": lot.quantity, "held": held, "held_by_the_strategy": own}
+    evidence = {name: decimal_text(quantity) for name, quantity in shares.items()}
+    return _told(lot.signal_id, "SHARES_GIVEN_UP", detail, now, **evidence)
+
+
+def _told(signal_id: str, decision: str, detail: str, now: datetime, **evidence: str) -> AuditEntry:
     return AuditEntry(
         occurred_at=now,
-        correlation_id=lot.signal_id,
+        correlation_id=signal_id,
         component="Protection",
         actor="system",
-        decision="SHARES_GIVEN_UP",
-        input={**evidence, "held": decimal_text(held), "held_by_the_strategy": decimal_text(own)},
+        decision=decision,
+        input={"detail": detail, **evidence},
     )
 
 

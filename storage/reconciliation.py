@@ -132,12 +132,32 @@ async def read_readiness(connection: Connection) -> Readiness:
 
 
 async def carry(
-    connection: Connection, run_id: str, findings: Sequence[Finding], drift: Decimal, state: BrokerState
+    connection: Connection,
+    run_id: str,
+    findings: Sequence[Finding],
+    drift: Decimal,
+    state: BrokerState,
+    now: datetime,
 ) -> None:
-    """Keep with an open run what was adopted already, so that its end can tell of it."""
+    """Keep with an open run what is about to be adopted, so that its end can tell of it; with its audit row."""
     await connection.execute(
         _SQL["carry_findings"], run_id, canonical_json(list(findings)), drift, state.equity, state.market_at
     )
+    told = AuditEntry(
+        occurred_at=now,
+        correlation_id=CORRELATION,
+        component=COMPONENT,
+        actor="system",
+        decision="ADOPTING",
+        input={
+            "detail": f"two readings agree on {len(findings)} executions and orders of ours",
+            "run_id": run_id,
+            "findings": [each.model_dump(mode="json") for each in findings],
+            "drift": decimal_text(drift),
+            "market_at": state.market_at.isoformat(),
+        },
+    )
+    await append(connection, told)
 
 
 async def save_reading(connection: Connection, run_id: str, number: int, reading: Reading) -> None:
@@ -179,12 +199,11 @@ async def finish(
     if report.outcome is not Outcome.OPENED and market_at is not None:
         for finding in report.findings:
             await append(connection, _drift_entry(report, finding), _drift_event(report, finding, market_at))
-    if report.outcome is not Outcome.CLEAN or report.booked:
-        await append(connection, _run_entry(report))
+    await append(connection, _run_entry(report, read_at, market_at))
     return True
 
 
-def _run_entry(report: Report) -> AuditEntry:
+def _run_entry(report: Report, read_at: datetime | None, market_at: datetime | None) -> AuditEntry:
     return AuditEntry(
         occurred_at=report.finished_at,
         correlation_id=CORRELATION,
@@ -198,6 +217,10 @@ def _run_entry(report: Report) -> AuditEntry:
             "equity": None if report.equity is None else decimal_text(report.equity),
             "findings": len(report.findings),
             "booked": report.booked,
+            "left_out": report.left_out,
+            "killed": report.killed,
+            "read_at": None if read_at is None else read_at.isoformat(),
+            "market_at": None if market_at is None else market_at.isoformat(),
         },
     )
 

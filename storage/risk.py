@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from schemas.approvals import SignedApproval
-from schemas.audit import canonical_json
-from schemas.base import UtcTime, Wire
+from schemas.approvals import SignedApproval, signal_hash
+from schemas.audit import AuditEntry, canonical_json
+from schemas.base import UtcTime, Wire, decimal_text
 from schemas.events import RiskApproved, RiskMetrics, RiskRejected
 from schemas.market import Quote
 from schemas.orders import OrderStatus, Side
@@ -101,9 +101,25 @@ async def lock_account(connection: Connection) -> None:
 async def lapse_reservations(connection: Connection, now: datetime) -> None:
     """Give back the room of approvals that never became an intent, so that every decision sees one truth.
 
-    After account and order are locked. ``now`` is our own wall clock: no argument may lapse others' room.
+    Each with its audit row, under its own signal. After account and order are locked. ``now`` is our own wall
+    clock: no argument may lapse others' room.
     """
-    await connection.execute(_SQL["lapse_reservations"], now)
+    for row in await connection.fetch(_SQL["lapse_reservations"], now):
+        room = f"{decimal_text(row['quantity'])} {row['ticker']} at {decimal_text(row['price'])}"
+        told = AuditEntry(
+            occurred_at=now,
+            correlation_id=row["signal_id"],
+            component="RiskManager",
+            actor="system",
+            decision="RESERVATION_LAPSED",
+            input={
+                "detail": f"no order left in time: room for {room} is given back",
+                "lapsed_at": row["lapses_at"].isoformat(),
+                "quantity": decimal_text(row["quantity"]),
+                "price": decimal_text(row["price"]),
+            },
+        )
+        await append(connection, told)
 
 
 async def read_facts(connection: Connection, signal_id: str, now: datetime) -> FactsRow:
@@ -214,6 +230,11 @@ async def write_approval(
             "approval_id": str(approval.approval_id),
             "signed": approval.signed.model_dump(mode="json"),
         },
+        references=(
+            *_references(proposal, approval.limits_version, approval.kill_epoch),
+            f"approval {approval.approval_id}",
+            f"approval key {approval.signed.key_id}",
+        ),
     )
     queued = Queued(Topic.RISK_APPROVED, order.signal_id, event)
     await append(locked.connection, entry_of(order, step), queued)
@@ -227,6 +248,18 @@ def _metrics(verdict: RiskVerdict, order: StoredOrder) -> RiskMetrics:
 def _basis(proposal: Proposal, verdict: RiskVerdict) -> dict[str, object]:
     """What was judged, and which of its limits were not the account's."""
     return {"proposal": proposal.model_dump(mode="json"), "narrowed_limits": list(verdict.narrowed_limits)}
+
+
+def _references(proposal: Proposal, limits_version: int, kill_epoch: int) -> tuple[str, ...]:
+    """What a decision rests on, by name. The strategy's own are in its signal's row.
+
+    Risk reads none of the strategy's words.
+    """
+    return (
+        f"signal {proposal.signal_id} {signal_hash(proposal)}",
+        f"limits {limits_version}",
+        f"kill switch epoch {kill_epoch}",
+    )
 
 
 async def write_rejection(
@@ -263,6 +296,7 @@ async def write_rejection(
         detail="; ".join(check.formula for check in verdict.checks if check.name in verdict.reasons),
         checks=verdict.checks,
         evidence=_basis(proposal, verdict),
+        references=_references(proposal, limits_version, kill_epoch),
         user_message=user_message,
     )
     ended = locked.state.model_copy(update={"status": OrderStatus.REJECTED, "reason": ",".join(reasons)})

@@ -16,6 +16,7 @@ from schemas.signals import SignalIn, SignalRow
 from schemas.wire import Topic, event_id
 from storage.events import Queued, append
 from storage.statements import load
+from storage.switches import access_entry
 
 if TYPE_CHECKING:
     from storage.database import Connection
@@ -55,11 +56,17 @@ async def save_token(
 ) -> UUID:
     """Store a token's hash under its name; another secret under the same name replaces it.
 
-    A revoked name stays revoked.
+    A revoked name stays revoked. What changes nothing has no audit row.
     """
+    known = await connection.fetchval(_SQL["token_is_known"], name, strategy, token_hash(secret))
     token_id: UUID = await connection.fetchval(
         _SQL["insert_token"], uuid4(), name, strategy, token_hash(secret), now, None
     )
+    if not known:
+        may = "any strategy" if strategy is None else f"strategy {strategy}"
+        evidence = {"token_id": str(token_id), "name": name, "strategy": strategy}
+        detail = f"{name} may propose for {may}"
+        await append(connection, access_entry("TOKEN_SET", "Setup", detail, evidence, now))
     return token_id
 
 
@@ -81,12 +88,13 @@ async def accept_signal(
     Raises:
         SignalConflict: the id belongs to another token or other content.
     """
+    order_id = uuid4()
     content_hash = bytes.fromhex(sha256_hex(signal.content))
     new = await connection.fetchval(
         _SQL["insert_signal"], signal.signal_id, token.token_id, content_hash, canonical_json(signal),
         signal.strategy, signal.ticker, signal.action.value, signal.order_type.value,
         signal.time_in_force.value, signal.quantity, signal.limit_price, signal.hard_stop_loss,
-        signal.extended_hours, signal.created_at, valid_until, now, traceparent, uuid4(),
+        signal.extended_hours, signal.created_at, valid_until, now, traceparent, order_id,
         signal.stop_price,
     )  # fmt: skip
     if new is None:
@@ -94,12 +102,17 @@ async def accept_signal(
         if row is None or row["token_id"] != token.token_id or row["content_hash"] != content_hash:
             raise SignalConflict(signal.signal_id)
         return False
-    await _record(connection, signal, token, valid_until, now)
+    await _record(connection, signal, token, order_id, valid_until, now)
     return True
 
 
 async def _record(
-    connection: Connection, signal: SignalIn, token: Token, valid_until: datetime, now: datetime
+    connection: Connection,
+    signal: SignalIn,
+    token: Token,
+    order_id: UUID,
+    valid_until: datetime,
+    now: datetime,
 ) -> None:
     event = SignalCreated(
         event_id=event_id(Topic.SIGNAL_CREATED, signal.signal_id),
@@ -125,6 +138,9 @@ async def _record(
         input={
             "detail": f"{signal.action.value} {signal.quantity} {signal.ticker} {price} from {signal.strategy}",
             "signal": signal.model_dump(mode="json", exclude={"rationale", "references"}),
+            "order_id": str(order_id),
+            "content_sha256": sha256_hex(signal.content),
+            "valid_until": valid_until.isoformat(),
         },
         references=signal.references,
     )

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from schemas.kill import KillState, OrderFate
 from storage.events import append
 from storage.statements import load
-from storage.switches import activated, entry, read_state
+from storage.switches import NOTHING, activated, entry, read_state
 
 if TYPE_CHECKING:
     from storage.database import Connection
 
 _SQL: Final = load("switches")
+
+Evidence: TypeAlias = Mapping[str, Any]
+"""What goes into an audit row beside its own words: the requests that the broker was sent."""
 
 
 async def save_sweep(
@@ -25,6 +29,7 @@ async def save_sweep(
     confirmed: bool,
     unprotected: tuple[str, ...],
     now: datetime,
+    calls: Evidence = NOTHING,
 ) -> KillState:
     """Store what a sweep found; with its event and audit row, if what it was sent for still stands.
 
@@ -43,17 +48,34 @@ async def save_sweep(
     if stands:
         told = (before.sweep_confirmed, before.fates, before.unprotected)
         news = before.swept_at is None or told != (after.sweep_confirmed, after.fates, after.unprotected)
-        await _tell_sweep(connection, after, now, news=news)
+        await _tell_sweep(connection, after, now, news=news, evidence=calls)
     return after
 
 
-async def save_names(
-    connection: Connection, began: KillState, fates: dict[str, OrderFate], *, now: datetime
+async def save_failure(
+    connection: Connection,
+    began: KillState,
+    fates: dict[str, OrderFate],
+    *,
+    why: str,
+    now: datetime,
+    calls: Evidence,
 ) -> KillState:
-    """Name what may stand at a broker that cannot be asked; with event and audit row, if there is news.
+    """A sweep that the broker did not let end: the requests that were made, and what may stand there.
 
     That is no sweep, and is not stored as one: whoever waits for the first one goes on waiting.
     """
+    if calls:
+        # Each request that left; a broker that cannot be reached at all is the broker halt's story.
+        told = entry("SWEEP_FAILED", "sweep", f"the broker could not be asked to the end: {why}", now, calls)
+        await append(connection, told)
+    return await _save_names(connection, began, fates, now=now)
+
+
+async def _save_names(
+    connection: Connection, began: KillState, fates: dict[str, OrderFate], *, now: datetime
+) -> KillState:
+    """Name what may stand at a broker that cannot be asked; with event and audit row, if there is news."""
     await connection.fetchrow(_SQL["lock_switch"])
     before = await read_state(connection)
     if not before.engaged or before.epoch != began.epoch or before.swept_at is not None:
@@ -62,7 +84,7 @@ async def save_names(
     if known == before.fates:
         return before
     after = await _write(connection, None, confirmed=False, fates=known, unprotected=before.unprotected)
-    await _tell_sweep(connection, after, now, news=True)
+    await _tell_sweep(connection, after, now, news=True, evidence={})
     return after
 
 
@@ -84,14 +106,23 @@ async def _write(
     return await read_state(connection)
 
 
-async def _tell_sweep(connection: Connection, state: KillState, now: datetime, *, news: bool) -> None:
+async def _tell_sweep(
+    connection: Connection, state: KillState, now: datetime, *, news: bool, evidence: Evidence
+) -> None:
     action = "ALL_OPEN_ORDERS_CANCELED" if state.sweep_confirmed else "CANCELS_NOT_ALL_CONFIRMED"
     counts = {fate.value: list(state.fates.values()).count(fate) for fate in OrderFate}
     detail = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing was open"
     if state.unprotected:
         detail += f"; UNPROTECTED: {', '.join(state.unprotected)}"
     events = (activated(state, action, now),) if news else ()
-    await append(connection, entry(action, "sweep", detail, now), *events)
+    told: Evidence = {
+        "epoch": state.epoch,
+        "scope": state.scope.value,
+        "orders": {key: fate.value for key, fate in sorted(state.fates.items())},
+        "unprotected": list(state.unprotected),
+        **evidence,
+    }
+    await append(connection, entry(action, "sweep", detail, now, told), *events)
 
 
 def _surer(fate: OrderFate, known: OrderFate | None) -> bool:

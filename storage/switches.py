@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
 from risk.readiness import STREAM_GAP_MAX
@@ -25,6 +27,11 @@ _SQL: Final = load("switches")
 
 CORRELATION: Final = "kill-switch"
 """The kill switch's own story in the audit log."""
+ACCESS: Final = "access"
+"""The story of who may do what: the account, tokens, operators' keys, roles, keys of approvals."""
+
+
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class WrongInstallation(Exception):
@@ -125,12 +132,22 @@ def activated(state: KillState, action_taken: str, now: datetime) -> Queued:
     return Queued(Topic.KILLSWITCH_ACTIVATED, CORRELATION, event)
 
 
-async def note(connection: Connection, *, decision: str, actor: str, detail: str, now: datetime) -> None:
+async def note(
+    connection: Connection,
+    *,
+    decision: str,
+    actor: str,
+    detail: str,
+    now: datetime,
+    evidence: Mapping[str, Any] = NOTHING,
+) -> None:
     """An audit row about the switch that changes nothing."""
-    await append(connection, entry(decision, actor, detail, now))
+    await append(connection, entry(decision, actor, detail, now, evidence))
 
 
-def entry(decision: str, actor: str, detail: str, now: datetime) -> AuditEntry:
+def entry(
+    decision: str, actor: str, detail: str, now: datetime, evidence: Mapping[str, Any] = NOTHING
+) -> AuditEntry:
     """A line of the switch's own story."""
     return AuditEntry(
         occurred_at=now,
@@ -138,7 +155,7 @@ def entry(decision: str, actor: str, detail: str, now: datetime) -> AuditEntry:
         component="KillSwitch",
         actor=actor,
         decision=decision,
-        input={"detail": detail},
+        input={"detail": detail, **evidence},
     )
 
 
@@ -157,7 +174,10 @@ async def release(connection: Connection, grant: ReleaseGrant, *, now: datetime)
     if fresh is None:
         return False
     await connection.execute(_SQL["release"], grant.reason, grant.person, now)
-    await note(connection, decision="KILL_RELEASED", actor=grant.person, detail=grant.reason, now=now)
+    await note(
+        connection, decision="KILL_RELEASED", actor=grant.person, detail=grant.reason, now=now,
+        evidence={"grant": grant.model_dump(mode="json"), "was": state.model_dump(mode="json")},
+    )  # fmt: skip
     return True
 
 
@@ -175,12 +195,16 @@ async def read_installation(connection: Connection) -> Installation:
 async def bind_installation(
     connection: Connection, *, account: str, mode: str, now: datetime
 ) -> Installation:
-    """Bind the database to its (account, mode) at first start.
+    """Bind the database to its (account, mode) at first start, with the audit row of it.
 
     Raises:
         WrongInstallation: it is bound to another.
     """
-    await connection.execute(_SQL["bind_installation"], account, mode, now)
+    namespace = await connection.fetchval(_SQL["bind_installation"], account, mode, now)
+    if namespace is not None:
+        evidence = {"namespace": str(namespace), "account": account, "mode": mode}
+        detail = f"this database serves account {account} ({mode}) and no other from now on"
+        await append(connection, access_entry("INSTALLATION_BOUND", "Setup", detail, evidence, now))
     installation = await read_installation(connection)
     if (installation.account, installation.mode) != (account, mode):
         raise WrongInstallation(
@@ -193,8 +217,32 @@ async def bind_installation(
 async def save_operator_key(
     connection: Connection, *, key_id: str, public_key: bytes, person: str, now: datetime
 ) -> None:
-    """Make a person's public key known. The same key again changes nothing."""
-    await connection.execute(_SQL["save_operator_key"], key_id, public_key, person, now)
+    """Make a person's public key known, with the audit row of it. The same key again changes nothing."""
+    added = await connection.fetchval(_SQL["save_operator_key"], key_id, public_key, person, now)
+    if added is not None:
+        evidence = {"key_id": key_id, "public_key": public_key.hex(), "person": person}
+        detail = f"{person} may release the kill switch with key {key_id}"
+        await append(connection, access_entry("OPERATOR_KEY_ADDED", "Setup", detail, evidence, now))
+
+
+def access_entry(
+    decision: str,
+    component: str,
+    detail: str,
+    evidence: Mapping[str, Any],
+    now: datetime,
+    *,
+    actor: str = "owner",
+) -> AuditEntry:
+    """A line of the story of who may do what."""
+    return AuditEntry(
+        occurred_at=now,
+        correlation_id=ACCESS,
+        component=component,
+        actor=actor,
+        decision=decision,
+        input={"detail": detail, **evidence},
+    )
 
 
 async def operator_key(connection: Connection, key_id: str) -> bytes | None:

@@ -28,6 +28,8 @@ class Step:
     """One line for people: shown in the timeline."""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     checks: Sequence[CheckResult] = ()
+    references: tuple[str, ...] = ()
+    """What it rests on, by name: ``approval …``, ``limits …``."""
     user_message: str | None = None
     answers_post: bool = False
     """The broker's answer to the open POST is known with this step."""
@@ -55,7 +57,20 @@ async def advance(locked: LockedOrder, new: OrderState, step: Step) -> StoredOrd
         events.insert(0, _submitted(after, step))
     if after.row_version != before.row_version:
         events.append(_status(after, step))
-    await append(locked.connection, entry_of(after, step, added), *events)
+    changed = [
+        {"place": place, **fill.model_dump(mode="json")}
+        for place, fill in enumerate(new.fills)
+        if place >= len(locked.state.fills) or locked.state.fills[place] != fill
+    ]
+    await append(locked.connection, entry_of(after, step, changed), *events)
+    return after
+
+
+async def advance_or_tell(locked: LockedOrder, new: OrderState, step: Step) -> StoredOrder:
+    """As `advance`, with an audit row even where the step changes nothing: that it was taken is what counts."""
+    after = await advance(locked, new, step)
+    if after is locked.order:
+        await audit(locked, after, step)
     return after
 
 
@@ -66,12 +81,14 @@ async def refuse(locked: LockedOrder, new: OrderState, step: Step, *events: Queu
     Where the broker has shown the order meanwhile, evidence outranks our verdict: nothing ends.
     """
     if not new.status.is_final:
-        return await advance(locked, new, step)
+        return await advance_or_tell(locked, new, step)
     after = await orders.write_state(
         locked, new, step.now, user_message=step.user_message, answered=step.answers_post
     )
     await protection.follow(locked, after, step.now)
-    await append(locked.connection, entry_of(after, step), *events, _status(after, step))
+    # Settled in the same transaction: by its own words.
+    told = entry_of(after.model_copy(update={"settled": True}), step)
+    await append(locked.connection, told, *events, _status(after, step))
     return await orders.write_settled(replace(locked, order=after), step.now)
 
 
@@ -94,22 +111,26 @@ async def audit(locked: LockedOrder, after: StoredOrder, step: Step) -> None:
     await append(locked.connection, entry_of(after, step))
 
 
-def entry_of(after: StoredOrder, step: Step, added: Sequence[Fill] = ()) -> AuditEntry:
-    """The audit row of one step."""
+def entry_of(after: StoredOrder, step: Step, fills: Sequence[Mapping[str, Any]] = ()) -> AuditEntry:
+    """The audit row of one step: the order as the step has left it, so that `audit.rebuild` needs nothing else.
+
+    ``fills``: executions that the step has added or changed, whole, each with its place in the order's record.
+    """
+    is_entry = after.leg is Leg.ENTRY
     evidence: dict[str, Any] = {
-        "detail": step.detail
-        if after.leg is Leg.ENTRY
-        else f"{after.leg.value} {after.generation}: {step.detail}",
+        "detail": step.detail if is_entry else f"{after.leg.value} {after.generation}: {step.detail}",
+        "order_id": str(after.internal_order_id),
         "status": after.status.value,
         "row_version": after.row_version,
+        "quantity": decimal_text(after.quantity),
         "filled_quantity": decimal_text(after.filled_quantity),
         "client_order_id": after.client_order_id,
         "broker_order_id": after.broker_order_id,
-        **({} if after.leg is Leg.ENTRY else {"leg": after.leg.value, "generation": after.generation}),
+        **_where_set(after),
+        **({} if is_entry else {"leg": after.leg.value, "generation": after.generation}),
+        **({"fills": fills} if fills else {}),
         **step.evidence,
     }
-    if added:
-        evidence["fills"] = [fill.model_dump(mode="json") for fill in added]
     return AuditEntry(
         occurred_at=step.now,
         correlation_id=after.signal_id,
@@ -118,7 +139,22 @@ def entry_of(after: StoredOrder, step: Step, added: Sequence[Fill] = ()) -> Audi
         decision=step.decision,
         input=evidence,
         checks=tuple(step.checks),
+        references=step.references,
     )
+
+
+def _where_set(after: StoredOrder) -> dict[str, Any]:
+    """What most orders have not, or not yet."""
+    told: dict[str, Any] = {
+        "flags": [flag.value for flag in after.flags],
+        "reason": after.reason,
+        "post_count": after.post_count,
+        "settled": after.settled,
+        "predecessors": list(after.predecessors),
+        "replaced_by": after.replaced_by,
+        "cancel_requested_by": after.cancel_requested_by,
+    }
+    return {name: value for name, value in told.items() if value}
 
 
 def _submitted(after: StoredOrder, step: Step) -> Queued:

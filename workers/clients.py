@@ -15,8 +15,9 @@ from audit.cold.mover import Retention
 from audit.store.opening import S3Access, open_store
 from audit.store.port import ObjectStore
 from broker.alpaca.client import AlpacaReader
-from broker.alpaca.settings import AlpacaSettings, BrokerCall, OnCall
+from broker.alpaca.settings import AlpacaSettings
 from broker.budget import patiently
+from broker.told import BrokerCall, OnCall
 from market.alpaca_data import AlpacaDataSettings, AlpacaMarketData
 from market.clock import MarketClock
 from market.feed import QuoteFeed
@@ -26,12 +27,14 @@ from observability.logging import get_logger
 from observability.metrics import CallOutcome, Metrics, call_outcome
 from observability.temporal import temporal_runtime
 from observability.tracing import ended_span, temporal_interceptors
+from schemas.audit import AuditEntry
 from schemas.broker import Account
 from schemas.market import Provider
 from security.approvals import ApprovalKeys, ApprovalSigner
 from storage.database import Database
+from storage.events import append
 from storage.migrate import check
-from storage.switches import Installation, bind_installation
+from storage.switches import Installation, access_entry, bind_installation
 from workers.limits import require_limits
 from workers.settings import (
     AuditSettings,
@@ -145,15 +148,32 @@ def reporter(metrics: Metrics) -> OnCall:
     return report
 
 
-async def bind(database: Database, broker: AlpacaReader) -> Installation:
-    """Prove the keys, tie the database to the account, and refuse to start without limits."""
+async def bind(
+    database: Database, broker: AlpacaReader, approval_keys: ApprovalKeys | None = None
+) -> Installation:
+    """Prove the keys, tie the database to the account, and refuse to start without limits.
+
+    Whoever places says with ``approval_keys`` whose approvals it takes from now on: an audit row of every start.
+    """
     account = await _authenticated(broker)
     async with database.transaction("start.bound") as connection:
         installation = await bind_installation(
             connection, account=account.account_id, mode=MODE, now=utc_now()
         )
         await require_limits(connection, utc_now())
+        if approval_keys is not None:
+            await append(connection, _trusted(approval_keys, utc_now()))
     return installation
+
+
+def _trusted(keys: ApprovalKeys, now: datetime) -> AuditEntry:
+    states = {key_id: keys.states[key].value for key_id, key in keys.by_id.items()}
+    before = keys.unsigned_before
+    evidence = {"keys": states, "unsigned_before": None if before is None else before.isoformat()}
+    detail = ", ".join(f"{key_id} {state}" for key_id, state in states.items())
+    return access_entry(
+        "APPROVAL_KEYS_TRUSTED", "ExecutionAgent", f"approvals by: {detail}", evidence, now, actor="system"
+    )
 
 
 async def _authenticated(broker: AlpacaReader) -> Account:

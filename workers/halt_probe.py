@@ -10,6 +10,7 @@ from typing import Final
 from broker.budget import BrokerBudget, Share
 from broker.errors import BrokerError, RateLimited
 from broker.port import BrokerReader
+from broker.told import evidence, hearing
 from observability.logging import get_logger
 from observability.metrics import Metrics
 from storage.database import Database
@@ -55,7 +56,8 @@ class HaltProbe:
         try:
             # No order leaves meanwhile, so its share has room.
             await self._budget.take(Share.ORDERS)
-            account = await self._broker.get_account()
+            with hearing() as calls:
+                account = await self._broker.get_account()
         except RateLimited as error:
             _log.info("the probe of the broker waits", reason=error.message)
             return
@@ -63,7 +65,8 @@ class HaltProbe:
             _log.warning("the broker does not answer yet", reason=error.message, code=error.code)
             return
         async with self._database.transaction("halt.closed") as connection:
-            closed = await close_halt(connection, f"account {account.account_id} answers", now=utc_now())
+            told = f"account {account.account_id} answers"
+            closed = await close_halt(connection, told, now=utc_now(), evidence=evidence(calls))
         if closed:
             _log.warning("the broker answers again: orders go on")
             self._metrics.set_broker_halt(is_open=False)

@@ -153,7 +153,9 @@ async def build(settings: WorkerSettings) -> AsyncIterator[Parts]:
     """
     async with AsyncExitStack() as stack:
         signer, approval_keys = signing_keys(settings)
-        side = await _side(stack, settings, AlpacaTrader, fences=True, service=settings.topology)
+        side = await _side(
+            stack, settings, AlpacaTrader, fences=True, service=settings.topology, approval_keys=approval_keys
+        )
         feeds, quotes = quote_source(settings, side.clock, streamed=True)
         stack.push_async_callback(quotes.close)
         notifier = _notifier(stack, side)
@@ -217,7 +219,15 @@ async def build_execution(
     """
     async with AsyncExitStack() as stack:
         approval_keys = ApprovalKeys.parse(settings.approval_public_keys.get_secret_value())
-        side = await _side(stack, settings, AlpacaTrader, fences=True, service="execution", stop=stop)
+        side = await _side(
+            stack,
+            settings,
+            AlpacaTrader,
+            fences=True,
+            service="execution",
+            stop=stop,
+            approval_keys=approval_keys,
+        )
         _, quotes = quote_source(settings, side.clock, streamed=False)
         stack.push_async_callback(quotes.close)
         yield ExecutionParts(
@@ -272,6 +282,7 @@ async def _side(
     fences: bool,
     service: str,
     stop: asyncio.Event | None = None,
+    approval_keys: ApprovalKeys | None = None,
 ) -> _Side[B]:
     """With ``stop`` Temporal is waited for until then; the kill switch and the audit log are seen to meanwhile, and
     ever after.
@@ -283,7 +294,7 @@ async def _side(
     kill_broker = AlpacaReader(broker_settings(settings), on_call=reporter(metrics))
     stack.push_async_callback(kill_broker.close)
     stack.push_async_callback(broker.close)
-    installation = await bind(database, broker)
+    installation = await bind(database, broker, approval_keys)
     every = PROBE_EVERY_IN_RESERVE if service == "execution" else PROBE_EVERY
     watcher = KillWatcher(database, kill_broker, metrics)
     probe = HaltProbe(database, kill_broker, budget, metrics, every=every)

@@ -45,7 +45,9 @@ async def run_migrate(settings: MigrateSettings, stop: asyncio.Event) -> None:
         connection = await asyncpg.connect(settings.dsn, timeout=CONNECT_TIMEOUT_SECONDS)
         try:
             await set_passwords(
-                connection, {role: secret.get_secret_value() for role, secret in passwords.items()}
+                connection,
+                {role: secret.get_secret_value() for role, secret in passwords.items()},
+                datetime.now(UTC),
             )
         finally:
             await connection.close()

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from broker.alpaca import transport
 from broker.alpaca.errors import Kind, UnreadableError, classify, read_json, unproved
-from broker.alpaca.settings import OUTCOME_OK, AlpacaSettings, BrokerCall, OnCall
+from broker.alpaca.settings import AlpacaSettings
 from broker.alpaca.transport import Attempt, GuardedAdapter, StoppedError, Watchdog
 from broker.budget import BrokerBudget, Share, take_token
 from broker.errors import BrokerError, NothingSent, ValidationRefused
+from broker.told import OUTCOME_OK, BrokerCall, OnCall, tell
 from observability.crash_points import pass_by
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class Calls:
     def _report(
         self, operation: Operation, attempt: Attempt, result: "_Done[_T] | _Failed", latency_ms: float
     ) -> None:
-        if self._on_call is None or (attempt.stopped_by is not None and not attempt.written):
+        if attempt.stopped_by is not None and not attempt.written:
             return
         failed = result.error if isinstance(result, _Failed) else None
         outcome = OUTCOME_OK if failed is None else getattr(failed, "code", BrokerError.code)
@@ -188,6 +189,9 @@ class Calls:
             latency_ms=latency_ms,
             request_id=answer.request_id if answer else None,
         )
+        tell(call)
+        if self._on_call is None:
+            return
         try:
             self._on_call(call)
         except Exception:  # noqa: BLE001 - a broken meter must not turn a placed order into an error

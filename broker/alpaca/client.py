@@ -11,10 +11,11 @@ from broker.alpaca import pages, parse
 from broker.alpaca.calls import Calls, Operation
 from broker.alpaca.cancels import answer_of, answers_of_all
 from broker.alpaca.errors import Kind
-from broker.alpaca.settings import AlpacaSettings, OnCall
+from broker.alpaca.settings import AlpacaSettings
 from broker.alpaca.stream import AlpacaTradeUpdateStream
 from broker.budget import BrokerBudget, Share
 from broker.errors import NotCancelable, NotFound, UnknownOutcome, ValidationRefused
+from broker.told import OnCall
 from schemas.broker import Account, BrokerClock, CalendarDay, CashActivity, Position
 from schemas.orders import BrokerOrder, CancelAnswer, Fill
 

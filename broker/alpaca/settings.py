@@ -1,6 +1,5 @@
-"""What the adapter needs to know, and what it tells about each call."""
+"""What the adapter needs to know."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydantic import SecretStr
@@ -24,27 +23,3 @@ class AlpacaSettings:
     def __post_init__(self) -> None:
         check_trading_url(self.trading_url)
         check_stream_url(self.stream_url)
-
-
-OUTCOME_OK = "OK"
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerCall:
-    """One HTTP request to the broker, without ids, keys or bodies."""
-
-    operation: str
-    """The port's method: ``place_order``."""
-    method: str
-    path: str
-    """A template: ``/v2/orders/{order_id}``."""
-    http_status: int | None
-    """None where no answer came."""
-    outcome: str
-    """``OK`` or the code of the ``BrokerError`` it ended in."""
-    latency_ms: float
-    request_id: str | None
-
-
-OnCall = Callable[[BrokerCall], None]
-"""Called once for each HTTP request, in the thread that made it, within the caller's context variables."""

@@ -7,6 +7,7 @@ where internal_order_id = $1 and leg = 'entry' and hard_stop_loss is not null an
     and action in ('BUY_TO_OPEN', 'SELL_TO_OPEN')
 on conflict (signal_id) do update set closed_at = null, updated_at = excluded.updated_at
 where protections.closed_at is not null
+returning signal_id
 
 -- name: lock_protection
 select p.signal_id, p.ticker, p.action from protections p
@@ -138,6 +139,7 @@ for update
 
 -- name: reopen
 update protections set closed_at = null, updated_at = $2 where signal_id = $1 and closed_at is not null
+returning signal_id
 
 -- name: open_on_ticker
 select signal_id from protections where ticker = $1 and action = $2 and closed_at is null

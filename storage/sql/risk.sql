@@ -3,6 +3,7 @@ select singleton from account for update
 
 -- name: lapse_reservations
 update reservations set state = 'lapsed', ended_at = $1 where state = 'held' and lapses_at <= $1
+returning signal_id, ticker, quantity, price, lapses_at
 
 -- name: read_facts
 select

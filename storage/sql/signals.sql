@@ -30,6 +30,9 @@ where ($1::uuid is null or s.token_id = $1)
 order by s.received_at desc, s.signal_id
 limit $3
 
+-- name: token_is_known
+select exists (select from api_tokens where name = $1 and strategy is not distinct from $2 and token_hash = $3)
+
 -- name: insert_token
 insert into api_tokens (token_id, name, strategy, token_hash, created_at, expires_at)
 values ($1, $2, $3, $4, $5, $6)

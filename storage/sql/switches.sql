@@ -52,10 +52,12 @@ select namespace, account, mode, bound_at from installation
 
 -- name: bind_installation
 update installation set account = $1, mode = $2, bound_at = $3 where account is null
+returning namespace
 
 -- name: save_operator_key
 insert into operator_keys (key_id, public_key, person, created_at) values ($1, $2, $3, $4)
 on conflict (key_id) do nothing
+returning key_id
 
 -- name: read_operator_key
 select public_key from operator_keys where key_id = $1 and revoked_at is null

@@ -23,6 +23,7 @@ from workers.chaos.ours import Asked, Books, Ours, Row
 NAMESPACE = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 ACCOUNT = "account"
 PRICE = "100.00"
+AT = "2026-11-23T15:00:00.000000Z"
 
 
 def name(signal_id: str, leg: Leg = Leg.ENTRY, generation: int = 0) -> str:
@@ -68,7 +69,7 @@ class Venue:
 
     def fill(self, order_id: str, quantity: str = "10", status: str = "filled") -> None:
         self._add(
-            "order_executed", order_id=order_id, qty=quantity, price=PRICE, status=status,
+            "order_executed", at=AT, order_id=order_id, qty=quantity, price=PRICE, status=status,
             execution_id=f"execution-{len(self.records)}",
         )  # fmt: skip
 

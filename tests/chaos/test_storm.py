@@ -32,6 +32,10 @@ async def test_a_short_storm_is_good() -> None:
     assert (told["signals"], sum(told["kills"].values())) == (SIGNALS, KILLS)
     assert (told["duplicates"], told["lost"], told["unapproved"], told["unfinished"]) == (0, 0, 0, 0)
     assert sum(told["injected"].values()) > 0
+    off = ("audit_orders_off", "audit_fills_off", "audit_positions_off", "audit_doubts")
+    assert [told[name] for name in off] == [0, 0, 0, 0]
+    assert told["audit_orders"] >= SIGNALS
+    assert told["audit_fills"] >= told["filled"]
     assert told["filled"] + told["resting"] == told["approved"] <= told["broker_orders"]
 
 

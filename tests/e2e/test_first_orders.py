@@ -8,6 +8,7 @@ from temporalio.client import WorkflowExecutionStatus
 
 from schemas import wire
 from schemas.runs import CancelCommand, CancelReply, OrderReport
+from tests.e2e.audited import audit_lines, audit_verdict, calls_received, calls_told, ledger_records
 from tests.servers.stack import Stack, StackFactory, signal
 
 TOPOLOGIES = ("compact", "isolated")
@@ -55,6 +56,11 @@ async def test_every_way_an_order_can_go(stack_factory: StackFactory, unique: An
     assert (ledger["posts_total"], ledger["accepted_total"], ledger["duplicate_orders"]) == (2, 2, 0)
     for signal_id in (filled, refused, wide, resting):
         await stack.workflow(signal_id).result()
+
+    told = await audit_verdict(stack)
+    assert (told.wrong, told.figures["audit_orders"], told.figures["audit_fills"]) == ([], 4, 1)
+    received = calls_received(await ledger_records(stack))
+    assert calls_told(await audit_lines(stack)) == received == {("POST", 200): 2, ("DELETE", 204): 1}
 
 
 _LIMITS = {

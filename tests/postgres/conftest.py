@@ -6,6 +6,7 @@ import pytest
 
 from schemas.reconciliation import Outcome
 from storage.database import Database
+from tests.postgres.audited import audit_differences
 from tests.postgres.books import prepare
 from tests.postgres.broker_books import SetBroker, Steps, own_order
 from tests.postgres.desk import Desk, at_the_desk
@@ -16,6 +17,7 @@ async def desk(database: str) -> AsyncIterator[Desk]:
     """Give one approved order that may be placed."""
     async with at_the_desk(database) as made:
         yield made
+        assert await audit_differences(made.database, orders=True) == []
 
 
 @pytest.fixture
@@ -24,6 +26,7 @@ async def rows(database: str) -> AsyncIterator[Database]:
     opened = await Database.connect(database)
     await prepare(opened)
     yield opened
+    assert await audit_differences(opened, orders=False) == []
     await opened.close()
 
 

@@ -1,5 +1,6 @@
 """One decision per signal: stored with its event, audit row and reservation, and the same ever after."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -47,11 +48,13 @@ async def test_an_approval_leaves_decision_reservation_event_and_audit_row(
         topics = [
             row["topic"] for row in await connection.fetch("select topic from events order by occurred_at")
         ]
-        decisions = [
-            row["decision"] for row in await connection.fetch("select decision from audit_log order by id")
-        ]
+        story = await connection.fetch(
+            "select decision, refs from audit_log where correlation_id = 's1' order by id"
+        )
     assert topics == ["trading.signal.created", "trading.risk.approved"]
-    assert decisions == ["LIMITS_SET", "SIGNAL_ACCEPTED", "APPROVED"]
+    assert [row["decision"] for row in story] == ["SIGNAL_ACCEPTED", "APPROVED"]
+    named = [each.rpartition(" ")[0] for each in json.loads(story[1]["refs"])]
+    assert named == ["signal s1", "limits", "kill switch epoch", "approval", "approval key"]
 
 
 async def test_a_second_call_answers_the_stored_decision(rows: Database, risk: RiskActivities) -> None:

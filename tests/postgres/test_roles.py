@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -267,7 +268,7 @@ async def roles(database: str) -> str:
     async with connected(database) as owner:
         # A database made from a template has its tables' rights, but not those of the database itself.
         await grants.apply(owner)
-        await set_passwords(owner, dict.fromkeys(Role, PASSWORD))
+        await set_passwords(owner, dict.fromkeys(Role, PASSWORD), datetime.now(UTC))
     return database
 
 

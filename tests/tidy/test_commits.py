@@ -151,11 +151,14 @@ def unnamed_writes(modules: Mapping[str, str], writers: Collection[str]) -> list
 
 
 def nameless_transactions(source: str) -> list[tuple[int, str]]:
-    """``connection.transaction()``: a commit without a name."""
+    """``connection.transaction()``: a commit without a name. One that may only read commits nothing."""
     return [
         (node.lineno, "a commit has a name: committing(connection, name)")
         for node in ast.walk(parse(source))
-        if isinstance(node, ast.Call) and _called(node) == "transaction" and not node.args
+        if isinstance(node, ast.Call)
+        and _called(node) == "transaction"
+        and not node.args
+        and "readonly=True" not in [ast.unparse(each) for each in node.keywords]
     ]
 
 

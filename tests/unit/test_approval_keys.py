@@ -193,7 +193,8 @@ def test_keys_that_do_not_belong_together_stop_the_start() -> None:
 
 def test_the_command_line_changes_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def keys(*arguments: str) -> dict[str, object]:
-        assert run(["keys", *arguments, "--folder", str(folder), "--json"]) == 0
+        given = [*arguments, "--folder", str(folder), "--data-dir", str(folder), "--json"]
+        assert run(["keys", *given, *([] if arguments == ("list",) else ["--unrecorded"])]) == 0
         found: dict[str, object] = json.loads(capsys.readouterr().out)
         return found
 
@@ -201,7 +202,10 @@ def test_the_command_line_changes_them(folder: Path, capsys: pytest.CaptureFixtu
     assert [each["signs"] for each in keys("rotate")["keys"]] == [True, False]  # type: ignore[attr-defined]
     assert [each["state"] for each in keys("retire", former)["keys"]] == ["current", "retired"]  # type: ignore[attr-defined]
     assert len(keys("revoke", former)["keys"]) == 1  # type: ignore[arg-type]
-    assert run(["keys", "revoke", former, "--folder", str(folder)]) == 1
+    assert (
+        run(["keys", "revoke", former, "--folder", str(folder), "--data-dir", str(folder), "--unrecorded"])
+        == 1
+    )
 
 
 def test_a_first_start_makes_them_and_a_start_after_an_upgrade_knows_of_it(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from broker.alpaca.client import AlpacaReader
-from broker.alpaca.settings import BrokerCall
 from broker.alpaca.trader import AlpacaTrader
 from broker.budget import Share
 from broker.errors import BrokerError, NetworkError, NothingSent, ValidationRefused
 from broker.port import BrokerReader, BrokerTrader
+from broker.told import BrokerCall, evidence, hearing
 from tests.unit.broker_server import ORDER, SECRET, Request, Server, http, nothing, order_request, serving
 
 ORDER_ID = str(ORDER["id"])
@@ -150,6 +150,39 @@ async def test_on_call_is_told_once_for_each_request(
         ("place_order", "POST", "/v2/orders", 403, "ERR_INSUFFICIENT_FUNDS", "req-2"),
     ]
     assert all(call.latency_ms > 0 for call in calls)
+
+
+async def test_who_acts_on_an_answer_hears_what_the_request_came_to(
+    server: Server, trader: AlpacaTrader
+) -> None:
+    """Also of requests that other tasks make for it, and of none that was made before or after."""
+    server.always(http(ORDER, X_Request_ID="req-1"))
+    await place(trader)
+    with hearing() as outer:
+        with hearing() as calls:
+            await asyncio.gather(place(trader), trader.get_order_status(ORDER_ID))
+        await trader.get_order_status(ORDER_ID)
+    await place(trader)
+    assert sorted(call.operation for call in calls) == ["get_order_status", "place_order"]
+    assert [call.operation for call in outer] == ["get_order_status"]
+    assert [call.operation for call in calls if call.may_change] == ["place_order"]
+    [told] = evidence(outer)["calls"]
+    assert float(told.pop("latency_ms")) > 0
+    assert told == {
+        "operation": "get_order_status", "request": "GET /v2/orders/{order_id}", "http_status": 200,
+        "outcome": "OK", "request_id": "req-1",
+    }  # fmt: skip
+    assert evidence([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("method", "outcome", "may"),
+    [("DELETE", "OK", True), ("DELETE", "ERR_UNKNOWN_OUTCOME", True), ("DELETE", "ERR_NETWORK", False),
+     ("GET", "OK", False), ("POST", "ERR_RATE_LIMIT", True)],
+)  # fmt: skip
+def test_a_read_and_what_never_left_can_have_changed_nothing(method: str, outcome: str, may: bool) -> None:
+    call = BrokerCall("operation", method, "/v2/orders", None, outcome, 1.0, None)
+    assert call.may_change is may
 
 
 async def test_broken_on_call_does_not_lose_a_placed_order(

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from broker.alpaca import transport
 from broker.alpaca.client import AlpacaReader
-from broker.alpaca.settings import AlpacaSettings, BrokerCall
+from broker.alpaca.settings import AlpacaSettings
 from broker.alpaca.trader import AlpacaTrader
 from broker.errors import (
     NetworkError,
@@ -23,6 +23,7 @@ from broker.errors import (
     UnknownOutcome,
     ValidationRefused,
 )
+from broker.told import BrokerCall
 from schemas.orders import CancelAnswer, OrderType
 from tests.unit.broker_server import ORDER, SECRET, Request, Server, http, nothing, order_request, serving
 

@@ -288,6 +288,16 @@ class Kill(Scenario):
         await self.play.filled(self.signal_id)
 
 
+class KillDirect(Kill):
+    """The kill switch with the command line asking the broker itself."""
+
+    covers = ("commit console.kill_direct",)
+
+    async def provoke(self) -> None:
+        await self._until_done("kill", "--direct", "--reason", "crash sweep")
+        await self.release()
+
+
 class DriftKill(Kill):
     """So much drift that trading stops by itself."""
 

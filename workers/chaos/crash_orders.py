@@ -248,7 +248,7 @@ class CancelBeforePost(HeldBack):
 class CancelNotThere(Scenario):
     """The broker denies once that it has the order: that ends nothing, and the next cancel finds it."""
 
-    covers = ("commit end.cancel_not_there",)
+    covers = ("commit end.cancel_not_taken",)
 
     async def prepare(self) -> None:
         self.order = await self.rest()
@@ -260,7 +260,8 @@ class CancelNotThere(Scenario):
         await cancel(self.play, self.signal_id, CancelAnswer.UNKNOWN_ORDER)
 
     async def finish(self) -> None:
-        await cancel(self.play, self.signal_id)
+        """Whoever died between the cancel and the look-up has left the look-up's denial for this one."""
+        await cancel(self.play, self.signal_id, CancelAnswer.UNKNOWN_ORDER)
         await self.play.settled(self.signal_id, OrderStatus.CANCELED)
 
 

@@ -1,9 +1,11 @@
 """Scenarios of who is stopped and enabled: strategies by a person, everything by a loss."""
 
 import asyncio
+import shutil
 from decimal import Decimal
 from typing import ClassVar
 
+from security.approval_files import PUBLIC_KEYS, SIGNING_KEY, read_files
 from workers.chaos import crash_sql as sql
 from workers.chaos.crash_books import EXIT_REFUSED, PROGRAM, TRIES_MAX, Kill
 from workers.chaos.crash_play import WrongEnd
@@ -86,6 +88,28 @@ class PeakReset(Person):
 
     async def finish(self) -> None:
         await self.give_until(*self.command)
+
+
+class KeysRotated(Person):
+    """The keys of approvals are changed, in a folder of this run's own: those in use stay."""
+
+    covers = ("commit console.approval_keys",)
+
+    async def prepare(self) -> None:
+        keys = self.play.stage.data_dir.keys
+        self.folder = keys.parent / f"keys-{self.tag}"
+        self.folder.mkdir(exist_ok=True)
+        for name in (SIGNING_KEY, PUBLIC_KEYS):
+            shutil.copy(keys / name, self.folder)
+
+    async def provoke(self) -> None:
+        await self.give("keys", "rotate", "--folder", str(self.folder))
+
+    async def finish(self) -> None:
+        """Whether it was done or not, the files can be used, and the next time is recorded."""
+        await self.give_until("keys", "rotate", "--folder", str(self.folder))
+        signer, keys = read_files(self.folder)
+        keys.require_current(signer)
 
 
 class LossKill(Kill):

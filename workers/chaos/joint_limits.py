@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -108,7 +109,7 @@ async def _as_risk(dsn: str) -> str:
     """The address with the rights of a risk worker, and no more."""
     password = secrets.token_hex(16)
     connection = await asyncpg.connect(dsn)
-    await set_passwords(connection, {Role.RISK: password})
+    await set_passwords(connection, {Role.RISK: password}, datetime.now(UTC))
     await connection.execute(FOUR_WORKERS)
     await connection.close()
     parts = urlsplit(dsn)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -48,6 +49,21 @@ class BrokerOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class Execution:
+    """One execution as the exchange made it."""
+
+    order: BrokerOrder
+    quantity: Decimal
+    price: Decimal
+    at: datetime
+
+    @property
+    def cash(self) -> Decimal:
+        """What it cost, in US dollars; a sale's is negative."""
+        return self.quantity * self.price * (1 if self.order.body["side"] == "buy" else -1)
+
+
+@dataclass(frozen=True, slots=True)
 class Post:
     """One POST of an order as the exchange received it; ``status`` None: nothing was answered."""
 
@@ -67,7 +83,10 @@ class Ledger:
     absent: list[tuple[int, str]] = field(default_factory=list)
     """Look-ups by client_order_id that were answered 404."""
     faults: Counter[str] = field(default_factory=Counter)
-    _executions: dict[str, tuple[BrokerOrder, Decimal, Decimal]] = field(default_factory=dict)
+    executions: dict[str, Execution] = field(default_factory=dict)
+    """Those that count, by the exchange's id."""
+    taken_back: dict[str, Execution] = field(default_factory=dict)
+    """Those that were busted or corrected, which count for nothing."""
 
     @property
     def top_orders(self) -> list[BrokerOrder]:
@@ -89,11 +108,13 @@ class Ledger:
                 order = self.orders[record["order_id"]]
                 self._status(order, record["changes"].get("status", order.status), record["seq"])
             case "order_executed":
-                self._add_execution(record)
+                self._add_execution(record, record["execution_id"])
+                self._status(self.orders[record["order_id"]], record["status"], record["seq"])
             case "execution_busted":
-                order, quantity, cash = self._executions.pop(record["execution_id"])
-                order.filled -= quantity
-                order.cash -= cash
+                self._take_back(record["execution_id"])
+            case "execution_corrected":
+                self._take_back(record["execution_id"])
+                self._add_execution(record, record["correction_id"])
             case "fault":
                 self.faults[record["action"]] += 1
 
@@ -113,14 +134,19 @@ class Ledger:
         elif route == LOOK_UP_ROUTE and record["status"] == NOT_FOUND:
             self.absent.append((record["seq"], record.get("client_order_id") or ""))
 
-    def _add_execution(self, record: Mapping[str, Any]) -> None:
+    def _add_execution(self, record: Mapping[str, Any], execution_id: str) -> None:
         order = self.orders[record["order_id"]]
-        quantity = Decimal(record["qty"])
-        cash = quantity * Decimal(record["price"]) * (1 if order.body["side"] == "buy" else -1)
-        order.filled += quantity
-        order.cash += cash
-        self._executions[record["execution_id"]] = (order, quantity, cash)
-        self._status(order, record["status"], record["seq"])
+        made = Execution(
+            order, Decimal(record["qty"]), Decimal(record["price"]), datetime.fromisoformat(record["at"])
+        )
+        order.filled += made.quantity
+        order.cash += made.cash
+        self.executions[execution_id] = made
+
+    def _take_back(self, execution_id: str) -> None:
+        gone = self.taken_back[execution_id] = self.executions.pop(execution_id)
+        gone.order.filled -= gone.quantity
+        gone.order.cash -= gone.cash
 
     def _status(self, order: BrokerOrder, status: str, seq: int) -> None:
         order.status = status

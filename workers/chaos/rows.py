@@ -7,6 +7,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from audit.rebuild import Rebuilt
+from audit.rebuild import rebuild as rebuild_audit
+from audit.rows import read_lines
 from schemas.orders import Action, OrderStatus, OrderType
 from schemas.reconciliation import CASH
 from schemas.wire import Leg
@@ -132,6 +135,12 @@ async def read_theirs(stage: "Stage") -> Books:
             )
         await asyncio.sleep(ONE_MOMENT_PAUSE_SECONDS)
     raise StageError("the account and its positions were never read at the same prices")
+
+
+async def read_audit(connection: "Connection") -> Rebuilt:
+    """Orders, executions and books as the audit log alone tells them."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        return rebuild_audit([line async for line in read_lines(connection)])
 
 
 async def count_moving(connection: "Connection") -> int:

@@ -23,12 +23,13 @@ from schemas.reconciliation import ReconcileInput
 from schemas.reconciliation import Report as Reconciled
 from simulation.mixes import load_mix, mix_names
 from storage.database import Connection
+from workers.chaos.audit_judge import judge_audit
 from workers.chaos.judge import Verdict, judge, uncovered
 from workers.chaos.killer import Killer, choose, percentiles, until_progress, wrong_kills
 from workers.chaos.ledger import Ledger
 from workers.chaos.progress import Meter
 from workers.chaos.report import Report
-from workers.chaos.rows import count_moving, count_unsent, read_ours, read_progress, read_theirs
+from workers.chaos.rows import count_moving, count_unsent, read_audit, read_ours, read_progress, read_theirs
 from workers.chaos.stage import Stage, staged
 from workers.chaos.trader import TICKERS, Trader, propose
 from workers.chaos.victims import DATABASE, GATEWAY, TEMPORAL, WORKERS
@@ -191,7 +192,9 @@ class _Storm:
         async with stage.database() as connection:
             ours = await read_ours(connection)
             events = await read_progress(connection)
+            told = await read_audit(connection)
         verdict = judge(ledger, ours, theirs, self._trader.taken)
+        judge_audit(verdict, told, ledger, theirs)
         outcome = None if self._reconciled is None else self._reconciled.outcome.value
         verdict.figures |= {
             "reconciliation": outcome,
