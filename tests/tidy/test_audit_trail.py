@@ -163,6 +163,11 @@ def made(body: str) -> Iterator[tuple[str, set[str], bool]]:
             {"X", "W"},
         ),
         (
+            " async def job(self, told):\n  async with committing(c, 'a'):\n   await save(c, told)\n"
+            " async def later(self):\n  await self.job(rows.entry('V', 1))",
+            {"V", "X"},
+        ),
+        (
             " def __init__(self, other: 'A | None'):\n  self._other = other\n"
             " async def job(self):\n  async with committing(c, 'a'):\n   await self._other.later(c)\n"
             " async def later(self, c):\n  await save(c, 1)",
