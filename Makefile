@@ -11,6 +11,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+# The server that plays Amazon in tests has an environment of its own: its packages are none of ours.
+AWS_VENV := .venv-aws-server
+AWS_STAMP := $(AWS_VENV)/.installed
+AWS_LOCK := tests/servers/aws.lock
+LOCKS := requirements.lock requirements-dev.lock $(AWS_LOCK)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --no-compile --require-hashes
 # Compiled here and on every core, as pip uses one; the libraries' own tests are left out.
@@ -22,7 +27,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo isolated-demo compose-secrets up day test load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost chaos-judge joint-limits forged-approvals runaway stream-faults check docs lock clean
+.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost chaos-judge joint-limits forged-approvals runaway stream-faults audit-mutations bench-audit check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -33,6 +38,9 @@ install: venv ## .venv with what running needs
 
 install-dev: venv ## .venv with what testing and checking need too
 	@$(MAKE) --no-print-directory --silent $(DEV_STAMP)
+
+install-servers: install-dev ## what tests start beside it in environments of their own
+	@$(MAKE) --no-print-directory --silent $(AWS_STAMP)
 
 demo: install ## the whole system on this machine with example signals, about a minute
 	@$(BIN)/trading demo $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
@@ -49,7 +57,7 @@ up: install ## the whole system on this machine until Ctrl-C
 day: install ## a recorded day at speed 20 with the example strategy, 20 minutes (make day UNTIL=09:45: two)
 	@$(BIN)/python examples/day.py $(if $(UNTIL),--until $(UNTIL)) $(if $(MARKET),--market "$(MARKET)")
 
-test: install-dev ## every test, on real servers
+test: install-servers ## every test, on real servers
 	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
 
 load: install-dev ## a thousand signals in one run, judged by the exchange's ledger
@@ -99,6 +107,12 @@ chaos-kill: install ## 1000 kill-switch activations while orders leave, and eigh
 forged-approvals: install-dev ## 500 and more forged, edited, expired and replayed approvals: none reaches the exchange, its ledger says
 	@$(BIN)/python -m pytest -q -s --show-capture=no tests/forgery tests/e2e/test_forged_workflows.py $(PYTEST_ARGS)
 
+audit-mutations: install-dev ## every byte flip, and every row missing, inserted, swapped or cut off, in 1,000 sealed rows: all found and named
+	$(BIN)/python -m pytest -m "slow or not slow" -s tests/audit/test_mutations.py tests/audit/test_verify_database.py $(PYTEST_ARGS)
+
+bench-audit: install-dev ## 1,000,000 audit rows: verified against read and hashed, append and sealing rates (N=50000)
+	$(BIN)/python -m benchmarks.audit --rows $(or $(N),1000000)
+
 check: install-dev check-locks ## style, types, import rules and the lock files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -108,9 +122,9 @@ check: install-dev check-locks ## style, types, import rules and the lock files
 
 .PHONY: check-locks
 check-locks: # no address, a hash for every pin, and the same versions in both
-	@if grep -n '://' requirements.lock requirements-dev.lock; then \
+	@if grep -n '://' $(LOCKS); then \
 		echo "a lock file names a host; make it again with: make lock" >&2; exit 1; fi
-	@for lock in requirements.lock requirements-dev.lock; do \
+	@for lock in $(LOCKS); do \
 		awk -v lock=$$lock '/^[^ ].*==/ && !/\\$$/ { print lock ": no hash for " $$1; bad = 1 } \
 			END { exit bad }' $$lock || exit 1; done
 	@grep '==' requirements.lock | while read -r pin; do grep -qxF "$$pin" requirements-dev.lock || { \
@@ -120,11 +134,12 @@ docs: install ## docs/CONFIGURATION.md anew from the settings
 	@$(BIN)/python -m workers.configuration
 
 lock: install-dev ## both lock files anew from pyproject.toml (newer versions: make lock UPGRADE=--upgrade)
-	$(UV_COMPILE) $(UPGRADE) --extra embedded --extra build --extra test --extra dev -o requirements-dev.lock
-	$(UV_COMPILE) --extra embedded --extra build --constraint requirements-dev.lock -o requirements.lock
+	$(UV_COMPILE) $(UPGRADE) --extra aws --extra embedded --extra build --extra test --extra dev -o requirements-dev.lock
+	$(UV_COMPILE) --extra aws --extra embedded --extra build --constraint requirements-dev.lock -o requirements.lock
+	$(UV_COMPILE:pyproject.toml=$(AWS_LOCK:.lock=.in)) $(UPGRADE) -o $(AWS_LOCK)
 
 clean: ## remove .venv and every cache
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(AWS_VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A usable .venv stays; a half-made one, or one of a Python that is gone or too old, is made anew. What depends
@@ -155,4 +170,10 @@ $(DEV_STAMP): requirements-dev.lock pyproject.toml
 	@echo "installing into $(VENV) what tests and checks need, checked by hash (once; about a minute)"
 	@$(INSTALL) -r requirements-dev.lock
 	@$(FINISH)
+	@touch $@
+
+$(AWS_STAMP): $(AWS_LOCK)
+	@echo "installing into $(AWS_VENV) the server that plays Amazon in tests, checked by hash (once; some seconds)"
+	@rm -rf $(AWS_VENV) && $(BIN)/python -m venv --without-pip $(AWS_VENV)
+	@$(PIP) --python $(AWS_VENV)/bin/python install --no-compile --require-hashes --no-deps -r $(AWS_LOCK)
 	@touch $@

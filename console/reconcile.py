@@ -11,7 +11,7 @@ from console.common import NO_OPTIONS, Common, ago, clean, console, emit, table,
 from console.errors import EXIT_DEPENDENCY, EXIT_DONE, EXIT_REFUSED, DependencyDown
 from console.kill_steps import operator
 from console.rows import rows
-from console.temporal import SIGNAL_RPC_TIMEOUT, connect
+from console.temporal import SIGNAL_RPC_TIMEOUT, connect, operations_queue
 from console.views import money, shares
 from schemas import wire
 from schemas.reconciliation import CASH, Finding, Outcome, ReconcileInput, Report
@@ -59,7 +59,7 @@ async def _run(addresses: Addresses, client: "Client", seconds: float) -> Report
 
     from workflows.policies import RECONCILE_TIMEOUT
 
-    queue = await _operations_queue(client)
+    queue = await operations_queue(client)
     try:
         handle: Any = await client.start_workflow(
             wire.WORKFLOW_RECONCILIATION,
@@ -82,23 +82,6 @@ async def _run(addresses: Addresses, client: "Client", seconds: float) -> Report
     except (RPCError, WorkflowFailureError) as error:
         raise DependencyDown(f"the run did not end: {error}", do="see `trading doctor`") from error
     return report
-
-
-async def _operations_queue(client: "Client") -> str:
-    """Where the Schedule runs it: only the workers know their topology."""
-    from temporalio.client import ScheduleActionStartWorkflow
-    from temporalio.service import RPCError
-
-    handle = client.get_schedule_handle(wire.SCHEDULE_RECONCILIATION)
-    try:
-        described = await handle.describe(rpc_timeout=SIGNAL_RPC_TIMEOUT)
-    except RPCError as error:
-        raise DependencyDown(
-            f"no Schedule {wire.SCHEDULE_RECONCILIATION!r} was made: {error}", do="is `trading up` running?"
-        ) from error
-    action = described.schedule.action
-    assert isinstance(action, ScheduleActionStartWorkflow), "made by workers.singletons"
-    return action.task_queue
 
 
 async def _list(common: Common, addresses: Addresses, limit: int) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from console.addresses import Addresses
 from console.errors import DependencyDown
+from schemas import wire
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -47,3 +48,24 @@ async def connect(addresses: Addresses) -> "Client":
         raise DependencyDown(
             f"Temporal does not answer at {address}", do="is `trading up` running?"
         ) from error
+
+
+async def operations_queue(client: "Client") -> str:
+    """Where operations run workflows: only the workers know their topology, and made the Schedule by it.
+
+    Raises:
+        DependencyDown: they made none.
+    """
+    from temporalio.client import ScheduleActionStartWorkflow
+    from temporalio.service import RPCError
+
+    handle = client.get_schedule_handle(wire.SCHEDULE_RECONCILIATION)
+    try:
+        described = await handle.describe(rpc_timeout=SIGNAL_RPC_TIMEOUT)
+    except RPCError as error:
+        raise DependencyDown(
+            f"no Schedule {wire.SCHEDULE_RECONCILIATION!r} was made: {error}", do="is `trading up` running?"
+        ) from error
+    action = described.schedule.action
+    assert isinstance(action, ScheduleActionStartWorkflow), "made by workers.singletons"
+    return action.task_queue

@@ -49,6 +49,7 @@ class Families:
         self._make_counters()
         self._make_histograms()
         self._make_states()
+        self._make_ages()
         self._make_audit_states()
 
     def _make_states(self) -> None:
@@ -119,6 +120,21 @@ class Families:
             self.registry,
             "audit_checkpoint_age_seconds",
             "Seconds since the newest audit checkpoint was written outside the database.",
+        )
+        self.audit_check_age = State(
+            self.registry,
+            "audit_check_age_seconds",
+            "Seconds since the audit log was last found to be what was sealed; above 900 nobody checks it.",
+        )
+        self.audit_check_failed = State(
+            self.registry, "audit_check_failed", "1 while the last check of the audit log found it changed."
+        )
+
+    def _make_ages(self) -> None:
+        self.oldest_kept = self._labelled(
+            "retention_oldest_seconds",
+            "Age of the oldest row that has not gone to cold storage, by kind (audit, events).",
+            "kind",
         )
 
     def _make_counters(self) -> None:

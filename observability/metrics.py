@@ -112,6 +112,10 @@ class Metrics:
             self._families.rejections.labels(reason).inc()
         self._signal_window.add(hit=outcome is SignalOutcome.REJECTED)
 
+    def set_oldest_kept(self, kind: str, age_seconds: float) -> None:
+        """How old the oldest row is that has not gone to cold storage; 0 while there is none."""
+        self._families.oldest_kept.labels(kind).set(max(0.0, age_seconds))
+
     def set_open_orders(self, count: int) -> None:
         """Orders that are not final, read from the database."""
         self._families.open_orders.set(count)
@@ -175,6 +179,11 @@ class Metrics:
     def set_audit_checkpoint_age(self, age_seconds: float) -> None:
         """Since the newest checkpoint of the audit log was written outside the database."""
         self._families.audit_checkpoint_age.set(max(0.0, age_seconds))
+
+    def set_audit_check(self, *, age_seconds: float, failed: bool) -> None:
+        """Since the audit log was last found to be what was sealed, and whether the last check found it changed."""
+        self._families.audit_check_age.set(max(0.0, age_seconds))
+        self._families.audit_check_failed.set(float(failed))
 
     def audit_sealed(self, count: int) -> None:
         """This process' sealer gave ``count`` audit rows their leaves."""

@@ -1,4 +1,6 @@
-"""The operator's signed word that releases the kill switch: made from a key file, verified from a row."""
+"""The operator's signed words, which release the kill switch or let a month of the audit log go: made from a key
+file, verified from a row.
+"""
 
 import json
 import os
@@ -6,18 +8,21 @@ import secrets
 import stat
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from schemas.archives import DropGrant
 from schemas.audit import canonical_json
 from schemas.kill import ReleaseGrant
 
 GRANT_VALID_FOR: Final = timedelta(minutes=5)
 NONCE_BYTES: Final = 16
 KEY_FILE_MODE: Final = 0o600
+
+Grant = TypeVar("Grant", ReleaseGrant, DropGrant)
 
 
 class KeyFileError(Exception):
@@ -91,10 +96,36 @@ def make_grant(
         key_id=key_id(private.public_key()),
         signature="",
     )
+    return _signed(unsigned, private)
+
+
+def make_drop_grant(
+    key_file: Path, *, account: str, partition: str, reason: str, now: datetime, person: str | None = None
+) -> DropGrant:
+    """Sign a grant that lets one month of the audit log go, within ``GRANT_VALID_FOR``.
+
+    Raises:
+        KeyFileError: the file is missing, unreadable, or readable by others.
+    """
+    private, owner = _load(key_file)
+    unsigned = DropGrant(
+        account=account,
+        partition=partition,
+        nonce=secrets.token_hex(NONCE_BYTES),
+        expires_at=now + GRANT_VALID_FOR,
+        person=person or owner,
+        reason=reason,
+        key_id=key_id(private.public_key()),
+        signature="",
+    )
+    return _signed(unsigned, private)
+
+
+def _signed(unsigned: Grant, private: Ed25519PrivateKey) -> Grant:
     return unsigned.model_copy(update={"signature": private.sign(signed_bytes(unsigned)).hex()})
 
 
-def verify_grant(grant: ReleaseGrant, public_key: bytes, *, account: str, now: datetime) -> None:
+def verify_grant(grant: ReleaseGrant | DropGrant, public_key: bytes, *, account: str, now: datetime) -> None:
     """Check signature, account and expiry. Epoch and single use are the database's to check.
 
     Raises:
@@ -106,6 +137,8 @@ def verify_grant(grant: ReleaseGrant, public_key: bytes, *, account: str, now: d
         )
     except (InvalidSignature, ValueError) as error:
         raise GrantRefused("the signature is not this key's over this grant") from error
+    if isinstance(grant, DropGrant) and grant.act != DropGrant.model_fields["act"].default:
+        raise GrantRefused(f"the grant is for another act: {grant.act}")
     if grant.account != account:
         raise GrantRefused(f"the grant is for account {grant.account}")
     if now > grant.expires_at:
@@ -114,7 +147,7 @@ def verify_grant(grant: ReleaseGrant, public_key: bytes, *, account: str, now: d
         raise GrantRefused("the grant is valid for longer than grants may be")
 
 
-def signed_bytes(grant: ReleaseGrant) -> bytes:
+def signed_bytes(grant: ReleaseGrant | DropGrant) -> bytes:
     """What the signature covers: the canonical JSON of every other field."""
     return canonical_json(grant.model_dump(mode="json", exclude={"signature"})).encode()
 

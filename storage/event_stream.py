@@ -37,6 +37,17 @@ class AheadOfStream(Exception):
         super().__init__(f"position {position} is ahead of the newest event, which has {newest}")
 
 
+class EventsArchived(AheadOfStream):
+    """A reader wants what has gone to cold storage, which is as little in the stream as what never was there."""
+
+    def __init__(self, position: int, name: str, last: int) -> None:
+        Exception.__init__(
+            self,
+            f"what comes after position {position} is in cold storage, from {name} on; the stream begins after "
+            f"{last}",
+        )
+
+
 @dataclass(frozen=True)
 class StreamEvent:
     """One numbered event."""
@@ -94,6 +105,7 @@ async def start_position(connection: Connection, since: int | datetime | None) -
 
     Raises:
         AheadOfStream: no event has that position yet.
+        EventsArchived: events that come after it have left the database.
     """
     newest: int = await connection.fetchval(_SQL["newest_position"])
     if isinstance(since, datetime):
@@ -101,7 +113,12 @@ async def start_position(connection: Connection, since: int | datetime | None) -
         return newest if position is None else position
     if since is not None and since > newest:
         raise AheadOfStream(since, newest)
-    return newest if since is None else since
+    if since is None:
+        return newest
+    archived = await connection.fetchrow(_SQL["archived_after"], since)
+    if archived is not None:
+        raise EventsArchived(since, archived["name"], archived["last"])
+    return since
 
 
 async def position_before_newest(

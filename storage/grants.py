@@ -66,6 +66,17 @@ LOCKS: Final[Mapping[str, tuple[Role, ...]]] = {
 FUNCTIONS: Final[Mapping[str, tuple[Role, ...]]] = {
     # Partitions of the audit log for the months to come.
     "make_audit_partitions(timestamptz, integer)": (Role.OPERATIONS,),
+    # The way to cold storage and back. Each checks for itself what its caller says.
+    "plan_audit_archive(bigint, integer, bigint, timestamptz, interval)": (Role.OPERATIONS,),
+    "archivable_payloads(bigint, bigint, timestamptz)": (Role.OPERATIONS,),
+    "held_event(bigint, bigint)": (Role.OPERATIONS,),
+    "remove_archived_payloads(bigint, timestamptz)": (Role.OPERATIONS,),
+    "remove_archived_events(bigint, timestamptz)": (Role.OPERATIONS,),
+    "restore_archived_payloads(bigint, text[], timestamptz)": (Role.OPERATIONS,),
+    "drop_audit_partition(text, text, text, text, text, timestamptz)": (Role.OPERATIONS,),
+    # The check of the log, which is told of payloads only what they hash to.
+    "audit_payload_hashes(bigint[])": (Role.OPERATIONS,),
+    "audit_moved()": (Role.OPERATIONS, Role.CONSOLE),
 }
 """Functions that act with their owner's rights and are called by name; no other role may call them."""
 

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from tests.servers.amazon import amazon, bucket
 from tests.servers.exchange import exchange, exchange_factory
 from tests.servers.postgres import (
     _admin,
@@ -22,6 +23,8 @@ from workers import leash
 __all__ = [
     "_admin",
     "_migrated_template",
+    "amazon",
+    "bucket",
     "copy_database",
     "database",
     "empty_database",

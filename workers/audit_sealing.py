@@ -8,7 +8,7 @@ from typing import Final
 import asyncpg
 
 from audit.seal.sealer import BATCH_MAX, Forked, Sealer
-from audit.seal.targets import TargetUnavailable, open_target
+from audit.store.port import StoreUnavailable
 from observability.logging import get_logger
 from observability.metrics import Metrics
 from schemas.alerts import AlertCode
@@ -19,7 +19,7 @@ from storage.switches import Installation
 from storage.wakeups import session_of
 from workers.audit_alerts import AuditAlerts
 from workers.audit_watch import LOOK_SECONDS, AuditWatch
-from workers.clients import utc_now
+from workers.clients import audit_store, utc_now
 from workers.settings import ExecutionSettings, OperationsSettings, WorkerSettings
 
 TICK_SECONDS: Final = 1.0
@@ -89,9 +89,6 @@ class AuditSealing:
                 _log.error("audit: refusing to seal", reason=str(error))
                 await self._alerts.forked(error)
                 pause = FORKED_PAUSE_SECONDS
-            except asyncpg.UniqueViolationError as error:
-                # No connection mends that: a leaf stands where the next one belongs.
-                _log.error("audit: the log cannot be sealed", reason=str(error))
             except _LOST as error:
                 _log.warning("audit: connection lost, starting again", reason=type(error).__name__)
             await asyncio.sleep(pause)
@@ -139,7 +136,7 @@ class AuditSealing:
         now = self._monotonic()
         try:
             await work
-        except TargetUnavailable as error:
+        except StoreUnavailable as error:
             self._failing_since = now if self._failing_since is None else self._failing_since
             self._checkpoint_at = now + TARGET_PAUSE_SECONDS
             self._leaves_since = 0
@@ -188,7 +185,7 @@ def audit_jobs(
     if isinstance(settings, ExecutionSettings):
         return ((watch.look, LOOK_SECONDS),)
     signer = NoteSigner.from_hex(origin_of(installation.namespace), settings.audit_key.get_secret_value())
-    sealer = Sealer(open_target(settings.audit_target), signer, now=utc_now)
+    sealer = Sealer(audit_store(settings), signer, now=utc_now)
     alerts = AuditAlerts(database, kills=settings.audit_failure_kills, now=utc_now)
     sealing = AuditSealing(settings.dsn, sealer, alerts, metrics)
     partitions = Partitions(database)

@@ -3,7 +3,7 @@
 import os
 import socket
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Final
 
@@ -11,6 +11,9 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import Runtime
 
+from audit.cold.mover import Retention
+from audit.store.opening import S3Access, open_store
+from audit.store.port import ObjectStore
 from broker.alpaca.client import AlpacaReader
 from broker.alpaca.settings import AlpacaSettings
 from broker.budget import patiently
@@ -33,7 +36,14 @@ from storage.events import append
 from storage.migrate import check
 from storage.switches import Installation, access_entry, bind_installation
 from workers.limits import require_limits
-from workers.settings import BrokerSettings, DatabaseSettings, SigningSettings, TemporalSettings
+from workers.settings import (
+    AuditSettings,
+    BrokerSettings,
+    DatabaseSettings,
+    RetentionSettings,
+    SigningSettings,
+    TemporalSettings,
+)
 
 MODE: Final = "paper"
 PROCESS_NAME_MAX: Final = 63
@@ -87,6 +97,24 @@ def signing_keys(settings: SigningSettings) -> tuple[ApprovalSigner, ApprovalKey
     keys.require_current(signer)
     _log.info("approvals are signed", key_id=signer.key_id)
     return signer, keys
+
+
+def audit_store(settings: AuditSettings) -> ObjectStore:
+    """Where checkpoints and cold storage are."""
+    access = S3Access(
+        region=settings.audit_s3_region,
+        endpoint_url=settings.audit_s3_endpoint,
+        access_key=settings.audit_s3_key,
+        secret_key=settings.audit_s3_secret,
+    )
+    return open_store(settings.audit_target, access)
+
+
+def retention_of(settings: RetentionSettings) -> Retention:
+    """How long what is kept where."""
+    return Retention(
+        audit=timedelta(days=settings.retention_days), events=timedelta(days=settings.retention_events_days)
+    )
 
 
 def broker_settings(settings: BrokerSettings) -> AlpacaSettings:

@@ -22,12 +22,14 @@ from storage import switches as switch_rows
 from storage import watch as watch_rows
 from workers.alert_channels import configured
 from workers.alert_post import COUNT_SECONDS, LOOK_SECONDS, AlertPost
-from workers.clients import utc_now
+from workers.audit_check import AGE_SECONDS, CHECK_SECONDS, audit_check
+from workers.clients import retention_of, utc_now
 from workers.cover_watch import COVER_SECONDS, CoverWatch
 from workers.equity_watch import EquityWatch
 from workers.loops import for_ever
 from workers.parts import OperationsParts
 from workers.relay import Relay
+from workers.retention_watch import WATCH_SECONDS, RetentionWatch
 from workers.singletons import ensure_singletons, start_reconciliation
 from workers.stream_watch import StreamWatch
 from workers.sweeper import SWEEP_SECONDS, Sweeper
@@ -62,6 +64,10 @@ class Housekeeping:
         self._post = AlertPost(
             parts.database, configured(parts.settings, parts.installation), parts.metrics, now=utc_now
         )
+        self._audit_check = audit_check(parts)
+        self._retention = RetentionWatch(
+            parts.database, parts.metrics, retention_of(parts.settings), now=utc_now
+        )
         self._clock_stored: ClockReading | None = None
 
     async def run(self) -> None:
@@ -73,6 +79,9 @@ class Housekeeping:
                 )
             for job, seconds in (
                 (self.number_events, TICK_SECONDS),
+                (self._audit_check.check, CHECK_SECONDS),
+                (self._audit_check.tell_age, AGE_SECONDS),
+                (self._retention.watch_retention, WATCH_SECONDS),
                 (self._sweeper.sweep, SWEEP_SECONDS),
                 (self._sweeper.sweep_protections, SWEEP_SECONDS),
                 (self._parts.notifier.flush, FLUSH_SECONDS),

@@ -21,7 +21,10 @@ CONTAINER_READABLE_MODE: Final = 0o444
 OPERATOR_KEY: Final = "operator.json"
 OPERATOR_PUBLIC_KEY: Final = "operator_public_key"
 APPROVALS: Final = frozenset({SIGNING_KEY, PUBLIC_KEYS})
-GIVEN: Final = frozenset({"trading_alert_slack_url", "trading_alert_pagerduty_routing_key"})
+GIVEN: Final = frozenset({
+    "trading_alert_slack_url", "trading_alert_pagerduty_routing_key", "trading_audit_s3_key",
+    "trading_audit_s3_secret",
+})  # fmt: skip
 """Others make these: empty, which says that nothing is wanted, until a person writes what they are."""
 
 

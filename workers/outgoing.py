@@ -71,4 +71,6 @@ OutgoingUrl = Annotated[str, AfterValidator(check_outgoing_url)]
 OutgoingSecretUrl = Annotated[SecretStr | None, BeforeValidator(_none_if_empty), AfterValidator(_secret_url)]
 """The same, where knowing it is the right to use it."""
 RoutingKey = Annotated[SecretStr | None, BeforeValidator(_none_if_empty), AfterValidator(_routing_key)]
+GivenSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty)]
+"""One that others make."""
 WakeSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty), AfterValidator(_wake_secret)]

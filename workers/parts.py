@@ -14,6 +14,7 @@ from temporalio.client import Client
 
 from activities.catch_up import CatchUp
 from activities.notifier import OrderNotifier
+from audit.store.port import ObjectStore
 from broker.alpaca.client import AlpacaReader
 from broker.alpaca.trader import AlpacaTrader
 from broker.budget import BrokerBudget
@@ -29,6 +30,7 @@ from storage.switches import Installation
 from workers.audit_sealing import audit_jobs
 from workers.broker_budget import SharedBudget
 from workers.clients import (
+    audit_store,
     bind,
     broker_settings,
     connect_temporal,
@@ -112,6 +114,7 @@ class OperationsParts(BrokerParts):
     feeds: tuple[QuoteFeed, ...]
     notifier: OrderNotifier
     catch_up: CatchUp
+    audit_store: ObjectStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +176,7 @@ async def build(settings: WorkerSettings) -> AsyncIterator[Parts]:
             metrics=side.metrics,
             notifier=notifier,
             catch_up=CatchUp(side.database, side.broker, side.clock, notifier, now=utc_now),
+            audit_store=audit_store(settings),
         )
 
 
@@ -266,6 +270,7 @@ async def build_operations(
             metrics=side.metrics,
             notifier=notifier,
             catch_up=CatchUp(side.database, side.broker, side.clock, notifier, now=utc_now),
+            audit_store=audit_store(settings),
         )
 
 

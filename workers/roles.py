@@ -15,17 +15,22 @@ from activities.placement import PlacementActivities
 from activities.protection import ProtectionActivities
 from activities.reconciliation import Pace, ReconciliationActivities
 from activities.resolution import ResolutionActivities
+from activities.retention import RetentionActivities
 from activities.risk import RiskActivities
 from activities.trade_updates import TradeUpdateActivities
+from audit.cold.dropper import Dropper
+from audit.cold.mover import Mover
+from audit.cold.restorer import Restorer
 from schemas.reconciliation import Graces
 from schemas.wire import Queue
 from security.grants import GrantRefused, verify_grant
-from workers.clients import utc_now
+from workers.clients import retention_of, utc_now
 from workers.parts import BrokerParts, ExecutionParts, OperationsParts, OrdersParts, Parts, RiskParts
 from workflows.kill_switch import KillSwitchWorkflow
 from workflows.orders import OrderWorkflow
 from workflows.protection import ProtectionWorkflow
 from workflows.reconciliation import ReconciliationWorkflow
+from workflows.retention import AuditDropWorkflow, AuditRestoreWorkflow, RetentionWorkflow
 from workflows.trade_updates import TradeUpdatesWorkflow
 
 GRACE: Final = timedelta(seconds=20)
@@ -42,7 +47,13 @@ Activity = Callable[..., Any]
 
 WORKFLOWS: Final[dict[Queue, tuple[type, ...]]] = {
     Queue.ORDERS: (OrderWorkflow, ProtectionWorkflow),
-    Queue.OPERATIONS: (TradeUpdatesWorkflow, ReconciliationWorkflow),
+    Queue.OPERATIONS: (
+        TradeUpdatesWorkflow,
+        ReconciliationWorkflow,
+        RetentionWorkflow,
+        AuditRestoreWorkflow,
+        AuditDropWorkflow,
+    ),
     Queue.KILL_SWITCH: (KillSwitchWorkflow,),
 }
 
@@ -71,7 +82,7 @@ def risk_activities(parts: RiskParts) -> list[Activity]:
 def operations_activities(parts: OperationsParts) -> list[Activity]:
     """What operations do."""
     stream = TradeUpdateActivities(parts.database, parts.broker, parts.catch_up, parts.notifier, now=utc_now)
-    return [stream.hold_trade_updates, *reconciliation_of(parts)]
+    return [stream.hold_trade_updates, *reconciliation_of(parts), *retention_steps(parts)]
 
 
 def execution_activities(parts: ExecutionParts) -> list[Activity]:
@@ -125,6 +136,21 @@ def reconciliation_of(parts: OperationsParts) -> list[Activity]:
         reconciliation.read_broker_state,
         reconciliation.overwrite_books,
         reconciliation.end_reconciliation,
+    ]
+
+
+def retention_steps(parts: OperationsParts) -> list[Activity]:
+    """The steps of retention: to cold storage, back from it, away for ever."""
+    database, store = parts.database, parts.audit_store
+    retention = RetentionActivities(
+        Mover(database, store, retention_of(parts.settings), now=utc_now),
+        Restorer(database, store, now=utc_now),
+        Dropper(database, now=utc_now, verify=verify_grant, refused=GrantRefused),
+    )
+    return [
+        retention.move_to_cold_storage,
+        retention.restore_from_cold_storage,
+        retention.drop_audit_partition,
     ]
 
 

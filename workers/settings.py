@@ -9,14 +9,14 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from audit.seal.targets import open_target
+from audit.store.opening import is_bucket
 from broker.budget import REQUESTS_PER_MINUTE_MIN
 from schemas.wire import NAMESPACE
 from storage.grants import Role
-from workers.outgoing import OutgoingSecretUrl, OutgoingUrl, RoutingKey, WakeSecret
+from workers.outgoing import GivenSecret, OutgoingSecretUrl, OutgoingUrl, RoutingKey, WakeSecret
 
 ENV_PREFIX: Final = "TRADING_"
 SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
@@ -167,17 +167,35 @@ class AuditSettings(Settings):
     audit_key: SecretStr
     """The private key that checkpoints of the audit log are signed with, in hexadecimal; `trading keys` shows an
     auditor its public half."""
+    audit_s3_key: GivenSecret = None
+    """Access key id of the bucket, where checkpoints and cold storage go to one."""
+    audit_s3_secret: GivenSecret = None
+    """Its secret key. It needs no right to delete, and none to change locks."""
+    audit_s3_region: str = "us-east-1"
+    """The bucket's region."""
+    audit_s3_endpoint: OutgoingUrl | None = None
+    """Address of another service than Amazon's that speaks S3."""
     audit_target: str
-    """Where checkpoints go, the same for every operations process: the absolute path of a folder, best one that
-    nobody can write who can write the database."""
+    """Where checkpoints and cold storage go, the same for every operations process: the absolute path of a folder,
+    best one that nobody can write who can write the database, or `s3://BUCKET/PREFIX`, with object lock."""
     audit_failure_kills: bool = True
     """Whether the kill switch is engaged when the audit log is found changed or rolled back."""
 
     @field_validator("audit_target")
     @classmethod
-    def _can_be_opened(cls, value: str) -> str:
-        open_target(value)
+    def _can_be_opened(cls, value: str, info: ValidationInfo) -> str:
+        if is_bucket(value) and not (info.data.get("audit_s3_key") and info.data.get("audit_s3_secret")):
+            raise ValueError("a bucket needs TRADING_AUDIT_S3_KEY and TRADING_AUDIT_S3_SECRET")
         return value
+
+
+class RetentionSettings(Settings):
+    """For who moves what is old to cold storage."""
+
+    retention_days: Annotated[int, Field(ge=30, le=2557)] = 30
+    """Payloads of audit rows stay in the database for so long; the rows themselves for seven years."""
+    retention_events_days: Annotated[int, Field(ge=30, le=2557)] = 30
+    """So do events, as far as every consumer group has acknowledged them."""
 
 
 class DoorSettings(Settings):
@@ -210,6 +228,7 @@ class ExecutionSettings(ApprovalSettings, BrokerSettings, DatabaseSettings, Heal
 class OperationsSettings(
     AlertSettings,
     AuditSettings,
+    RetentionSettings,
     ReconciliationSettings,
     WorkflowSettings,
     BrokerSettings,
@@ -224,6 +243,7 @@ class WorkerSettings(
     DoorSettings,
     AlertSettings,
     AuditSettings,
+    RetentionSettings,
     ReconciliationSettings,
     WorkflowSettings,
     SigningSettings,

@@ -1,8 +1,9 @@
 """The workflows of which there is exactly one: started by whoever comes first, found by everyone else.
 
-And the one Schedule, made or brought up to date by whoever comes.
+And the Schedules, made or brought up to date by whoever comes.
 """
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
@@ -22,11 +23,20 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 from observability.crash_points import calling
 from schemas import wire
+from schemas.archives import RetentionInput
 from schemas.kill import KillCarried
 from schemas.reconciliation import ReconcileInput
 from schemas.runs import StreamInput
 from schemas.wire import Queue
-from workflows.policies import RECONCILE_CATCH_UP, RECONCILE_EVERY, RECONCILE_TIMEOUT
+from workflows.policies import (
+    RECONCILE_CATCH_UP,
+    RECONCILE_EVERY,
+    RECONCILE_TIMEOUT,
+    RETENTION_AT,
+    RETENTION_CATCH_UP,
+    RETENTION_EVERY,
+    RETENTION_TIMEOUT,
+)
 
 START_RPC_TIMEOUT: Final = timedelta(seconds=10)
 
@@ -58,19 +68,22 @@ async def ensure_singletons(client: Client, *, operations_queue: Queue) -> None:
 
 
 async def ensure_schedule(client: Client, *, operations_queue: Queue) -> None:
-    """Make the reconciliation's Schedule, or bring it up to this release; an operator's pause stays."""
-    schedule = _reconciliation(operations_queue)
-    with calling("temporal.schedule"):
-        try:
-            await client.create_schedule(
-                wire.SCHEDULE_RECONCILIATION, schedule, rpc_timeout=START_RPC_TIMEOUT
-            )
-        except ScheduleAlreadyRunningError:
-            await _bring_up_to_date(client, schedule)
+    """Make the Schedules, or bring them up to this release; an operator's pause stays."""
+    for name, schedule in _schedules(operations_queue):
+        with calling("temporal.schedule"):
+            try:
+                await client.create_schedule(name, schedule, rpc_timeout=START_RPC_TIMEOUT)
+            except ScheduleAlreadyRunningError:
+                await _bring_up_to_date(client, name, schedule)
 
 
-async def _bring_up_to_date(client: Client, schedule: Schedule) -> None:
-    handle = client.get_schedule_handle(wire.SCHEDULE_RECONCILIATION)
+def _schedules(operations_queue: Queue) -> Iterator[tuple[str, Schedule]]:
+    yield wire.SCHEDULE_RECONCILIATION, _reconciliation(operations_queue)
+    yield wire.SCHEDULE_RETENTION, _retention(operations_queue)
+
+
+async def _bring_up_to_date(client: Client, name: str, schedule: Schedule) -> None:
+    handle = client.get_schedule_handle(name)
 
     def update(found: ScheduleUpdateInput) -> ScheduleUpdate:
         state = found.description.schedule.state
@@ -93,6 +106,21 @@ def _reconciliation(operations_queue: Queue) -> Schedule:
         ),
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=RECONCILE_EVERY)]),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=RECONCILE_CATCH_UP),
+    )
+
+
+def _retention(operations_queue: Queue) -> Schedule:
+    return Schedule(
+        action=ScheduleActionStartWorkflow(
+            wire.WORKFLOW_RETENTION,
+            RetentionInput(),
+            id=wire.SCHEDULE_RETENTION,
+            task_queue=operations_queue.value,
+            execution_timeout=RETENTION_TIMEOUT,
+            static_summary="payloads and events to cold storage",
+        ),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=RETENTION_EVERY, offset=RETENTION_AT)]),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=RETENTION_CATCH_UP),
     )
 
 

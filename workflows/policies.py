@@ -119,6 +119,9 @@ RECONCILE_TIMEOUT: Final = timedelta(minutes=4, seconds=30)
 RECONCILE_CATCH_UP: Final = timedelta(minutes=1)
 """Passes missed for longer are not made up for: the next one sees everything."""
 KILL_ENGAGE: Final = Step(Queue.KILL_SWITCH, timedelta(seconds=10), QUICKLY, priority=PRIORITY_STOPPING)
+KILL_HISTORY_EVENTS: Final = 200
+"""History of the kill switch's run beyond which it continues as new: about six activations, replayed in 0.1 s. With
+the server's own suggestion, at some 4,000 events, each step of a stop waited two seconds for its replay."""
 KILL_SWEEP: Final = Step(
     Queue.KILL_SWITCH,
     timedelta(seconds=180),
@@ -126,3 +129,26 @@ KILL_SWEEP: Final = Step(
     heartbeat=timedelta(seconds=15),
     priority=PRIORITY_STOPPING,
 )
+STORE_AGAIN: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(minutes=1),
+    maximum_attempts=10,
+)
+"""Some five minutes without the store: then the run ends, and the next one goes on where it was."""
+MOVE_TO_COLD: Final = Step(
+    Queue.OPERATIONS, timedelta(minutes=10), STORE_AGAIN, heartbeat=timedelta(seconds=60)
+)
+"""One file of at most 10,000 rows: up, down and checked. Never local: it takes longer than a workflow task."""
+RESTORE_FROM_COLD: Final = Step(
+    Queue.OPERATIONS, timedelta(minutes=10), STORE_AGAIN, heartbeat=timedelta(seconds=60)
+)
+DROP_AUDIT: Final = Step(Queue.OPERATIONS, timedelta(seconds=60), A_FEW_TIMES)
+FILES_IN_RUN_MAX: Final = 200
+"""Then the workflow goes on as a new run, before its history grows large."""
+RETENTION_EVERY: Final = timedelta(days=1)
+RETENTION_AT: Final = timedelta(hours=7)
+"""After midnight UTC: New York sleeps, and every market that it trades in is closed."""
+RETENTION_TIMEOUT: Final = timedelta(hours=20)
+"""Below the interval: a hung run would otherwise keep every later one from starting."""
+RETENTION_CATCH_UP: Final = timedelta(hours=20)

@@ -75,6 +75,14 @@ select position from event_relay
 -- name: position_before_time
 select min(position) - 1 from events where occurred_at >= $1
 
+-- name: archived_after
+-- The file in cold storage with the first event after a position, and the last position that is there.
+select a.name, (select max(stop) - 1 from audit_archives where kind = 'events' and state = 'removed') as last
+from audit_archives a
+where a.kind = 'events' and a.state = 'removed' and a.stop > $1 + 1
+order by a.first
+limit 1
+
 -- name: events_after
 select e.position, e.event_id, e.topic, e.key, e.occurred_at, e.payload, s.strategy
 from events e

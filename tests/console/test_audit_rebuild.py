@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from backports import zstd
 
 from audit.rebuild import Line
 from security.approval_files import ensure_files
@@ -18,7 +19,7 @@ CHANGED = "update executions set price = price + 1 where quantity = 7"
 
 
 def exported(log: list[Line], path: Path) -> str:
-    """A file with the rows as an export has them, as far as a rebuild reads them."""
+    """A compressed file with the rows as an export has them, as far as a rebuild reads them."""
     lines = [
         {
             "id": line.id, "occurred_at": line.occurred_at.isoformat(), "correlation_id": line.correlation_id,
@@ -26,7 +27,7 @@ def exported(log: list[Line], path: Path) -> str:
         }
         for line in log
     ]  # fmt: skip
-    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    path.write_bytes(zstd.compress("".join(f"{json.dumps(line)}\n" for line in lines).encode()))
     return str(path)
 
 
@@ -58,7 +59,10 @@ async def test_the_books_are_rebuilt_from_the_audit_log_and_a_difference_is_name
     ]
 
     log = await audit_lines(stack)
-    all_of_it, part = exported(log, tmp_path / "all.jsonl"), exported(log[:5], tmp_path / "part.jsonl")
+    all_of_it, part = (
+        exported(log, tmp_path / "all.jsonl.zst"),
+        exported(log[:5], tmp_path / "part.jsonl.zst"),
+    )
     assert (await trading("audit", "rebuild", "--export", all_of_it, part, "--json")).code == 0
     alone = await trading("audit", "rebuild", "--export", all_of_it, TRADING_DATABASE_URL=NO_DATABASE)
     assert (alone.code, "nothing is compared" in alone.out) == (0, True)

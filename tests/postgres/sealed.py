@@ -10,7 +10,8 @@ from typing import Any
 import asyncpg
 
 from audit.seal.sealer import Sealer
-from audit.seal.targets import CheckpointTarget, DirectoryTarget
+from audit.store.directory import DirectoryStore
+from audit.store.port import ObjectStore
 from schemas.audit import AuditEntry, canonical_json
 from security.notes import NoteSigner
 from storage.database import Connection
@@ -21,8 +22,8 @@ from tests.servers.notes import opened
 SIGNER = NoteSigner.from_hex("log-of-a-test", AUDIT_KEY)
 
 
-def sealer_of(folder: Path, target: CheckpointTarget | None = None) -> Sealer:
-    return Sealer(target or DirectoryTarget(folder), SIGNER, now=lambda: datetime.now(UTC))
+def sealer_of(folder: Path, target: ObjectStore | None = None) -> Sealer:
+    return Sealer(target or DirectoryStore(folder), SIGNER, now=lambda: datetime.now(UTC))
 
 
 async def write_rows(dsn: str, count: int, name: str = "s") -> None:

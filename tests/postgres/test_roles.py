@@ -21,6 +21,8 @@ WRITERS: Final[Mapping[str, str]] = {
     "alerts.raise_alert": "risk execution operations console",
     "alerts.clear_alert": "risk execution operations console",
     "alerts.mark_alerted": "operations",
+    "archives.begin": "operations",
+    "archives.mark_checked": "operations",
     "audit_sealing.lock_head": "operations",
     "audit_sealing.insert_leaves": "operations",
     "audit_sealing.forget_waiting": "operations",

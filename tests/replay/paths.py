@@ -17,9 +17,10 @@ from schemas.orders import Action, OrderStatus, TimeInForce
 from schemas.risk import AssessmentKind
 from schemas.runs import CancelCommand
 from schemas.wire import Queue
-from tests.workflow import books_script, kill_script, stream_script
+from tests.workflow import books_script, cold_script, kill_script, stream_script
 from tests.workflow.book import proposal
 from tests.workflow.books_script import OVERWRITE, READ, ScriptedBooks
+from tests.workflow.cold_script import MOVE, RESTORE, ScriptedStore
 from tests.workflow.kill_script import ScriptedSwitch
 from tests.workflow.protected import ProtectedBroker, at_rest, ended, protection_of, tell_leg, until_true
 from tests.workflow.running import POLL_SECONDS, RESTS, Order, outcome, start, tell, until, workers
@@ -330,6 +331,32 @@ async def _reconciliation(walk: Walk, books: ScriptedBooks) -> AnyHandle:
         return run
 
 
+async def retention(walk: Walk) -> AnyHandle:
+    """Two files of each kind; a copy of the first kind is wrong at the third look, the store is away once."""
+    store = ScriptedStore()
+    store.script(MOVE, "", "!STORE", "", "WRONG", "", "!!GONE")
+    async with cold_script.running(walk.client, store, walk.queue(Queue.OPERATIONS), walk.name) as run:
+        return run
+
+
+async def restored(walk: Walk) -> AnyHandle:
+    """Two files come back, one of them not."""
+    store = ScriptedStore()
+    store.script(RESTORE, "", "WRONG")
+    queue = walk.queue(Queue.OPERATIONS)
+    async with cold_script.running(walk.client, store, queue, walk.name, cold_script.RESTORATION) as run:
+        return run
+
+
+async def month_dropped(walk: Walk) -> AnyHandle:
+    """By a grant."""
+    queue = walk.queue(Queue.OPERATIONS)
+    async with cold_script.running(
+        walk.client, ScriptedStore(), queue, walk.name, cold_script.DROPPING
+    ) as run:
+        return run
+
+
 Path = Callable[[Walk], Awaitable[AnyHandle]]
 
 BOTH: Final = (COMPACT, ISOLATED)
@@ -357,5 +384,8 @@ PATHS: Final[dict[str, tuple[Path, tuple[str, ...]]]] = {
     "reconciled-clean": (reconciled_clean, BOTH),
     "reconciled-drift": (reconciled_drift, BOTH),
     "not-reconciled": (not_reconciled, BOTH),
+    "retention": (retention, BOTH),
+    "restored": (restored, BOTH),
+    "month-dropped": (month_dropped, BOTH),
 }
 """Each path with the topologies it differs in: the kill switch has its own queue in both."""

@@ -23,10 +23,20 @@ from workflows.kill_switch import KillSwitchWorkflow
 from workflows.orders import OrderWorkflow
 from workflows.protection import ProtectionWorkflow
 from workflows.reconciliation import ReconciliationWorkflow
+from workflows.retention import AuditDropWorkflow, AuditRestoreWorkflow, RetentionWorkflow
 from workflows.trade_updates import TradeUpdatesWorkflow
 
 FILES = sorted(HISTORIES.glob("*.json"))
-OTHERS = ("protection.", "kill-switch", "trade-updates", "reconciled-", "not-reconciled")
+OTHERS = (
+    "protection.",
+    "kill-switch",
+    "trade-updates",
+    "reconciled-",
+    "not-reconciled",
+    "retention",
+    "restored",
+    "month-",
+)
 ORDERS = [file for file in FILES if not file.name.startswith(OTHERS)]
 WORKFLOWS = (
     OrderWorkflow,
@@ -34,6 +44,9 @@ WORKFLOWS = (
     KillSwitchWorkflow,
     TradeUpdatesWorkflow,
     ReconciliationWorkflow,
+    RetentionWorkflow,
+    AuditRestoreWorkflow,
+    AuditDropWorkflow,
 )
 NO_STEPS_OF_WORKFLOWS = {wire.ACTIVITY_REFUSE_ORDER, wire.ACTIVITY_READ_ORDER}
 MACHINE = re.compile(r"/(home|work|root|tmp|usr|opt|var|Users)/|\.py\b|Traceback|[0-9]{2,}@[a-z]")
@@ -82,7 +95,7 @@ class TestTheStore:
         found = MACHINE.search(file_bytes(file).decode("utf-8", "replace"))
         assert found is None, found
         identities = set(re.findall(r'"identity": "([^"]*)"', file.read_text()))
-        assert identities <= {IDENTITY}
+        assert identities <= {IDENTITY, "history-service"}, "the recorder, and the server that ends a task"
 
     async def test_the_recorder_writes_beside_and_never_over(
         self, temporal_addresses: temporal.Server, tmp_path: Path

@@ -247,11 +247,10 @@ async def _until_reconciled(parts: Parts, running: "asyncio.Task[None]") -> None
 
 
 async def _end_workflows(client: Client) -> None:
-    """The next test's singletons and Schedule are its own."""
-    with suppress(RPCError):
-        await client.get_schedule_handle(wire.SCHEDULE_RECONCILIATION).delete(
-            rpc_timeout=timedelta(seconds=5)
-        )
+    """The next test's singletons and Schedules are its own."""
+    for name in (wire.SCHEDULE_RECONCILIATION, wire.SCHEDULE_RETENTION):
+        with suppress(RPCError):
+            await client.get_schedule_handle(name).delete(rpc_timeout=timedelta(seconds=5))
     async for workflow in client.list_workflows("ExecutionStatus = 'Running'"):
         with suppress(RPCError):
             await client.get_workflow_handle(workflow.id).terminate(

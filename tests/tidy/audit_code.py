@@ -158,6 +158,8 @@ class Product:
                         if value is not None
                         for word in self._told(value, self.functions[name])
                     )
+            case ast.Subscript(value=ast.Name(id=table)) if rows := _table(self._trees[code.module], table):
+                yield from (word for value in rows for word in self._told(value, code))
             case ast.Subscript():
                 return  # What stands in a row was written before.
             case _:
@@ -174,7 +176,8 @@ class Product:
                     words, writes = self._reached(body, code)
                     words |= code.words | set(self._given(code))
                     known = {word for word in words if not word.startswith("?")}
-                    yield name, known | _said(words) if writes else set(), writes
+                    said = known | _said(words) or {f"? {name}: nothing says which row"}
+                    yield name, said if writes else set(), writes
 
     def _given(self, to: Code) -> Iterator[str]:
         """The words that callers give to a function: as its decision, or within what they hand to it."""
@@ -223,6 +226,16 @@ def _assigned(node: ast.AST) -> dict[str, set[str]]:
 
 def _names(annotation: ast.expr) -> set[str]:
     return set(re.findall(r"[A-Za-z_]\w*", ast.unparse(annotation)))
+
+
+def _table(module: ast.AST, name: str) -> list[ast.expr]:
+    """The values of a dict that stands in the module under that name."""
+    for each in ast.iter_child_nodes(module):
+        if isinstance(each, ast.Assign | ast.AnnAssign) and isinstance(each.value, ast.Dict):
+            targets = each.targets if isinstance(each, ast.Assign) else [each.target]
+            if name in map(dotted, targets):
+                return each.value.values
+    return []
 
 
 def _said(words: Iterable[str]) -> set[str]:

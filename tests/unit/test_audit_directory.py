@@ -1,11 +1,16 @@
-"""A folder as the store of checkpoints: what of it is its own, beside the cases for every store."""
+"""A folder as a store: what of it is its own, beside the cases for every store."""
 
 import os
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from audit.seal.targets import DirectoryTarget, TargetUnavailable, checkpoint_name, open_target
+from audit.seal.targets import checkpoint_name
+from audit.store.directory import DirectoryStore
+from audit.store.opening import LOCKED_FOR, S3Access, open_store
+from audit.store.port import StoreUnavailable
+from audit.store.s3 import S3Store
 
 
 async def test_a_writer_that_dies_before_the_link_leaves_nothing_under_the_name(
@@ -17,14 +22,12 @@ async def test_a_writer_that_dies_before_the_link_leaves_nothing_under_the_name(
     def die(*_: object) -> None:
         raise Killed
 
-    target = DirectoryTarget(tmp_path)
+    target = DirectoryStore(tmp_path)
     monkeypatch.setattr(os, "link", die)
     with pytest.raises(Killed):
         await target.put(checkpoint_name(1), b"a")
     monkeypatch.undo()
     assert await target.get(checkpoint_name(1)) is None
-    assert await target.names("checkpoints/") == []
-    (tmp_path / "checkpoints" / f".{1:020d}.of-one-who-was-killed").write_bytes(b"hal")
     assert await target.names("checkpoints/") == []
     await target.put(checkpoint_name(1), b"a")
     assert await target.names("checkpoints/") == [checkpoint_name(1)]
@@ -46,9 +49,9 @@ async def test_everything_is_synced_before_it_is_there(
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "link", linked)
-    target = DirectoryTarget(tmp_path / "new")
+    target = DirectoryStore(tmp_path / "new")
     await target.put(checkpoint_name(1), b"a")
-    assert acts == ["folder", "folder", "file", "link", "folder"]
+    assert acts == ["file", "link", "folder", "folder"], "its own folder, and the one in which that is new"
     acts.clear()
     await target.put(checkpoint_name(1), b"a")
     assert acts == ["folder"], "who wrote it may have died before it synced"
@@ -56,23 +59,31 @@ async def test_everything_is_synced_before_it_is_there(
 
 async def test_a_place_that_cannot_be_used_says_so(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file where a folder must be")
-    target = DirectoryTarget(tmp_path)
+    target = DirectoryStore(tmp_path)
     for act in (
         target.put(checkpoint_name(1), b"a"),
         target.get(checkpoint_name(1)),
         target.names("checkpoints/"),
     ):
-        with pytest.raises(TargetUnavailable, match=str(tmp_path)):
+        with pytest.raises(StoreUnavailable, match=str(tmp_path)):
             await act
 
 
-@pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a/../../x", "a//b", ".hidden", "a/.b", "a/"])
-async def test_no_name_leads_out_of_it(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="not a name"):
-        await DirectoryTarget(tmp_path).put(name, b"a")
-
-
-@pytest.mark.parametrize("place", ["", "audit", "file:///audit", "ftp://audit"])
+@pytest.mark.parametrize(
+    "place",
+    ["", "audit", "file:///audit", "ftp://audit", "s3://", "s3://a", "s3://Bucket/x", "s3://bucket/a b"],
+)
 def test_a_setting_that_is_no_place_is_refused(place: str) -> None:
     with pytest.raises(ValueError, match="absolute path"):
-        open_target(place)
+        open_store(place, S3Access("eu-central-1"))
+
+
+def test_a_bucket_is_a_place_with_keys_and_locks_for_seven_years() -> None:
+    with pytest.raises(ValueError, match="needs an access key"):
+        open_store("s3://our-bucket/audit/", S3Access("eu-central-1"))
+    access = S3Access("eu-central-1", None, SecretStr("key"), SecretStr("hidden"))
+    store = open_store("s3://our-bucket/audit/", access)
+    assert isinstance(store, S3Store)
+    assert store.place == "s3://our-bucket/audit/"
+    assert store._settings.locked_for == LOCKED_FOR
+    assert open_store("/var/lib/audit", access).place == "/var/lib/audit"

@@ -46,7 +46,11 @@ def test_the_table_is_the_designs() -> None:
     assert holds["orders"] == set()
     assert holds["execution"] == database | broker | public
     alerts = {"alert_slack_url", "alert_pagerduty_routing_key"}
-    assert holds["operations"] == database | broker | alerts | {"audit_key"}
+    assert holds["operations"] == database | broker | alerts | {
+        "audit_key",
+        "audit_s3_key",
+        "audit_s3_secret",
+    }
     assert not holds["migrate"] & broker
     roles = {name: PROCESSES[name].role for name in ALONE}
     assert roles == {

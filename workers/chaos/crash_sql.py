@@ -53,3 +53,43 @@ select jsonb_object_agg(size, note)::text from audit_checkpoints where published
 LEAVES_WITH_HOLES: Final = """
 select count(*) <> max(sequence) + 1 or count(*) <> (select size from audit_head) from audit_leaves
 """
+EVENTS_OLD: Final = """
+update events set occurred_at = occurred_at - interval '40 days'
+where position is not null and occurred_at > now() - interval '30 days'
+"""
+EVENTS_GONE: Final = "select not exists (select from events where occurred_at < now() - interval '31 days')"
+EVENTS_WITH_HOLES: Final = """
+select max(position) - min(position) + 1 <> count(position) or min(position) <> (
+    select coalesce(max(stop), min(position)) from audit_archives where kind = 'events' and state = 'removed'
+) from events
+"""
+NEXT_EVENTS_FILE: Final = """
+select format('events/%s-%s.jsonl.zst', lpad(min(position)::text, 20, '0'),
+    lpad((max(position) + 1)::text, 20, '0'))
+from events where position is not null and occurred_at < now() - interval '31 days'
+"""
+OLD_MONTH: Final = "select make_audit_partitions($1, 0)"
+HAS_MONTH: Final = "select to_regclass($1) is not null"
+DROPPED: Final = "select count(*) from audit_drops where partition = $1"
+SEALED_PAYLOADS: Final = """
+select l.sequence, p.payload from audit_leaves l join audit_payloads p on p.audit_id = l.audit_id
+where l.sequence >= (select coalesce(max(stop), 0) from audit_archives where kind = 'audit')
+order by l.sequence limit $1
+"""
+AS_TIME_DOES: Final = "set local session_replication_role = replica"
+ARCHIVED: Final = """
+insert into audit_archives (kind, first, stop, name, state, oldest_at, newest_at, keep_until, started_at, rows_hash,
+    object_hash, object_bytes, checked_at, removed_at)
+select 'audit', $1, $2, $3, 'removed', min(occurred_at), max(occurred_at), now(), now(),
+    (archived_rows_hash('audit', $1, $2)).hash, 'of a sweep', 1, now(), now()
+from audit_leaves where sequence >= $1 and sequence < $2
+"""
+PAYLOADS_GONE: Final = """
+delete from audit_payloads using audit_leaves l
+where l.audit_id = audit_payloads.audit_id and l.sequence >= $1 and l.sequence < $2
+"""
+PAYLOADS_BACK: Final = """
+select count(*) = $2 - $1 from audit_leaves l join audit_payloads p using (audit_id)
+join audit_log g on g.id = l.audit_id and g.input_hash = encode(sha256(convert_to(p.payload, 'UTF8')), 'hex')
+where l.sequence >= $1 and l.sequence < $2
+"""

@@ -12,6 +12,7 @@ from typing import Final
 from workers.chaos import crash_alerts as alerts
 from workers.chaos import crash_audit as audit
 from workers.chaos import crash_books as books
+from workers.chaos import crash_cold as cold
 from workers.chaos import crash_orders as orders
 from workers.chaos import crash_people as people
 from workers.chaos import crash_watch as watch
@@ -74,6 +75,12 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     people.PeakReset,
     people.KeysRotated,
     people.LossKill,
+    cold.EventsMoved,
+    cold.CopyWrong,
+    cold.MonthDropped,
+    cold.DropRefused,
+    cold.Restored,
+    cold.RetentionWatched,
 )
 
 BESIDE: Final = "beside"

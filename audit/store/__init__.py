@@ -1,0 +1,1 @@
+"""Where objects lie outside the database."""

@@ -1,0 +1,115 @@
+-- name: unfinished
+-- A move that is not over, or payloads that have been back for long enough; the oldest of its kind.
+select kind, first, stop, name, state, oldest_at, newest_at, keep_until, started_at, rows_hash, object_hash,
+    object_bytes, checked_at, removed_at, restored_at
+from audit_archives
+where kind = $1 and (state <> 'removed' or restored_at < $2)
+order by first
+limit 1
+
+-- name: read
+select kind, first, stop, name, state, oldest_at, newest_at, keep_until, started_at, rows_hash, object_hash,
+    object_bytes, checked_at, removed_at, restored_at
+from audit_archives
+where kind = $1 and first = $2
+
+-- name: list
+select kind, first, stop, name, state, oldest_at, newest_at, keep_until, started_at, rows_hash, object_hash,
+    object_bytes, checked_at, removed_at, restored_at
+from audit_archives
+where $1::text is null or kind = $1
+order by newest_at desc, kind, first desc
+limit $2
+
+-- name: next_first
+select coalesce(
+    (select max(stop) from audit_archives where kind = $1),
+    case $1 when 'events' then (select coalesce(min(position), 1) from events) else 0 end
+)
+
+-- name: plan_audit
+select stop, oldest_at, newest_at from plan_audit_archive($1, $2, $3, $4, $5)
+
+-- name: plan_events
+-- A position is there for each number: what is missing is not numbered yet.
+with seen as (
+    select position, occurred_at,
+        sum(length(payload::text)) over (order by position) as characters,
+        bool_and(occurred_at < $4) over (order by position) as old
+    from events
+    where position >= $1 and position < $1 + $2
+)
+select max(position) + 1 as stop, min(occurred_at) as oldest_at, max(occurred_at) as newest_at from seen
+where old and (characters <= $3 or position = $1)
+
+-- name: held_event
+select group_name, position from held_event($1, $2)
+
+-- name: begin
+insert into audit_archives (kind, first, stop, name, state, oldest_at, newest_at, keep_until, started_at)
+values ($1, $2, $3, $4, 'writing', $5, $6, $7, $8)
+on conflict do nothing
+
+-- name: mark_checked
+update audit_archives set
+    state = case state when 'writing' then 'checked' else state end, checked_at = $3, rows_hash = $4,
+    object_hash = $5, object_bytes = $6
+where kind = $1 and first = $2
+
+-- name: audit_rows
+select l.sequence, l.leaf, g.id, g.occurred_at, g.correlation_id, g.component, g.actor, g.input_hash, g.decision,
+    g.checks, g.refs, g.previous_size, g.previous_root, p.payload, coalesce(p.moved, false) as moved
+from audit_leaves l
+left join audit_log g on g.id = l.audit_id and g.occurred_at = l.occurred_at
+left join archivable_payloads($1, $2, $3) p on p.sequence = l.sequence
+where l.sequence >= $1 and l.sequence < $2
+order by l.sequence
+
+-- name: leaves
+select leaf from audit_leaves where sequence >= $1 and sequence < $2 order by sequence
+
+-- name: event_rows
+select position, event_id, topic, key, occurred_at, payload::text as payload
+from events
+where position >= $1 and position < $2
+order by position
+
+-- name: remove_payloads
+select remove_archived_payloads($1, $2)
+
+-- name: remove_events
+select remove_archived_events($1, $2)
+
+-- name: restore_payloads
+select restore_archived_payloads($1, $2, $3)
+
+-- name: removed_between
+-- Files with payloads of rows that occurred in [$1, $2), after the one that begins at $3.
+select kind, first, stop, name, state, oldest_at, newest_at, keep_until, started_at, rows_hash, object_hash,
+    object_bytes, checked_at, removed_at, restored_at
+from audit_archives
+where kind = 'audit' and state = 'removed' and first > $3 and newest_at >= $1 and oldest_at < $2
+order by first
+limit 1
+
+-- name: oldest_kept
+-- When the oldest of what should go some day occurred: of a move that is not over, else the first sealed row, or
+-- event, behind all moves.
+select coalesce(
+    (select min(oldest_at) from audit_archives where kind = $1 and state <> 'removed'),
+    case $1
+        when 'audit' then (select occurred_at from audit_leaves where sequence >= $2 order by sequence limit 1)
+        else (select occurred_at from events where position >= $2 order by position limit 1)
+    end
+)
+
+-- name: is_dropped
+select exists (select from audit_drops d join audit_leaves l
+    on l.occurred_at >= d.starts_at and l.occurred_at < d.ends_at
+    where l.sequence >= $1 and l.sequence < $2)
+
+-- name: drop_partition
+select drop_audit_partition($1, $2, $3, $4, $5, $6)
+
+-- name: list_drops
+select partition, starts_at, ends_at, rows, first, last, person, reason, dropped_at from audit_drops order by starts_at
