@@ -97,12 +97,13 @@ def _read(path: Path) -> "Iterator[Line]":
     """Raises:
     BadLine: it is no export.
     """
+    from audit.check.exports import BadExport, DamagedExport, opened
     from audit.rebuild import BadLine, parse_lines
 
     try:
-        with path.open(encoding="utf-8") as file:
-            yield from parse_lines(file, name=str(path))
-    except (OSError, UnicodeDecodeError) as error:
+        with opened(path) as file:
+            yield from parse_lines((line.decode() for line in file), name=str(path))
+    except (BadExport, DamagedExport, UnicodeDecodeError) as error:
         raise BadLine(f"{path}: {error}") from error
 
 

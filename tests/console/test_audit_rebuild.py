@@ -1,33 +1,34 @@
 """``trading audit rebuild``, and the acts of a person that it and the audit log know of."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
-from audit.rebuild import Line
 from security.approval_files import ensure_files
 from storage.statements import load
 from tests.console.commands import of_stack
-from tests.e2e.audited import audit_lines
+from tests.e2e.books import POLL_SECONDS, WITHIN_SECONDS, count
 from tests.servers.stack import Stack, StackFactory, signal
 from workers.clients import utc_now
 
 CHANGED = "update executions set price = price + 1 where quantity = 7"
 
 
-def exported(log: list[Line], path: Path) -> str:
-    """A file with the rows as an export has them, as far as a rebuild reads them."""
-    lines = [
-        {
-            "id": line.id, "occurred_at": line.occurred_at.isoformat(), "correlation_id": line.correlation_id,
-            "decision": line.decision, "payload": json.dumps(dict(line.payload or {})),
-        }
-        for line in log
-    ]  # fmt: skip
-    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    return str(path)
+async def exported(stack: Stack, folder: Path) -> list[str]:
+    """The files of an export, once all that is written is under a checkpoint."""
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while await count(stack, OUTSIDE):
+            await asyncio.sleep(POLL_SECONDS)
+    done = await of_stack(stack)("audit", "export", "--into", str(folder))
+    assert done.code == 0, done
+    return sorted(map(str, files_in(folder)))
+
+
+def files_in(folder: Path) -> list[Path]:
+    return list(folder.glob("*.jsonl.zst"))
 
 
 async def test_the_books_are_rebuilt_from_the_audit_log_and_a_difference_is_named(
@@ -57,11 +58,12 @@ async def test_the_books_are_rebuilt_from_the_audit_log_and_a_difference_is_name
         "SUBMITTING",
     ]
 
-    log = await audit_lines(stack)
-    all_of_it, part = exported(log, tmp_path / "all.jsonl"), exported(log[:5], tmp_path / "part.jsonl")
-    assert (await trading("audit", "rebuild", "--export", all_of_it, part, "--json")).code == 0
-    alone = await trading("audit", "rebuild", "--export", all_of_it, TRADING_DATABASE_URL=NO_DATABASE)
-    assert (alone.code, "nothing is compared" in alone.out) == (0, True)
+    files = await exported(stack, tmp_path)
+    assert files
+    assert (await trading("audit", "rebuild", "--export", *files, "--json")).code == 0
+    alone = await trading("audit", "rebuild", "--export", *files, TRADING_DATABASE_URL=NO_DATABASE)
+    assert (alone.code, "nothing is compared" in alone.out) == (0, True), alone
+    assert "of 1 orders and 1 executions" in alone.out
     assert (await trading("audit", "rebuild", "--export", __file__)).code == 2
 
     connection = await asyncpg.connect(stack.dsn)
@@ -73,6 +75,10 @@ async def test_the_books_are_rebuilt_from_the_audit_log_and_a_difference_is_name
     assert f"{signal_id}, execution 0" in wrong.out
 
 
+OUTSIDE = (
+    "select (select count(*) from audit_unsealed) + count(*) from audit_head "
+    "where checkpoint_size is distinct from size"
+)
 NO_DATABASE = "postgresql://nobody@127.0.0.1:1/none"
 
 

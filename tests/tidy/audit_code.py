@@ -35,13 +35,17 @@ class Code:
     """One function: what it uses, and the words that it gives to an audit row."""
 
     node: ast.AST
-    module: str
+    name: Name
     owner: str | None
     parameters: tuple[str, ...] = ()
     types: dict[str, set[str]] = field(default_factory=dict)
     """Local name, or attribute of self → what its annotation or its first value names."""
     uses: set[Name] = field(default_factory=set)
     words: set[str] = field(default_factory=set)
+
+    @property
+    def module(self) -> str:
+        return self.name[0]
 
 
 class Product:
@@ -56,8 +60,14 @@ class Product:
         for module, tree in self._trees.items():
             self._imports[module] = dict(_imported(tree, sources))
             self._find(tree, module, None)
+        self._callers: dict[Name, list[tuple[ast.Call, Code]]] = {}
         for code in self.functions.values():
-            code.uses = set(self._uses(code.node, code))
+            nodes = list(ast.walk(code.node))
+            code.uses = set(self._uses(nodes, code))
+            for call in (each for each in nodes if isinstance(each, ast.Call)):
+                for name in self.meant(call.func, code):
+                    self._callers.setdefault(name, []).append((call, code))
+        for code in self.functions.values():
             code.words = set(self._words(code.node, code))
 
     def _find(self, node: ast.AST, module: str, owner: str | None) -> None:
@@ -71,11 +81,13 @@ class Product:
                 parameters = tuple(each.arg for each in arguments if each.arg != "self")
                 is_method = owner is not None and isinstance(node, ast.ClassDef)
                 name = f"{owner}.{child.name}" if is_method else child.name
-                self.functions[module, name] = Code(child, module, owner, parameters, _assigned(child))
+                self.functions[module, name] = Code(
+                    child, (module, name), owner, parameters, _assigned(child)
+                )
             self._find(child, module, owner)
 
-    def _uses(self, node: ast.AST, code: Code) -> Iterator[Name]:
-        for each in ast.walk(node):
+    def _uses(self, nodes: Iterable[ast.AST], code: Code) -> Iterator[Name]:
+        for each in nodes:
             if isinstance(each, ast.Name | ast.Attribute):
                 yield from self.meant(each, code)
 
@@ -146,6 +158,8 @@ class Product:
                         if value is not None
                         for word in self._told(value, self.functions[name])
                     )
+            case ast.Subscript(value=ast.Name(id=table)) if rows := _table(self._trees[code.module], table):
+                yield from (word for value in rows for word in self._told(value, code))
             case ast.Subscript():
                 return  # What stands in a row was written before.
             case _:
@@ -162,23 +176,21 @@ class Product:
                     words, writes = self._reached(body, code)
                     words |= code.words | set(self._given(code))
                     known = {word for word in words if not word.startswith("?")}
-                    yield name, known | _said(words) if writes else set(), writes
+                    said = known | _said(words) or {f"? {name}: nothing says which row"}
+                    yield name, said if writes else set(), writes
 
     def _given(self, to: Code) -> Iterator[str]:
-        """The words that callers give to a function of which a parameter is a decision."""
-        if DECISION not in to.parameters:
-            return
-        place = to.parameters.index(DECISION)
-        for code in self.functions.values():
-            for call in (each for each in ast.walk(code.node) if isinstance(each, ast.Call)):
-                if place < len(call.args) and any(
-                    self.functions[name] is to for name in self.meant(call.func, code)
-                ):
-                    yield from self._told(call.args[place], code)
+        """The words that callers give to a function: as its decision, or within what they hand to it."""
+        place = to.parameters.index(DECISION) if DECISION in to.parameters else None
+        for call, code in self._callers.get(to.name, ()):
+            for argument in call.args:
+                yield from self._words(argument, code)
+            if place is not None and place < len(call.args):
+                yield from self._told(call.args[place], code)
 
     def _reached(self, body: Iterable[ast.AST], code: Code) -> tuple[set[str], bool]:
         words = {word for node in body for word in self._words(node, code)}
-        waiting = {name for node in body for name in self._uses(node, code)}
+        waiting = {name for node in body for name in self._uses(ast.walk(node), code)}
         seen: set[Name] = set()
         while waiting:
             name = waiting.pop()
@@ -214,6 +226,16 @@ def _assigned(node: ast.AST) -> dict[str, set[str]]:
 
 def _names(annotation: ast.expr) -> set[str]:
     return set(re.findall(r"[A-Za-z_]\w*", ast.unparse(annotation)))
+
+
+def _table(module: ast.AST, name: str) -> list[ast.expr]:
+    """The values of a dict that stands in the module under that name."""
+    for each in ast.iter_child_nodes(module):
+        if isinstance(each, ast.Assign | ast.AnnAssign) and isinstance(each.value, ast.Dict):
+            targets = each.targets if isinstance(each, ast.Assign) else [each.target]
+            if name in map(dotted, targets):
+                return each.value.values
+    return []
 
 
 def _said(words: Iterable[str]) -> set[str]:

@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from audit.cold.mover import CORRELATION as RETENTION
 from console.main import _COMMANDS, _GROUPS
 from schemas.wire import Topic
 from storage import deliveries, equity, halt, journal, limits, reconciliation, statements, switches
@@ -116,7 +117,7 @@ def test_every_topic_and_every_command_is_on_the_page() -> None:
 def test_every_story_that_is_no_signals_is_on_the_page() -> None:
     stories = {
         switches.CORRELATION, switches.ACCESS, reconciliation.CORRELATION, journal.CORRELATION, limits.AUDIT_KEY,
-        equity.CORRELATION, halt.SUBJECT, deliveries.CHANNELS, STREAM, AUDIT,
+        equity.CORRELATION, halt.SUBJECT, deliveries.CHANNELS, STREAM, AUDIT, RETENTION,
     }  # fmt: skip
     assert table("Whose story: correlation ids").keys() == stories
 
@@ -161,6 +162,11 @@ def made(body: str) -> Iterator[tuple[str, set[str], bool]]:
             "   await save(c, Step(decision=decision))\n"
             " async def later(self):\n  await self.job('W')",
             {"X", "W"},
+        ),
+        (
+            " async def job(self, told):\n  async with committing(c, 'a'):\n   await save(c, told)\n"
+            " async def later(self):\n  await self.job(rows.entry('V', 1))",
+            {"V", "X"},
         ),
         (
             " def __init__(self, other: 'A | None'):\n  self._other = other\n"
