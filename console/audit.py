@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -94,8 +94,9 @@ async def verify(
             report = await _offline(export, outside, signed_by, common, whole=not part)
         else:
             file = state or common.addresses().data_dir / STATE_FILE
-            since = _read_state(file, signed_by) if incremental else None
-            report = await _online(outside, signed_by, common, since, since_checkpoint or 0, file)
+            former = _read_state(file, signed_by, must=incremental)
+            begin = _Begin(former, incremental=incremental, size=since_checkpoint or 0)
+            report = await _online(outside, signed_by, common, begin, file)
     report.warnings[:0] = warnings
     emit(common, report.as_json(), lambda: _draw(report))
     return EXIT_DONE if report.ok else EXIT_REFUSED
@@ -111,17 +112,25 @@ async def _offline(
             raise BadUsage(str(error), do="name files that `trading audit export` has written") from error
 
 
-async def _online(
-    outside: Outside, key: VerifierKey, common: Common, since: Verified | None, since_size: int, file: Path
-) -> Report:
+@dataclass(frozen=True)
+class _Begin:
+    """Where a check of the database begins, and what an earlier one has seen."""
+
+    former: Verified | None
+    incremental: bool
+    size: int
+
+
+async def _online(outside: Outside, key: VerifierKey, common: Common, begin: _Begin, file: Path) -> Report:
     from console.rows import rows
 
     async with rows(common.addresses(), statement_seconds=STATEMENT_SECONDS) as connection:
         with progress_bar(common) as progress:
             report, verified = await verify_database(
-                connection, outside, key, now=utc_now(), since=since, since_size=since_size, progress=progress
-            )
-    if verified is not None:
+                connection, outside, key, now=utc_now(), former=begin.former,
+                goes_on=begin.incremental, since_size=begin.size, progress=progress,
+            )  # fmt: skip
+    if verified is not None and not begin.size:  # Rows before that size were not read.
         _write_state(file, verified)
     return report
 
@@ -129,7 +138,8 @@ async def _online(
 # Where the last good check ended --------------------------------------------------------------------------------
 
 
-def _read_state(file: Path, key: VerifierKey) -> Verified | None:
+def _read_state(file: Path, key: VerifierKey, *, must: bool) -> Verified | None:
+    """What the last good check of this log has seen; ``must``: one that cannot be used is a mistake."""
     try:
         with file.open("rb") as opened:
             found = json.loads(opened.read(STATE_BYTES_MAX))
@@ -140,10 +150,14 @@ def _read_state(file: Path, key: VerifierKey) -> Verified | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if not must:
+            return None
         raise BadUsage(
             f"{file} is not what a check leaves behind: {error}", do="delete it, and all rows are checked"
         ) from error
     if verified.origin != key.name:
+        if not must:
+            return None
         raise BadUsage(
             f"{file} is of another log, {clean(verified.origin)}", do="name another one with --state"
         )

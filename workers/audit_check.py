@@ -120,7 +120,7 @@ class AuditCheck:
 
         async with self._database.connection() as connection:
             return await verify_database(
-                connection, self._outside, self._key, now=utc_now(), since=since, texts=False,
+                connection, self._outside, self._key, now=utc_now(), former=since, goes_on=True, texts=False,
                 batch_rows=BATCH_ROWS, pace=pace,
             )  # fmt: skip
 

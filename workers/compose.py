@@ -17,7 +17,7 @@ SECRETS_MOUNT: Final = "/run/secrets"
 SECRET_NAME: Final = re.compile(r"[a-z_]+")
 
 _VARIABLE: Final = re.compile(
-    r"\$(?:(?P<escaped>\$)|\{(?P<name>[A-Z_]+)(?:(?P<operator>:?-)(?P<default>[^}]*))?\})"
+    r"\$(?:(?P<escaped>\$)|\{(?P<name>[A-Z][A-Z0-9_]*)(?:(?P<operator>:?-)(?P<default>[^}]*))?\})"
 )
 _SECONDS: Final = re.compile(r"(\d+)s")
 _UNDERSTOOD: Final = frozenset({

@@ -40,7 +40,8 @@ async def verify_database(
     key: VerifierKey,
     *,
     now: datetime,
-    since: Verified | None = None,
+    former: Verified | None = None,
+    goes_on: bool = False,
     since_size: int = 0,
     texts: bool = True,
     batch_rows: int = db.BATCH_ROWS,
@@ -52,7 +53,8 @@ async def verify_database(
     Args:
         connection: only read from.
         now: against which waiting rows are late.
-        since: rows before it are not read; what was right then must still be said outside.
+        former: what an earlier check has seen: that must still be said outside.
+        goes_on: rows before its end are not read again.
         since_size: the same from a checkpoint of this size, by the leaves outside.
         texts: whether this connection may read payloads; if not, the database says what they hash to.
         batch_rows: hashed in one go, while nothing else in this process runs.
@@ -63,13 +65,13 @@ async def verify_database(
         What was found, and where a later check can go on unless somebody has changed the log.
     """
     report = Report()
-    tree = since.tree() if since is not None else Tree()
+    tree = former.tree() if former is not None and goes_on else Tree()
     # In this order: what the database says is outside is there by then, and what is outside is in its rows by then.
     published = await db.published_checkpoints(connection, tree.size)
     checkpoints = await read_checkpoints(outside, key, report, first_size=tree.size)
     head = await db.read_head(connection)
     judge = await _judge(outside, key, checkpoints, report, tree)
-    _check_former(report, checkpoints, since)
+    _check_former(report, checkpoints, former)
     await judge.skip_to(since_size)
     report.first = judge.at
     by_right = ByRight(connection, outside, report, now)
@@ -142,17 +144,17 @@ async def _judge(
     return Judge(outside, key, checkpoints, leaves, report, tree)
 
 
-def _check_former(report: Report, checkpoints: Checkpoints, since: Verified | None) -> None:
+def _check_former(report: Report, checkpoints: Checkpoints, former: Verified | None) -> None:
     """What an earlier check has seen must still be said: that checkpoint, or a newer one."""
-    if since is None or since.size == 0:
+    if former is None or former.size == 0:
         return
-    same = checkpoints.by_size.get(since.size)
-    if checkpoints.newest is None:
-        text = f"an earlier check has seen a checkpoint of {since.size} rows, and none so new is outside any more"
-        report.add(Finding(kind=Wrong.ROLLED_BACK, sequence=since.size, text=text))
-    elif same is not None and same.root.hex() != since.root:
-        text = f"an earlier check has seen another root of {since.size} rows than is signed outside now"
-        report.add(Finding(kind=Wrong.INCONSISTENT, sequence=since.size, text=text))
+    same, newest = checkpoints.by_size.get(former.size), checkpoints.newest
+    if newest is None or newest.size < former.size:
+        text = f"an earlier check has seen a checkpoint of {former.size} rows, and none so new is outside any more"
+        report.add(Finding(kind=Wrong.ROLLED_BACK, sequence=former.size, text=text))
+    elif same is not None and same.root.hex() != former.root:
+        text = f"an earlier check has seen another root of {former.size} rows than is signed outside now"
+        report.add(Finding(kind=Wrong.INCONSISTENT, sequence=former.size, text=text))
 
 
 def _check_head(report: Report, judge: Judge, head: db.Head) -> None:

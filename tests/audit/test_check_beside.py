@@ -48,7 +48,15 @@ async def test_it_needs_no_payload_and_finds_one_that_was_changed(
     await owner.execute("delete from audit_payloads where audit_id = $1", log.fields[25]["id"])
     await owner.execute(f"set session_authorization = {Role.OPERATIONS}")
     report, _ = await verify_database(
-        owner, outside, key, now=utc_now(), texts=False, batch_rows=7, since=verified, since_size=20
+        owner,
+        outside,
+        key,
+        now=utc_now(),
+        texts=False,
+        batch_rows=7,
+        former=verified,
+        goes_on=True,
+        since_size=20,
     )
     assert report.findings == [], "they are before where it goes on"
     report, _ = await verify_database(owner, outside, key, now=utc_now(), texts=False, batch_rows=7)

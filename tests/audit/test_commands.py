@@ -6,6 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from audit.check.tree import Tree
 from tests.audit.loading import load_log
 from tests.audit.made import Log, line_of, make_log
 from tests.console.commands import Trading, environment
@@ -29,6 +30,13 @@ async def trading(database: str, log: Log, outside: Path) -> Trading:
     await load_log(connection, log)
     await connection.close()
     return Trading(environment(TRADING_DATABASE_URL=database, TRADING_AUDIT_TARGET=str(outside)))
+
+
+def frontier_of(log: Log, size: int) -> tuple[list[str], str]:
+    """What a check of so many rows leaves behind."""
+    tree = Tree()
+    tree.extend(log.leaves[:size])
+    return tree.frontier(), tree.root().hex()
 
 
 def nowhere() -> Trading:
@@ -96,7 +104,12 @@ async def test_verify_goes_on_and_finds(trading: Trading, database: str, log: Lo
         7,
     )
     assert wrong.json["first_wrong"]["audit_id"] == log.fields[7]["id"]
-    assert json.loads(state.read_text())["size"] == 55
+    kept = json.loads(state.read_text())
+    assert kept["size"] == 55
+    frontier, root = frontier_of(log, 56)
+    state.write_text(json.dumps(kept | {"size": 56, "frontier": frontier, "root": root}))
+    rolled = await trading("audit", "verify", "--json", "--state", str(state))
+    assert "ROLLED_BACK" in {each["kind"] for each in rolled.json["findings"]}, "a full check remembers too"
 
 
 async def test_show_tells_a_story_in_order(trading: Trading, log: Log) -> None:

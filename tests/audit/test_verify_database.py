@@ -49,7 +49,9 @@ async def check(
     now: datetime = NOW,
 ) -> tuple[Report, Verified | None]:
     key = VerifierKey.parse(log.signer.vkey)
-    return await verify_database(owner, Folder(outside), key, now=now, since=since, since_size=since_size)
+    return await verify_database(
+        owner, Folder(outside), key, now=now, former=since, goes_on=since is not None, since_size=since_size
+    )
 
 
 async def test_a_good_log_is_good_and_a_later_check_goes_on(

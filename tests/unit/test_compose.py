@@ -106,6 +106,11 @@ def test_the_namespace_is_the_embedded_ones() -> None:
         assert f" {name}={kind}" in script
 
 
+def test_no_variable_is_left_as_it_was_written() -> None:
+    for name, service in load(environ={}).services.items():
+        assert not [value for value in service.environment.values() if "${" in value], name
+
+
 def test_variables_are_replaced_as_compose_does() -> None:
     paper = {"TRADING_BROKER_TRADING_URL": "https://paper-api.alpaca.markets", "TRADING_DATA_URL": ""}
     with_alpaca = load(environ=paper | {"TRADING_SECONDARY_DATA_URL": ""}).services["execution"].environment
