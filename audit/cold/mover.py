@@ -50,7 +50,6 @@ RESTORED_FOR: Final = timedelta(days=30)
 """Payloads that were brought back go again after that."""
 COMPONENT: Final = "Retention"
 CORRELATION: Final = "retention"
-DECISIONS: Final = {ArchiveKind.AUDIT: "PAYLOADS_ARCHIVED", ArchiveKind.EVENTS: "EVENTS_ARCHIVED"}
 
 _log = get_logger(__name__)
 
@@ -206,8 +205,8 @@ class Mover:
     async def _remove(self, archive: Archive, checked: Checked) -> None:
         async with self._database.transaction("retention.removed") as connection:
             if await rows.remove(connection, archive, now=self._now()):
-                detail = f"moved to {archive.name}"
-                await append(connection, self._entry(archive, DECISIONS[archive.kind], detail, checked))
+                decision = "PAYLOADS_ARCHIVED" if archive.kind is ArchiveKind.AUDIT else "EVENTS_ARCHIVED"
+                await append(connection, self._entry(archive, decision, f"moved to {archive.name}", checked))
 
     async def _failed(self, archive: Archive, reason: str) -> MoveAnswer:
         text = (
