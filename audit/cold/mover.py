@@ -177,11 +177,8 @@ class Mover:
             raise CopyWrong("the file is not in the store")
         async with self._database.connection() as connection:
             if archive.kind is ArchiveKind.AUDIT:
-                sealed = await rows.sealed_rows(connection, archive.first, archive.stop, now=self._now())
-                leaves, moved = (
-                    [each.leaf for each in sealed],
-                    {each.sequence for each in sealed if each.moved},
-                )
+                leaves = await rows.leaves(connection, archive.first, archive.stop)
+                moved = await rows.moved_rows(connection, archive.first, archive.stop, now=self._now())
                 checked, _ = await asyncio.to_thread(check_audit_file, content, leaves, archive.first, moved)
                 return checked
             events = await rows.event_rows(connection, archive.first, archive.stop)
