@@ -83,7 +83,11 @@ _GROUPS: Final = (
         ("show", "console.equity:show", "Show equity, its session's start, its peak, and what may be lost."),
         ("reset-peak", "console.equity:reset_peak", "Measure the drawdown from equity as it is now."),
     )),
-    ("audit", "The audit log: what is where, and what comes back from cold storage.", (
+    ("audit", "Check, prove, read and export the audit log.", (
+        ("verify", "console.audit:verify", "Compute the log's hashes anew and hold them against what was sealed."),
+        ("prove", "console.audit_prove:prove", "Prove rows to somebody who trusts nothing but the log's key."),
+        ("show", "console.audit_show:show", "Show the whole story of a signal or order, row by row."),
+        ("export", "console.audit_export:export", "Write rows as files that can be checked without us."),
         ("archives", "console.audit_cold:archives", "List what went to cold storage, and what was dropped."),
         ("restore", "console.audit_cold:restore", "Bring payloads back from cold storage for a while."),
         ("drop", "console.audit_cold:drop", "Let a month go that is older than seven years, for ever."),

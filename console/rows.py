@@ -15,7 +15,9 @@ STATEMENT_SECONDS: Final = 10
 
 
 @asynccontextmanager
-async def rows(addresses: Addresses) -> AsyncIterator["asyncpg.Connection[Any]"]:
+async def rows(
+    addresses: Addresses, *, statement_seconds: float = STATEMENT_SECONDS
+) -> AsyncIterator["asyncpg.Connection[Any]"]:
     """A connection to the installation's database.
 
     Raises:
@@ -28,7 +30,7 @@ async def rows(addresses: Addresses) -> AsyncIterator["asyncpg.Connection[Any]"]
         connection = await asyncpg.connect(
             url,
             timeout=CONNECT_SECONDS,
-            command_timeout=STATEMENT_SECONDS,
+            command_timeout=statement_seconds,
             server_settings={"application_name": "trading-console", "timezone": "UTC"},
         )
     except ValueError:

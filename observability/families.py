@@ -121,6 +121,14 @@ class Families:
             "audit_checkpoint_age_seconds",
             "Seconds since the newest audit checkpoint was written outside the database.",
         )
+        self.audit_check_age = State(
+            self.registry,
+            "audit_check_age_seconds",
+            "Seconds since the audit log was last found to be what was sealed; above 900 nobody checks it.",
+        )
+        self.audit_check_failed = State(
+            self.registry, "audit_check_failed", "1 while the last check of the audit log found it changed."
+        )
 
     def _make_ages(self) -> None:
         self.oldest_kept = self._labelled(

@@ -180,6 +180,11 @@ class Metrics:
         """Since the newest checkpoint of the audit log was written outside the database."""
         self._families.audit_checkpoint_age.set(max(0.0, age_seconds))
 
+    def set_audit_check(self, *, age_seconds: float, failed: bool) -> None:
+        """Since the audit log was last found to be what was sealed, and whether the last check found it changed."""
+        self._families.audit_check_age.set(max(0.0, age_seconds))
+        self._families.audit_check_failed.set(float(failed))
+
     def audit_sealed(self, count: int) -> None:
         """This process' sealer gave ``count`` audit rows their leaves."""
         self._families.audit_sealed.inc(count)

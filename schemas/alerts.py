@@ -54,6 +54,8 @@ class AlertCode(StrEnum):
     """What was to go to cold storage, or the copy that was read back from there, is not what was sealed."""
     RETENTION_BEHIND = "RETENTION_BEHIND"
     """What should be in cold storage by now is still in the database."""
+    AUDIT_CHECK_FAILED = "AUDIT_CHECK_FAILED"
+    """The audit log is not what was sealed: a row was changed, taken, put in, or the log rolled back."""
     AUDIT_FORKED = "AUDIT_FORKED"
     """The audit log and its checkpoints outside the database tell different histories: nothing is sealed."""
     AUDIT_NOT_SEALED = "AUDIT_NOT_SEALED"
@@ -69,6 +71,7 @@ CLEARED_BY_HAND: Final = frozenset(
         AlertCode.LATE_TRUTH,
         AlertCode.BUST_OR_CORRECTION,
         AlertCode.APPROVAL_FORGED,
+        AlertCode.AUDIT_CHECK_FAILED,
         AlertCode.AUDIT_FORKED,
     }
 )

@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
@@ -17,7 +16,8 @@ NODE_PREFIX: Final = b"\x01"
 """What is hashed begins with one of them, so that a leaf is never a node (RFC 6962, section 2.1)."""
 HASH_BYTES: Final = 32
 
-_string: Final = json.JSONEncoder(ensure_ascii=False).encode
+_string: Final = json.encoder.encode_basestring
+"""As `json.dumps` writes a text with ``ensure_ascii=False``, without its way there."""
 
 
 class AuditEntry(Wire):
@@ -35,8 +35,7 @@ class AuditEntry(Wire):
     references: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AuditRow:
+class AuditRow(NamedTuple):
     """An audit row as it is stored, without its payload."""
 
     id: int
@@ -61,7 +60,7 @@ def previous_checkpoint(size: int | None, root: str | None) -> str | None:
 
 def leaf_time(at: datetime) -> str:
     """UTC with six digits of the second and ``Z``."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def leaf_text(row: AuditRow) -> str:

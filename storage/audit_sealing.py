@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+import asyncpg
+
 from schemas.audit import AuditRow, previous_checkpoint
 from storage.commits import committing
 from storage.statements import load
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from storage.database import Connection
 
 _SQL: Final = load("audit_sealing")
@@ -30,6 +30,13 @@ class RowGone(Exception):
 
     def __init__(self, audit_id: int) -> None:
         super().__init__(f"audit row {audit_id} was taken away before it was sealed")
+
+
+class LeafTaken(Exception):
+    """Where the next leaf belongs, or for its row, there is one already: somebody wrote it by hand."""
+
+    def __init__(self, sequence: int) -> None:
+        super().__init__(f"a leaf stands where the next one belongs, at {sequence}")
 
 
 @dataclass(frozen=True)
@@ -109,11 +116,18 @@ def _waiting(row: asyncpg.Record) -> AuditRow:
 async def append_leaves(
     connection: Connection, first: int, rows: Sequence[AuditRow], leaves: Sequence[bytes]
 ) -> None:
-    """Give ``rows`` the sequence numbers from ``first`` on, and take them off the queue."""
+    """Give ``rows`` the sequence numbers from ``first`` on, and take them off the queue.
+
+    Raises:
+        LeafTaken: there are leaves that no sealer has made.
+    """
     ids = [row.id for row in rows]
-    await connection.execute(
-        _SQL["insert_leaves"], first, ids, [row.occurred_at for row in rows], list(leaves)
-    )
+    try:
+        await connection.execute(
+            _SQL["insert_leaves"], first, ids, [row.occurred_at for row in rows], list(leaves)
+        )
+    except asyncpg.UniqueViolationError as error:
+        raise LeafTaken(first) from error
     await connection.execute(_SQL["forget_waiting"], ids)
 
 

@@ -71,6 +71,9 @@ FUNCTIONS: Final[Mapping[str, tuple[Role, ...]]] = {
     "remove_archived_events(bigint, timestamptz)": (Role.OPERATIONS,),
     "restore_archived_payloads(bigint, text[], timestamptz)": (Role.OPERATIONS,),
     "drop_audit_partition(text, text, text, text, text, timestamptz)": (Role.OPERATIONS,),
+    # The check of the log, which is told of payloads only what they hash to.
+    "audit_payload_hashes(bigint[])": (Role.OPERATIONS,),
+    "audit_moved()": (Role.OPERATIONS, Role.CONSOLE),
 }
 """Functions that act with their owner's rights and are called by name; no other role may call them."""
 

@@ -13,9 +13,11 @@ from storage.conduct import ask_for_kill
 from storage.database import Database
 
 COMPONENT: Final = "AuditSealer"
+CHECKER: Final = "AuditCheck"
 SUBJECT: Final = "audit"
 
 _SEVERITY: Final = {
+    AlertCode.AUDIT_CHECK_FAILED: Severity.CRITICAL,
     AlertCode.AUDIT_FORKED: Severity.CRITICAL,
     AlertCode.AUDIT_NOT_SEALED: Severity.HIGH,
     AlertCode.AUDIT_TARGET_DOWN: Severity.HIGH,
@@ -26,7 +28,7 @@ class AuditAlerts:
     """One alert of each kind for the one audit log."""
 
     def __init__(self, database: Database, *, kills: bool, now: Callable[[], datetime]) -> None:
-        """``kills``: a fork asks for the kill switch too."""
+        """``kills``: a fork, or a failed check, asks for the kill switch too."""
         self._database = database
         self._kills = kills
         self._now = now
@@ -40,26 +42,45 @@ class AuditAlerts:
         await self._change(over=code)
 
     async def forked(self, found: Forked) -> None:
-        """Tell of it, and ask for the kill switch: once for one finding, so that a release stands."""
+        """Tell of it, and ask for the kill switch with a new alert: as long as it lasts, a release stands."""
+        text = f"{found}. Nothing is sealed until a person has looked: see RUNBOOK.md"
         kill = KillRequest(
-            request_id=f"{AUDIT_FAILED}-{found.subject}",
+            request_id=f"{AUDIT_FAILED}-{self._now().isoformat()}",
             reason=f"{AUDIT_FAILED}: {found}",
             triggered_by=COMPONENT,
         )
-        text = f"{found}. Nothing is sealed until a person has looked: see RUNBOOK.md"
         await self._change(alert=_alert(AlertCode.AUDIT_FORKED, text), kill=kill if self._kills else None)
 
+    async def check_failed(self, finding: str, text: str) -> None:
+        """Tell of what a check has found, and ask for the kill switch: once for one finding."""
+        kill = KillRequest(
+            request_id=f"{AUDIT_FAILED}-{finding}", reason=f"{AUDIT_FAILED}: {text}", triggered_by=CHECKER
+        )
+        told = f"{text}. `trading audit verify` tells all of it: see RUNBOOK.md"
+        await self._change(
+            alert=_alert(AlertCode.AUDIT_CHECK_FAILED, told),
+            kill=kill if self._kills else None,
+            kill_again=True,
+            component=CHECKER,
+        )
+
     async def _change(
-        self, *, alert: Alert | None = None, over: AlertCode | None = None, kill: KillRequest | None = None
+        self,
+        *,
+        alert: Alert | None = None,
+        over: AlertCode | None = None,
+        kill: KillRequest | None = None,
+        kill_again: bool = False,
+        component: str = COMPONENT,
     ) -> None:
+        """``kill_again``: ask for it though the alert was raised before; else only with a new one."""
         now = self._now()
         async with self._database.transaction("audit.told") as connection:
-            if alert is not None:
-                await raise_alert(connection, alert, component=COMPONENT, now=now)
             if over is not None:
-                await clear_alert(connection, over, SUBJECT, component=COMPONENT, now=now)
-            if kill is not None:
-                await ask_for_kill(connection, kill, component=COMPONENT, now=now)
+                await clear_alert(connection, over, SUBJECT, component=component, now=now)
+            fresh = alert is not None and await raise_alert(connection, alert, component=component, now=now)
+            if kill is not None and (fresh or kill_again):
+                await ask_for_kill(connection, kill, component=component, now=now)
 
 
 def _alert(code: AlertCode, text: str) -> Alert:

@@ -14,11 +14,13 @@ from observability.metrics import Metrics
 from schemas.alerts import AlertCode
 from security.notes import NoteSigner, origin_of
 from storage import audit_sealing as rows
-from storage.database import Connection
+from storage.database import Connection, Database
+from storage.switches import Installation
 from storage.wakeups import session_of
 from workers.audit_alerts import AuditAlerts
-from workers.clients import utc_now
-from workers.parts import OperationsParts
+from workers.audit_watch import LOOK_SECONDS, AuditWatch
+from workers.clients import audit_store, utc_now
+from workers.settings import ExecutionSettings, OperationsSettings, WorkerSettings
 
 TICK_SECONDS: Final = 1.0
 """Between two looks at what waits."""
@@ -35,6 +37,11 @@ TARGET_DOWN_SECONDS: Final = 15.0
 """For how long it must fail before people are told."""
 FORKED_PAUSE_SECONDS: Final = 30.0
 """Between two looks at histories that differ."""
+PARTITIONS_SECONDS: Final = 3600.0
+PARTITIONS_AHEAD: Final = 3
+"""Months."""
+
+Job = Callable[[], Awaitable[None]]
 
 _LOST: Final = (
     OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
@@ -82,9 +89,6 @@ class AuditSealing:
                 _log.error("audit: refusing to seal", reason=str(error))
                 await self._alerts.forked(error)
                 pause = FORKED_PAUSE_SECONDS
-            except asyncpg.UniqueViolationError as error:
-                # No connection mends that: a leaf stands where the next one belongs.
-                _log.error("audit: the log cannot be sealed", reason=str(error))
             except _LOST as error:
                 _log.warning("audit: connection lost, starting again", reason=type(error).__name__)
             await asyncio.sleep(pause)
@@ -150,16 +154,43 @@ class AuditSealing:
             self._may_be_told = False
 
 
-def audit_sealing(parts: OperationsParts) -> AuditSealing:
-    """The sealer of this installation.
+class Partitions:
+    """Makes the audit log's partitions ahead of their months."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def make(self) -> None:
+        """Those of this month and the next ones; most often none."""
+        async with self._database.transaction("audit.partitions") as connection:
+            made = await rows.make_partitions(connection, now=utc_now(), months=PARTITIONS_AHEAD)
+        if made:
+            _log.info("audit: partitions made", names=made)
+
+
+def audit_jobs(
+    settings: WorkerSettings | ExecutionSettings | OperationsSettings,
+    database: Database,
+    installation: Installation,
+    metrics: Metrics,
+) -> tuple[tuple[Job, float], ...]:
+    """What a process does for the audit log, with the pause after each; none of it needs Temporal.
+
+    Whoever may alert watches it; operations seal it.
 
     Raises:
-        AuditKeyError: its key cannot be used.
+        AuditKeyError: the key of checkpoints cannot be used.
     """
-    settings = parts.settings
-    signer = NoteSigner.from_hex(
-        origin_of(parts.installation.namespace), settings.audit_key.get_secret_value()
+    watch = AuditWatch(database, AuditAlerts(database, kills=False, now=utc_now), metrics)
+    if isinstance(settings, ExecutionSettings):
+        return ((watch.look, LOOK_SECONDS),)
+    signer = NoteSigner.from_hex(origin_of(installation.namespace), settings.audit_key.get_secret_value())
+    sealer = Sealer(audit_store(settings), signer, now=utc_now)
+    alerts = AuditAlerts(database, kills=settings.audit_failure_kills, now=utc_now)
+    sealing = AuditSealing(settings.dsn, sealer, alerts, metrics)
+    partitions = Partitions(database)
+    return (
+        (watch.look, LOOK_SECONDS),
+        (sealing.run, RECONNECT_SECONDS),
+        (partitions.make, PARTITIONS_SECONDS),
     )
-    sealer = Sealer(parts.audit_store, signer, now=utc_now)
-    alerts = AuditAlerts(parts.database, kills=settings.audit_failure_kills, now=utc_now)
-    return AuditSealing(settings.dsn, sealer, alerts, parts.metrics)

@@ -14,17 +14,15 @@ from activities.row_alerts import RowAlerts
 from activities.starter import OrderStarter
 from market.clock import ClockReading
 from market.feed import RECONNECT_SECONDS
-from observability.logging import get_logger
 from risk.readiness import can_be_mended, waits_for
 from schemas.wire import Queue
-from storage import audit_sealing as audit_rows
 from storage import market as market_rows
 from storage import reconciliation as reconciliation_rows
 from storage import switches as switch_rows
 from storage import watch as watch_rows
 from workers.alert_channels import configured
 from workers.alert_post import COUNT_SECONDS, LOOK_SECONDS, AlertPost
-from workers.audit_sealing import audit_sealing
+from workers.audit_check import AGE_SECONDS, CHECK_SECONDS, audit_check
 from workers.clients import retention_of, utc_now
 from workers.cover_watch import COVER_SECONDS, CoverWatch
 from workers.equity_watch import EquityWatch
@@ -45,14 +43,9 @@ FLUSH_SECONDS: Final = 2.0
 """Below the grace, so that what another process has signalled is not signalled again."""
 RECONCILE_PAUSE: Final = timedelta(seconds=10)
 """After a reconciliation that came to nothing, while orders wait for one."""
-PARTITIONS_SECONDS: Final = 3600.0
-PARTITIONS_AHEAD: Final = 3
-"""Months."""
 STREAM_WATCH_SECONDS: Final = 2.0
 FILLS_WATCH_SECONDS: Final = 10.0
 WATCH_SIGNALS_FOR: Final = timedelta(minutes=10)
-
-_log = get_logger(__name__)
 
 
 class Housekeeping:
@@ -71,7 +64,7 @@ class Housekeeping:
         self._post = AlertPost(
             parts.database, configured(parts.settings, parts.installation), parts.metrics, now=utc_now
         )
-        self._sealing = audit_sealing(parts)
+        self._audit_check = audit_check(parts)
         self._retention = RetentionWatch(
             parts.database, parts.metrics, retention_of(parts.settings), now=utc_now
         )
@@ -86,8 +79,8 @@ class Housekeeping:
                 )
             for job, seconds in (
                 (self.number_events, TICK_SECONDS),
-                (self.seal_audit_log, TICK_SECONDS),
-                (self.make_partitions, PARTITIONS_SECONDS),
+                (self._audit_check.check, CHECK_SECONDS),
+                (self._audit_check.tell_age, AGE_SECONDS),
                 (self._retention.watch_retention, WATCH_SECONDS),
                 (self._sweeper.sweep, SWEEP_SECONDS),
                 (self._sweeper.sweep_protections, SWEEP_SECONDS),
@@ -116,17 +109,6 @@ class Housekeeping:
     async def number_events(self) -> None:
         """Give committed events their positions, or wait to take over from the relay that does."""
         await self._relay.run()
-
-    async def seal_audit_log(self) -> None:
-        """Seal the audit log, or wait to take over from who does."""
-        await self._sealing.run()
-
-    async def make_partitions(self) -> None:
-        """The audit log's partitions for the months to come."""
-        async with self._parts.database.transaction("audit.partitions") as connection:
-            made = await audit_rows.make_partitions(connection, now=utc_now(), months=PARTITIONS_AHEAD)
-        if made:
-            _log.info("audit: partitions made", names=made)
 
     async def keep_singletons(self) -> None:
         """Kill switch and update stream run again after a Terminate or a failure."""

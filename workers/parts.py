@@ -27,9 +27,7 @@ from observability.metrics import Metrics
 from security.approvals import ApprovalKeys, ApprovalSigner
 from storage.database import Database
 from storage.switches import Installation
-from workers.audit_alerts import AuditAlerts
-from workers.audit_watch import LOOK_SECONDS as AUDIT_LOOK_SECONDS
-from workers.audit_watch import AuditWatch
+from workers.audit_sealing import audit_jobs
 from workers.broker_budget import SharedBudget
 from workers.clients import (
     audit_store,
@@ -275,7 +273,9 @@ async def _side(
     service: str,
     stop: asyncio.Event | None = None,
 ) -> _Side[B]:
-    """With ``stop`` Temporal is waited for until then; the kill switch is watched meanwhile, and ever after."""
+    """With ``stop`` Temporal is waited for until then; the kill switch and the audit log are seen to meanwhile, and
+    ever after.
+    """
     database = await open_database(stack, settings, service, fences=fences)
     metrics = Metrics()
     budget = SharedBudget(database, metrics, requests_per_minute=settings.broker_requests_per_minute)
@@ -287,9 +287,9 @@ async def _side(
     every = PROBE_EVERY_IN_RESERVE if service == "execution" else PROBE_EVERY
     watcher = KillWatcher(database, kill_broker, metrics)
     probe = HaltProbe(database, kill_broker, budget, metrics, every=every)
-    audit = AuditWatch(database, AuditAlerts(database, kills=False, now=utc_now), metrics)
-    jobs = ((watcher.look, WATCH_SECONDS), (probe.look, LOOK_SECONDS), (audit.look, AUDIT_LOOK_SECONDS))
-    for job, seconds in jobs:
+    jobs = ((watcher.look, WATCH_SECONDS), (probe.look, LOOK_SECONDS))
+    audit = audit_jobs(settings, database, installation, metrics)
+    for job, seconds in (*jobs, *audit):
         stack.callback(asyncio.create_task(for_ever(job, seconds), name=job.__qualname__).cancel)
     if stop is None or isinstance(settings, WorkerSettings):
         client = await connect_temporal(settings, service)

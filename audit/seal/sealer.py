@@ -35,11 +35,6 @@ LEAVES_IN_OBJECT_MAX: Final = 65_536
 class Forked(Exception):
     """The database and what is outside it tell different histories. Nothing is sealed until a person has looked."""
 
-    def __init__(self, what: str, subject: str) -> None:
-        """``subject`` names the finding, the same each time it is made."""
-        super().__init__(what)
-        self.subject = subject
-
 
 class Sealer:
     """On connections that it is given; two of them at once do no harm."""
@@ -66,7 +61,7 @@ class Sealer:
             How many; ``BATCH_MAX`` where more may wait.
 
         Raises:
-            Forked: what waits is not there, or the head is no tree.
+            Forked: what waits is not there, a leaf is where none was made, or the head is no tree.
         """
         if await rows.waiting_ids(connection) is None:
             # Nothing is locked or committed each second while nothing happens.
@@ -75,13 +70,12 @@ class Sealer:
             tree = await self._locked_tree(connection)
             try:
                 waiting = await rows.read_waiting(connection, BATCH_MAX)
-            except rows.RowGone as error:
-                raise Forked(str(error), "row-gone") from error
-            if waiting:
                 leaves = [leaf_hash(leaf_text(row)) for row in waiting]
                 await rows.append_leaves(connection, tree.size, waiting, leaves)
-                grown = tree.grown(leaves)
-                await rows.grow_head(connection, grown.size, grown.root, grown.frontier)
+            except (rows.RowGone, rows.LeafTaken) as error:
+                raise Forked(str(error)) from error
+            grown = tree.grown(leaves)
+            await rows.grow_head(connection, grown.size, grown.root, grown.frontier)
         return len(waiting)
 
     async def compare(self, connection: Connection) -> None:
@@ -103,8 +97,7 @@ class Sealer:
         if strange := [name for name in beyond if name not in known]:
             raise Forked(
                 f"outside stands {strange[-1]}, of which this database knows nothing: it was rolled back to "
-                f"{newest or 'before its first checkpoint'}, or another writes there",
-                strange[-1],
+                f"{newest or 'before its first checkpoint'}, or another writes there"
             )
         for each in (*([] if published is None else [published]), *(known[name] for name in beyond)):
             await self._compare_note(each)
@@ -114,7 +107,7 @@ class Sealer:
         told = await self._target.get(name)
         if told != checkpoint.note.encode():
             how = "is not there" if told is None else "has another content"
-            raise Forked(f"{name}, which this database has signed, {how} outside", name)
+            raise Forked(f"{name}, which this database has signed, {how} outside")
 
     async def has_news(self, connection: Connection) -> bool:
         """Whether there is something to sign or to publish."""
@@ -132,9 +125,7 @@ class Sealer:
             tree = await self._locked_tree(connection)
             newest = await rows.newest_checkpoint(connection, published=False)
             if newest is not None and newest.size > tree.size:
-                raise Forked(
-                    f"checkpoint {newest.size} is larger than the tree of {tree.size} leaves", "head"
-                )
+                raise Forked(f"checkpoint {newest.size} is larger than the tree of {tree.size} leaves")
             if tree.size and (newest is None or newest.size < tree.size):
                 note = self._signer.sign(checkpoint_text(self._signer.name, tree.size, tree.root))
                 made = Checkpoint(tree.size, tree.root, tree.frontier, note, None)
@@ -177,16 +168,16 @@ class Sealer:
         try:
             await self._target.put(name, content)
         except ObjectDiffers as error:
-            raise Forked(str(error), name) from error
+            raise Forked(str(error)) from error
 
     async def _locked_tree(self, connection: Connection) -> Tree:
         head = await rows.lock_head(connection)
         try:
             tree = Tree.of(head.size, head.frontier)
         except BadFrontier as error:
-            raise Forked(f"the head of the tree is none: {error}", "head") from error
+            raise Forked(f"the head of the tree is none: {error}") from error
         if tree.root != head.root:
-            raise Forked("the head's root is not that of its frontier", "head")
+            raise Forked("the head's root is not that of its frontier")
         return tree
 
 
@@ -197,7 +188,5 @@ def _proof(old: Tree, leaves: list[bytes], new: Checkpoint) -> bytes:
         Forked: the leaves do not lead from one to the other.
     """
     if old.grown(leaves).root != new.root:
-        raise Forked(
-            f"the leaves from {old.size} on do not lead to checkpoint {new.size}", checkpoint_name(new.size)
-        )
+        raise Forked(f"the leaves from {old.size} on do not lead to checkpoint {new.size}")
     return b"".join(base64.b64encode(each) + b"\n" for each in old.consistency(leaves))

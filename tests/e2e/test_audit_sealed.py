@@ -48,6 +48,19 @@ async def test_a_fill_is_under_a_checkpoint_that_its_key_has_signed(
     root = base64.b64encode(mth([raw_leaf(row) for row in rows])).decode()
     assert text == f"{vkey.partition('+')[0]}\n{size}\n{root}\n"
 
+    check = ("--checkpoints", str(outside), "--key", vkey)
+    verified = await trading("audit", "verify", *check, "--state", str(tmp_path / "state"), "--json")
+    assert (verified.code, verified.json["findings"]) == (0, []), verified.out
+    assert verified.json["rows"] >= size
+    client_order_id = (await stack.http.get(f"/v1/orders/{name}")).json()["client_order_id"]
+    story = await trading("audit", "show", client_order_id, "--json")
+    assert {"SIGNAL_ACCEPTED", "APPROVED"} <= {each["decision"] for each in story.json}
+    proof = tmp_path / "fill.proof"
+    assert (await trading("audit", "prove", name, *check, "--out", str(proof))).code == 0
+    proved = await trading("audit", "prove", "--check", str(proof), *check, "--json")
+    assert {each["row"]["correlation_id"] for each in proved.json} == {name}
+    assert (await stack.http.get("/metrics")).text.count("\naudit_check_failed 0.0") == 1
+
     status = await trading("status", "--json")
     assert status.json["audit"]["checkpoint"] >= size
     assert status.json["audit"]["sealed"] >= status.json["audit"]["checkpoint"]

@@ -14,10 +14,11 @@ from market.clock import READING_AGE_MAX_SECONDS
 from market.errors import ClockUnavailableError
 from schemas.kill import KillCommand, KillScope
 from schemas.wire import Queue
+from storage.audit_sealing import read_head
 from storage.database import Database
 from storage.market import read_clock
 from storage.switches import engage, read_state
-from tests.servers.approvals import BOTH
+from tests.servers.approvals import AUDIT_KEY, BOTH
 from tests.servers.exchange import Exchange
 from tests.servers.stack import WIDE_LIMITS, seed
 from workers import temporal
@@ -44,6 +45,8 @@ def broker_settings(dsn: str, engine: temporal.Server, exchange: Exchange) -> di
         "broker_secret": SecretStr(exchange.secret),
         "data_url": exchange.url,
         "data_stream_url": f"{exchange.ws_url}/v2/iex",
+        "audit_key": SecretStr(AUDIT_KEY),
+        "audit_target": "/dev/null/nowhere",
     }
 
 
@@ -117,6 +120,9 @@ async def test_the_switch_is_swept_by_who_is_started_while_temporal_is_down(
             assert not running.done(), running.exception()
             await asyncio.sleep(0.1)
         assert state.engaged
+        while kind is OperationsSettings and not (await read_head(connection)).size:
+            # The audit log is sealed meanwhile too.
+            await asyncio.sleep(0.1)
         said = await http.get(f"http://127.0.0.1:{settings.metrics_port}/readyz")
         assert (said.status_code, said.json()["checks"]["database"]) == (503, "ok")
         assert said.json()["checks"]["temporal"] == "does not answer: TemporalUnavailable"

@@ -47,7 +47,8 @@ async def _migrated_template(postgres_server: postgres.Server, _admin: "asyncpg.
     return TEMPLATE
 
 
-async def _fresh(server: postgres.Server, admin: "asyncpg.Connection", template: str) -> AsyncIterator[str]:
+async def fresh(server: postgres.Server, admin: "asyncpg.Connection", template: str) -> AsyncIterator[str]:
+    """A copy of a database to which nobody is connected, for as long as the generator is not resumed."""
     name = f"test_{uuid.uuid4().hex}"
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     yield server.dsn(name)
@@ -59,7 +60,7 @@ async def database(
     postgres_server: postgres.Server, _admin: "asyncpg.Connection", _migrated_template: str
 ) -> AsyncIterator[str]:
     """Give the address of a fresh database with every migration applied."""
-    async for dsn in _fresh(postgres_server, _admin, _migrated_template):
+    async for dsn in fresh(postgres_server, _admin, _migrated_template):
         yield dsn
 
 
@@ -72,7 +73,7 @@ def copy_database(postgres_server: postgres.Server, _admin: "asyncpg.Connection"
 
     @asynccontextmanager
     async def copy(dsn: str) -> AsyncIterator[str]:
-        async for made in _fresh(postgres_server, _admin, dsn.rpartition("/")[2]):
+        async for made in fresh(postgres_server, _admin, dsn.rpartition("/")[2]):
             yield made
 
     return copy
@@ -83,5 +84,5 @@ async def empty_database(
     postgres_server: postgres.Server, _admin: "asyncpg.Connection"
 ) -> AsyncIterator[str]:
     """Give the address of a fresh database with nothing in it."""
-    async for dsn in _fresh(postgres_server, _admin, "template0"):
+    async for dsn in fresh(postgres_server, _admin, "template0"):
         yield dsn

@@ -1,0 +1,109 @@
+"""What may be gone from the database, or differ in it, by right: payloads in cold storage, months dropped after
+seven years, and rows of an earlier release whose text could not be kept.
+
+Each excuse is a record of the database itself, so each is held against something that its owner cannot make up:
+the file in the store outside, the age of the month, the log's first checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from audit.check.findings import Report, Wrong
+from schemas.audit import text_sha256
+from storage.statements import load
+
+if TYPE_CHECKING:
+    from audit.check.database import Batch, Connection
+    from audit.check.digests import Digest
+    from audit.check.outside import Outside
+
+_SQL: Final = load("audit_check")
+
+COLD: Final = "audit/"
+"""How the names of cold storage begin, beside the checkpoints."""
+KEPT_FOR: Final = timedelta(days=7 * 365)
+"""A month is not gone by right before it is older; the database counts leap days too."""
+
+
+class ByRight:
+    """Looks up an excuse when one is needed, and again when it is not known: moves go on during a check."""
+
+    def __init__(self, connection: Connection, outside: Outside, report: Report, now: datetime) -> None:
+        self._connection = connection
+        self._outside = outside
+        self._report = report
+        self._now = now
+        self._cold: list[tuple[int, int]] = []
+        self._months: list[tuple[datetime, datetime]] = []
+        self._moved: frozenset[int] | None = None
+
+    async def excuse(self, batch: Batch, digest: Digest) -> None:
+        """Take from what is wrong in a batch what is so by right. A row that is gone so is its leaf."""
+        if any(kind is Wrong.PAYLOAD_MISSING for kind, _ in digest.wrong.values()):
+            await self._excuse_cold(digest)
+        if any(kind is Wrong.MISSING for kind, _ in digest.wrong.values()):
+            await self._excuse_dropped(batch, digest)
+        for place, (kind, _) in list(digest.wrong.items()):
+            if kind is Wrong.PAYLOAD_CHANGED and batch.leaves[place]["audit_id"] in await self._moved_ids():
+                del digest.wrong[place]
+
+    async def _excuse_cold(self, digest: Digest) -> None:
+        missing = [place for place, (kind, _) in digest.wrong.items() if kind is Wrong.PAYLOAD_MISSING]
+        if not all(self._is_cold(digest.sequences[place]) for place in missing):
+            await self._read_cold()
+        for place in missing:
+            if self._is_cold(digest.sequences[place]):
+                del digest.wrong[place]
+
+    def _is_cold(self, sequence: int | None) -> bool:
+        if sequence is None:
+            return False
+        at = bisect_right(self._cold, (sequence, sequence + 1)) - 1
+        candidates = self._cold[max(at, 0) : at + 2]
+        return any(first <= sequence < stop for first, stop in candidates)
+
+    async def _read_cold(self) -> None:
+        """Only files that are outside count; where none at all is there, they are somewhere else, and we say so."""
+        rows = await self._connection.fetch(_SQL["cold_ranges"])
+        there = set(await self._outside.names(COLD)) if rows else set()
+        if rows and not there:
+            self._warn("cold storage is not beside these checkpoints: its files were not looked for")
+        self._cold = [(first, stop) for first, stop, name in rows if not there or name in there]
+
+    async def _excuse_dropped(self, batch: Batch, digest: Digest) -> None:
+        self._months = [tuple(row) for row in await self._connection.fetch(_SQL["dropped_months"])]
+        for place in [place for place, (kind, _) in digest.wrong.items() if kind is Wrong.MISSING]:
+            leaf = batch.leaves[place]
+            if self._is_dropped(leaf["occurred_at"]):
+                del digest.wrong[place]
+                digest.leaves[place] = leaf["leaf"]
+                digest.dropped += 1
+
+    def _is_dropped(self, at: datetime) -> bool:
+        return any(starts <= at < ends <= self._now - KEPT_FOR for starts, ends in self._months)
+
+    async def _moved_ids(self) -> frozenset[int]:
+        if self._moved is None:
+            row = await self._connection.fetchrow(_SQL["moved_rows"])
+            sound = row is not None and text_sha256(row["told"]) == row["hash"]
+            self._moved = _ids(json.loads(row["told"])) if row is not None and sound else frozenset()
+            if self._moved:
+                self._warn(
+                    f"{len(self._moved)} rows of an earlier release came over without the text that was hashed, as "
+                    "the log's own row AUDIT_MOVED says"
+                )
+        return self._moved
+
+    def _warn(self, text: str) -> None:
+        if text not in self._report.warnings:
+            self._report.warnings.append(text)
+
+
+def _ids(told: dict[str, Any]) -> frozenset[int]:
+    found: Sequence[Any] = told.get("rows_without_their_hash", ())
+    return frozenset(each for each in found if type(each) is int)

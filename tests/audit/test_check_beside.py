@@ -1,0 +1,94 @@
+"""The check beside the sealer: with the rights of operations, told once, and the kill switch asked for."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from audit.check.notes import VerifierKey
+from audit.check.outside import Folder
+from audit.check.verify import verify_database
+from observability.metrics import Metrics
+from storage.database import Database
+from storage.grants import Role
+from tests.audit.loading import load_log
+from tests.audit.made import Log, make_log
+from workers.audit_alerts import AuditAlerts
+from workers.audit_check import AuditCheck
+from workers.clients import utc_now
+
+ROWS, SIZES = 30, [10, 20, 28]
+
+
+@pytest.fixture(scope="module")
+def log() -> Log:
+    return make_log(ROWS, SIZES)
+
+
+@pytest.fixture
+async def owner(database: str, log: Log) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database)
+    await load_log(connection, log)
+    yield connection
+    await connection.close()
+
+
+async def test_it_needs_no_payload_and_finds_one_that_was_changed(
+    owner: asyncpg.Connection, log: Log, tmp_path: Path
+) -> None:
+    outside, key = Folder(log.put_outside(tmp_path)), VerifierKey.parse(log.signer.vkey)
+    await owner.execute(f"set session_authorization = {Role.OPERATIONS}")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await owner.fetch("select payload from audit_payloads")
+    report, verified = await verify_database(owner, outside, key, now=utc_now(), texts=False, batch_rows=7)
+    assert (report.findings, report.payloads) == ([], ROWS)
+    await owner.execute("reset session_authorization")
+    await owner.execute("update audit_payloads set payload = '{}' where audit_id = $1", log.fields[21]["id"])
+    await owner.execute("delete from audit_payloads where audit_id = $1", log.fields[25]["id"])
+    await owner.execute(f"set session_authorization = {Role.OPERATIONS}")
+    report, _ = await verify_database(
+        owner,
+        outside,
+        key,
+        now=utc_now(),
+        texts=False,
+        batch_rows=7,
+        former=verified,
+        goes_on=True,
+        since_size=20,
+    )
+    assert report.findings == [], "they are before where it goes on"
+    report, _ = await verify_database(owner, outside, key, now=utc_now(), texts=False, batch_rows=7)
+    assert [(each.kind, each.sequence) for each in report.findings] == [
+        ("PAYLOAD_CHANGED", 21), ("PAYLOAD_MISSING", 25)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kills", [True, False])
+async def test_what_it_finds_twice_is_told_once_and_asks_for_the_kill_switch(
+    database: str, owner: asyncpg.Connection, log: Log, tmp_path: Path, *, kills: bool
+) -> None:
+    rows, metrics, outside = await Database.connect(database), Metrics(), log.put_outside(tmp_path)
+    check = AuditCheck(
+        rows, Folder(outside), VerifierKey.parse(log.signer.vkey),
+        AuditAlerts(rows, kills=kills, now=utc_now), metrics, again_seconds=0,
+    )  # fmt: skip
+    await check.check()
+    assert "audit_check_failed 0.0" in metrics.render().decode()
+    await owner.execute("update audit_log set decision = 'APPROVED' where id = $1", log.fields[15]["id"])
+    await check.check()
+    assert await owner.fetch("select code from alerts") == [], "only what is new was read"
+    fresh = AuditCheck(
+        rows, Folder(outside), VerifierKey.parse(log.signer.vkey),
+        AuditAlerts(rows, kills=kills, now=utc_now), metrics, again_seconds=0,
+    )  # fmt: skip
+    await fresh.check()
+    await fresh.check()
+    (alert,) = await owner.fetch("select code, severity, text, times from alerts")
+    assert (alert["code"], alert["severity"], alert["times"]) == ("AUDIT_CHECK_FAILED", "critical", 2)
+    assert f"EDITED row 15 (id {log.fields[15]['id']}, {log.fields[15]['correlation_id']})" in alert["text"]
+    asked = await owner.fetch("select request_id, triggered_by from kill_requests")
+    assert [tuple(each) for each in asked] == [("AUDIT_FAILED-EDITED-15", "AuditCheck")] * kills
+    assert "audit_check_failed 1.0" in metrics.render().decode()
+    await rows.close()

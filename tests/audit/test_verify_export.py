@@ -1,0 +1,101 @@
+"""The verifier on export files and a checkpoints folder alone."""
+
+from pathlib import Path
+
+import pytest
+
+from audit.check.findings import Report, Wrong
+from audit.check.notes import VerifierKey
+from audit.check.outside import Folder
+from audit.check.verify import verify_export
+from tests.audit.made import Log, line_of, make_log, tree_root
+
+
+@pytest.fixture(scope="module")
+def log() -> Log:
+    return make_log(1_000)
+
+
+@pytest.fixture(scope="module")
+def outside(log: Log, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return log.put_outside(tmp_path_factory.mktemp("outside"))
+
+
+async def verify(log: Log, outside: Path, lines: list[bytes], folder: Path, *, whole: bool = True) -> Report:
+    file = folder / "export.jsonl"
+    file.write_bytes(b"".join(line + b"\n" for line in lines))
+    return await verify_export([file], Folder(outside), VerifierKey.parse(log.signer.vkey), whole=whole)
+
+
+async def test_a_good_log_is_good(log: Log, outside: Path, tmp_path: Path) -> None:
+    report = await verify(log, outside, log.lines, tmp_path)
+    assert report.findings == []
+    assert (report.rows, report.payloads, report.first, report.end) == (1_000, 1_000, 0, 1_000)
+    assert (report.checkpoints, report.newest, report.beyond) == (10, 1_000, 0)
+
+
+async def test_changes_are_named(log: Log, outside: Path, tmp_path: Path) -> None:
+    lines = log.lines
+    for change, kind, row in (
+        (lines[:500] + lines[501:], Wrong.MISSING, 500),
+        (lines[:500] + lines[520:], Wrong.MISSING, 500),
+        ([*lines[:500], lines[3], *lines[500:]], Wrong.INSERTED, 500),
+        ([*lines[:500], lines[501], lines[500], *lines[502:]], Wrong.SWAPPED, 500),
+        ([*lines[:10], lines[900], *lines[11:900], lines[10], *lines[901:]], Wrong.SWAPPED, 10),
+        (lines[:700], Wrong.CUT_TAIL, 700),
+        ([*lines[:999], lines[999].replace(b"system", b"sYstem")], Wrong.EDITED, 999),
+        ([*lines[:998], lines[999]], Wrong.MISSING, 998),
+        ([*lines[:998], lines[999], lines[998]], Wrong.SWAPPED, 998),
+    ):
+        report = await verify(log, outside, change, tmp_path)
+        first = report.first_wrong
+        assert first is not None
+        assert (first.kind, first.sequence) == (kind, row), report.findings
+
+
+async def found(
+    log: Log, outside: Path, folder: Path, lines: list[bytes] | None = None
+) -> list[tuple[str, int | None]]:
+    report = await verify(log, outside, log.lines if lines is None else lines, folder)
+    return [(each.kind.value, each.sequence) for each in report.findings]
+
+
+async def test_evidence_that_was_changed_outside_is_found(tmp_path: Path) -> None:
+    """How: one thing is changed in the folder, looked for, and put back."""
+    log = make_log(30, [10, 20, 30])
+    outside = log.put_outside(tmp_path / "outside")
+    note, leaves, proof = (
+        outside / f"checkpoints/{20:020d}", outside / f"leaves/{10:020d}-{20:020d}",
+        outside / f"consistency/{10:020d}-{20:020d}",
+    )  # fmt: skip
+    kept = {file: file.read_bytes() for file in (note, leaves, proof)}
+    other = log.signer.note(20, tree_root(log.leaves[:19] + log.leaves[:1]))
+    flipped = bytes([*kept[leaves][:40], kept[leaves][40] ^ 1, *kept[leaves][41:]])
+    previous = [
+        number for number, row in enumerate(log.fields) if str(row["previous_checkpoint"]).startswith("20 ")
+    ]
+    named = [("PREVIOUS_UNKNOWN", row) for row in previous]
+    for file, content, expected in (
+        (note, other, [("INCONSISTENT", 10), ("INCONSISTENT", 20), ("OUTSIDE_DAMAGED", 10), *named]),
+        (note, kept[note].replace(b"\n20\n", b"\n21\n"), [("BAD_CHECKPOINT", None), *named]),
+        (note, log.signer.note(10, tree_root(log.leaves[:10])), [("BAD_CHECKPOINT", None), *named]),
+        (leaves, flipped, [("REWRITTEN", 11), ("OUTSIDE_DAMAGED", 10)]),
+        (leaves, kept[leaves][:-32], [("REWRITTEN", 19), ("OUTSIDE_DAMAGED", 10), ("OUTSIDE_DAMAGED", None)]),
+        (proof, kept[proof][:-10], [("OUTSIDE_DAMAGED", None)]),
+        (proof, b"", [("INCONSISTENT", 10)]),
+    ):
+        file.write_bytes(content)
+        assert sorted(await found(log, outside, tmp_path), key=str) == sorted(expected, key=str), file.name
+        file.write_bytes(kept[file])
+    assert await found(log, outside, tmp_path) == []
+
+
+async def test_without_the_leaves_outside_the_signed_roots_still_tell(tmp_path: Path) -> None:
+    """How: a file of leaves is gone; then a row after it, and its leaf, are changed too."""
+    log = make_log(30, [10, 20, 30])
+    outside = log.put_outside(tmp_path / "outside")
+    (outside / f"leaves/{10:020d}-{20:020d}").unlink()
+    assert await found(log, outside, tmp_path) == [("OUTSIDE_DAMAGED", 10)]
+    lines = log.lines
+    lines[25] = line_of(log.fields[25] | {"actor": "nobody"}, 25)
+    assert await found(log, outside, tmp_path, lines) == [("OUTSIDE_DAMAGED", 10), ("REWRITTEN", 20)]

@@ -1,0 +1,151 @@
+"""The audit log is checked while it grows: new rows every five minutes, all rows every day.
+
+The verifier shares nothing with the sealer (`audit.check`). Any number of these may run: each checks for itself,
+and what two of them find is one alert and one request for the kill switch.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from audit.check.findings import Finding, Report
+from audit.check.judge import Verified
+from audit.check.notes import VerifierKey
+from audit.check.outside import Outside, OutsideUnreadable
+from audit.check.verify import verify_database
+from audit.outside import StoreOutside
+from observability.logging import get_logger
+from observability.metrics import Metrics
+from security.notes import NoteSigner, origin_of
+from storage.database import Database
+from workers.audit_alerts import AuditAlerts
+from workers.clients import utc_now
+from workers.parts import OperationsParts
+
+CHECK_SECONDS: Final = 300.0
+"""Between two checks of what is new."""
+FULL_EVERY: Final = timedelta(days=1)
+AGE_SECONDS: Final = 15.0
+"""Between two settings of the gauge."""
+BATCH_ROWS: Final = 500
+"""Hashed in one go, some milliseconds in which this process does nothing else."""
+AGAIN_SECONDS: Final = 5.0
+"""What was found must be found again after so long: rows are moved and sealed while they are read."""
+
+_log = get_logger(__name__)
+
+
+class AuditCheck:
+    """Checks through the pool's connections, with the rights of operations: payloads by their hashes."""
+
+    def __init__(
+        self,
+        database: Database,
+        outside: Outside,
+        key: VerifierKey,
+        alerts: AuditAlerts,
+        metrics: Metrics,
+        *,
+        again_seconds: float = AGAIN_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._outside = outside
+        self._key = key
+        self._alerts = alerts
+        self._metrics = metrics
+        self._again_seconds = again_seconds
+        self._monotonic = monotonic
+        self._verified: Verified | None = None
+        """Where the last good check ended; None: the next one is of all rows."""
+        self._full_at: float | None = None
+        """Monotonic seconds of the last good check of all rows."""
+        self._good_at = monotonic()
+        """Of the last good one of either; at first of our start."""
+        self._failed = False
+
+    async def check(self) -> None:
+        """Check what is new, or all rows where that is due. A place outside that cannot be read says nothing."""
+        try:
+            await self._check()
+        except OutsideUnreadable as error:
+            _log.warning("audit: cannot be checked now", reason=str(error))
+        await self.tell_age()
+
+    async def tell_age(self) -> None:
+        """The gauge."""
+        self._metrics.set_audit_check(age_seconds=self._monotonic() - self._good_at, failed=self._failed)
+
+    async def _check(self) -> None:
+        began = self._monotonic()
+        due = self._full_at is None or began - self._full_at >= FULL_EVERY.total_seconds()
+        since = None if due else self._verified
+        report, verified = await self._verify(since)
+        if report.is_tampering:
+            await self._confirm(report, since)
+            return
+        self._failed = False
+        self._good_at = self._monotonic()
+        # Rows that wait are the sealer's to tell of; from where this check ends the next one may go on.
+        self._verified = verified if verified is not None else since
+        if since is None:
+            self._full_at = self._good_at
+            _log.info("audit: all rows checked", rows=report.rows, seconds=round(self._good_at - began, 1))
+
+    async def _confirm(self, first: Report, since: Verified | None) -> None:
+        """Only what two checks in a row have found is told."""
+        await asyncio.sleep(self._again_seconds)
+        again, _ = await self._verify(since)
+        named = {_name(each) for each in first.findings}
+        standing = [each for each in again.findings if each.is_tampering and _name(each) in named]
+        if not standing:
+            return
+        self._failed = True
+        self._full_at = None  # Until it is right, all rows.
+        told = min(standing, key=lambda each: (each.sequence is None, each.sequence or 0))
+        text = f"the audit log is not what was sealed: {_text(told)}"
+        _log.error("audit: check failed", reason=text, findings=len(standing))
+        await self._alerts.check_failed(_name(told), text)
+
+    async def _verify(self, since: Verified | None) -> tuple[Report, Verified | None]:
+        last = self._monotonic()
+
+        async def pace() -> None:
+            """As long as the batch took: half of one processor at most."""
+            nonlocal last
+            await asyncio.sleep(self._monotonic() - last)
+            last = self._monotonic()
+
+        async with self._database.connection() as connection:
+            return await verify_database(
+                connection, self._outside, self._key, now=utc_now(), former=since, goes_on=True, texts=False,
+                batch_rows=BATCH_ROWS, pace=pace,
+            )  # fmt: skip
+
+
+def _name(finding: Finding) -> str:
+    """The same for one thing found twice."""
+    return f"{finding.kind.value}-{finding.sequence if finding.sequence is not None else finding.audit_id}"
+
+
+def _text(finding: Finding) -> str:
+    row = "" if finding.sequence is None else f" row {finding.sequence}"
+    named = "" if finding.audit_id is None else f" (id {finding.audit_id}, {finding.correlation_id})"
+    return f"{finding.kind.value}{row}{named}: {finding.text}"
+
+
+def audit_check(parts: OperationsParts) -> AuditCheck:
+    """The check of this installation's log.
+
+    Raises:
+        AuditKeyError: its key cannot be used.
+    """
+    settings = parts.settings
+    signer = NoteSigner.from_hex(
+        origin_of(parts.installation.namespace), settings.audit_key.get_secret_value()
+    )
+    alerts = AuditAlerts(parts.database, kills=settings.audit_failure_kills, now=utc_now)
+    outside = StoreOutside(parts.audit_store)
+    return AuditCheck(parts.database, outside, VerifierKey.parse(signer.vkey), alerts, parts.metrics)
