@@ -25,7 +25,8 @@ Since = Annotated[
     str | None,
     Query(
         description="Begin after this position (0: with the first event), or before the first event of this "
-        "time, which needs its zone. Without it the stream begins with what comes next."
+        "time, which needs its zone. Without it the stream begins with what comes next. What has gone to cold "
+        "storage is refused, and the answer says where the stream begins."
     ),
 ]
 LastEventId = Annotated[

@@ -201,6 +201,11 @@ async def leaves(connection: Connection, first: int, stop: int) -> list[bytes]:
     return [row["leaf"] for row in await connection.fetch(_SQL["leaves"], first, stop)]
 
 
+async def moved_rows(connection: Connection, first: int, stop: int, *, now: datetime) -> set[int]:
+    """Sequences of these rows that came over from an earlier release without the text that was hashed."""
+    return {row["sequence"] for row in await connection.fetch(_SQL["moved"], first, stop, now)}
+
+
 async def event_rows(connection: Connection, first: int, stop: int) -> list[EventRow]:
     """Events by position, as they stand."""
     return [EventRow(**dict(row)) for row in await connection.fetch(_SQL["event_rows"], first, stop)]

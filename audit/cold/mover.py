@@ -50,7 +50,6 @@ RESTORED_FOR: Final = timedelta(days=30)
 """Payloads that were brought back go again after that."""
 COMPONENT: Final = "Retention"
 CORRELATION: Final = "retention"
-DECISIONS: Final = {ArchiveKind.AUDIT: "PAYLOADS_ARCHIVED", ArchiveKind.EVENTS: "EVENTS_ARCHIVED"}
 
 _log = get_logger(__name__)
 
@@ -178,11 +177,8 @@ class Mover:
             raise CopyWrong("the file is not in the store")
         async with self._database.connection() as connection:
             if archive.kind is ArchiveKind.AUDIT:
-                sealed = await rows.sealed_rows(connection, archive.first, archive.stop, now=self._now())
-                leaves, moved = (
-                    [each.leaf for each in sealed],
-                    {each.sequence for each in sealed if each.moved},
-                )
+                leaves = await rows.leaves(connection, archive.first, archive.stop)
+                moved = await rows.moved_rows(connection, archive.first, archive.stop, now=self._now())
                 checked, _ = await asyncio.to_thread(check_audit_file, content, leaves, archive.first, moved)
                 return checked
             events = await rows.event_rows(connection, archive.first, archive.stop)
@@ -206,8 +202,8 @@ class Mover:
     async def _remove(self, archive: Archive, checked: Checked) -> None:
         async with self._database.transaction("retention.removed") as connection:
             if await rows.remove(connection, archive, now=self._now()):
-                detail = f"moved to {archive.name}"
-                await append(connection, self._entry(archive, DECISIONS[archive.kind], detail, checked))
+                decision = "PAYLOADS_ARCHIVED" if archive.kind is ArchiveKind.AUDIT else "EVENTS_ARCHIVED"
+                await append(connection, self._entry(archive, decision, f"moved to {archive.name}", checked))
 
     async def _failed(self, archive: Archive, reason: str) -> MoveAnswer:
         text = (

@@ -83,15 +83,20 @@ create trigger archive_rows before insert or update or delete on audit_archives
 create trigger archive_truncate before truncate on audit_archives
     for each statement execute function refuse_archive_change();
 
+-- The move that covers a sealed row: the last one that begins at or before it, however many there are.
+create function archive_of(wanted bigint) returns audit_archives language sql stable
+    set search_path from current as $$
+    select a from audit_archives a
+    where a.kind = 'audit' and a.stop > wanted and a.first = (
+        select first from audit_archives where kind = 'audit' and first <= wanted order by first desc limit 1)
+$$;
+
 -- A payload goes when a copy that was read back covers it; by anything else it is refused as before.
 create or replace function refuse_payload_change() returns trigger language plpgsql
     set search_path from current as $$
 begin
     if tg_op = 'DELETE' then
-        if exists (
-            select from audit_leaves l join audit_archives a on l.sequence >= a.first and l.sequence < a.stop
-            where l.audit_id = old.audit_id and a.kind = 'audit' and a.checked_at is not null
-        ) then
+        if (archive_of((select sequence from audit_leaves where audit_id = old.audit_id))).checked_at is not null then
             return old;
         end if;
     end if;
@@ -107,9 +112,8 @@ begin
     if current_setting('trading.restoring', true) = 'on' then
         if exists (
             select from audit_leaves l
-            join audit_archives a on l.sequence >= a.first and l.sequence < a.stop
             join audit_log g on g.id = l.audit_id and g.occurred_at = l.occurred_at
-            where l.audit_id = new.audit_id and a.kind = 'audit' and a.state = 'removed'
+            where l.audit_id = new.audit_id and (archive_of(l.sequence)).state = 'removed'
                 and g.input_hash = encode(sha256(convert_to(new.payload, 'UTF8')), 'hex')
         ) then
             return new;
@@ -155,7 +159,7 @@ create function rows_without_their_hash() returns bigint[] language sql
         from audit_log a
         join audit_payloads p on p.audit_id = a.id
         join audit_leaves l on l.audit_id = a.id
-        where a.component = 'Migration' and a.decision = 'AUDIT_MOVED' and a.previous_size is null
+        where a.correlation_id = 'audit' and a.component = 'Migration' and a.decision = 'AUDIT_MOVED' and a.previous_size is null
             and l.sequence < (select min(size) from audit_checkpoints)
             and a.input_hash = encode(sha256(convert_to(p.payload, 'UTF8')), 'hex')
         order by a.id
@@ -355,9 +359,9 @@ begin
             using errcode = 'insufficient_privilege';
     end if;
     if exists (
-        select from audit_leaves l where l.occurred_at >= starts and l.occurred_at < ends and not exists (
-            select from audit_archives a where a.kind = 'audit' and a.state = 'removed' and a.restored_at is null
-                and l.sequence >= a.first and l.sequence < a.stop)
+        select from audit_leaves l, archive_of(l.sequence) a
+        where l.occurred_at >= starts and l.occurred_at < ends
+            and (a.state is distinct from 'removed' or a.restored_at is not null)
     ) then
         raise exception '%: something of it is not in cold storage alone', wanted
             using errcode = 'insufficient_privilege';
@@ -376,7 +380,7 @@ revoke all on function plan_audit_archive(bigint, integer, bigint, timestamptz, 
     remove_archived_events(bigint, timestamptz), restore_archived_payloads(bigint, text[], timestamptz),
     drop_audit_partition(text, text, text, text, text, timestamptz), held_event(bigint, bigint),
     removable_archive(text, bigint, timestamptz), archived_rows_hash(text, bigint, bigint),
-    rows_without_their_hash() from public;
+    rows_without_their_hash(), archive_of(bigint) from public;
 
 -- migrate:down
 
@@ -399,5 +403,6 @@ $$;
 drop function drop_audit_partition, restore_archived_payloads, remove_archived_events, held_event,
     remove_archived_payloads, removable_archive, archived_rows_hash, archivable_payloads,
     rows_without_their_hash, plan_audit_archive, is_past;
+drop function archive_of;
 drop table audit_drops, audit_archives;
 drop function refuse_archive_change;

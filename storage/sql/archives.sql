@@ -68,6 +68,10 @@ order by l.sequence
 -- name: leaves
 select leaf from audit_leaves where sequence >= $1 and sequence < $2 order by sequence
 
+-- name: moved
+-- Which of them came over from an earlier release without the text that was hashed.
+select sequence from archivable_payloads($1, $2, $3) where moved
+
 -- name: event_rows
 select position, event_id, topic, key, occurred_at, payload::text as payload
 from events

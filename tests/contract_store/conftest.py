@@ -6,14 +6,13 @@ import pytest
 
 from audit.store.directory import DirectoryStore
 from audit.store.port import ObjectStore
-from audit.store.s3 import S3Store
 from tests.servers.amazon import Bucket
 
 
-@pytest.fixture(params=["directory", "s3", "s3 with a prefix"])
+@pytest.fixture(params=["directory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     """Give a store of each kind in turn."""
     if request.param == "directory":
         return DirectoryStore(tmp_path / "made" / "by the store")
     bucket: Bucket = request.getfixturevalue("bucket")
-    return S3Store(bucket.settings("trading/" if "prefix" in request.param else ""))
+    return bucket.store("trading/")

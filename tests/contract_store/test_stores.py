@@ -112,7 +112,7 @@ class TestADirectory:
 
 class TestABucket:
     async def test_what_is_locked_cannot_be_deleted_and_not_be_hidden(self, bucket: Bucket) -> None:
-        store, client = S3Store(bucket.settings()), bucket.amazon.client()
+        store, client = bucket.store(), bucket.amazon.client()
         await store.put("audit/1", b"kept", keep_until=LATER)
         [version] = client.list_object_versions(Bucket=bucket.name)["Versions"]
         held = client.head_object(Bucket=bucket.name, Key="audit/1")
@@ -139,7 +139,7 @@ class TestABucket:
 
     async def test_what_is_not_locked_can_be_deleted(self, bucket: Bucket) -> None:
         """Else the refusal above would prove nothing."""
-        store, client = S3Store(bucket.settings()), bucket.amazon.client()
+        store, client = bucket.store(), bucket.amazon.client()
         await store.put("audit/1", b"not kept")
         [version] = client.list_object_versions(Bucket=bucket.name)["Versions"]
         client.delete_object(Bucket=bucket.name, Key="audit/1", VersionId=version["VersionId"])
@@ -149,14 +149,14 @@ class TestABucket:
         amazon.client().create_bucket(
             Bucket="unlocked", CreateBucketConfiguration={"LocationConstraint": REGION}
         )
-        store = S3Store(Bucket(amazon, "unlocked").settings())
+        store = Bucket(amazon, "unlocked").store()
         await store.put("key", b"may go")
         with pytest.raises(StoreRefused):
             await store.put("audit/1", b"must stay", keep_until=LATER)
         assert await store.get("audit/1") is None
 
     async def test_names_go_on_over_pages(self, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-        store = S3Store(bucket.settings())
+        store = bucket.store()
         for number in range(5):
             await store.put(f"leaves/{number}", b"x")
         await store.put("leaves/4/1", b"x")

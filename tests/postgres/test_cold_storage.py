@@ -12,7 +12,6 @@ from botocore.exceptions import ClientError
 from audit.cold.files import pack, unpack
 from audit.cold.mover import RESTORED_FOR
 from audit.store.directory import DirectoryStore
-from audit.store.s3 import S3Store
 from observability.metrics import Metrics
 from schemas.archives import ArchiveKind
 from schemas.audit import AuditEntry
@@ -501,7 +500,7 @@ async def test_an_event_that_changes_under_the_move_stays(
 
 
 async def test_to_a_bucket_it_goes_under_a_lock_of_seven_years(database: str, bucket: Bucket) -> None:
-    async with cold_storage(database, S3Store(bucket.settings("ours/"))) as cold:
+    async with cold_storage(database, bucket.store("ours/")) as cold:
         await cold.write(4)
         before = await cold.payloads()
         [moved] = await cold.move_all()

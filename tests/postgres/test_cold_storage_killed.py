@@ -119,7 +119,7 @@ async def test_a_move_that_is_killed_anywhere_is_carried_on(killed: Killed, kind
             assert await killed.run(kind, f"{name} {moment}") == "SIGKILL", name
             await killed.check()
             assert await killed.run(kind) == "done"
-            await killed.check()
+    await killed.check()
     stored = await killed.cold.stored(kind)
     expected = killed.payloads if kind == "audit" else killed.events
     assert len(stored) >= len(MOVING) * len(MOMENTS) * ROWS

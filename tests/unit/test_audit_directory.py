@@ -4,13 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from audit.seal.targets import checkpoint_name
 from audit.store.directory import DirectoryStore
 from audit.store.opening import LOCKED_FOR, S3Access, open_store
 from audit.store.port import StoreUnavailable
 from audit.store.s3 import S3Store
+from workers.clients import audit_store
+from workers.settings import AuditSettings, RetentionSettings
 
 
 async def test_a_writer_that_dies_before_the_link_leaves_nothing_under_the_name(
@@ -87,3 +89,18 @@ def test_a_bucket_is_a_place_with_keys_and_locks_for_seven_years() -> None:
     assert store.place == "s3://our-bucket/audit/"
     assert store._settings.locked_for == LOCKED_FOR
     assert open_store("/var/lib/audit", access).place == "/var/lib/audit"
+
+
+def test_an_installation_is_told_of_a_bucket_with_its_keys_or_not_at_all() -> None:
+    told = {"audit_key": "00" * 32, "audit_target": "s3://our-bucket/audit"}
+    with pytest.raises(ValidationError, match="TRADING_AUDIT_S3_KEY and TRADING_AUDIT_S3_SECRET"):
+        AuditSettings.model_validate({**told, "audit_s3_key": "id", "audit_s3_secret": " "})
+    keys = {"audit_s3_key": "id", "audit_s3_secret": "hidden", "audit_s3_endpoint": "http://127.0.0.1:9000"}
+    settings = AuditSettings.model_validate(told | keys)
+    assert "hidden" not in repr(settings)
+    assert audit_store(settings).place == "s3://our-bucket/audit/ at http://127.0.0.1:9000"
+    with pytest.raises(ValidationError, match="without TLS"):
+        AuditSettings.model_validate(told | keys | {"audit_s3_endpoint": "http://elsewhere.example"})
+    for days in (0, 29):
+        with pytest.raises(ValidationError, match="greater than or equal to 30"):
+            RetentionSettings.model_validate({"retention_days": days})

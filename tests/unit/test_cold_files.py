@@ -62,7 +62,7 @@ _JSON = st.recursive(
     payloads=st.lists(st.dictionaries(_TEXT, _JSON, max_size=4), max_size=4),
     checks=st.lists(_JSON, max_size=3),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_whatever_was_sealed_comes_back(payloads: list[dict[str, object]], checks: list[object]) -> None:
     rows = [
         sealed(number, payload, checks=canonical_json(checks)) for number, payload in enumerate(payloads, 100)

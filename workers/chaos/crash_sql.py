@@ -89,7 +89,7 @@ delete from audit_payloads using audit_leaves l
 where l.audit_id = audit_payloads.audit_id and l.sequence >= $1 and l.sequence < $2
 """
 PAYLOADS_BACK: Final = """
-select count(*) = $2 - $1 from audit_leaves l join audit_payloads p using (audit_id)
+select count(*) = $2::bigint - $1::bigint from audit_leaves l join audit_payloads p using (audit_id)
 join audit_log g on g.id = l.audit_id and g.input_hash = encode(sha256(convert_to(p.payload, 'UTF8')), 'hex')
 where l.sequence >= $1 and l.sequence < $2
 """
