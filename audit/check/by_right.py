@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from audit.check.findings import Report, Wrong
+from audit.check.lines import parse_line
 from schemas.audit import text_sha256
 from storage.statements import load
 
@@ -26,6 +27,7 @@ _SQL: Final = load("audit_check")
 
 COLD: Final = "audit/"
 """How the names of cold storage begin, beside the checkpoints."""
+_MOVED: Final = b'"decision":"AUDIT_MOVED"'
 KEPT_FOR: Final = timedelta(days=7 * 365)
 """A month is not gone by right before it is older; the database counts leap days too."""
 
@@ -102,6 +104,16 @@ class ByRight:
     def _warn(self, text: str) -> None:
         if text not in self._report.warnings:
             self._report.warnings.append(text)
+
+
+def moved_in(lines: Sequence[bytes]) -> frozenset[int]:
+    """The ids that a row AUDIT_MOVED among these lines of an export tells of; nothing where there is none."""
+    for line in lines:
+        if _MOVED in line:
+            fields = parse_line(line).fields
+            if fields and fields["component"] == "Migration" and fields["previous_checkpoint"] is None:
+                return _ids(json.loads(fields["payload"] or "{}"))
+    return frozenset()
 
 
 def _ids(told: dict[str, Any]) -> frozenset[int]:
