@@ -51,7 +51,7 @@ class ByRight:
         if any(kind is Wrong.MISSING for kind, _ in digest.wrong.values()):
             await self._excuse_dropped(batch, digest)
         for place, (kind, _) in list(digest.wrong.items()):
-            if kind is Wrong.PAYLOAD_CHANGED and batch.leaves[place]["audit_id"] in await self._moved_ids():
+            if kind is Wrong.PAYLOAD_CHANGED and batch.ids[place] in await self._moved_ids():
                 del digest.wrong[place]
 
     async def _excuse_cold(self, digest: Digest) -> None:
@@ -79,11 +79,13 @@ class ByRight:
 
     async def _excuse_dropped(self, batch: Batch, digest: Digest) -> None:
         self._months = [tuple(row) for row in await self._connection.fetch(_SQL["dropped_months"])]
-        for place in [place for place, (kind, _) in digest.wrong.items() if kind is Wrong.MISSING]:
-            leaf = batch.leaves[place]
-            if self._is_dropped(leaf["occurred_at"]):
+        missing = [place for place, (kind, _) in digest.wrong.items() if kind is Wrong.MISSING]
+        numbers = [batch.sequences[place] for place in missing]
+        times = dict(await self._connection.fetch(_SQL["times_of_leaves"], numbers))
+        for place in missing:
+            if self._is_dropped(times[batch.sequences[place]]):
                 del digest.wrong[place]
-                digest.leaves[place] = leaf["leaf"]
+                digest.leaves[place] = digest.stored[place]
                 digest.dropped += 1
 
     def _is_dropped(self, at: datetime) -> bool:
