@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from audit.check.findings import Report, Wrong
+from audit.check.lines import parse_line
 from schemas.audit import text_sha256
 from storage.statements import load
 
@@ -26,6 +27,7 @@ _SQL: Final = load("audit_check")
 
 COLD: Final = "audit/"
 """How the names of cold storage begin, beside the checkpoints."""
+_MOVED: Final = b'"decision":"AUDIT_MOVED"'
 KEPT_FOR: Final = timedelta(days=7 * 365)
 """A month is not gone by right before it is older; the database counts leap days too."""
 
@@ -49,7 +51,7 @@ class ByRight:
         if any(kind is Wrong.MISSING for kind, _ in digest.wrong.values()):
             await self._excuse_dropped(batch, digest)
         for place, (kind, _) in list(digest.wrong.items()):
-            if kind is Wrong.PAYLOAD_CHANGED and batch.leaves[place]["audit_id"] in await self._moved_ids():
+            if kind is Wrong.PAYLOAD_CHANGED and batch.ids[place] in await self._moved_ids():
                 del digest.wrong[place]
 
     async def _excuse_cold(self, digest: Digest) -> None:
@@ -77,11 +79,13 @@ class ByRight:
 
     async def _excuse_dropped(self, batch: Batch, digest: Digest) -> None:
         self._months = [tuple(row) for row in await self._connection.fetch(_SQL["dropped_months"])]
-        for place in [place for place, (kind, _) in digest.wrong.items() if kind is Wrong.MISSING]:
-            leaf = batch.leaves[place]
-            if self._is_dropped(leaf["occurred_at"]):
+        missing = [place for place, (kind, _) in digest.wrong.items() if kind is Wrong.MISSING]
+        numbers = [batch.sequences[place] for place in missing]
+        times = dict(await self._connection.fetch(_SQL["times_of_leaves"], numbers))
+        for place in missing:
+            if self._is_dropped(times[batch.sequences[place]]):
                 del digest.wrong[place]
-                digest.leaves[place] = leaf["leaf"]
+                digest.leaves[place] = digest.stored[place]
                 digest.dropped += 1
 
     def _is_dropped(self, at: datetime) -> bool:
@@ -102,6 +106,16 @@ class ByRight:
     def _warn(self, text: str) -> None:
         if text not in self._report.warnings:
             self._report.warnings.append(text)
+
+
+def moved_in(lines: Sequence[bytes]) -> frozenset[int]:
+    """The ids that a row AUDIT_MOVED among these lines of an export tells of; nothing where there is none."""
+    for line in lines:
+        if _MOVED in line:
+            fields = parse_line(line).fields
+            if fields and fields["component"] == "Migration" and fields["previous_checkpoint"] is None:
+                return _ids(json.loads(fields["payload"] or "{}"))
+    return frozenset()
 
 
 def _ids(told: dict[str, Any]) -> frozenset[int]:

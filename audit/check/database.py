@@ -10,10 +10,11 @@ from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from audit.check.alignment import split_hashes
 from audit.check.by_right import ByRight
 from audit.check.digests import NO_LEAF, Digest, Named
 from audit.check.findings import Wrong
-from schemas.audit import LEAF_PREFIX, AuditRow, leaf_text, previous_checkpoint
+from schemas.audit import LEAF_PREFIX, AuditRow, leaf_text_of, previous_checkpoint
 from storage.statements import load
 
 if TYPE_CHECKING:
@@ -63,8 +64,10 @@ async def read_head(connection: Connection) -> Head:
 class Batch(NamedTuple):
     """A run of leaves, in order, with what stands under their rows' ids."""
 
-    leaves: Sequence[asyncpg.Record]
-    """(sequence, audit_id, leaf, occurred_at)."""
+    sequences: Sequence[int]
+    ids: Sequence[int]
+    leaves: bytes
+    """32 bytes each."""
     rows: Mapping[int, Sequence[Any]]
     """By id: columns of audit_log in their order. Rows that are not sealed may be among them."""
     payloads: Mapping[int, str]
@@ -74,7 +77,7 @@ class Batch(NamedTuple):
 
     def name(self, place: int) -> Named:
         """The ids of a leaf's row."""
-        audit_id = self.leaves[place]["audit_id"]
+        audit_id = self.ids[place]
         row = self.rows.get(audit_id)
         return Named(audit_id, None if row is None else row_of(row).correlation_id)
 
@@ -98,7 +101,7 @@ class Reader:
                 if first + self.batch_rows < end:
                     following = self._ask(first + self.batch_rows, end)
                     await asyncio.sleep(0)  # Sends the question.
-                if not batch.leaves:
+                if not batch.ids:
                     continue
                 digest = digest_batch(batch, texts=self.texts)
                 if digest.wrong:
@@ -117,10 +120,10 @@ class Reader:
 
 async def read_batch(connection: Connection, first: int, end: int, *, texts: bool = True) -> Batch:
     """What the database holds of the rows [first, end); numbers without a leaf are left out."""
-    leaves = await connection.fetch(_SQL["leaves_between"], first, end)
-    if not leaves:
-        return Batch((), {}, {}, frozenset())
-    ids = [leaf["audit_id"] for leaf in leaves]
+    found = await connection.fetchrow(_SQL["leaves_between"], first, end)
+    if found is None or not found["ids"]:
+        return Batch((), (), b"", {}, {}, frozenset())
+    ids = found["ids"]
     lowest, highest = min(ids), max(ids)
     if highest - lowest < SPREAD_MAX * len(ids):
         records = await connection.fetch(_SQL["rows_between"], lowest, highest)
@@ -134,7 +137,7 @@ async def read_batch(connection: Connection, first: int, end: int, *, texts: boo
         payloads = await connection.fetch(_SQL["payloads_of"], ids)
     rows = {record[0]: record for record in records}
     twins = _twins(records) if len(rows) < len(records) else frozenset[int]()
-    return Batch(leaves, rows, dict(payloads), twins)
+    return Batch(found["sequences"], ids, found["leaves"], rows, dict(payloads), twins)
 
 
 def _twins(records: Sequence[asyncpg.Record]) -> frozenset[int]:
@@ -157,7 +160,7 @@ def digest_batch(batch: Batch, *, texts: bool = True) -> Digest:
     of_row, of_payload = batch.rows.get, batch.payloads.get
     before: tuple[int | None, str | None] = (None, None)
     named: str | None = None
-    for place, (_, audit_id, _, _) in enumerate(batch.leaves):
+    for place, audit_id in enumerate(batch.ids):
         record = of_row(audit_id)
         if record is None:
             leaves.append(NO_LEAF)
@@ -167,10 +170,8 @@ def digest_batch(batch: Batch, *, texts: bool = True) -> Digest:
         _, at, correlation, component, actor, input_hash, decision, checks, references, size, root = record
         if before != (size, root):  # The same for many rows.
             before, named = (size, root), previous_checkpoint(size, root)
-        text = leaf_text(
-            AuditRow(
-                audit_id, at, correlation, component, actor, input_hash, decision, checks, references, named
-            )
+        text = leaf_text_of(
+            audit_id, at, correlation, component, actor, input_hash, decision, checks, references, named
         )
         leaves.append(sha256(LEAF_PREFIX + text.encode()).digest())
         previous.append(named)
@@ -183,9 +184,9 @@ def digest_batch(batch: Batch, *, texts: bool = True) -> Digest:
             wrong[place] = (Wrong.PAYLOAD_CHANGED, "the payload does not have the row's input_hash")
     _tell_twins(batch, wrong)
     return Digest(
-        sequences=_sequences(batch.leaves),
+        sequences=_sequences(batch.sequences),
         leaves=leaves,
-        stored=[leaf for _, _, leaf, _ in batch.leaves],
+        stored=split_hashes(batch.leaves),
         previous=previous,
         name=batch.name,
         wrong=wrong,
@@ -195,17 +196,15 @@ def digest_batch(batch: Batch, *, texts: bool = True) -> Digest:
 
 
 def _tell_twins(batch: Batch, wrong: dict[int, tuple[Wrong, str]]) -> None:
-    for place, leaf in enumerate(batch.leaves if batch.twins else ()):
-        if leaf["audit_id"] in batch.twins:
+    for place, audit_id in enumerate(batch.ids if batch.twins else ()):
+        if audit_id in batch.twins:
             wrong[place] = (Wrong.INSERTED, "another row has the same id")
 
 
-def _sequences(leaves: Sequence[asyncpg.Record]) -> Sequence[int]:
+def _sequences(sequences: Sequence[int]) -> Sequence[int]:
     """A range where no number is left out: quick to compare."""
-    first = leaves[0]["sequence"]
-    if leaves[-1]["sequence"] == first + len(leaves) - 1:
-        return range(first, first + len(leaves))
-    return [leaf["sequence"] for leaf in leaves]
+    first, last = sequences[0], sequences[-1]
+    return range(first, last + 1) if last - first + 1 == len(sequences) else sequences
 
 
 async def unqueued_rows(connection: Connection, after_id: int) -> list[Unsealed]:
@@ -241,7 +240,8 @@ async def sealed_id(connection: Connection, number: int) -> int:
 
 async def read_leaves(connection: Connection, first: int, end: int) -> list[bytes]:
     """The leaves that the database keeps of the rows [first, end)."""
-    return [row["leaf"] for row in await connection.fetch(_SQL["leaves_between"], first, end)]
+    found = await connection.fetchrow(_SQL["leaves_between"], first, end)
+    return [] if found is None else split_hashes(found["leaves"] or b"")
 
 
 COLUMNS: Final = 11

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from audit.check.alignment import split_hashes
 from audit.check.database import Batch, read_batch, row_of
 from audit.check.lines import line_of
 
@@ -74,10 +75,10 @@ def _lines(batch: Batch, first: int, end: int) -> bytes:
     Raises:
         RowGone: one is missing.
     """
-    if len(batch.leaves) != end - first or batch.twins:
+    if len(batch.ids) != end - first or batch.twins:
         raise RowGone(f"rows {first} to {end - 1} are not in the database as they were sealed")
     lines = []
-    for sequence, audit_id, leaf, _ in batch.leaves:
+    for sequence, audit_id, leaf in zip(batch.sequences, batch.ids, split_hashes(batch.leaves), strict=True):
         record = batch.rows.get(audit_id)
         if record is None:
             raise RowGone(f"row {sequence} is not in the database any more")

@@ -2,7 +2,12 @@
 -- reader: a join of three tables is planned anew by every size they grow to.
 
 -- name: leaves_between
-select sequence, audit_id, leaf, occurred_at from audit_leaves where sequence >= $1 and sequence < $2 order by sequence
+select array_agg(sequence order by sequence) as sequences, array_agg(audit_id order by sequence) as ids,
+    string_agg(leaf, ''::bytea order by sequence) as leaves
+from audit_leaves where sequence >= $1 and sequence < $2
+
+-- name: times_of_leaves
+select sequence, occurred_at from audit_leaves where sequence = any ($1)
 
 -- name: rows_between
 select id, occurred_at, correlation_id, component, actor, input_hash, decision, checks, refs, previous_size,

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import asyncpg
@@ -14,7 +15,7 @@ from audit.check.notes import VerifierKey
 from audit.check.outside import Folder
 from audit.check.verify import verify_database, verify_export
 from tests.audit.loading import load_log
-from tests.audit.made import Log, leaf_of, make_log, tree_root
+from tests.audit.made import Log, canonical, leaf_of, make_log, tree_root
 
 NOW = datetime(2026, 11, 23, 18, tzinfo=UTC)
 ROWS, SIZES = 60, [20, 40, 55]
@@ -256,6 +257,27 @@ async def test_an_export_goes_on_where_it_was_stopped(
     report = await verify_export(files, Folder(outside), VerifierKey.parse(log.signer.vkey))
     assert report.first_wrong is not None
     assert (report.first_wrong.kind, report.first_wrong.sequence) == (Wrong.MALFORMED, 25)
+
+
+async def test_rows_of_an_earlier_release_are_excused_as_the_log_itself_says(
+    database: str, tmp_path: Path
+) -> None:
+    """How: the payloads of two rows are not what was hashed; the log's own row tells of one of them."""
+    log = make_log(20, [10, 20])
+    told = canonical({"rows_without_their_hash": [log.fields[3]["id"]]})
+    log.fields[3]["payload"] = log.fields[5]["payload"] = "{}"
+    log.fields[8] |= {
+        "component": "Migration", "decision": "AUDIT_MOVED", "payload": told, "previous_checkpoint": None,
+        "input_hash": sha256(told.encode()).hexdigest(),
+    }  # fmt: skip
+    for row in log.fields:
+        row["previous_checkpoint"] = None
+    owner = await asyncpg.connect(database)
+    await load_log(owner, log)
+    report, _ = await check(owner, log, log.put_outside(tmp_path))
+    await owner.close()
+    assert [(each.kind, each.sequence) for each in report.findings] == [(Wrong.PAYLOAD_CHANGED, 5)]
+    assert [warning for warning in report.warnings if "AUDIT_MOVED" in warning]
 
 
 def names_in(folder: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """The verifier on export files and a checkpoints folder alone."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from audit.check.findings import Report, Wrong
 from audit.check.notes import VerifierKey
 from audit.check.outside import Folder
 from audit.check.verify import verify_export
-from tests.audit.made import Log, line_of, make_log, tree_root
+from tests.audit.made import Log, canonical, line_of, make_log, tree_root
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +100,22 @@ async def test_without_the_leaves_outside_the_signed_roots_still_tell(tmp_path: 
     lines = log.lines
     lines[25] = line_of(log.fields[25] | {"actor": "nobody"}, 25)
     assert await found(log, outside, tmp_path, lines) == [("OUTSIDE_DAMAGED", 10), ("REWRITTEN", 20)]
+
+
+async def test_what_an_earlier_release_could_not_keep_is_no_finding_if_the_log_says_so(
+    tmp_path: Path,
+) -> None:
+    """How: the payload of row 3 is not what was hashed; a row says so under the first checkpoint, or after it."""
+    for place, kinds in ((8, []), (12, ["PAYLOAD_CHANGED"])):
+        log = make_log(20, [10, 20])
+        wrong, told = log.fields[3], canonical({"rows_without_their_hash": [log.fields[3]["id"]]})
+        wrong["payload"] = "{}"
+        log.fields[place] |= {
+            "component": "Migration", "decision": "AUDIT_MOVED", "payload": told, "previous_checkpoint": None,
+            "input_hash": sha256(told.encode()).hexdigest(),
+        }  # fmt: skip
+        for row in log.fields[10:]:
+            row["previous_checkpoint"] = None
+        outside = log.put_outside(tmp_path / str(place))
+        report = await verify(log, outside, log.lines, tmp_path)
+        assert [each.kind.value for each in report.findings] == kinds
