@@ -145,6 +145,21 @@ class GroupSetBack(Person):
         return ("events", "replay", "--since", str(self.since), "--group", self.tag.lower())
 
 
+class GroupDropped(GroupSetBack):
+    """It is gone, once, with what it could not take."""
+
+    covers = ("commit console.event_group_dropped",)
+
+    async def finish(self) -> None:
+        # The second time there is no such group any more.
+        await self.give_until(*self._command(), ends=(0, 1))
+        if await self.play.ask(sql.GROUP_BEGINS_AT, self.tag.lower(), self.since) is not None:
+            raise WrongEnd(f"{self.tag}: the group is still there")
+
+    def _command(self) -> tuple[str, ...]:
+        return ("events", "groups", "--drop", self.tag.lower())
+
+
 class LetterPutBack(GroupSetBack):
     """A dead event is put back once, however often the command is given."""
 

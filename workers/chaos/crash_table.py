@@ -74,6 +74,7 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     events.EventsInRedis,
     events.GroupSetBack,
     events.LetterPutBack,
+    events.GroupDropped,
 )
 
 BESIDE: Final = "beside"
