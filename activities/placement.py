@@ -325,6 +325,8 @@ def _refusal(order: StoredOrder, basis: rows.PlacementBasis, now: datetime) -> s
         return CheckName.STALENESS
     if now > basis.valid_until:
         return CheckName.SIGNAL_EXPIRED
+    if order.action.opens and basis.strategy_disabled:
+        return CheckName.STRATEGY_DISABLED
     if order.action.opens and basis.ticker_unknown:
         return CheckName.UNKNOWN_OUTCOME
     return None

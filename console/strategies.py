@@ -39,7 +39,7 @@ async def disable(
     person: Person = None,
     common: Common = NO_OPTIONS,
 ) -> int:
-    """Let a strategy open nothing; it may close. Holds from the next decision on; what was approved goes on."""
+    """Let a strategy open nothing; it may close. What was approved and has not left yet does not leave."""
     from console.kill_steps import COMPONENT
     from schemas.conduct import StopCause, StrategyStop
     from storage.commits import committing

@@ -82,20 +82,29 @@ class Judgement:
 
 
 def judge(
-    found: Mapping[LossKind, Loss], taken_at: datetime, standing: Mapping[LossKind, Breach]
+    found: Mapping[LossKind, Loss],
+    taken_at: datetime,
+    standing: Mapping[LossKind, Breach],
+    last_equity: Decimal | None = None,
 ) -> Judgement:
-    """Hold a reading against the losses that earlier ones have shown.
+    """Hold a reading against the losses that earlier ones have shown; ``last_equity`` is the reading's.
 
     One that cannot be measured confirms nothing and ends nothing. One that was confirmed stops trading once: it
-    does so anew only after a reading within the limit, so that no release is undone by the same loss.
+    does so anew only after a reading within the limit, so that no release is undone by the same loss. A daily
+    loss is its session's: whoever was not there at the change of sessions must not take today's for yesterday's.
     """
     begun, confirmed, over = [], [], []
     for kind, each in found.items():
         breach = standing.get(kind)
         if breach is None:
             begun += [each] if each.exceeded else []
-        elif not each.exceeded:
+        elif not each.exceeded or _of_another_session(breach, last_equity):
             over.append(each)
         elif breach.confirmed_at is None and taken_at - breach.first_read_at >= READINGS_APART:
             confirmed.append(each)
     return Judgement(tuple(begun), tuple(confirmed), tuple(over))
+
+
+def _of_another_session(breach: Breach, last_equity: Decimal | None) -> bool:
+    known = breach.last_equity is not None and last_equity is not None
+    return breach.kind is LossKind.DAILY_LOSS and known and breach.last_equity != last_equity

@@ -66,6 +66,8 @@ class EquityReading(Wire):
     session_equity: DecimalText | None
     peak_equity: DecimalText | None
     peak_at: UtcTime | None = None
+    last_equity: DecimalText | None = None
+    """At the close before the session, as the broker said it: another value is another session."""
 
 
 class Breach(Wire):
@@ -75,6 +77,8 @@ class Breach(Wire):
     first_read_at: UtcTime
     confirmed_at: UtcTime | None = None
     """When a second reading showed it as well, and the kill switch was asked for."""
+    last_equity: DecimalText | None = None
+    """Of the session in which it was first seen."""
 
 
 class KillRequest(Wire):

@@ -66,6 +66,10 @@ class KillCarried(Wire):
     """What the kill-switch workflow carries into its next run."""
 
     state: KillState | None = None
+    sweep_wanted: bool = False
+    """An activation's sweep has not begun."""
+    orders: tuple["KillOrder", ...] = ()
+    """Activations that came when the last run was about to end: written first of all."""
 
 
 class KillOrder(Wire):

@@ -59,6 +59,8 @@ class PlacementBasis(Wire):
     """Of the signal's row as it is now."""
     ticker_unknown: bool
     """Some order on this ticker has an outcome that nobody knows."""
+    strategy_disabled: bool
+    """Now, or since the decision."""
 
 
 class NoFenceConnection(Exception):

@@ -125,7 +125,8 @@ class EquityWatch:
                 connection, each.kind, each.formula, read_at=reading.taken_at, component=COMPONENT, now=now
             )
         for each in judgement.over:
-            await equity.end_breach(connection, each.kind, each.formula, component=COMPONENT, now=now)
+            told = f"of another session; {each.formula}" if each.exceeded else each.formula
+            await equity.end_breach(connection, each.kind, told, component=COMPONENT, now=now)
         for each in judgement.confirmed:
             await equity.confirm_breach(connection, each.kind, each.formula, component=COMPONENT, now=now)
             request = KillRequest(
@@ -176,7 +177,11 @@ async def _judge(connection: Connection) -> tuple[EquityReading, dict[LossKind, 
     standing = await equity.read_breaches(connection)
     with exact():
         found = losses(reading, limits)
-        judgement = Judgement() if reading.taken_at is None else judge(found, reading.taken_at, standing)
+        judgement = (
+            Judgement()
+            if reading.taken_at is None
+            else judge(found, reading.taken_at, standing, reading.last_equity)
+        )
     return reading, found, judgement
 
 

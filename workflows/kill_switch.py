@@ -29,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.steps import run_step
 
 REASON_MAX_CHARACTERS = 500
+PATCH_SHORT_RUNS = "kill-switch-short-runs"
 NOTHING = RawValue(Payload())
 """What an update without an argument brings."""
 
@@ -43,25 +44,43 @@ class KillSwitchWorkflow:
     @workflow.init
     def __init__(self, carried: KillCarried | None = None) -> None:
         self._state: KillState | None = carried.state if carried else None
-        self._sweep_wanted = False
+        self._sweep_wanted = carried.sweep_wanted if carried else False
+        self._ending = False
+        self._left: list[KillOrder] = []
+        """Activations for the next run."""
         self._signals = 0
+        self._short_runs = False
         self._writing = asyncio.Lock()
 
     @workflow.run
     async def run(self, carried: KillCarried | None = None) -> None:
         """Sweep whenever the switch is engaged and the broker has not confirmed the end of every order."""
+        self._short_runs = workflow.patched(PATCH_SHORT_RUNS)
+        for order in carried.orders if carried else ():
+            await self._engage(order)
         await self._read()
-        while not workflow.info().is_continue_as_new_suggested():
+        while not self._long:
             await self._rest()
             if self._sweep_wanted or self._unconfirmed:
                 await self._sweep()
+        # A write on its way must not be cut off, and signals without a pause must not keep this run from its end.
+        self._ending = self._short_runs
         while True:
-            # A sweep takes long, and an activation that comes meanwhile must not be cut off in its write.
             await workflow.wait_condition(workflow.all_handlers_finished)
-            if not self._sweep_wanted:
+            if self._short_runs or not self._sweep_wanted:
                 break
             await self._sweep()
-        workflow.continue_as_new(KillCarried(state=self._state))
+        workflow.continue_as_new(
+            KillCarried(state=self._state, sweep_wanted=self._sweep_wanted, orders=tuple(self._left))
+        )
+
+    @property
+    def _long(self) -> bool:
+        """Time for a new run. Its worker keeps nothing, so each step of an activation replays all before it."""
+        info = workflow.info()
+        return info.is_continue_as_new_suggested() or (
+            self._short_runs and info.get_current_history_length() >= policies.KILL_HISTORY_EVENTS
+        )
 
     @property
     def _unconfirmed(self) -> bool:
@@ -73,7 +92,7 @@ class KillSwitchWorkflow:
         pause = policies.SWEEP_REPEAT if self._unconfirmed else None
         try:
             await workflow.wait_condition(
-                lambda: self._sweep_wanted or workflow.info().is_continue_as_new_suggested(),
+                lambda: self._sweep_wanted or self._long,
                 timeout=pause,
                 timeout_summary="sweep again: cancels are not all confirmed",
             )
@@ -134,6 +153,12 @@ class KillSwitchWorkflow:
             as_of=workflow.now(),
             request_id=command.request_id or f"{workflow.info().run_id}/{self._signals}",
         )
+        if self._ending:
+            self._left.append(order)
+        else:
+            await self._engage(order)
+
+    async def _engage(self, order: KillOrder) -> None:
         async with self._writing:
             state = await run_step(
                 policies.KILL_ENGAGE,

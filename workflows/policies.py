@@ -119,6 +119,9 @@ RECONCILE_TIMEOUT: Final = timedelta(minutes=4, seconds=30)
 RECONCILE_CATCH_UP: Final = timedelta(minutes=1)
 """Passes missed for longer are not made up for: the next one sees everything."""
 KILL_ENGAGE: Final = Step(Queue.KILL_SWITCH, timedelta(seconds=10), QUICKLY, priority=PRIORITY_STOPPING)
+KILL_HISTORY_EVENTS: Final = 200
+"""History of the kill switch's run beyond which it continues as new: about six activations, replayed in 0.1 s. With
+the server's own suggestion, at some 4,000 events, each step of a stop waited two seconds for its replay."""
 KILL_SWEEP: Final = Step(
     Queue.KILL_SWITCH,
     timedelta(seconds=180),

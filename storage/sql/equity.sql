@@ -1,5 +1,6 @@
 -- name: read_equity
-select equity, taken_at, last_equity + transfers as session_equity, peak_equity, peak_at from account
+select equity, taken_at, last_equity + transfers as session_equity, peak_equity, peak_at, last_equity
+from account
 
 -- name: move_peak
 -- $1: money paid in (or out, negative) that was booked just now; $2: of it, what the broker's equity at the
@@ -27,10 +28,11 @@ where equity is not null
 returning equity
 
 -- name: read_breaches
-select kind, first_read_at, confirmed_at from equity_breaches
+select kind, first_read_at, confirmed_at, last_equity from equity_breaches
 
 -- name: begin_breach
-insert into equity_breaches (kind, first_read_at, detail) values ($1, $2, $3)
+insert into equity_breaches (kind, first_read_at, detail, last_equity)
+select $1, $2, $3, last_equity from account
 on conflict (kind) do nothing
 
 -- name: confirm_breach

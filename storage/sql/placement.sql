@@ -23,7 +23,11 @@ select
         select from orders u
         where u.ticker = s.ticker and u.settled_at is null and u.signal_id <> s.signal_id
             and ('outcome_unknown' = any (u.flags) or (u.post_open and u.posting_deadline < clock_timestamp()))
-    ) as ticker_unknown
+    ) as ticker_unknown,
+    exists (
+        select from strategy_stops t
+        where t.strategy = s.strategy and (t.enabled_at is null or t.since >= d.decided_at)
+    ) as strategy_disabled
 from signals s
 cross join kill_switch k
 left join lateral (

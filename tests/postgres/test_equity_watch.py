@@ -80,12 +80,12 @@ class Operations:
         )  # fmt: skip
         return EquityWatch(parts, operations_queue=Queue.TRADING)
 
-    async def reads(self, equity: str, *, after: timedelta) -> None:
+    async def reads(self, equity: str, *, after: timedelta, last_equity: int = 100_000) -> None:
         """A snapshot so long after the beginning."""
         money = Decimal(equity)
         account = Account(
             account_id="A1", account_number="1", status="ACTIVE", cash=money, equity=money,
-            last_equity=Decimal(100_000), buying_power=money, tradable=True,
+            last_equity=Decimal(last_equity), buying_power=money, tradable=True,
         )  # fmt: skip
         async with self.rows.transaction("test") as connection:
             await save_account(connection, account, taken_at=self.began + after)
@@ -131,6 +131,13 @@ async def test_a_second_reading_by_another_process_asks_for_the_switch_once(oper
         await operations.reads("94000", after=timedelta(minutes=minutes))
         again = await operations.look()
     assert len(again) == 1, "another loss is another reason"
+    await operations.rows.run("test", lambda connection: carry_out(connection, again[0]))
+    for minutes in (1440, 1441, 1442):
+        assert await operations.look() == []
+        await operations.reads("80000", after=timedelta(minutes=minutes), last_equity=94_000)
+    assert len(await operations.look()) == 1, (
+        "nobody looked at the change of sessions: today's loss is not yesterday's"
+    )
 
 
 async def test_a_reading_within_the_limit_between_two_over_it_ends_the_first(operations: Operations) -> None:

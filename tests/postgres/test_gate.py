@@ -9,10 +9,12 @@ from temporalio.exceptions import ApplicationError
 from broker.budget import NoToken
 from broker.errors import NothingSent, RateLimited, UnknownOutcome
 from risk.messages import UserMessage
+from schemas.conduct import StopCause, StrategyStop
 from schemas.kill import KillCommand
 from schemas.orders import OrderStatus
 from schemas.runs import PlaceKind
 from storage import halt
+from storage.conduct import enable_strategy, stop_strategy
 from storage.orders import read_order
 from storage.switches import engage
 from tests.postgres.desk import SIGNAL, Desk
@@ -56,6 +58,28 @@ async def test_what_may_not_leave_any_more_ends_while_it_waits(desk: Desk) -> No
     answer = await desk.place()
     assert (answer.kind, answer.order.reason) == (PlaceKind.ENDED, "KILL_SWITCH")
     assert answer.order.user_message is None
+
+
+@pytest.mark.parametrize("enabled_again", [False, True])
+async def test_what_was_approved_of_a_strategy_that_is_disabled_does_not_leave(
+    desk: Desk, enabled_again: bool
+) -> None:
+    desk.budget.left = 0
+    await refused(desk)
+    name, now = (await stored(desk)).strategy, datetime.now(UTC)
+    stop = StrategyStop(
+        strategy=name, since=now, cause=StopCause.BY_HAND, reason="it repeats itself", stopped_by="ana"
+    )
+    async with desk.database.transaction("test") as connection:
+        await stop_strategy(connection, stop, component="test", evidence={}, correlation_id=SIGNAL)
+        if enabled_again:
+            assert await enable_strategy(
+                connection, name, person="ana", reason="mended", component="test", now=now
+            )
+    desk.budget.left = 1
+    answer = await desk.place()
+    assert (answer.kind, answer.order.reason) == (PlaceKind.ENDED, "STRATEGY_DISABLED")
+    assert desk.broker.posts == []
 
 
 async def test_while_the_broker_is_given_up_on_no_order_is_posted(desk: Desk) -> None:

@@ -82,7 +82,7 @@ class TestTheStore:
         found = MACHINE.search(file_bytes(file).decode("utf-8", "replace"))
         assert found is None, found
         identities = set(re.findall(r'"identity": "([^"]*)"', file.read_text()))
-        assert identities <= {IDENTITY}
+        assert identities <= {IDENTITY, "history-service"}, "the recorder, and the server that ends a task"
 
     async def test_the_recorder_writes_beside_and_never_over(
         self, temporal_addresses: temporal.Server, tmp_path: Path

@@ -91,6 +91,19 @@ def test_a_reading_within_the_limit_ends_it_and_what_was_confirmed_stops_trading
     assert not judged("1", after=timedelta(hours=1), confirmed_at=NOW).changes
 
 
+def test_yesterdays_loss_is_not_todays() -> None:
+    """How: nobody looked at the change of sessions; the daily loss stands confirmed with yesterday's close."""
+    standing = {
+        kind: Breach(kind=kind, first_read_at=NOW - READINGS_APART, confirmed_at=NOW, last_equity=D(200_000))
+        for kind in LossKind
+    }
+    reading = EquityReading(equity=D(1), taken_at=NOW, session_equity=D(100_000), peak_equity=D(100_000))
+    with exact():
+        found = losses(reading, limits(max_daily_loss_pct=D(5), max_drawdown_pct=D(10)))
+        assert not judge(found, NOW, standing, D(200_000)).changes
+        assert kinds(judge(found, NOW, standing, D(100_000))) == (set(), set(), {LossKind.DAILY_LOSS})
+
+
 def test_what_cannot_be_measured_confirms_nothing_and_ends_nothing() -> None:
     unknown = EquityReading(equity=None, taken_at=NOW, session_equity=None, peak_equity=D(1))
     standing = {kind: Breach(kind=kind, first_read_at=NOW - timedelta(hours=1)) for kind in LossKind}

@@ -1,4 +1,4 @@
-"""The kill switch goes on as a fresh run when the server asks for it, here after 40 events."""
+"""The kill switch goes on as a fresh run: when the server asks for it, here after 40 events, and long before."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,11 +11,13 @@ from schemas import wire
 from tests.workflow.conftest import SUGGESTED_AFTER_EVENTS
 from tests.workflow.kill_script import ScriptedSwitch, running, said, until
 from tests.workflow.running import POLL_SECONDS, WITHIN_SECONDS, events
+from workflows import policies
 from workflows.kill_switch import KillSwitchWorkflow
 
 if TYPE_CHECKING:
     from temporalio.testing import TimeSkipper
 
+LONGEST_ACTIVATION_EVENTS = 40
 Unique = Callable[[str], str]
 
 
@@ -36,6 +38,22 @@ async def test_it_keeps_the_state_and_loses_no_signal(brief_env: "TimeSkipper", 
         await until(script, lambda s: len(s.commands) == 31, switch)
 
 
+async def test_its_history_stays_short_so_that_a_stop_is_quick(
+    time_skipping_env: "TimeSkipper", unique: Unique
+) -> None:
+    """The server would ask after 4,096 events; the worker caches nothing: it replays a whole run each time."""
+    script = ScriptedSwitch()
+    async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
+        first = (await switch.describe()).run_id
+        for number in range(1, 41):
+            await switch.signal(wire.SIGNAL_KILL, said(reason=f"no. {number}"))
+            await until(script, lambda s, number=number: len(s.commands) == number, switch)  # type: ignore[misc]
+            await until(script, lambda s, number=number: s.state.sweep_confirmed, switch)  # type: ignore[misc]
+        assert (await switch.describe()).run_id != first
+        assert len(await events(switch)) < policies.KILL_HISTORY_EVENTS + LONGEST_ACTIVATION_EVENTS
+        assert len(set(script.request_ids)) == 40
+
+
 async def test_a_sweep_that_is_wanted_there_is_made(brief_env: "TimeSkipper", unique: Unique) -> None:
     """Signals that come during a sweep make the history long; the sweep they ask for still follows."""
     script = ScriptedSwitch()
@@ -51,10 +69,10 @@ async def test_a_sweep_that_is_wanted_there_is_made(brief_env: "TimeSkipper", un
 
 
 @pytest.mark.filterwarnings("default")
-async def test_a_signal_during_its_last_sweep_is_not_cut_off(
+async def test_a_signal_whose_write_is_on_its_way_is_not_cut_off(
     brief_env: "TimeSkipper", unique: Unique
 ) -> None:
-    """How: the row's write is still on its way when that sweep ends; the run waits for it.
+    """How: the sweep of a run that is long ends while a signal's write of the row is held; the run waits for it.
 
     The SDK warns of a handler that a fresh run cuts off. As an error the warning would hide that it was.
     """
@@ -67,13 +85,12 @@ async def test_a_signal_during_its_last_sweep_is_not_cut_off(
             for number in range(2, 8):
                 await switch.signal(wire.SIGNAL_KILL)
                 await until(script, lambda s, number=number: len(s.commands) == number, switch)  # type: ignore[misc]
-            last_sweep = await script.held(wire.ACTIVITY_KILL_SWEEP).__aenter__()
-        await asyncio.wait_for(last_sweep.asked.wait(), WITHIN_SECONDS)
-        async with script.held(wire.ACTIVITY_KILL_ENGAGE) as engaging:
-            await switch.signal(wire.SIGNAL_KILL, said(reason="late"))
-            await asyncio.wait_for(engaging.asked.wait(), WITHIN_SECONDS)
-            last_sweep.opened.set()
-            await until(script, lambda s: s.calls.count("sweep answers") == 2, switch)
-            old_run = brief_env.client.get_workflow_handle(switch.id, run_id=first)
-            assert (await old_run.describe()).status is WorkflowExecutionStatus.RUNNING
-        await until(script, lambda s: s.commands[-1].reason == "late" and s.sweeps == 3, switch)
+            async with script.held(wire.ACTIVITY_KILL_ENGAGE) as engaging:
+                await switch.signal(wire.SIGNAL_KILL, said(reason="late"))
+                await asyncio.wait_for(engaging.asked.wait(), WITHIN_SECONDS)
+                sweep.opened.set()
+                await until(script, lambda s: s.calls.count("sweep answers") == 1, switch)
+                old_run = brief_env.client.get_workflow_handle(switch.id, run_id=first)
+                assert (await old_run.describe()).status is WorkflowExecutionStatus.RUNNING
+        await until(script, lambda s: s.commands[-1].reason == "late" and s.sweeps == 2, switch)
+        assert (await switch.describe()).run_id != first

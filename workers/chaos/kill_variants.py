@@ -260,7 +260,7 @@ async def second_activation(run: Variant) -> None:
 async def stopped_worker(run: Variant) -> None:
     """SIGSTOP of execution between its reading of the switch and its POST; after SIGCONT nothing may leave.
 
-    How it is caught there: its order's reservation is locked by us, so that storing the intent waits.
+    How it is caught there: its order's reservation is locked by us, so that storing the intent waits, in the fence.
     """
     rows = await run.operator.rows
     run.stage.stop("execution")
@@ -273,7 +273,9 @@ async def stopped_worker(run: Variant) -> None:
                 await asyncio.sleep(POLL_SECONDS)
         run.stage.cont("execution")
         # tidy: sql because no process of ours asks this
-        waits = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and usename = 'ti_execution'"
+        waits = """select from pg_stat_activity a join pg_locks fence using (pid)
+            where a.usename = 'ti_execution' and pg_backend_pid() = any (pg_blocking_pids(a.pid))
+                and (fence.locktype, fence.mode, fence.granted) = ('advisory', 'ShareLock', true)"""
         async with asyncio.timeout(WITHIN_SECONDS):
             while not await rows.fetch(waits):
                 await asyncio.sleep(POLL_SECONDS)
