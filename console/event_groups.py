@@ -13,10 +13,23 @@ if TYPE_CHECKING:
     from storage.bus_groups import Group, Letter
 
 
-async def groups(*, common: Common = NO_OPTIONS) -> int:
-    """List the groups: after which position each one's next event stands, how many wait, how many are dead."""
+async def groups(
+    *,
+    drop: Annotated[
+        str | None,
+        Parameter(help="Forget this group, and what it could not take. Nothing is told to it any more."),
+    ] = None,
+    reason: Annotated[str, Parameter(help="With --drop: why.")] = "",
+    common: Common = NO_OPTIONS,
+) -> int:
+    """List the groups: after which position each one's next event stands, how many wait, how many are dead.
+
+    --drop is audited with who and why. Exit 1: there is no such group.
+    """
     from storage.bus_groups import list_groups
 
+    if drop is not None:
+        return await _drop(drop, reason, common)
     async with rows(common.addresses()) as connection:
         found = await list_groups(connection)
     emit(common, [_group(each) for each in found], lambda: _draw_groups(found))
@@ -47,6 +60,27 @@ async def dead(
     async with rows(common.addresses()) as connection:
         found = await list_letters(connection, group)
     emit(common, [_letter(each) for each in found], lambda: _draw_letters(found))
+    return EXIT_DONE
+
+
+async def _drop(group: str, reason: str, common: Common) -> int:
+    from console.kill_steps import COMPONENT
+    from console.strategies import who_and_why
+    from storage.bus import NoSuchGroup
+    from storage.bus_groups import drop_group
+    from storage.commits import committing
+
+    who, why = who_and_why(None, reason)
+    try:
+        async with (
+            rows(common.addresses()) as connection,
+            committing(connection, "console.event_group_dropped"),
+        ):
+            await drop_group(connection, group, actor=who, reason=why, component=COMPONENT, now=utc_now())
+    except NoSuchGroup as error:
+        raise Refused(clean(error), do="look with `trading events groups`") from error
+    text = f"{group} is forgotten"
+    emit(common, {"group": group, "message": text}, lambda: print(text))
     return EXIT_DONE
 
 

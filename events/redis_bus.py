@@ -35,6 +35,7 @@ from events.redis_scripts import (
     WAKE,
     Scripts,
     connect,
+    heard,
     pairs,
     told_as_unavailable,
 )
@@ -115,7 +116,7 @@ class _Wakes:
     async def _guarded(self, work: Awaitable[Any], seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await work
+                await heard(work)
         except LOST:
             await self.close()
             raise

@@ -1,10 +1,11 @@
 """What is done in Redis, as scripts: each happens whole or not at all, and finds the same names."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -21,6 +22,8 @@ SOCKET_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 3.0
 
 LOST: Final = (RedisError, OSError, TimeoutError)
+
+T = TypeVar("T")
 
 
 def connect(url: str) -> "Redis":
@@ -45,6 +48,20 @@ async def told_as_unavailable() -> AsyncIterator[None]:
         raise BusUnavailable(f"Redis does not answer: {str(error) or type(error).__name__}") from error
 
 
+async def heard(work: Awaitable[T]) -> T:
+    """What it comes to, unless this task was cancelled meanwhile.
+
+    The ``wait_for`` of Python 3.11, by which the client reads and writes, passes a cancellation over where what it
+    waits for has just come: a consumer that was told to end, or whose time was up, would go on for ever.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    found = await work
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return found
+
+
 @cache
 def script_text(name: str) -> str:
     """The script of that name."""
@@ -60,7 +77,7 @@ class Scripts:
 
     async def published(self) -> int | None:
         """Up to where the streams were published; None: Redis has forgotten. Raises as `run`."""
-        found = await self._client.hget(f"{PREFIX}:bus", "published")
+        found = await heard(self._client.hget(f"{PREFIX}:bus", "published"))
         return None if found is None else int(found)
 
     async def run(self, name: str, *arguments: str | int) -> Any:
@@ -71,7 +88,7 @@ class Scripts:
         """
         if name not in self._registered:
             self._registered[name] = self._client.register_script(script_text(name))
-        return await self._registered[name](keys=[PREFIX], args=list(arguments))
+        return await heard(self._registered[name](keys=[PREFIX], args=list(arguments)))
 
 
 def pairs(flat: Sequence[str]) -> dict[str, str]:

@@ -119,6 +119,36 @@ async def reset_group(
     return start
 
 
+async def drop_group(
+    connection: Connection, group: str, *, actor: str, reason: str, component: str, now: datetime
+) -> None:
+    """Forget a group that nobody consumes for any more, with what it could not take, in the caller's transaction.
+
+    Audited. What only it had not acknowledged need be kept in Redis no longer.
+
+    Raises:
+        NoSuchGroup: nothing was changed.
+    """
+    positions = [row["position"] for row in await connection.fetch(_SQL["lock_cursors"], group)]
+    if not positions:
+        raise NoSuchGroup(group)
+    letters = [each.event.position for each in await list_letters(connection, group)]
+    for statement in (_SQL["drop_letters"], _SQL["drop_cursors"], _SQL["drop_group"]):
+        await connection.execute(statement, group)
+    entry = AuditEntry(
+        occurred_at=now, correlation_id=f"event-group {group}", component=component, actor=actor,
+        decision="EVENT_GROUP_DROPPED",
+        input={
+            "group": group, "reason": reason, "former_positions": positions, "dead": letters,
+            "detail": f"nobody consumes for it any more: {reason}",
+        },
+    )  # fmt: skip
+    await append(connection, entry)
+    await clear_alert(
+        connection, AlertCode.DEAD_EVENTS, group, component=component, now=now, actor=actor, reason=reason
+    )
+
+
 async def list_letters(connection: Connection, group: str | None = None) -> list[Letter]:
     """What groups could not take, of one or of all, at most ``LETTERS_MAX``."""
     rows = await connection.fetch(_SQL["dead_letters"], group, LETTERS_MAX)

@@ -124,6 +124,15 @@ update event_cursors set
     not_before = null
 where group_name = $1
 
+-- name: drop_letters
+delete from event_dead_letters where group_name = $1
+
+-- name: drop_cursors
+delete from event_cursors where group_name = $1
+
+-- name: drop_group
+delete from event_groups where group_name = $1
+
 -- name: groups
 select g.group_name, g.generation, g.created_at, min(c.position) filter (where lag.count > 0) as position,
     sum(lag.count)::bigint as waiting,

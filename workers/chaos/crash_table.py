@@ -86,6 +86,7 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     events.EventsInRedis,
     events.GroupSetBack,
     events.LetterPutBack,
+    events.GroupDropped,
 )
 
 BESIDE: Final = "beside"
