@@ -147,11 +147,16 @@ async def begin(
     keep_until: datetime,
     now: datetime,
 ) -> None:
-    """Record that this file is being written; where another was first, that one counts."""
-    await connection.execute(
-        _SQL["begin"], kind.value, planned.first, planned.stop, name, planned.oldest_at, planned.newest_at,
-        keep_until, now,
-    )  # fmt: skip
+    """Record that this file is being written; where another was first, that one counts.
+
+    Raises:
+        ArchiveRefused: others have moved on since it was planned.
+    """
+    with _refusals():
+        await connection.execute(
+            _SQL["begin"], kind.value, planned.first, planned.stop, name, planned.oldest_at, planned.newest_at,
+            keep_until, now,
+        )  # fmt: skip
 
 
 async def mark_checked(

@@ -95,7 +95,11 @@ class Mover:
         Raises:
             StoreUnavailable: the store does not do its part; everything stays as it is.
         """
-        archive = await self._begun(kind)
+        try:
+            archive = await self._begun(kind)
+        except ArchiveRefused:
+            # Another has begun and ended a move since this one was planned: what is next is another file.
+            archive = await self._begun(kind)
         if not isinstance(archive, Archive):
             return MoveAnswer(problem=None if archive is None else _waits_for(archive))
         try:
@@ -206,6 +210,8 @@ class Mover:
                 await append(connection, self._entry(archive, decision, f"moved to {archive.name}", checked))
 
     async def _failed(self, archive: Archive, reason: str) -> MoveAnswer:
+        if await self._ended_meanwhile(archive):
+            return MoveAnswer(moved=archive.name, rows=archive.rows)
         text = (
             f"{archive.name}: {reason}. Nothing of it was removed. Look for who changed the log or the store: "
             "`trading audit verify`, and docs/RUNBOOK.md"
@@ -220,6 +226,12 @@ class Mover:
         async with self._database.transaction("retention.failed") as connection:
             await raise_alert(connection, alert, component=COMPONENT, now=self._now())
         return MoveAnswer(problem=f"{archive.name}: {reason}")
+
+    async def _ended_meanwhile(self, archive: Archive) -> bool:
+        """Whether another has carried the same move to its end: then its rows are gone by right."""
+        async with self._database.connection() as connection:
+            there = await rows.read(connection, archive.kind, archive.first)
+        return there is not None and there.removed_at != archive.removed_at
 
     def _entry(self, archive: Archive, decision: str, detail: str, checked: Checked) -> AuditEntry:
         return AuditEntry(

@@ -1,5 +1,6 @@
 """Payloads and events leave the database when a copy was read back, and not otherwise; and payloads come back."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime, timedelta
 from itertools import product
@@ -71,6 +72,22 @@ async def test_old_payloads_go_in_files_and_nothing_else_goes(cold: Cold) -> Non
     assert (first.decision, first.detail) == ("WRITTEN", ""), (
         "the story stays, without what is in cold storage"
     )
+
+
+async def test_several_who_move_at_once_move_each_row_once_and_alarm_nobody(cold: Cold) -> None:
+    """As when a worker that was thought dead goes on beside its successor."""
+    await cold.write(14)
+    before = await cold.payloads()
+    await asyncio.gather(*(cold.move_all(kind) for kind in ArchiveKind for _ in range(4)))
+    assert {number: fields["payload"] for number, fields in (await cold.stored()).items()} == before
+    assert await cold.payloads() == {}
+    assert len(await cold.stored("events")) == len(before)
+    for kind, decision in (("audit", "PAYLOADS_ARCHIVED"), ("events", "EVENTS_ARCHIVED")):
+        archives = await cold.archives(kind)
+        assert [state for *_, state in archives] == ["removed"] * len(archives)
+        assert (await cold.decisions()).count(decision) == len(archives)
+    raised = await cold.owner.fetchval("select count(*) from alerts")
+    assert raised == 0
 
 
 async def test_what_is_not_sealed_outside_does_not_go(cold: Cold) -> None:
