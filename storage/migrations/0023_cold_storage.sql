@@ -251,9 +251,6 @@ $$;
 create function held_event(beginning bigint, ending bigint, out group_name text, out "position" bigint)
     language plpgsql security definer set search_path from current as $$
 begin
-    if to_regclass('event_groups') is null then
-        return;
-    end if;
     select g.group_name, e.position into held_event.group_name, held_event.position
     from events e cross join event_groups g
     left join event_cursors c on c.group_name = g.group_name and c.partition = (hashtext(e.key) & 15)

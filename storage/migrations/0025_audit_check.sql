@@ -14,7 +14,7 @@ create function audit_moved() returns table (hash text, told text) language sql
     from audit_log a
     join audit_payloads p on p.audit_id = a.id
     join audit_leaves l on l.audit_id = a.id
-    where a.component = 'Migration' and a.decision = 'AUDIT_MOVED' and a.previous_size is null
+    where a.correlation_id = 'audit' and a.component = 'Migration' and a.decision = 'AUDIT_MOVED' and a.previous_size is null
         and l.sequence < (select min(size) from audit_checkpoints)
     order by a.id
     limit 1

@@ -123,7 +123,7 @@ class Cold:
 async def cold_storage(dsn: str, store: ObjectStore) -> AsyncIterator[Cold]:
     """For the length of the block."""
     owner = await asyncpg.connect(dsn)
-    await set_passwords(owner, {Role.OPERATIONS: PASSWORD})
+    await set_passwords(owner, {Role.OPERATIONS: PASSWORD}, datetime.now(UTC))
     parts = urlsplit(dsn)
     netloc = f"{Role.OPERATIONS}:{quote(PASSWORD, safe='')}"
     address = urlunsplit(parts._replace(netloc=f"{netloc}@{parts.hostname}:{parts.port}"))

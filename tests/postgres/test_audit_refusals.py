@@ -124,7 +124,7 @@ async def fill(dsn: str) -> None:
     """Rows in a partition of this month, of next year, and in the default one; each role with its password."""
     async with connected(dsn) as owner:
         await grants.apply(owner)
-        await set_passwords(owner, dict.fromkeys(Role, PASSWORD))
+        await set_passwords(owner, dict.fromkeys(Role, PASSWORD), datetime.now(UTC))
         for at in (NOW, FUTURE, FAR, NOW):
             if at is FUTURE:
                 await audit_sealing.make_partitions(owner, now=FUTURE, months=0)

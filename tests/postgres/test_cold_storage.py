@@ -420,11 +420,6 @@ async def test_a_reader_of_what_has_gone_is_told_where_it_is(cold: Cold) -> None
 
 
 GROUPS = """
-    create table if not exists event_groups (
-        group_name text primary key, generation bigint not null default 0, created_at timestamptz not null);
-    create table if not exists event_cursors (
-        group_name text not null, partition integer not null, position bigint not null, taken bigint not null,
-        primary key (group_name, partition));
     insert into event_groups (group_name, created_at) values ('books', now()), ('sleeper', now());
     insert into event_cursors (group_name, partition, position, taken)
     select name, partition, 100, 100
