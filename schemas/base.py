@@ -17,6 +17,9 @@ CENTS = 2
 
 DECIMAL_PATTERN = r"^-?\d{1,15}(\.\d{1,9})?$"
 
+NUMBER_PATTERN = r"^-?\d+(\.\d+)?$"
+"""Of what we have computed: an average price has as many digits as its division."""
+
 
 def decimal_text(value: Decimal) -> str:
     """Write ``value`` without exponent and without trailing zeros: ``180.5``, ``10``, ``0``.
@@ -53,6 +56,14 @@ DecimalText = Annotated[
     WithJsonSchema({"type": "string", "pattern": DECIMAL_PATTERN}),
 ]
 """A Decimal that travels as a JSON string. Never built from a float."""
+
+NumberText = Annotated[
+    Decimal,
+    Field(allow_inf_nan=False),
+    PlainSerializer(decimal_text, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": NUMBER_PATTERN}),
+]
+"""A Decimal that we tell, however long it is."""
 
 UtcTime = Annotated[datetime, AfterValidator(_aware_utc)]
 """An aware time, kept in UTC."""

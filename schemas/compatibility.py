@@ -8,10 +8,14 @@ ships one release before it is sent.
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from schemas.base import DECIMAL_PATTERN, NUMBER_PATTERN
+
 Schema = Mapping[str, Any]
 
 _ONLY_SMALLER: Final = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 _ONLY_LARGER: Final = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
+_WIDER_PATTERNS: Final = {(DECIMAL_PATTERN, NUMBER_PATTERN)}
+"""(earlier, later): whatever the earlier one admits, the later one admits too."""
 _SAME: Final = ("pattern", "format", "multipleOf", "uniqueItems")
 
 
@@ -111,7 +115,7 @@ def _enumerated(schema: Schema) -> list[Any] | None:
 
 def _tighter(key: str, old: Any, new: Any) -> bool:
     if key in _SAME or old is None:
-        return bool(old != new)
+        return bool(old != new) and (old, new) not in _WIDER_PATTERNS
     return bool(new < old) if key in _ONLY_SMALLER else bool(new > old)
 
 

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.base import DecimalText, UtcTime, Wire
+from schemas.base import NumberText, UtcTime, Wire
 from schemas.wire import Topic
 
 POSITION_MAX: Final = 2**63 - 1
@@ -27,15 +27,15 @@ class SignalCreated(Event):
     ticker: str
     action: str
     order_type: str
-    quantity: DecimalText
-    limit_price: DecimalText | None
-    hard_stop_loss: DecimalText | None
+    quantity: NumberText
+    limit_price: NumberText | None
+    hard_stop_loss: NumberText | None
     valid_until: UtcTime
-    stop_price: DecimalText | None = None
+    stop_price: NumberText | None = None
 
 
 class RiskMetrics(Wire):
-    account_exposure_pct: DecimalText
+    account_exposure_pct: NumberText
     strategy: str
 
 
@@ -46,15 +46,15 @@ class RiskApproved(Event):
     signal_id: str
     ticker: str
     action: str
-    approved_quantity: DecimalText
-    approved_limit_price: DecimalText
-    hard_stop_loss: DecimalText | None = None
+    approved_quantity: NumberText
+    approved_limit_price: NumberText
+    hard_stop_loss: NumberText | None = None
     risk_metrics: RiskMetrics
     approval_id: str | None = None
     expires_at: UtcTime | None = None
     kill_epoch: int | None = None
     limits_version: int | None = None
-    stop_price: DecimalText | None = None
+    stop_price: NumberText | None = None
     signature: str | None = None
     """Ed25519 in hexadecimal, over the approval that the audit log holds, by the key ``key_id``."""
     key_id: str | None = None
@@ -78,10 +78,10 @@ class ExecutionSubmitted(Event):
     broker_order_id: str
     ticker: str
     action: str
-    quantity: DecimalText
-    limit_price: DecimalText | None
+    quantity: NumberText
+    limit_price: NumberText | None
     status: str
-    stop_price: DecimalText | None = None
+    stop_price: NumberText | None = None
     leg: str = "entry"
     """entry, stop or exit: an entry's legs are told under its signal."""
     generation: int = 0
@@ -93,15 +93,15 @@ class ExecutionFill(Event):
     internal_order_id: str
     broker_order_id: str
     ticker: str
-    fill_price: DecimalText
-    filled_quantity: DecimalText
+    fill_price: NumberText
+    filled_quantity: NumberText
     """Of this execution."""
     status: str
     signal_id: str | None = None
     execution_id: str | None = None
     replaces: str | None = None
     """The execution that this one corrects: that one counts no more."""
-    cumulative_quantity: DecimalText | None = None
+    cumulative_quantity: NumberText | None = None
     leg: str = "entry"
     """entry, stop or exit: an entry's legs are told under its signal."""
     generation: int = 0
@@ -117,8 +117,8 @@ class ExecutionStatus(Event):
     ticker: str
     status: str
     flags: tuple[str, ...] = ()
-    filled_quantity: DecimalText
-    average_price: DecimalText | None
+    filled_quantity: NumberText
+    average_price: NumberText | None
     reason: str | None = None
     user_message: str | None = None
     row_version: int
@@ -156,19 +156,19 @@ class StateDrift(Event):
     kind: str
     subject: str
     ticker: str | None = None
-    local: DecimalText | None = None
-    broker: DecimalText | None = None
-    difference: DecimalText | None = None
-    price: DecimalText | None = None
+    local: NumberText | None = None
+    broker: NumberText | None = None
+    difference: NumberText | None = None
+    price: NumberText | None = None
     signal_id: str | None = None
     client_order_id: str | None = None
     broker_order_id: str | None = None
     detail: str
     what_to_do: str
-    drift: DecimalText | None
+    drift: NumberText | None
     """None, as in the next two, where it is told to who may not know the account."""
-    drift_pct: DecimalText | None = None
-    equity: DecimalText | None
+    drift_pct: NumberText | None = None
+    equity: NumberText | None
     snapshot_at: UtcTime
     """Market time of the reading."""
     kills: bool = False

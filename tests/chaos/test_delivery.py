@@ -11,7 +11,7 @@ from workers.chaos.delivery import Wanted, play
 from workers.chaos.delivery_judge import Told, Written, judge, read_lines
 
 KILLS = 20
-EVENTS = 2000
+EVENTS = 1200
 
 
 @pytest.mark.parametrize("bus", ["postgres", "redis"])

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, create_model
 
-from schemas.base import DecimalText, UtcTime, Wire
+from schemas.base import DecimalText, NumberText, UtcTime, Wire
 from schemas.compatibility import incompatibilities
 
 TOPIC = "trading.example"
@@ -48,6 +48,7 @@ BASE: dict[str, Any] = {
     "orders": (dict[str, str], {}),
     "inner": (Inner, ...),
     "name": (Annotated[str, Field(max_length=10)], "x"),
+    "number": (NumberText, "0"),
 }
 
 
@@ -71,6 +72,7 @@ def schema(changed: dict[str, Any] | None = None, *, without: str = "") -> dict[
         ({"orders": (dict[str, int], {})}, "", "orders.* is narrowed: it may no longer be string"),
         ({"ticker": (DecimalText, ...)}, "", "ticker is narrowed: pattern none became"),
         ({"ticker": (UtcTime, ...)}, "", "ticker is narrowed: format none became date-time"),
+        ({"number": (DecimalText, "0")}, "", "number is narrowed: pattern"),
         ({"name": (Annotated[str, Field(max_length=5)], "x")}, "", "name is narrowed: maxLength 10 became 5"),
         ({"count": (Annotated[int, Field(ge=0)], 0)}, "", "count is narrowed: minimum none became 0"),
         ({"side": (Narrower, ...)}, "", "side is narrowed: no longer SELL"),
@@ -96,6 +98,7 @@ def test_what_would_break_is_named(changed: dict[str, Any], without: str, told: 
         {"name": (str, "x")},
         {"name": (Annotated[str, Field(max_length=20)], "x")},
         {"price": (DecimalText | None, ...)},
+        {"price": (NumberText, ...)},
     ],
 )
 def test_growth_is_fine(changed: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from schemas.event_documents import topic_schema
-from schemas.events import PAYLOADS, Event, read_payload
+from schemas.events import PAYLOADS, Event, ExecutionStatus, read_payload
 from schemas.wire import Topic
 
 SPECIFIED = {
@@ -58,6 +58,22 @@ def test_a_number_is_taken_digit_by_digit() -> None:
     long = SPECIFIED[Topic.EXECUTION_FILL].replace("415.48", "100000000000000.123456789")
     fill = json.loads(read_payload(Topic.EXECUTION_FILL, long).model_dump_json())
     assert fill["fill_price"] == "100000000000000.123456789"
+
+
+def test_what_we_have_computed_is_told_in_all_its_digits() -> None:
+    """An average of three shares at two prices, as its division leaves it."""
+    average = (Decimal("100") + 2 * Decimal("101")) / 3
+    told = json.loads(
+        ExecutionStatus.model_validate(
+            {
+                "event_id": "e", "timestamp": "2026-02-25T14:31:05Z", "signal_id": "s", "internal_order_id": "o",
+                "client_order_id": None, "broker_order_id": None, "ticker": "MSFT", "status": "FILLED",
+                "filled_quantity": "3", "average_price": average, "row_version": 1,
+            }
+        ).model_dump_json()
+    )  # fmt: skip
+    assert told["average_price"] == str(average)
+    jsonschema.Draft202012Validator(topic_schema(Topic.EXECUTION_STATUS)).validate(told)
 
 
 @pytest.mark.parametrize(("topic", "field"), [
