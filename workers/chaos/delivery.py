@@ -86,16 +86,16 @@ class Wanted:
     quiet: bool = True
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Life:
-    """One consumer: its process, and how long its file was when that began."""
+    """One life of a consumer: its process, and a file of its own, whose last line a kill may cut off."""
 
     file: Path
-    pid: int = 0
-    began_at: int = 0
+    pid: int
 
-    def size(self) -> int:
-        return self.file.stat().st_size if self.file.exists() else 0
+    def is_busy(self) -> bool:
+        """It has recorded something."""
+        return self.file.exists() and self.file.stat().st_size > 0
 
 
 async def play(dsn: str, redis: str | None, folder: Path, wanted: Wanted) -> Report:
@@ -144,7 +144,8 @@ class _Stage:
         self._redis = redis
         self._dice = random.Random(wanted.seed)  # noqa: S311 - a run that can be repeated, no secret
         self._relays: set[int] = set()
-        self._consumers = [_Life(folder / f"consumer-{number}.txt") for number in range(CONSUMERS)]
+        self._consumers: list[_Life] = []
+        self._files: list[Path] = []
         self._leads = ("numbers", "publishes") if redis else ("numbers",)
         self.kills: dict[str, int] = {"relay": 0, "consumer": 0}
         self.forgotten = 0
@@ -154,8 +155,8 @@ class _Stage:
         for _ in range(RELAYS):
             await self._start_relay()
         await bus_of(self._order).create_group(GROUP, since=0)
-        for life in self._consumers:
-            await self._start_consumer(life)
+        for _ in range(CONSUMERS):
+            await self._start_consumer()
 
     async def kill_each(self, number: int) -> None:
         """Kill the relay that leads and a consumer at work, and start others.
@@ -170,8 +171,9 @@ class _Stage:
         await self._start_relay()
         life = await self._busy()
         await self._children.kill(life.pid)
+        self._consumers.remove(life)
         self.kills["consumer"] += 1
-        await self._start_consumer(life)
+        await self._start_consumer()
         if self._redis and number % FORGET_EVERY == FORGET_EVERY // 2:
             async with connect(self._redis) as client:
                 await client.flushall()
@@ -196,21 +198,18 @@ class _Stage:
 
     def told(self) -> list[Told]:
         """What was recorded."""
-        files = [life.file for life in self._consumers if life.file.exists()]
-        return [each for file in files for each in read_lines(file.read_text())]
+        return [each for file in self._files if file.exists() for each in read_lines(file.read_text())]
 
     async def _start_relay(self) -> None:
         self._relays.add(await self._children.start(kind="relay", **self._order))
 
-    async def _start_consumer(self, life: _Life) -> None:
-        life.began_at = life.size()
-        life.pid = await self._children.start(
-            kind="consumer",
-            file=str(life.file),
-            name=life.file.stem,
-            seed=self._dice.getrandbits(32),
-            **self._order,
+    async def _start_consumer(self) -> None:
+        file = self._folder / f"consumer-{len(self._files)}.txt"
+        self._files.append(file)
+        pid = await self._children.start(
+            kind="consumer", file=str(file), name=file.stem, seed=self._dice.getrandbits(32), **self._order
         )
+        self._consumers.append(_Life(file, pid))
 
     async def _leader(self, lead: str) -> int:
         """The relay that leads: it has done something since we ask."""
@@ -230,7 +229,7 @@ class _Stage:
         """A consumer that has recorded something in this life."""
 
         def busy() -> list[_Life]:
-            return [life for life in self._consumers if life.size() > life.began_at]
+            return [life for life in self._consumers if life.is_busy()]
 
         await _until(busy, STEP_SECONDS_MAX, "no consumer is told anything")
         return self._dice.choice(busy())
