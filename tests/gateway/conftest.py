@@ -16,7 +16,7 @@ from schemas.risk import Limits, Proposal
 from storage.database import Database
 from storage.limits import save_limits
 from storage.signals import save_token
-from tests.servers.postgres import _fresh as fresh
+from tests.servers.postgres import fresh
 from workers import postgres
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
@@ -17,11 +18,12 @@ from audit.cold.restorer import Restorer
 from audit.store.port import ObjectStore
 from schemas.archives import ArchiveKind, MoveAnswer, RestoreAnswer, RestoreOrder
 from schemas.audit import AuditEntry, AuditRow, leaf_hash, leaf_text, previous_checkpoint
-from security.grants import GrantRefused, verify_grant
+from security.grants import GrantRefused, make_key_file, verify_grant
 from storage import event_stream
 from storage.database import Connection, Database
 from storage.events import append
-from storage.grants import Role, set_passwords
+from storage.grants import Role
+from storage.switches import bind_installation, save_operator_key
 from tests.postgres.outbox import status_event
 from tests.postgres.test_roles import PASSWORD
 
@@ -123,7 +125,11 @@ class Cold:
 async def cold_storage(dsn: str, store: ObjectStore) -> AsyncIterator[Cold]:
     """For the length of the block."""
     owner = await asyncpg.connect(dsn)
-    await set_passwords(owner, {Role.OPERATIONS: PASSWORD}, datetime.now(UTC))
+    # Not by `set_passwords`: its audit row would be the first one of the log, and rows are counted here.
+    command = await owner.fetchval(
+        "select format('alter role %I login password %L', $1::text, $2::text)", Role.OPERATIONS, PASSWORD
+    )
+    await owner.execute(command)
     parts = urlsplit(dsn)
     netloc = f"{Role.OPERATIONS}:{quote(PASSWORD, safe='')}"
     address = urlunsplit(parts._replace(netloc=f"{netloc}@{parts.hostname}:{parts.port}"))
@@ -131,6 +137,22 @@ async def cold_storage(dsn: str, store: ObjectStore) -> AsyncIterator[Cold]:
     yield Cold(owner, database, store)
     await database.close()
     await owner.close()
+
+
+FORGET: Final = """
+set local session_replication_role = replica;
+delete from audit_log; delete from audit_payloads; delete from audit_unsealed;
+alter table audit_log alter column id restart;
+"""
+
+
+async def let_in(owner: Connection, key_file: Path, *, account: str) -> None:
+    """An installation with a key that may sign, in a log as empty as before: rows are counted here."""
+    key_id, public_key = make_key_file(key_file, "ana")
+    await save_operator_key(owner, key_id=key_id, public_key=public_key, person="ana", now=NOW)
+    await bind_installation(owner, account=account, mode="paper", now=NOW)
+    async with owner.transaction():
+        await owner.execute(FORGET)
 
 
 async def seal(connection: Connection, *, published: bool = True) -> None:

@@ -13,10 +13,8 @@ import pytest
 from audit.store.directory import DirectoryStore
 from observability.crash_points import VARIABLE
 from schemas.audit import leaf_hash, leaf_text, text_sha256
-from security.grants import make_key_file
 from storage.archives import list_drops, sealed_rows
-from storage.switches import bind_installation, save_operator_key
-from tests.postgres.cold import NOW, Cold, cold_storage
+from tests.postgres.cold import NOW, Cold, cold_storage, let_in
 from tests.postgres.retention_process import ACCOUNT
 from tests.postgres.test_audit_drops import MONTH, PARTITION
 from tests.servers.processes import REPOSITORY
@@ -89,10 +87,8 @@ class Killed:
 async def killed(database: str, tmp_path: Path) -> AsyncIterator[Killed]:
     points = tmp_path / "points"
     points.mkdir()
-    key_id, public_key = make_key_file(tmp_path / "operator.json", "ana")
     async with cold_storage(database, DirectoryStore(tmp_path / "store")) as cold:
-        await save_operator_key(cold.owner, key_id=key_id, public_key=public_key, person="ana", now=NOW)
-        await bind_installation(cold.owner, account=ACCOUNT, mode="paper", now=NOW)
+        await let_in(cold.owner, tmp_path / "operator.json", account=ACCOUNT)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.postgres.retention_process", database, str(tmp_path / "store"),
             str(tmp_path / "operator.json"), cwd=REPOSITORY, env={**os.environ, VARIABLE: str(points)},
