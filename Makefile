@@ -27,7 +27,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals runaway stream-faults audit-mutations bench-audit check docs lock clean
+.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals runaway stream-faults audit-mutations bench-audit check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -59,6 +59,10 @@ day: install ## a recorded day at speed 20 with the example strategy, 20 minutes
 
 test: install-servers ## every test, on real servers
 	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
+
+test-long: install-servers ## whole installations killed and retention in a bucket, too long for `make test`; about 4 minutes
+	$(BIN)/python -m pytest -m slow tests/faults/test_installation_killed.py tests/faults/test_installation_demo.py \
+		tests/e2e/test_retention.py $(PYTEST_ARGS)
 
 load: install-dev ## a thousand signals in one run, judged by the exchange's ledger
 	$(BIN)/python -m pytest -m slow -s tests/load/test_thousand.py $(PYTEST_ARGS)

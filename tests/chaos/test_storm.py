@@ -9,7 +9,7 @@ import pytest
 from tests.servers.processes import REPOSITORY, needs_proc
 from workers.chaos.storm import Wanted, wrong_run
 
-SIGNALS = 20
+SIGNALS = 14
 KILLS = 4
 
 pytestmark = [needs_proc, pytest.mark.timeout(300)]

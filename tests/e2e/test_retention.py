@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
+import pytest
 from pydantic import SecretStr
 
 from audit.store.directory import DirectoryStore
@@ -20,6 +21,7 @@ from tests.servers.stack import POLL_SECONDS, SETTLED_WITHIN_SECONDS, StackFacto
 ROWS = 6
 
 
+@pytest.mark.slow
 async def test_the_schedule_moves_what_is_old_to_a_bucket_and_a_person_brings_it_back(
     database: str, stack_factory: StackFactory, bucket: Bucket, tmp_path: Path
 ) -> None:

@@ -74,6 +74,7 @@ async def cancel_what_rests(doors: Doors) -> None:
         await handle.execute_update(wire.UPDATE_CANCEL_ORDER, command, result_type=CancelReply)
 
 
+@pytest.mark.slow
 async def test_killed_demonstration_is_carried_to_its_end_by_up(data_dir: DataDir) -> None:
     """How: kill -9 as soon as the exchange has a few of its orders; `up` takes over the folder."""
     async with demo(data_dir.root) as process:

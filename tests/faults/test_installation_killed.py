@@ -14,7 +14,7 @@ __all__ = ["data_dir"]
 SIGNALS = 40
 POSTS_BEFORE_THE_KILL = 5
 
-pytestmark = [needs_proc, pytest.mark.timeout(400)]
+pytestmark = [needs_proc, pytest.mark.timeout(400), pytest.mark.slow]
 
 
 async def test_every_signal_ends_once_though_everything_was_killed(data_dir: DataDir) -> None:

@@ -23,11 +23,10 @@ from workers.chaos.points import MOMENTS, names
 REPEATS: Final = 3
 SHORT: Final = (
     "commit gateway.signal after",
-    "commit risk.decided before",
     "call place_order after",
     "commit evidence.taken_in before",
 )
-"""The most dangerous ones, for a quick look: a signal stored, decided, posted, filled, and nobody heard of it."""
+"""The most dangerous ones, for a quick look: a signal stored, posted, filled, and nobody heard of it."""
 SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     orders.PlaceAndFill,
     orders.FirstOfItsTicker,
