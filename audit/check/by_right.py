@@ -30,6 +30,8 @@ COLD: Final = "audit/"
 _MOVED: Final = b'"decision":"AUDIT_MOVED"'
 KEPT_FOR: Final = timedelta(days=7 * 365)
 """A month is not gone by right before it is older; the database counts leap days too."""
+OUT_OF_ORDER: Final = timedelta(days=1)
+"""Ids follow time to within far less: a row is numbered in the transaction that names its time."""
 
 
 class ByRight:
@@ -41,7 +43,6 @@ class ByRight:
         self._report = report
         self._now = now
         self._cold: list[tuple[int, int]] = []
-        self._months: list[tuple[datetime, datetime]] = []
         self._moved: frozenset[int] | None = None
 
     async def excuse(self, batch: Batch, digest: Digest) -> None:
@@ -78,18 +79,21 @@ class ByRight:
         self._cold = [(first, stop) for first, stop, name in rows if not there or name in there]
 
     async def _excuse_dropped(self, batch: Batch, digest: Digest) -> None:
-        self._months = [tuple(row) for row in await self._connection.fetch(_SQL["dropped_months"])]
+        """No leaf covers the time that is kept with it: rows that stand before the missing ones say more."""
         missing = [place for place, (kind, _) in digest.wrong.items() if kind is Wrong.MISSING]
         numbers = [batch.sequences[place] for place in missing]
         times = dict(await self._connection.fetch(_SQL["times_of_leaves"], numbers))
-        for place in missing:
-            if self._is_dropped(times[batch.sequences[place]]):
-                del digest.wrong[place]
+        for starts, ends in await self._connection.fetch(_SQL["dropped_months"]):
+            places = [each for each in missing if starts <= times[batch.sequences[each]] < ends]
+            if not places or ends > self._now - KEPT_FOR:
+                continue
+            newest = max(batch.ids[place] for place in places)
+            if await self._connection.fetchval(_SQL["younger_before"], newest, ends + OUT_OF_ORDER):
+                continue
+            for place in places:
+                digest.wrong.pop(place, None)
                 digest.leaves[place] = digest.stored[place]
-                digest.dropped += 1
-
-    def _is_dropped(self, at: datetime) -> bool:
-        return any(starts <= at < ends <= self._now - KEPT_FOR for starts, ends in self._months)
+            digest.dropped += len(places)
 
     async def _moved_ids(self) -> frozenset[int]:
         if self._moved is None:

@@ -20,20 +20,29 @@ from tests.postgres.sealed import SIGNER, run_once, sealer_of
 MONTH = (NOW - timedelta(days=8 * 365)).replace(day=10, hour=0, minute=0, second=0, microsecond=0)
 OLD = NOW - timedelta(days=40)
 KEY = VerifierKey.parse(SIGNER.vkey)
+BEGIN_EMPTY = (
+    "set session_replication_role = replica",
+    "delete from audit_payloads", "delete from audit_log", "delete from audit_unsealed",
+    "set session_replication_role = default",
+)  # fmt: skip
+"""A log that began eight years ago does not begin with what making its database has written today."""
 
 
 @pytest.fixture
 async def cold(database: str, tmp_path: Path) -> AsyncIterator[Cold]:
     """Give rows of eight years ago, of forty days ago and of today, sealed by the product in three checkpoints."""
     async with cold_storage(database, DirectoryStore(tmp_path / "store")) as made:
+        for act in BEGIN_EMPTY:
+            await made.owner.execute(act)
         await made.owner.execute("select make_audit_partitions($1, 0)", MONTH)
-        key_id, public_key = make_key_file(tmp_path / "operator.json", "ana")
-        await save_operator_key(made.owner, key_id=key_id, public_key=public_key, person="ana", now=NOW)
-        await bind_installation(made.owner, account="paper-1", mode="paper", now=NOW)
         sealer = sealer_of(tmp_path / "store", made.store)
         for when in (MONTH, OLD, datetime.now(UTC) - timedelta(seconds=30)):
             await made.write(4, when, sealed=False)
             await run_once(made.owner, sealer)
+        # What these write into the log is of today: it comes last, as time goes.
+        key_id, public_key = make_key_file(tmp_path / "operator.json", "ana")
+        await save_operator_key(made.owner, key_id=key_id, public_key=public_key, person="ana", now=NOW)
+        await bind_installation(made.owner, account="paper-1", mode="paper", now=NOW)
         yield made
 
 
@@ -92,3 +101,21 @@ async def test_what_is_gone_without_right_is_found(cold: Cold, tmp_path: Path) -
     report = await beside(cold)
     missing = [each for each in report.findings if each.kind is Wrong.MISSING]
     assert sum(each.rows for each in missing) >= 4
+
+
+async def test_a_row_of_today_is_not_gone_by_right_because_its_leaf_is_dated_back(
+    cold: Cold, tmp_path: Path
+) -> None:
+    """How: the owner deletes it with its payload, dates its leaf back, and writes that the month was dropped."""
+    for act in (
+        "set session_replication_role = replica",
+        "delete from audit_log where id = (select audit_id from audit_leaves where sequence = 9)",
+        "delete from audit_payloads where audit_id = (select audit_id from audit_leaves where sequence = 9)",
+        "update audit_leaves set occurred_at = '2015-01-03' where sequence = 9",
+        "insert into audit_drops values"
+        " ('audit_log_2015_01', '2015-01-01', '2015-02-01', 1, 9, 9, 'x', 'x', 'n', 'k', now())",
+    ):
+        await cold.owner.execute(act)
+    report = await beside(cold)
+    assert [(each.kind, each.sequence) for each in report.findings] == [(Wrong.MISSING, 9)]
+    assert report.dropped == 0
