@@ -34,10 +34,25 @@ OUT_OF_ORDER: Final = timedelta(days=1)
 """Ids follow time to within far less: a row is numbered in the transaction that names its time."""
 
 
+def cold_name(first: int, stop: int) -> str:
+    """The file of the payloads of the rows [first, stop)."""
+    return f"{COLD}{first:020d}-{stop:020d}.jsonl.zst"
+
+
 class ByRight:
     """Looks up an excuse when one is needed, and again when it is not known: moves go on during a check."""
 
-    def __init__(self, connection: Connection, outside: Outside, report: Report, now: datetime) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        outside: Outside,
+        report: Report,
+        now: datetime,
+        *,
+        cold_elsewhere: bool = False,
+    ) -> None:
+        """``cold_elsewhere``: a person says that cold storage is not beside the checkpoints; never the default."""
+        self._cold_elsewhere = cold_elsewhere
         self._connection = connection
         self._outside = outside
         self._report = report
@@ -71,12 +86,16 @@ class ByRight:
         return any(first <= sequence < stop for first, stop in candidates)
 
     async def _read_cold(self) -> None:
-        """Only files that are outside count; where none at all is there, they are somewhere else, and we say so."""
+        """A record counts if it has the name that its rows make, and if the file of that name is outside."""
         rows = await self._connection.fetch(_SQL["cold_ranges"])
-        there = set(await self._outside.names(COLD)) if rows else set()
-        if rows and not there:
-            self._warn("cold storage is not beside these checkpoints: its files were not looked for")
-        self._cold = [(first, stop) for first, stop, name in rows if not there or name in there]
+        named = [(first, stop) for first, stop, name in rows if name == cold_name(first, stop)]
+        if self._cold_elsewhere:
+            if named:
+                self._warn("cold storage is elsewhere, as you say: its files were not looked for")
+            self._cold = named
+            return
+        there = set(await self._outside.names(COLD)) if named else set()
+        self._cold = [each for each in named if cold_name(*each) in there]
 
     async def _excuse_dropped(self, batch: Batch, digest: Digest) -> None:
         """No leaf covers the time that is kept with it: rows that stand before the missing ones say more."""

@@ -44,6 +44,7 @@ async def verify_database(
     goes_on: bool = False,
     since_size: int = 0,
     texts: bool = True,
+    cold_elsewhere: bool = False,
     batch_rows: int = db.BATCH_ROWS,
     pace: Callable[[], Awaitable[None]] | None = None,
     progress: Progress | None = None,
@@ -57,6 +58,8 @@ async def verify_database(
         goes_on: rows before its end are not read again.
         since_size: the same from a checkpoint of this size, by the leaves outside.
         texts: whether this connection may read payloads; if not, the database says what they hash to.
+        cold_elsewhere: cold storage is not beside the checkpoints, a person says: what the database says went there
+            is not looked for.
         batch_rows: hashed in one go, while nothing else in this process runs.
         pace: awaited after every batch.
         progress: told after every batch.
@@ -74,7 +77,7 @@ async def verify_database(
     _check_former(report, checkpoints, former)
     await judge.skip_to(since_size)
     report.first = judge.at
-    by_right = ByRight(connection, outside, report, now)
+    by_right = ByRight(connection, outside, report, now, cold_elsewhere=cold_elsewhere)
     reader = db.Reader(connection, batch_rows, texts)
     async for digest in reader.batches(by_right, judge.at, head.size):
         await judge.take(digest)

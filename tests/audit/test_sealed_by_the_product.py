@@ -1,5 +1,6 @@
 """What the product writes, seals, moves to cold storage and drops by right is right for the verifier."""
 
+import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -119,3 +120,34 @@ async def test_a_row_of_today_is_not_gone_by_right_because_its_leaf_is_dated_bac
     report = await beside(cold)
     assert [(each.kind, each.sequence) for each in report.findings] == [(Wrong.MISSING, 9)]
     assert report.dropped == 0
+
+
+async def test_a_record_excuses_the_payloads_of_the_file_that_it_names_and_no_more(
+    cold: Cold, tmp_path: Path
+) -> None:
+    """How: a record is widened under the name of a file that is there; then no file at all is outside."""
+    await cold.move_all()
+    await cold.owner.execute("set session_replication_role = replica")
+    await cold.owner.execute(
+        "delete from audit_payloads where audit_id = (select audit_id from audit_leaves where sequence = 9)"
+    )
+    for stop in ("10", "1000000000000"):
+        await cold.owner.execute(
+            f"update audit_archives set stop = {stop} where first = 4 and kind = 'audit'"
+        )
+        report = await beside(cold)
+        assert {(each.kind, each.sequence, each.rows) for each in report.findings} >= {
+            (Wrong.PAYLOAD_MISSING, 9, 1)
+        }
+    await cold.owner.execute("update audit_archives set stop = 8 where first = 4 and kind = 'audit'")
+    assert [each.sequence for each in (await beside(cold)).findings] == [9]
+
+    shutil.rmtree(tmp_path / "store" / "audit")
+    report = await beside(cold)
+    assert {each.kind for each in report.findings} == {Wrong.PAYLOAD_MISSING}
+    assert {each.sequence for each in report.findings} == {*range(8), 9}
+    report, _ = await verify_database(
+        cold.owner, Folder(tmp_path / "store"), KEY, now=datetime.now(UTC), cold_elsewhere=True
+    )
+    assert [each.sequence for each in report.findings] == [9]
+    assert [each for each in report.warnings if "cold storage is elsewhere" in each]
