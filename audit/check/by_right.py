@@ -7,12 +7,14 @@ the file in the store outside, the age of the month, the log's first checkpoint.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from audit.check.exports import unpacked
 from audit.check.findings import Report, Wrong
 from audit.check.lines import parse_line
 from schemas.audit import text_sha256
@@ -58,6 +60,8 @@ class ByRight:
         self._report = report
         self._now = now
         self._cold: list[tuple[int, int]] = []
+        self._file: tuple[int, list[bytes]] = (-1, [])
+        """The first row of the file in cold storage that was read last, and its lines."""
         self._moved: frozenset[int] | None = None
 
     async def excuse(self, batch: Batch, digest: Digest) -> None:
@@ -79,11 +83,12 @@ class ByRight:
                 del digest.wrong[place]
 
     def _is_cold(self, sequence: int | None) -> bool:
-        if sequence is None:
-            return False
-        at = bisect_right(self._cold, (sequence, sequence + 1)) - 1
-        candidates = self._cold[max(at, 0) : at + 2]
-        return any(first <= sequence < stop for first, stop in candidates)
+        return sequence is not None and self._range_of(sequence) is not None
+
+    def _range_of(self, sequence: int) -> tuple[int, int] | None:
+        """Of the file in cold storage that holds a row."""
+        at = bisect_right(self._cold, sequence, key=lambda each: each[0]) - 1
+        return self._cold[at] if at >= 0 and sequence < self._cold[at][1] else None
 
     async def _read_cold(self) -> None:
         """A record counts if it has the name that its rows make, and if the file of that name is outside."""
@@ -104,6 +109,12 @@ class ByRight:
         times = dict(await self._connection.fetch(_SQL["times_of_leaves"], numbers))
         for starts, ends in await self._connection.fetch(_SQL["dropped_months"]):
             places = [each for each in missing if starts <= times[batch.sequences[each]] < ends]
+            if not self._cold_elsewhere:
+                places = [
+                    each
+                    for each in places
+                    if await self._is_kept(batch, each, digest.stored[each], starts, ends)
+                ]
             if not places or ends > self._now - KEPT_FOR:
                 continue
             newest = max(batch.ids[place] for place in places)
@@ -113,6 +124,27 @@ class ByRight:
                 digest.wrong.pop(place, None)
                 digest.leaves[place] = digest.stored[place]
             digest.dropped += len(places)
+
+    async def _is_kept(self, batch: Batch, place: int, leaf: bytes, starts: datetime, ends: datetime) -> bool:
+        """Whether the row itself, as its leaf has it, is in cold storage, and is of that time."""
+        line = await self._cold_line(batch.sequences[place])
+        parsed = parse_line(line)
+        if parsed.fields is None or parsed.leaf != leaf or parsed.audit_id != batch.ids[place]:
+            return False
+        return starts <= datetime.fromisoformat(parsed.fields["occurred_at"]) < ends
+
+    async def _cold_line(self, sequence: int) -> bytes:
+        """A row's line in cold storage; nothing where it is not there."""
+        if not self._is_cold(sequence):
+            await self._read_cold()
+        found = self._range_of(sequence)
+        if found is None:
+            return b""
+        if self._file[0] != found[0]:
+            content = await self._outside.get(cold_name(*found)) or b""
+            self._file = (found[0], await asyncio.to_thread(unpacked, content))
+        lines = self._file[1][sequence - found[0] : sequence - found[0] + 1]
+        return lines[0] if lines else b""
 
     async def _moved_ids(self) -> frozenset[int]:
         if self._moved is None:

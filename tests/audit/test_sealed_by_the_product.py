@@ -151,3 +151,46 @@ async def test_a_record_excuses_the_payloads_of_the_file_that_it_names_and_no_mo
     )
     assert [each.sequence for each in report.findings] == [9]
     assert [each for each in report.warnings if "cold storage is elsewhere" in each]
+
+
+@pytest.mark.parametrize("what", ["gone", "cut off", "without it"])
+async def test_a_month_is_gone_by_right_if_its_rows_are_in_cold_storage(
+    cold: Cold, tmp_path: Path, what: str
+) -> None:
+    """How: a month is dropped; then its file outside goes, is cut off, or holds other rows."""
+    await cold.move_all()
+    partition = f"audit_log_{MONTH:%Y_%m}"
+    grant = make_drop_grant(
+        tmp_path / "operator.json", partition=partition, now=NOW, account="paper-1", reason="old"
+    )
+    assert (await cold.dropper().drop(grant)).dropped
+    report = await beside(cold)
+    assert (report.findings, report.dropped) == ([], 4)
+    first, second = sorted((tmp_path / "store" / "audit").iterdir())
+    content = first.read_bytes()
+    first.unlink()
+    if what == "cut off":
+        first.write_bytes(content[: len(content) // 2])
+    elif what == "without it":
+        first.write_bytes(second.read_bytes())
+    report = await beside(cold)
+    assert ({each.kind for each in report.findings}, report.dropped) == ({Wrong.MISSING}, 0)
+    assert sum(each.rows for each in report.findings) == 4
+
+
+async def test_the_first_rows_of_all_are_not_gone_by_right_because_their_leaves_are_dated_back(
+    cold: Cold, tmp_path: Path
+) -> None:
+    """How: nothing stands before them; what is in cold storage says of what time they are."""
+    await cold.move_all()
+    for act in (
+        "set session_replication_role = replica",
+        "delete from audit_log where id in (select audit_id from audit_leaves where sequence < 8)",
+        "update audit_leaves set occurred_at = '2015-01-03' where sequence < 8",
+        "insert into audit_drops values"
+        " ('audit_log_2015_01', '2015-01-01', '2015-02-01', 8, 0, 7, 'x', 'x', 'n', 'k', now())",
+    ):
+        await cold.owner.execute(act)
+    report = await beside(cold)
+    assert {each.kind for each in report.findings} == {Wrong.MISSING}
+    assert sum(each.rows for each in report.findings) == 8
