@@ -12,7 +12,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from audit.check.exports import unpacked
 from audit.check.findings import Report, Wrong
@@ -150,7 +150,7 @@ class ByRight:
         if self._moved is None:
             row = await self._connection.fetchrow(_SQL["moved_rows"])
             sound = row is not None and text_sha256(row["told"]) == row["hash"]
-            self._moved = _ids(json.loads(row["told"])) if row is not None and sound else frozenset()
+            self._moved = _ids(row["told"]) if row is not None and sound else frozenset()
             if self._moved:
                 self._warn(
                     f"{len(self._moved)} rows of an earlier release came over without the text that was hashed, as "
@@ -164,15 +164,27 @@ class ByRight:
 
 
 def moved_in(lines: Sequence[bytes]) -> frozenset[int]:
-    """The ids that a row AUDIT_MOVED among these lines of an export tells of; nothing where there is none."""
+    """The ids that a row AUDIT_MOVED among these lines of an export tells of; nothing where there is none.
+
+    The row counts if it is right by itself; that it is the one that was sealed, the leaves outside say.
+    """
     for line in lines:
         if _MOVED in line:
-            fields = parse_line(line).fields
-            if fields and fields["component"] == "Migration" and fields["previous_checkpoint"] is None:
-                return _ids(json.loads(fields["payload"] or "{}"))
+            parsed = parse_line(line)
+            fields = parsed.fields
+            if fields is None or parsed.wrong is not None or parsed.leaf != parsed.stored:
+                continue
+            by_migration = (fields["component"], fields["decision"]) == ("Migration", "AUDIT_MOVED")
+            if by_migration and fields["previous_checkpoint"] is None:
+                return frozenset(each for each in _ids(fields["payload"]) if each < fields["id"])
     return frozenset()
 
 
-def _ids(told: dict[str, Any]) -> frozenset[int]:
-    found: Sequence[Any] = told.get("rows_without_their_hash", ())
-    return frozenset(each for each in found if type(each) is int)
+def _ids(payload: str | None) -> frozenset[int]:
+    """What the payload of a row AUDIT_MOVED tells; nothing where it is none of ours."""
+    try:
+        told = json.loads(payload or "{}")
+    except (ValueError, RecursionError):
+        return frozenset()
+    found = told.get("rows_without_their_hash") if isinstance(told, dict) else None
+    return frozenset(each for each in found if type(each) is int) if isinstance(found, list) else frozenset()
