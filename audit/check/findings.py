@@ -47,6 +47,8 @@ class Wrong(StrEnum):
     """A row waits for sealing longer than it may."""
     NEVER_QUEUED = "NEVER_QUEUED"
     """A row that is not sealed and does not wait for it: it came in past the log's own way."""
+    NOT_PROVED = "NOT_PROVED"
+    """There is nothing to check, or nothing to hold it against."""
 
 
 LATE: Final = frozenset({Wrong.UNSEALED})

@@ -132,7 +132,21 @@ async def verify_export(
         report.add(Finding(kind=Wrong.MALFORMED, sequence=judge.at, text=str(error)))
     await judge.finish(whole=whole, proved=True)
     _excuse_moved(report, moved)
+    _check_proved(report)
     return report
+
+
+def _check_proved(report: Report) -> None:
+    """An export is right by a signed checkpoint alone: with none, or without a row, nothing was shown."""
+    if report.newest is None:
+        text = (
+            "no checkpoint that the key has signed is in the checkpoints' folder: nothing was proved; name the "
+            "log's folder with --checkpoints, and its key with --key"
+        )
+        report.findings.insert(0, Finding(kind=Wrong.NOT_PROVED, text=text))  # However many there are.
+    elif not report.rows and report.ok:
+        text = "the files hold no row: nothing was proved; name files that `trading audit export` has written"
+        report.add(Finding(kind=Wrong.NOT_PROVED, text=text))
 
 
 def _excuse_moved(report: Report, moved: frozenset[int]) -> None:

@@ -154,3 +154,20 @@ async def test_a_list_of_what_could_not_be_kept_is_not_believed_if_its_row_is_no
         expected = [("PAYLOAD_CHANGED", 3)] + [("PAYLOAD_CHANGED", place)] * (sealed != written)
         assert [(each.kind.value, each.sequence) for each in report.findings] == expected
         assert report.warnings == []
+
+
+async def test_what_proves_nothing_is_not_right(log: Log, outside: Path, tmp_path: Path) -> None:
+    """How: a folder without a checkpoint, or another log's; files without a row."""
+    empty, others = tmp_path / "empty", make_log(10, [10]).put_outside(tmp_path / "others")
+    empty.mkdir()
+    young = make_log(10, [10])
+    for whole in (True, False):
+        report = await verify(young, empty, young.lines, tmp_path, whole=whole)
+        assert [each.kind for each in report.findings] == [Wrong.NOT_PROVED]
+        assert "--checkpoints" in report.findings[0].text
+        report = await verify(log, others, [], tmp_path, whole=whole)
+        assert {each.kind for each in report.findings} == {Wrong.BAD_CHECKPOINT, Wrong.NOT_PROVED}
+    report = await verify(log, outside, [], tmp_path, whole=False)
+    assert [each.kind for each in report.findings] == [Wrong.NOT_PROVED]
+    report = await verify(log, outside, [], tmp_path)
+    assert [each.kind for each in report.findings] == [Wrong.CUT_TAIL]
