@@ -45,6 +45,7 @@ async def verify_database(
     since_size: int = 0,
     texts: bool = True,
     cold_elsewhere: bool = False,
+    told: frozenset[str] = frozenset(),
     batch_rows: int = db.BATCH_ROWS,
     pace: Callable[[], Awaitable[None]] | None = None,
     progress: Progress | None = None,
@@ -60,6 +61,7 @@ async def verify_database(
         texts: whether this connection may read payloads; if not, the database says what they hash to.
         cold_elsewhere: cold storage is not beside the checkpoints, a person says: what the database says went there
             is not looked for.
+        told: names of findings that were told before.
         batch_rows: hashed in one go, while nothing else in this process runs.
         pace: awaited after every batch.
         progress: told after every batch.
@@ -67,7 +69,7 @@ async def verify_database(
     Returns:
         What was found, and where a later check can go on unless somebody has changed the log.
     """
-    report = Report()
+    report = Report(known=told)
     tree = former.tree() if former is not None and goes_on else Tree()
     # In this order: what the database says is outside is there by then, and what is outside is in its rows by then.
     published = await db.published_checkpoints(connection, tree.size)
@@ -194,7 +196,7 @@ def _check_former(report: Report, checkpoints: Checkpoints, former: Verified | N
 
 def _check_head(report: Report, judge: Judge, head: db.Head) -> None:
     if judge.tree.size == head.size and judge.tree.root() != head.root and report.ok:
-        text = f"the database's head of {head.size} rows has another root than the rows"
+        text = "the database's head has another root than its rows"
         report.add(Finding(kind=Wrong.HEAD_WRONG, text=text))
 
 
