@@ -177,7 +177,7 @@ async def _judge(
             "no checkpoint is outside: rows are held against the database's own leaves only"
         )
     until = max(tree.size, newest.size if newest is not None else 0)
-    leaves = await OutsideLeaves.find(outside, tree.size, report, until=until)
+    leaves = await OutsideLeaves.find(outside, tree.size, report, until=until, signed=checkpoints.by_size)
     return Judge(outside, key, checkpoints, leaves, report, tree)
 
 

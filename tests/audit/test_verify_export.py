@@ -171,3 +171,19 @@ async def test_what_proves_nothing_is_not_right(log: Log, outside: Path, tmp_pat
     assert [each.kind for each in report.findings] == [Wrong.NOT_PROVED]
     report = await verify(log, outside, [], tmp_path)
     assert [each.kind for each in report.findings] == [Wrong.CUT_TAIL]
+
+
+async def test_leaves_that_were_put_and_never_signed_are_no_damage(tmp_path: Path) -> None:
+    """How: leaves of rows that a restore took back lie outside, over rows that were sealed anew after it; then a
+    hole is there too.
+    """
+    log = make_log(40, [10, 20, 40])
+    outside = log.put_outside(tmp_path / "outside")
+    other = b"".join(make_log(40, seed=2).leaves)
+    for first, end in ((10, 15), (15, 18), (20, 30), (25, 40)):
+        (outside / f"leaves/{first:020d}-{end:020d}").write_bytes(other[first * 32 : end * 32])
+    assert await found(log, outside, tmp_path) == []
+    (outside / f"leaves/{10:020d}-{20:020d}").unlink()
+    assert await found(log, outside, tmp_path) == [("OUTSIDE_DAMAGED", 10)]
+    report = await verify(log, outside, log.lines, tmp_path)
+    assert report.findings[0].text == "the leaf hashes of rows 10 to 19 are not outside"
