@@ -52,6 +52,13 @@ Since = Annotated[
         help="Read only rows from the checkpoint of so many rows on.",
     ),
 ]
+ColdElsewhere = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="Cold storage is not beside the checkpoints: believe the database about what went there.",
+    ),
+]
 State = Annotated[
     Path | None,
     Parameter(
@@ -66,6 +73,7 @@ async def verify(
     part: Part = False,
     incremental: Incremental = False,
     since_checkpoint: Since = None,
+    cold_elsewhere: ColdElsewhere = False,
     state: State = None,
     checkpoints: CheckpointsFolder = None,
     key: Key = None,
@@ -86,6 +94,8 @@ async def verify(
         raise BadUsage("--part is about export files", do="name them with --export")
     if incremental and since_checkpoint is not None:
         raise BadUsage("--incremental and --since-checkpoint are two ways to begin", do="choose one")
+    if cold_elsewhere and export:
+        raise BadUsage("--cold-elsewhere is about a database", do="leave it out")
     outside = outside_of(checkpoints, common)
     warnings: list[str] = []
     with reachable():
@@ -95,7 +105,9 @@ async def verify(
         else:
             file = state or common.addresses().data_dir / STATE_FILE
             former = _read_state(file, signed_by, must=incremental)
-            begin = _Begin(former, incremental=incremental, size=since_checkpoint or 0)
+            begin = _Begin(
+                former, incremental=incremental, size=since_checkpoint or 0, cold_elsewhere=cold_elsewhere
+            )
             report = await _online(outside, signed_by, common, begin, file)
     report.warnings[:0] = warnings
     emit(common, report.as_json(), lambda: _draw(report))
@@ -119,6 +131,7 @@ class _Begin:
     former: Verified | None
     incremental: bool
     size: int
+    cold_elsewhere: bool
 
 
 async def _online(outside: Outside, key: VerifierKey, common: Common, begin: _Begin, file: Path) -> Report:
@@ -128,7 +141,8 @@ async def _online(outside: Outside, key: VerifierKey, common: Common, begin: _Be
         with progress_bar(common) as progress:
             report, verified = await verify_database(
                 connection, outside, key, now=utc_now(), former=begin.former,
-                goes_on=begin.incremental, since_size=begin.size, progress=progress,
+                goes_on=begin.incremental, since_size=begin.size,
+                cold_elsewhere=begin.cold_elsewhere, progress=progress,
             )  # fmt: skip
     if verified is not None and not begin.size:  # Rows before that size were not read.
         _write_state(file, verified)

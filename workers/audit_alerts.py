@@ -1,6 +1,6 @@
 """What people are told of sealing, and the kill switch that is asked for when the audit log was tampered with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -49,19 +49,24 @@ class AuditAlerts:
             reason=f"{AUDIT_FAILED}: {found}",
             triggered_by=COMPONENT,
         )
-        await self._change(alert=_alert(AlertCode.AUDIT_FORKED, text), kill=kill if self._kills else None)
+        await self._change(alert=_alert(AlertCode.AUDIT_FORKED, text), kills=[kill])
 
-    async def check_failed(self, finding: str, text: str) -> None:
-        """Tell of what a check has found, and ask for the kill switch: once for one finding."""
-        kill = KillRequest(
-            request_id=f"{AUDIT_FAILED}-{finding}", reason=f"{AUDIT_FAILED}: {text}", triggered_by=CHECKER
-        )
+    async def check_failed(self, findings: Mapping[str, str], text: str) -> None:
+        """Tell of what a check has found, and ask for the kill switch: once for each finding.
+
+        Args:
+            findings: by name, what was found; none where all were told before.
+            text: of the alert.
+        """
+        kills = [
+            KillRequest(
+                request_id=f"{AUDIT_FAILED}-{name}", reason=f"{AUDIT_FAILED}: {found}", triggered_by=CHECKER
+            )
+            for name, found in findings.items()
+        ]
         told = f"{text}. `trading audit verify` tells all of it: see RUNBOOK.md"
         await self._change(
-            alert=_alert(AlertCode.AUDIT_CHECK_FAILED, told),
-            kill=kill if self._kills else None,
-            kill_again=True,
-            component=CHECKER,
+            alert=_alert(AlertCode.AUDIT_CHECK_FAILED, told), kills=kills, kill_again=True, component=CHECKER
         )
 
     async def _change(
@@ -69,17 +74,17 @@ class AuditAlerts:
         *,
         alert: Alert | None = None,
         over: AlertCode | None = None,
-        kill: KillRequest | None = None,
+        kills: Sequence[KillRequest] = (),
         kill_again: bool = False,
         component: str = COMPONENT,
     ) -> None:
-        """``kill_again``: ask for it though the alert was raised before; else only with a new one."""
+        """``kill_again``: ask for them though the alert was raised before; else only with a new one."""
         now = self._now()
         async with self._database.transaction("audit.told") as connection:
             if over is not None:
                 await clear_alert(connection, over, SUBJECT, component=component, now=now)
             fresh = alert is not None and await raise_alert(connection, alert, component=component, now=now)
-            if kill is not None and (fresh or kill_again):
+            for kill in kills if self._kills and (fresh or kill_again) else ():
                 await ask_for_kill(connection, kill, component=component, now=now)
 
 

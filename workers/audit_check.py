@@ -31,6 +31,8 @@ AGE_SECONDS: Final = 15.0
 """Between two settings of the gauge."""
 BATCH_ROWS: Final = 500
 """Hashed in one go, some milliseconds in which this process does nothing else."""
+TOLD_MAX: Final = 20
+"""Findings told by one check, each with its own request for the kill switch."""
 AGAIN_SECONDS: Final = 5.0
 """What was found must be found again after so long: rows are moved and sealed while they are read."""
 
@@ -65,6 +67,8 @@ class AuditCheck:
         self._good_at = monotonic()
         """Of the last good one of either; at first of our start."""
         self._failed = False
+        self._told: frozenset[str] = frozenset()
+        """Names of findings, since our start; what was told before it asks for nothing a second time."""
 
     async def check(self) -> None:
         """Check what is new, or all rows where that is due. A place outside that cannot be read says nothing."""
@@ -98,16 +102,24 @@ class AuditCheck:
         """Only what two checks in a row have found is told."""
         await asyncio.sleep(self._again_seconds)
         again, _ = await self._verify(since)
-        named = {_name(each) for each in first.findings}
-        standing = [each for each in again.findings if each.is_tampering and _name(each) in named]
+        named = {each.name for each in first.findings}
+        standing = [each for each in again.findings if each.is_tampering and each.name in named]
         if not standing:
             return
         self._failed = True
         self._full_at = None  # Until it is right, all rows.
-        told = min(standing, key=lambda each: (each.sequence is None, each.sequence or 0))
-        text = f"the audit log is not what was sealed: {_text(told)}"
+        await self._tell(sorted(standing, key=_order))
+
+    async def _tell(self, standing: list[Finding]) -> None:
+        """Each asks for the switch once. What more is found than can be told now is told by the next checks."""
+        fresh = [each for each in standing if each.name not in self._told][:TOLD_MAX]
+        first, *others = fresh or standing
+        text = f"the audit log is not what was sealed: {_text(first)}"
+        if others:
+            text += f"; and {len(others)} more"
         _log.error("audit: check failed", reason=text, findings=len(standing))
-        await self._alerts.check_failed(_name(told), text)
+        await self._alerts.check_failed({each.name: _text(each) for each in fresh}, text)
+        self._told |= {each.name for each in fresh}
 
     async def _verify(self, since: Verified | None) -> tuple[Report, Verified | None]:
         last = self._monotonic()
@@ -121,13 +133,14 @@ class AuditCheck:
         async with self._database.connection() as connection:
             return await verify_database(
                 connection, self._outside, self._key, now=utc_now(), former=since, goes_on=True, texts=False,
+                told=self._told,
                 batch_rows=BATCH_ROWS, pace=pace,
             )  # fmt: skip
 
 
-def _name(finding: Finding) -> str:
-    """The same for one thing found twice."""
-    return f"{finding.kind.value}-{finding.sequence if finding.sequence is not None else finding.audit_id}"
+def _order(finding: Finding) -> tuple[bool, int, str]:
+    """The first wrong row first."""
+    return finding.sequence is None, finding.sequence or 0, finding.name
 
 
 def _text(finding: Finding) -> str:

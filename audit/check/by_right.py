@@ -7,12 +7,14 @@ the file in the store outside, the age of the month, the log's first checkpoint.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from audit.check.exports import unpacked
 from audit.check.findings import Report, Wrong
 from audit.check.lines import parse_line
 from schemas.audit import text_sha256
@@ -30,18 +32,36 @@ COLD: Final = "audit/"
 _MOVED: Final = b'"decision":"AUDIT_MOVED"'
 KEPT_FOR: Final = timedelta(days=7 * 365)
 """A month is not gone by right before it is older; the database counts leap days too."""
+OUT_OF_ORDER: Final = timedelta(days=1)
+"""Ids follow time to within far less: a row is numbered in the transaction that names its time."""
+
+
+def cold_name(first: int, stop: int) -> str:
+    """The file of the payloads of the rows [first, stop)."""
+    return f"{COLD}{first:020d}-{stop:020d}.jsonl.zst"
 
 
 class ByRight:
     """Looks up an excuse when one is needed, and again when it is not known: moves go on during a check."""
 
-    def __init__(self, connection: Connection, outside: Outside, report: Report, now: datetime) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        outside: Outside,
+        report: Report,
+        now: datetime,
+        *,
+        cold_elsewhere: bool = False,
+    ) -> None:
+        """``cold_elsewhere``: a person says that cold storage is not beside the checkpoints; never the default."""
+        self._cold_elsewhere = cold_elsewhere
         self._connection = connection
         self._outside = outside
         self._report = report
         self._now = now
         self._cold: list[tuple[int, int]] = []
-        self._months: list[tuple[datetime, datetime]] = []
+        self._file: tuple[int, list[bytes]] = (-1, [])
+        """The first row of the file in cold storage that was read last, and its lines."""
         self._moved: frozenset[int] | None = None
 
     async def excuse(self, batch: Batch, digest: Digest) -> None:
@@ -63,39 +83,74 @@ class ByRight:
                 del digest.wrong[place]
 
     def _is_cold(self, sequence: int | None) -> bool:
-        if sequence is None:
-            return False
-        at = bisect_right(self._cold, (sequence, sequence + 1)) - 1
-        candidates = self._cold[max(at, 0) : at + 2]
-        return any(first <= sequence < stop for first, stop in candidates)
+        return sequence is not None and self._range_of(sequence) is not None
+
+    def _range_of(self, sequence: int) -> tuple[int, int] | None:
+        """Of the file in cold storage that holds a row."""
+        at = bisect_right(self._cold, sequence, key=lambda each: each[0]) - 1
+        return self._cold[at] if at >= 0 and sequence < self._cold[at][1] else None
 
     async def _read_cold(self) -> None:
-        """Only files that are outside count; where none at all is there, they are somewhere else, and we say so."""
+        """A record counts if it has the name that its rows make, and if the file of that name is outside."""
         rows = await self._connection.fetch(_SQL["cold_ranges"])
-        there = set(await self._outside.names(COLD)) if rows else set()
-        if rows and not there:
-            self._warn("cold storage is not beside these checkpoints: its files were not looked for")
-        self._cold = [(first, stop) for first, stop, name in rows if not there or name in there]
+        named = [(first, stop) for first, stop, name in rows if name == cold_name(first, stop)]
+        if self._cold_elsewhere:
+            if named:
+                self._warn("cold storage is elsewhere, as you say: its files were not looked for")
+            self._cold = named
+            return
+        there = set(await self._outside.names(COLD)) if named else set()
+        self._cold = [each for each in named if cold_name(*each) in there]
 
     async def _excuse_dropped(self, batch: Batch, digest: Digest) -> None:
-        self._months = [tuple(row) for row in await self._connection.fetch(_SQL["dropped_months"])]
+        """No leaf covers the time that is kept with it: rows that stand before the missing ones say more."""
         missing = [place for place, (kind, _) in digest.wrong.items() if kind is Wrong.MISSING]
         numbers = [batch.sequences[place] for place in missing]
         times = dict(await self._connection.fetch(_SQL["times_of_leaves"], numbers))
-        for place in missing:
-            if self._is_dropped(times[batch.sequences[place]]):
-                del digest.wrong[place]
+        for starts, ends in await self._connection.fetch(_SQL["dropped_months"]):
+            places = [each for each in missing if starts <= times[batch.sequences[each]] < ends]
+            if not self._cold_elsewhere:
+                places = [
+                    each
+                    for each in places
+                    if await self._is_kept(batch, each, digest.stored[each], starts, ends)
+                ]
+            if not places or ends > self._now - KEPT_FOR:
+                continue
+            newest = max(batch.ids[place] for place in places)
+            if await self._connection.fetchval(_SQL["younger_before"], newest, ends + OUT_OF_ORDER):
+                continue
+            for place in places:
+                digest.wrong.pop(place, None)
                 digest.leaves[place] = digest.stored[place]
-                digest.dropped += 1
+            digest.dropped += len(places)
 
-    def _is_dropped(self, at: datetime) -> bool:
-        return any(starts <= at < ends <= self._now - KEPT_FOR for starts, ends in self._months)
+    async def _is_kept(self, batch: Batch, place: int, leaf: bytes, starts: datetime, ends: datetime) -> bool:
+        """Whether the row itself, as its leaf has it, is in cold storage, and is of that time."""
+        line = await self._cold_line(batch.sequences[place])
+        parsed = parse_line(line)
+        if parsed.fields is None or parsed.leaf != leaf or parsed.audit_id != batch.ids[place]:
+            return False
+        return starts <= datetime.fromisoformat(parsed.fields["occurred_at"]) < ends
+
+    async def _cold_line(self, sequence: int) -> bytes:
+        """A row's line in cold storage; nothing where it is not there."""
+        if not self._is_cold(sequence):
+            await self._read_cold()
+        found = self._range_of(sequence)
+        if found is None:
+            return b""
+        if self._file[0] != found[0]:
+            content = await self._outside.get(cold_name(*found)) or b""
+            self._file = (found[0], await asyncio.to_thread(unpacked, content))
+        lines = self._file[1][sequence - found[0] : sequence - found[0] + 1]
+        return lines[0] if lines else b""
 
     async def _moved_ids(self) -> frozenset[int]:
         if self._moved is None:
             row = await self._connection.fetchrow(_SQL["moved_rows"])
             sound = row is not None and text_sha256(row["told"]) == row["hash"]
-            self._moved = _ids(json.loads(row["told"])) if row is not None and sound else frozenset()
+            self._moved = _ids(row["told"]) if row is not None and sound else frozenset()
             if self._moved:
                 self._warn(
                     f"{len(self._moved)} rows of an earlier release came over without the text that was hashed, as "
@@ -109,15 +164,27 @@ class ByRight:
 
 
 def moved_in(lines: Sequence[bytes]) -> frozenset[int]:
-    """The ids that a row AUDIT_MOVED among these lines of an export tells of; nothing where there is none."""
+    """The ids that a row AUDIT_MOVED among these lines of an export tells of; nothing where there is none.
+
+    The row counts if it is right by itself; that it is the one that was sealed, the leaves outside say.
+    """
     for line in lines:
         if _MOVED in line:
-            fields = parse_line(line).fields
-            if fields and fields["component"] == "Migration" and fields["previous_checkpoint"] is None:
-                return _ids(json.loads(fields["payload"] or "{}"))
+            parsed = parse_line(line)
+            fields = parsed.fields
+            if fields is None or parsed.wrong is not None or parsed.leaf != parsed.stored:
+                continue
+            by_migration = (fields["component"], fields["decision"]) == ("Migration", "AUDIT_MOVED")
+            if by_migration and fields["previous_checkpoint"] is None:
+                return frozenset(each for each in _ids(fields["payload"]) if each < fields["id"])
     return frozenset()
 
 
-def _ids(told: dict[str, Any]) -> frozenset[int]:
-    found: Sequence[Any] = told.get("rows_without_their_hash", ())
-    return frozenset(each for each in found if type(each) is int)
+def _ids(payload: str | None) -> frozenset[int]:
+    """What the payload of a row AUDIT_MOVED tells; nothing where it is none of ours."""
+    try:
+        told = json.loads(payload or "{}")
+    except (ValueError, RecursionError):
+        return frozenset()
+    found = told.get("rows_without_their_hash") if isinstance(told, dict) else None
+    return frozenset(each for each in found if type(each) is int) if isinstance(found, list) else frozenset()

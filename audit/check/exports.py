@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 BATCH_LINES: Final = 5_000
 CHUNK_BYTES: Final = 4 * 1024 * 1024
+UNPACKED_MAX: Final = 512 * 1024 * 1024
+"""Of one file of cold storage: what claims to be more is none."""
 SUFFIXES: Final = (".jsonl", ".jsonl.zst")
 _NAMED: Final = re.compile(r"(\d{20})-\d{20}")
 
@@ -68,6 +70,18 @@ def opened(path: Path) -> Iterator[BufferedIOBase]:
         raise DamagedExport(f"{path} is damaged: {error}") from error
     except OSError as error:
         raise BadExport(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def unpacked(content: bytes) -> list[bytes]:
+    """The lines of a compressed file; none where it cannot be read to its end."""
+    from backports import zstd
+
+    reader = zstd.ZstdDecompressor()
+    try:
+        text = reader.decompress(content, max_length=UNPACKED_MAX)
+    except (zstd.ZstdError, EOFError):
+        return []
+    return text.split(b"\n") if reader.eof else []
 
 
 def batches(paths: Sequence[Path]) -> Iterator[list[bytes]]:

@@ -1,8 +1,9 @@
 """What can be wrong with an audit log, and the report of one check."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import InitVar, asdict, dataclass, field
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any, Final
 
 
@@ -47,12 +48,16 @@ class Wrong(StrEnum):
     """A row waits for sealing longer than it may."""
     NEVER_QUEUED = "NEVER_QUEUED"
     """A row that is not sealed and does not wait for it: it came in past the log's own way."""
+    NOT_PROVED = "NOT_PROVED"
+    """There is nothing to check, or nothing to hold it against."""
 
 
 LATE: Final = frozenset({Wrong.UNSEALED})
 """Not a sign of tampering by itself: the sealer may be down."""
 FINDINGS_MAX: Final = 200
 """Told one by one; more are counted."""
+NAME_DIGITS: Final = 16
+"""Of the hash in the name of a finding that is about no row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +78,14 @@ class Finding:
     def is_tampering(self) -> bool:
         """False where only somebody is late."""
         return self.kind not in LATE
+
+    @property
+    def name(self) -> str:
+        """The same for one thing found twice: by its row, or where it is about none by what was found."""
+        about = self.sequence if self.sequence is not None else self.audit_id
+        if about is None:
+            return f"{self.kind.value}-{sha256(self.text.encode()).hexdigest()[:NAME_DIGITS]}"
+        return f"{self.kind.value}-{about}"
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -106,6 +119,12 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     more: int = 0
     """Findings beyond ``FINDINGS_MAX``."""
+    known: InitVar[frozenset[str]] = frozenset()
+    """Names of findings that were told before: they are found again, and do not take the place of others."""
+
+    def __post_init__(self, known: frozenset[str]) -> None:
+        self._known = known
+        self._fresh = 0
 
     @property
     def ok(self) -> bool:
@@ -125,10 +144,12 @@ class Report:
         return self.findings[0] if self.findings else None
 
     def add(self, finding: Finding) -> None:
-        if len(self.findings) < FINDINGS_MAX:
-            self.findings.append(finding)
-        else:
+        fresh = finding.name not in self._known
+        if fresh and self._fresh >= FINDINGS_MAX:
             self.more += 1
+            return
+        self._fresh += fresh
+        self.findings.append(finding)
 
     def as_json(self) -> Mapping[str, Any]:
         first = self.first_wrong

@@ -6,10 +6,11 @@ Nothing here is believed because it is there: checkpoints by their signature, le
 
 import re
 from bisect import bisect_right
+from collections.abc import Container
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from audit.check.findings import Finding, Report, Wrong
 from audit.check.notes import BadKey, BadNote, Checkpoint, VerifierKey, hashes_of
@@ -213,22 +214,25 @@ class OutsideLeaves:
         self.damaged: set[str] = set()
 
     @classmethod
-    async def find(cls, outside: Outside, start: int, report: Report, *, until: int) -> "OutsideLeaves":
-        """List them. A hole before ``until`` goes into the report, and what is beyond it is not used."""
-        files: list[tuple[int, int, str]] = []
-        at = start
-        # A file begins where the one before it ends, which is at a checkpoint; so is ``start``.
+    async def find(
+        cls, outside: Outside, start: int, report: Report, *, until: int, signed: Container[int]
+    ) -> "OutsideLeaves":
+        """List them. A hole before ``until`` goes into the report, and what is beyond it is not used.
+
+        Args:
+            until: a signed size, to which the leaves lead.
+            signed: sizes of checkpoints. A file that begins at none was put by a sealer that did not come to
+                sign: it is used only where nothing else is there.
+        """
+        listed: list[tuple[int, int, str]] = []
         for name in await outside.names(LEAVES, after=_before(LEAVES, start)):
             numbers = _TWO.fullmatch(name)
-            if numbers is None:
-                continue
-            first, end = int(numbers[1]), int(numbers[2])
-            if first == at and end <= until:
-                files.append((first, end, name))
-                at = end
+            if numbers is not None and int(numbers[1]) < int(numbers[2]) <= until:
+                listed.append((int(numbers[1]), int(numbers[2]), name))
+        files, resumes = _chain(listed, start, until, signed)
         found = cls(outside, files, start)
         if found.covered < until:
-            text = f"the leaf hashes of rows {found.covered} to {until - 1} are not outside"
+            text = f"the leaf hashes of rows {found.covered} to {resumes - 1} are not outside"
             report.add(Finding(kind=Wrong.OUTSIDE_DAMAGED, sequence=found.covered, text=text))
         return found
 
@@ -266,3 +270,41 @@ class OutsideLeaves:
                     return first + at // HASH_BYTES
                 at = content.find(leaf, at + 1)
         return None
+
+
+_File: TypeAlias = tuple[int, int, str]
+
+
+def _chain(listed: list[_File], start: int, until: int, signed: Container[int]) -> tuple[list[_File], int]:
+    """The files that lead from ``start`` to ``until``, chosen from the end backwards.
+
+    From the end, because that is where a checkpoint was signed: a file that was put before its sealer died leads
+    to none, and after a restore others may have been put over the same rows.
+
+    Returns:
+        The files without holes from ``start`` on, and where the first hole ends; ``until`` where there is none.
+    """
+    by_end: dict[int, list[_File]] = {}
+    reached = {start}
+    for each in listed:  # In order of their first rows.
+        if each[0] >= start:
+            by_end.setdefault(each[1], []).append(each)
+            if each[0] in reached:
+                reached.add(each[1])
+
+    def walk(at: int) -> list[_File]:
+        files: list[_File] = []
+        while at > start and at in by_end:
+            best = max(by_end[at], key=lambda each: (each[0] in reached, each[0] in signed, -each[0]))
+            files.append(best)
+            at = best[0]
+        return files[::-1]
+
+    files = walk(until)
+    if until in reached:
+        return files, until
+    resumes = files[0][0] if files else until
+    # What lies before the hole is believed as far as it leads to a checkpoint.
+    return walk(
+        max(each for each in reached if each <= resumes and (each == start or each in signed))
+    ), resumes

@@ -44,6 +44,8 @@ async def verify_database(
     goes_on: bool = False,
     since_size: int = 0,
     texts: bool = True,
+    cold_elsewhere: bool = False,
+    told: frozenset[str] = frozenset(),
     batch_rows: int = db.BATCH_ROWS,
     pace: Callable[[], Awaitable[None]] | None = None,
     progress: Progress | None = None,
@@ -57,6 +59,9 @@ async def verify_database(
         goes_on: rows before its end are not read again.
         since_size: the same from a checkpoint of this size, by the leaves outside.
         texts: whether this connection may read payloads; if not, the database says what they hash to.
+        cold_elsewhere: cold storage is not beside the checkpoints, a person says: what the database says went there
+            is not looked for.
+        told: names of findings that were told before.
         batch_rows: hashed in one go, while nothing else in this process runs.
         pace: awaited after every batch.
         progress: told after every batch.
@@ -64,7 +69,7 @@ async def verify_database(
     Returns:
         What was found, and where a later check can go on unless somebody has changed the log.
     """
-    report = Report()
+    report = Report(known=told)
     tree = former.tree() if former is not None and goes_on else Tree()
     # In this order: what the database says is outside is there by then, and what is outside is in its rows by then.
     published = await db.published_checkpoints(connection, tree.size)
@@ -74,7 +79,7 @@ async def verify_database(
     _check_former(report, checkpoints, former)
     await judge.skip_to(since_size)
     report.first = judge.at
-    by_right = ByRight(connection, outside, report, now)
+    by_right = ByRight(connection, outside, report, now, cold_elsewhere=cold_elsewhere)
     reader = db.Reader(connection, batch_rows, texts)
     async for digest in reader.batches(by_right, judge.at, head.size):
         await judge.take(digest)
@@ -129,7 +134,21 @@ async def verify_export(
         report.add(Finding(kind=Wrong.MALFORMED, sequence=judge.at, text=str(error)))
     await judge.finish(whole=whole, proved=True)
     _excuse_moved(report, moved)
+    _check_proved(report)
     return report
+
+
+def _check_proved(report: Report) -> None:
+    """An export is right by a signed checkpoint alone: with none, or without a row, nothing was shown."""
+    if report.newest is None:
+        text = (
+            "no checkpoint that the key has signed is in the checkpoints' folder: nothing was proved; name the "
+            "log's folder with --checkpoints, and its key with --key"
+        )
+        report.findings.insert(0, Finding(kind=Wrong.NOT_PROVED, text=text))  # However many there are.
+    elif not report.rows and report.ok:
+        text = "the files hold no row: nothing was proved; name files that `trading audit export` has written"
+        report.add(Finding(kind=Wrong.NOT_PROVED, text=text))
 
 
 def _excuse_moved(report: Report, moved: frozenset[int]) -> None:
@@ -158,7 +177,7 @@ async def _judge(
             "no checkpoint is outside: rows are held against the database's own leaves only"
         )
     until = max(tree.size, newest.size if newest is not None else 0)
-    leaves = await OutsideLeaves.find(outside, tree.size, report, until=until)
+    leaves = await OutsideLeaves.find(outside, tree.size, report, until=until, signed=checkpoints.by_size)
     return Judge(outside, key, checkpoints, leaves, report, tree)
 
 
@@ -177,7 +196,7 @@ def _check_former(report: Report, checkpoints: Checkpoints, former: Verified | N
 
 def _check_head(report: Report, judge: Judge, head: db.Head) -> None:
     if judge.tree.size == head.size and judge.tree.root() != head.root and report.ok:
-        text = f"the database's head of {head.size} rows has another root than the rows"
+        text = "the database's head has another root than its rows"
         report.add(Finding(kind=Wrong.HEAD_WRONG, text=text))
 
 

@@ -82,5 +82,9 @@ select first, stop, name from audit_archives where kind = 'audit' and state = 'r
 -- name: dropped_months
 select starts_at, ends_at from audit_drops
 
+-- name: younger_before
+-- Whether a row with a smaller id is of a later time: then the one of that id is not as old as is said.
+select exists (select from audit_log where id < $1 and occurred_at >= $2)
+
 -- name: moved_rows
 select hash, told from audit_moved()

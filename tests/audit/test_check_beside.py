@@ -6,6 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from audit.check import findings
 from audit.check.notes import VerifierKey
 from audit.check.outside import Folder
 from audit.check.verify import verify_database
@@ -14,6 +15,7 @@ from storage.database import Database
 from storage.grants import Role
 from tests.audit.loading import load_log
 from tests.audit.made import Log, make_log
+from workers import audit_check
 from workers.audit_alerts import AuditAlerts
 from workers.audit_check import AuditCheck
 from workers.clients import utc_now
@@ -91,4 +93,51 @@ async def test_what_it_finds_twice_is_told_once_and_asks_for_the_kill_switch(
     asked = await owner.fetch("select request_id, triggered_by from kill_requests")
     assert [tuple(each) for each in asked] == [("AUDIT_FAILED-EDITED-15", "AuditCheck")] * kills
     assert "audit_check_failed 1.0" in metrics.render().decode()
+    await rows.close()
+
+
+async def requests(owner: asyncpg.Connection) -> list[str]:
+    rows = await owner.fetch("select request_id from kill_requests order by requested_at, request_id")
+    return [row["request_id"].removeprefix("AUDIT_FAILED-") for row in rows]
+
+
+async def test_one_standing_finding_does_not_hide_those_that_come_after_it(
+    database: str, owner: asyncpg.Connection, log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: a row stands edited; later another one, two notes, and more rows than one check tells of."""
+    monkeypatch.setattr(audit_check, "TOLD_MAX", 2)
+    monkeypatch.setattr(findings, "FINDINGS_MAX", 4)
+    rows, outside = await Database.connect(database), log.put_outside(tmp_path)
+    check = AuditCheck(
+        rows, Folder(outside), VerifierKey.parse(log.signer.vkey),
+        AuditAlerts(rows, kills=True, now=utc_now), Metrics(), again_seconds=0,
+    )  # fmt: skip
+
+    async def edit(*places: int) -> None:
+        ids = [log.fields[place]["id"] for place in places]
+        await owner.execute("update audit_log set decision = 'X' where id = any ($1)", ids)
+
+    await edit(5)
+    await check.check()
+    assert await requests(owner) == ["EDITED-5"]
+    await edit(15)
+    await check.check()
+    assert await requests(owner) == ["EDITED-5", "EDITED-15"]
+    text = await owner.fetchval("select text from alerts")
+    assert "EDITED row 15" in text
+
+    for size in (98, 99):
+        (outside / f"checkpoints/{size:020d}").write_text("no note")
+        await check.check()
+    told = await requests(owner)
+    assert (len(told), sum(each.startswith("BAD_CHECKPOINT-") for each in told)) == (4, 2)
+
+    await edit(0, 2, 8, 18, 23, 25)
+    for _ in range(4):
+        await check.check()
+    told = await requests(owner)
+    assert {each for each in told if each.startswith("EDITED")} == {
+        f"EDITED-{place}" for place in (0, 2, 5, 8, 15, 18, 23, 25)
+    }
+    assert len(told) == 10
     await rows.close()

@@ -1,5 +1,6 @@
 """The verifier on export files and a checkpoints folder alone."""
 
+import json
 from hashlib import sha256
 from pathlib import Path
 
@@ -119,3 +120,70 @@ async def test_what_an_earlier_release_could_not_keep_is_no_finding_if_the_log_s
         outside = log.put_outside(tmp_path / str(place))
         report = await verify(log, outside, log.lines, tmp_path)
         assert [each.kind.value for each in report.findings] == kinds
+
+
+async def test_a_list_of_what_could_not_be_kept_is_not_believed_if_its_row_is_not_right(
+    tmp_path: Path,
+) -> None:
+    """How: the payload of row 3 is not what was hashed; the row that tells of it is changed in a copy, or is one
+    that was written before it, or tells in broken JSON.
+    """
+    log = make_log(20, [10, 20])
+    log.fields[3]["payload"] = "{}"
+    told = canonical({"rows_without_their_hash": [log.fields[3]["id"]]})
+    for place, sealed, written in (
+        (8, "{}", told),
+        (0, told, told),
+        (8, "{", "{"),
+        (8, "{}", "{"),
+        (8, "[1]", "[1]"),
+    ):
+        changed = make_log(20, [10, 20])
+        changed.signer = log.signer
+        changed.fields[3]["payload"] = "{}"
+        changed.fields[place] |= {
+            "component": "Migration", "decision": "AUDIT_MOVED", "payload": sealed, "previous_checkpoint": None,
+            "input_hash": sha256(sealed.encode()).hexdigest(),
+        }  # fmt: skip
+        for row in changed.fields:
+            row["previous_checkpoint"] = None
+        outside = changed.put_outside(tmp_path / f"{place}{len(sealed)}{len(written)}")
+        lines = changed.lines
+        lines[place] = canonical(json.loads(lines[place]) | {"payload": written}).encode()
+        report = await verify(changed, outside, lines, tmp_path)
+        expected = [("PAYLOAD_CHANGED", 3)] + [("PAYLOAD_CHANGED", place)] * (sealed != written)
+        assert [(each.kind.value, each.sequence) for each in report.findings] == expected
+        assert report.warnings == []
+
+
+async def test_what_proves_nothing_is_not_right(log: Log, outside: Path, tmp_path: Path) -> None:
+    """How: a folder without a checkpoint, or another log's; files without a row."""
+    empty, others = tmp_path / "empty", make_log(10, [10]).put_outside(tmp_path / "others")
+    empty.mkdir()
+    young = make_log(10, [10])
+    for whole in (True, False):
+        report = await verify(young, empty, young.lines, tmp_path, whole=whole)
+        assert [each.kind for each in report.findings] == [Wrong.NOT_PROVED]
+        assert "--checkpoints" in report.findings[0].text
+        report = await verify(log, others, [], tmp_path, whole=whole)
+        assert {each.kind for each in report.findings} == {Wrong.BAD_CHECKPOINT, Wrong.NOT_PROVED}
+    report = await verify(log, outside, [], tmp_path, whole=False)
+    assert [each.kind for each in report.findings] == [Wrong.NOT_PROVED]
+    report = await verify(log, outside, [], tmp_path)
+    assert [each.kind for each in report.findings] == [Wrong.CUT_TAIL]
+
+
+async def test_leaves_that_were_put_and_never_signed_are_no_damage(tmp_path: Path) -> None:
+    """How: leaves of rows that a restore took back lie outside, over rows that were sealed anew after it; then a
+    hole is there too.
+    """
+    log = make_log(40, [10, 20, 40])
+    outside = log.put_outside(tmp_path / "outside")
+    other = b"".join(make_log(40, seed=2).leaves)
+    for first, end in ((10, 15), (15, 18), (20, 30), (25, 40)):
+        (outside / f"leaves/{first:020d}-{end:020d}").write_bytes(other[first * 32 : end * 32])
+    assert await found(log, outside, tmp_path) == []
+    (outside / f"leaves/{10:020d}-{20:020d}").unlink()
+    assert await found(log, outside, tmp_path) == [("OUTSIDE_DAMAGED", 10)]
+    report = await verify(log, outside, log.lines, tmp_path)
+    assert report.findings[0].text == "the leaf hashes of rows 10 to 19 are not outside"
