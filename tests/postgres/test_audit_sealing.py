@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from audit.seal import sealer
 from observability.metrics import Metrics
 from schemas.alerts import AlertCode
 from schemas.kill import AUDIT_FAILED
@@ -194,6 +195,25 @@ async def test_a_target_that_fails_is_told_of_and_ends(database: str, rows: Data
         # The alert's own two rows are sealed too.
         await until(rows, "select checkpoint_size = size and size = 5 from audit_head")
     await check_sealed(database, tmp_path, rows=5)
+
+
+async def test_the_first_checkpoint_is_of_all_that_waited(
+    database: str, rows: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: batches of two, and a checkpoint due after three leaves: later ones come before the queue is empty."""
+    for module in (audit_sealing, sealer):
+        monkeypatch.setattr(module, "BATCH_MAX", 2)
+    monkeypatch.setattr(audit_sealing, "CHECKPOINT_LEAVES", 3)
+    monkeypatch.setattr(sealer, "LEAVES_IN_OBJECT_MAX", 16)
+    await write_rows(database, 9)
+    async with sealing(rows, database, tmp_path):
+        await until(rows, PUBLISHED, lambda size: size == 9)
+    async with sealing(rows, database, tmp_path):
+        await write_rows(database, 9)
+        await until(rows, PUBLISHED, lambda size: size == 18)
+    async with rows.connection() as connection:
+        assert await connection.fetchval("select min(size) from audit_checkpoints") == 9
+    await check_sealed(database, tmp_path, rows=18)
 
 
 async def test_nobody_seals_and_it_is_told_though(database: str, rows: Database, tmp_path: Path) -> None:
