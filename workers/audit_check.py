@@ -10,16 +10,17 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
+from audit.check.database import read_head
 from audit.check.findings import Finding, Report
 from audit.check.judge import Verified
 from audit.check.notes import VerifierKey
-from audit.check.outside import Outside, OutsideUnreadable
+from audit.check.outside import KEY, Outside, OutsideUnreadable
 from audit.check.verify import verify_database
 from audit.outside import StoreOutside
 from observability.logging import get_logger
 from observability.metrics import Metrics
 from security.notes import NoteSigner, origin_of
-from storage.database import Database
+from storage.database import Connection, Database
 from workers.audit_alerts import AuditAlerts
 from workers.clients import utc_now
 from workers.parts import OperationsParts
@@ -31,8 +32,9 @@ AGE_SECONDS: Final = 15.0
 """Between two settings of the gauge."""
 BATCH_ROWS: Final = 500
 """Hashed in one go, some milliseconds in which this process does nothing else."""
-AGAIN_SECONDS: Final = 5.0
-"""What was found must be found again after so long: rows are moved and sealed while they are read."""
+AGAIN_SECONDS: Final = 90.0
+"""What was found must be found again after so long: rows are moved and sealed while they are read, and a place
+outside may be mounted late."""
 
 _log = get_logger(__name__)
 
@@ -119,10 +121,24 @@ class AuditCheck:
             last = self._monotonic()
 
         async with self._database.connection() as connection:
-            return await verify_database(
+            await self._check_place(connection)
+            report, verified = await verify_database(
                 connection, self._outside, self._key, now=utc_now(), former=since, goes_on=True, texts=False,
                 batch_rows=BATCH_ROWS, pace=pace,
             )  # fmt: skip
+            if report.is_tampering:
+                await self._check_place(connection)
+            return report, verified
+
+    async def _check_place(self, connection: Connection) -> None:
+        """A place without a key, to which checkpoints were written, is not mounted, or was emptied.
+
+        Raises:
+            OutsideUnreadable: it is such a one; the sealer tells people of it.
+        """
+        published = (await read_head(connection)).checkpoint_size
+        if published is not None and await self._outside.get(KEY) is None:
+            raise OutsideUnreadable(f"checkpoints were written outside, and the file {KEY} there is gone")
 
 
 def _name(finding: Finding) -> str:

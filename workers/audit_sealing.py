@@ -115,7 +115,7 @@ class AuditSealing:
             await asyncio.sleep(TICK_SECONDS)
 
     async def _begin(self, connection: Connection) -> None:
-        await self._sealer.publish_key()
+        await self._sealer.publish_key(connection)
         self._key_is_there = True
         await self._sealer.compare(connection)
 

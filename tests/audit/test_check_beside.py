@@ -92,3 +92,19 @@ async def test_what_it_finds_twice_is_told_once_and_asks_for_the_kill_switch(
     assert [tuple(each) for each in asked] == [("AUDIT_FAILED-EDITED-15", "AuditCheck")] * kills
     assert "audit_check_failed 1.0" in metrics.render().decode()
     await rows.close()
+
+
+async def test_a_place_that_is_not_mounted_says_nothing_of_the_log(
+    database: str, owner: asyncpg.Connection, log: Log, tmp_path: Path
+) -> None:
+    """How: an empty folder in place of the one outside."""
+    (tmp_path / "empty").mkdir()
+    rows, metrics = await Database.connect(database), Metrics()
+    check = AuditCheck(
+        rows, Folder(tmp_path / "empty"), VerifierKey.parse(log.signer.vkey),
+        AuditAlerts(rows, kills=True, now=utc_now), metrics, again_seconds=0,
+    )  # fmt: skip
+    await check.check()
+    assert await owner.fetch("select code from alerts") == []
+    assert await owner.fetch("select request_id from kill_requests") == []
+    await rows.close()

@@ -158,6 +158,7 @@ async def test_several_sealers_at_once_make_one_history(
 
     async def seal() -> None:
         connection, sealer = await asyncpg.connect(database), sealer_of(tmp_path)
+        await sealer.publish_key(connection)
         while not enough.is_set():
             await sealer.seal(connection)
             await sealer.sign(connection)
@@ -294,7 +295,7 @@ async def test_leaves_that_were_changed_are_not_published(
 ) -> None:
     await write_rows(database, 3)
     sealer = sealer_of(tmp_path)
-    await sealer.publish_key()
+    await sealer.publish_key(connection)
     await sealer.seal(connection)
     await sealer.sign(connection)
     await connection.execute("alter table audit_leaves disable trigger user")
