@@ -19,9 +19,10 @@ from audit.check.verify import verify_database
 from audit.outside import StoreOutside
 from observability.logging import get_logger
 from observability.metrics import Metrics
+from schemas.alerts import AlertCode
 from security.notes import NoteSigner, origin_of
 from storage.database import Connection, Database
-from workers.audit_alerts import AuditAlerts
+from workers.audit_alerts import CHECKER, AuditAlerts
 from workers.clients import utc_now
 from workers.parts import OperationsParts
 
@@ -30,6 +31,10 @@ CHECK_SECONDS: Final = 300.0
 FULL_EVERY: Final = timedelta(days=1)
 AGE_SECONDS: Final = 15.0
 """Between two settings of the gauge."""
+LATE_SECONDS: Final = 2 * 86_400.0
+"""People are told when no check has ended well for so long: one of all rows may hang, or never come to its end."""
+TELL_SECONDS: Final = 3600.0
+"""Between two such words."""
 BATCH_ROWS: Final = 500
 """Hashed in one go, some milliseconds in which this process does nothing else."""
 AGAIN_SECONDS: Final = 90.0
@@ -67,6 +72,9 @@ class AuditCheck:
         self._good_at = monotonic()
         """Of the last good one of either; at first of our start."""
         self._failed = False
+        self._told_at: float | None = None
+        self._may_be_told = True
+        """People may have been told that no check ends; also by a process before this one."""
 
     async def check(self) -> None:
         """Check what is new, or all rows where that is due. A place outside that cannot be read says nothing."""
@@ -77,8 +85,19 @@ class AuditCheck:
         await self.tell_age()
 
     async def tell_age(self) -> None:
-        """The gauge."""
-        self._metrics.set_audit_check(age_seconds=self._monotonic() - self._good_at, failed=self._failed)
+        """The gauge, and the alert where it is too old."""
+        now = self._monotonic()
+        self._metrics.set_audit_check(age_seconds=now - self._good_at, failed=self._failed)
+        if now - self._good_at <= LATE_SECONDS:
+            return
+        if self._told_at is None or now - self._told_at >= TELL_SECONDS:
+            self._told_at, self._may_be_told = now, True
+            days = (now - self._good_at) / 86_400
+            await self._alerts.raised(
+                AlertCode.AUDIT_NOT_CHECKED,
+                f"no check of the audit log has ended well for {days:.1f} days: what was changed is not told",
+                component=CHECKER,
+            )
 
     async def _check(self) -> None:
         began = self._monotonic()
@@ -90,6 +109,9 @@ class AuditCheck:
             return
         self._failed = False
         self._good_at = self._monotonic()
+        if self._may_be_told:
+            await self._alerts.over(AlertCode.AUDIT_NOT_CHECKED, component=CHECKER)
+            self._told_at, self._may_be_told = None, False
         # Rows that wait are the sealer's to tell of; from where this check ends the next one may go on.
         self._verified = verified if verified is not None else since
         if since is None:

@@ -46,6 +46,8 @@ create table audit_leaves (
     occurred_at timestamptz not null,
     leaf bytea not null check (length(leaf) = 32)
 );
+-- Leaves come nearly in the order of time.
+create index audit_leaves_times on audit_leaves using brin (occurred_at);
 
 -- One row. The frontier is the compact range of the tree: the hashes of its perfect subtrees, largest first.
 create table audit_head (

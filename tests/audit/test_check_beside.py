@@ -15,7 +15,7 @@ from storage.grants import Role
 from tests.audit.loading import load_log
 from tests.audit.made import Log, make_log
 from workers.audit_alerts import AuditAlerts
-from workers.audit_check import AuditCheck
+from workers.audit_check import LATE_SECONDS, AuditCheck
 from workers.clients import utc_now
 
 ROWS, SIZES = 30, [10, 20, 28]
@@ -107,4 +107,27 @@ async def test_a_place_that_is_not_mounted_says_nothing_of_the_log(
     await check.check()
     assert await owner.fetch("select code from alerts") == []
     assert await owner.fetch("select request_id from kill_requests") == []
+    await rows.close()
+
+
+async def test_a_check_that_never_ends_is_told_of(
+    database: str, owner: asyncpg.Connection, log: Log, tmp_path: Path
+) -> None:
+    """How: the clock is moved by hand while no check is made; then one is."""
+    rows, seconds = await Database.connect(database), 0.0
+    check = AuditCheck(
+        rows, Folder(log.put_outside(tmp_path)), VerifierKey.parse(log.signer.vkey),
+        AuditAlerts(rows, kills=True, now=utc_now), Metrics(), again_seconds=0, monotonic=lambda: seconds,
+    )  # fmt: skip
+    await check.tell_age()
+    assert await owner.fetch("select code from alerts") == []
+    seconds = LATE_SECONDS + 1
+    for _ in range(2):
+        await check.tell_age()
+    raised = "select code, text, times from alerts where cleared_at is null"
+    (alert,) = await owner.fetch(raised)
+    assert (alert["code"], alert["times"]) == ("AUDIT_NOT_CHECKED", 1)
+    assert "for 2.0 days" in alert["text"]
+    await check.check()
+    assert await owner.fetch(raised) == []
     await rows.close()
