@@ -60,6 +60,8 @@ class AlertCode(StrEnum):
     """The audit log and its checkpoints outside the database tell different histories: nothing is sealed."""
     AUDIT_NOT_SEALED = "AUDIT_NOT_SEALED"
     """Audit rows wait for more than a minute for a checkpoint outside the database."""
+    AUDIT_NOT_CHECKED = "AUDIT_NOT_CHECKED"
+    """No check of the audit log has ended for two days."""
     AUDIT_TARGET_DOWN = "AUDIT_TARGET_DOWN"
     """Checkpoints of the audit log cannot be written outside the database."""
     DEAD_EVENTS = "DEAD_EVENTS"

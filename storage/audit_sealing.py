@@ -75,6 +75,11 @@ async def try_lead(connection: Connection) -> bool:
     return led
 
 
+async def keep_alive(connection: Connection) -> None:
+    """Its session ends where nothing is asked of it for some seconds, while the store outside is slow."""
+    await connection.execute(_SQL["keep_alive"])
+
+
 async def read_head(connection: Connection) -> Head:
     row = await connection.fetchrow(_SQL["read_head"])
     assert row is not None, "audit_head always has its one row"

@@ -19,6 +19,7 @@ SUBJECT: Final = "audit"
 _SEVERITY: Final = {
     AlertCode.AUDIT_CHECK_FAILED: Severity.CRITICAL,
     AlertCode.AUDIT_FORKED: Severity.CRITICAL,
+    AlertCode.AUDIT_NOT_CHECKED: Severity.HIGH,
     AlertCode.AUDIT_NOT_SEALED: Severity.HIGH,
     AlertCode.AUDIT_TARGET_DOWN: Severity.HIGH,
 }
@@ -33,13 +34,13 @@ class AuditAlerts:
         self._kills = kills
         self._now = now
 
-    async def raised(self, code: AlertCode, text: str) -> None:
+    async def raised(self, code: AlertCode, text: str, *, component: str = COMPONENT) -> None:
         """It lasts."""
-        await self._change(alert=_alert(code, text))
+        await self._change(alert=_alert(code, text), component=component)
 
-    async def over(self, code: AlertCode) -> None:
+    async def over(self, code: AlertCode, *, component: str = COMPONENT) -> None:
         """It does not; free where it was not raised."""
-        await self._change(over=code)
+        await self._change(over=code, component=component)
 
     async def forked(self, found: Forked) -> None:
         """Tell of it, and ask for the kill switch with a new alert: as long as it lasts, a release stands."""

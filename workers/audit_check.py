@@ -10,17 +10,19 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
+from audit.check.database import read_head
 from audit.check.findings import Finding, Report
 from audit.check.judge import Verified
 from audit.check.notes import VerifierKey
-from audit.check.outside import Outside, OutsideUnreadable
+from audit.check.outside import KEY, Outside, OutsideUnreadable
 from audit.check.verify import verify_database
 from audit.outside import StoreOutside
 from observability.logging import get_logger
 from observability.metrics import Metrics
+from schemas.alerts import AlertCode
 from security.notes import NoteSigner, origin_of
-from storage.database import Database
-from workers.audit_alerts import AuditAlerts
+from storage.database import Connection, Database
+from workers.audit_alerts import CHECKER, AuditAlerts
 from workers.clients import utc_now
 from workers.parts import OperationsParts
 
@@ -29,12 +31,17 @@ CHECK_SECONDS: Final = 300.0
 FULL_EVERY: Final = timedelta(days=1)
 AGE_SECONDS: Final = 15.0
 """Between two settings of the gauge."""
+LATE_SECONDS: Final = 2 * 86_400.0
+"""People are told when no check has ended well for so long: one of all rows may hang, or never come to its end."""
+TELL_SECONDS: Final = 3600.0
+"""Between two such words."""
 BATCH_ROWS: Final = 500
 """Hashed in one go, some milliseconds in which this process does nothing else."""
 TOLD_MAX: Final = 20
 """Findings told by one check, each with its own request for the kill switch."""
-AGAIN_SECONDS: Final = 5.0
-"""What was found must be found again after so long: rows are moved and sealed while they are read."""
+AGAIN_SECONDS: Final = 90.0
+"""What was found must be found again after so long: rows are moved and sealed while they are read, and a place
+outside may be mounted late."""
 
 _log = get_logger(__name__)
 
@@ -69,6 +76,9 @@ class AuditCheck:
         self._failed = False
         self._told: frozenset[str] = frozenset()
         """Names of findings, since our start; what was told before it asks for nothing a second time."""
+        self._told_at: float | None = None
+        self._may_be_told = True
+        """People may have been told that no check ends; also by a process before this one."""
 
     async def check(self) -> None:
         """Check what is new, or all rows where that is due. A place outside that cannot be read says nothing."""
@@ -79,8 +89,19 @@ class AuditCheck:
         await self.tell_age()
 
     async def tell_age(self) -> None:
-        """The gauge."""
-        self._metrics.set_audit_check(age_seconds=self._monotonic() - self._good_at, failed=self._failed)
+        """The gauge, and the alert where it is too old."""
+        now = self._monotonic()
+        self._metrics.set_audit_check(age_seconds=now - self._good_at, failed=self._failed)
+        if now - self._good_at <= LATE_SECONDS:
+            return
+        if self._told_at is None or now - self._told_at >= TELL_SECONDS:
+            self._told_at, self._may_be_told = now, True
+            days = (now - self._good_at) / 86_400
+            await self._alerts.raised(
+                AlertCode.AUDIT_NOT_CHECKED,
+                f"no check of the audit log has ended well for {days:.1f} days: what was changed is not told",
+                component=CHECKER,
+            )
 
     async def _check(self) -> None:
         began = self._monotonic()
@@ -92,6 +113,9 @@ class AuditCheck:
             return
         self._failed = False
         self._good_at = self._monotonic()
+        if self._may_be_told:
+            await self._alerts.over(AlertCode.AUDIT_NOT_CHECKED, component=CHECKER)
+            self._told_at, self._may_be_told = None, False
         # Rows that wait are the sealer's to tell of; from where this check ends the next one may go on.
         self._verified = verified if verified is not None else since
         if since is None:
@@ -131,11 +155,25 @@ class AuditCheck:
             last = self._monotonic()
 
         async with self._database.connection() as connection:
-            return await verify_database(
+            await self._check_place(connection)
+            report, verified = await verify_database(
                 connection, self._outside, self._key, now=utc_now(), former=since, goes_on=True, texts=False,
                 told=self._told,
                 batch_rows=BATCH_ROWS, pace=pace,
             )  # fmt: skip
+            if report.is_tampering:
+                await self._check_place(connection)
+            return report, verified
+
+    async def _check_place(self, connection: Connection) -> None:
+        """A place without a key, to which checkpoints were written, is not mounted, or was emptied.
+
+        Raises:
+            OutsideUnreadable: it is such a one; the sealer tells people of it.
+        """
+        published = (await read_head(connection)).checkpoint_size
+        if published is not None and await self._outside.get(KEY) is None:
+            raise OutsideUnreadable(f"checkpoints were written outside, and the file {KEY} there is gone")
 
 
 def _order(finding: Finding) -> tuple[bool, int, str]:

@@ -69,6 +69,8 @@ class AuditSealing:
         self._metrics = metrics
         self._monotonic = monotonic
         self._key_is_there = False
+        self._signed_once = False
+        """Before it all that waits is sealed: a first checkpoint must cover what a migration said of older rows."""
         self._checkpoint_at = self._monotonic()
         """When the next one is due, if there is anything to sign."""
         self._leaves_since = 0
@@ -101,16 +103,19 @@ class AuditSealing:
 
     async def _lead(self, connection: Connection) -> None:
         self._key_is_there = False
+        self._signed_once = await rows.newest_checkpoint(connection, published=False) is not None
         await self._outside(self._begin(connection))
         while True:
-            while await self._seal(connection) == BATCH_MAX and self._leaves_since < CHECKPOINT_LEAVES:
+            while await self._seal(connection) == BATCH_MAX and not (
+                self._signed_once and self._leaves_since >= CHECKPOINT_LEAVES
+            ):
                 pass
             if self._monotonic() >= self._checkpoint_at or self._leaves_since >= CHECKPOINT_LEAVES:
                 await self._outside(self._checkpoint(connection))
             await asyncio.sleep(TICK_SECONDS)
 
     async def _begin(self, connection: Connection) -> None:
-        await self._sealer.publish_key()
+        await self._sealer.publish_key(connection)
         self._key_is_there = True
         await self._sealer.compare(connection)
 
@@ -125,6 +130,7 @@ class AuditSealing:
             await self._begin(connection)
         if await self._sealer.has_news(connection):
             await self._sealer.sign(connection)
+            self._signed_once = True
             published = await self._sealer.publish(connection)
             if published is not None:
                 _log.debug("audit: checkpoint written", size=published.size)

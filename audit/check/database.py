@@ -29,6 +29,8 @@ SPREAD_MAX: Final = 4
 """Ids of a batch lie close together; where somebody has made them far apart, no more rows are read for it."""
 IDS_AT_ONCE: Final = 200_000
 """Searched by one statement, far within its timeout."""
+CHECKPOINTS_AT_ONCE: Final = 50_000
+"""Read by one statement; a log of years has a million of them."""
 TOLD_MAX: Final = 20
 """Rows of one kind that are told one by one where they have no number."""
 
@@ -229,8 +231,13 @@ async def late_rows(connection: Connection, before: datetime) -> list[Unsealed]:
 
 async def published_checkpoints(connection: Connection, after_size: int) -> dict[int, bytes]:
     """Size → sha256 of the note of what the database says is outside."""
-    rows = await connection.fetch(_SQL["published_checkpoints"], after_size)
-    return {row["size"]: row["note_hash"] for row in rows}
+    found: dict[int, bytes] = {}
+    while True:
+        rows = await connection.fetch(_SQL["published_checkpoints"], after_size, CHECKPOINTS_AT_ONCE)
+        found |= {row["size"]: row["note_hash"] for row in rows}
+        if len(rows) < CHECKPOINTS_AT_ONCE:
+            return found
+        after_size = rows[-1]["size"]
 
 
 async def sealed_id(connection: Connection, number: int) -> int:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from audit.seal.targets import CHECKPOINTS, KEY, checkpoint_name, consistency_name, leaves_name
 from audit.seal.tree import BadFrontier, Tree
-from audit.store.port import ObjectDiffers, ObjectStore
+from audit.store.bounded import BoundedStore
+from audit.store.port import ObjectDiffers, ObjectStore, StoreUnavailable
 from observability.crash_points import calling
 from schemas.audit import leaf_hash, leaf_text
 from security.notes import NoteSigner, checkpoint_text
@@ -30,6 +31,8 @@ BATCH_MAX: Final = 1000
 """Rows in one sealing transaction: some ten milliseconds of this process."""
 LEAVES_IN_OBJECT_MAX: Final = 65_536
 """2 MiB."""
+PROOF_LOOK_SECONDS: Final = 5.0
+"""Between two words of a session that waits for a proof."""
 
 
 class Forked(Exception):
@@ -40,19 +43,31 @@ class Sealer:
     """On connections that it is given; two of them at once do no harm."""
 
     def __init__(self, target: ObjectStore, signer: NoteSigner, *, now: Callable[[], datetime]) -> None:
-        self._target = target
+        self._target = BoundedStore(target)
         self._signer = signer
         self._now = now
 
-    async def publish_key(self) -> None:
+    async def publish_key(self, connection: Connection) -> None:
         """Whose signatures these are, before the first of them.
 
         Raises:
             Forked: another key's stands there.
-            StoreUnavailable: as always.
+            StoreUnavailable: also where checkpoints were written and no key is: another place, or an emptied one.
         """
+        if await rows.newest_checkpoint(connection, published=True) is not None:
+            await self._check_place(connection)
         with calling("audit.put_key"):
-            await self._put(KEY, f"{self._signer.vkey}\n".encode())
+            await self._put(connection, KEY, f"{self._signer.vkey}\n".encode())
+
+    async def _check_place(self, connection: Connection) -> None:
+        """The key is written before the first checkpoint: a place without it is not mounted, or was emptied."""
+        key = await self._target.get(KEY)
+        await rows.keep_alive(connection)
+        if key is None:
+            raise StoreUnavailable(
+                f"{self._target.place}: checkpoints were written there, and its file {KEY} is gone: "
+                "it is not mounted, or was emptied"
+            )
 
     async def seal(self, connection: Connection) -> int:
         """Give a batch of what waits its leaves: contiguous numbers, in one transaction.
@@ -86,7 +101,7 @@ class Sealer:
 
         Raises:
             Forked: it is not: the database was rolled back or replaced, or somebody wrote outside.
-            StoreUnavailable: nothing is known.
+            StoreUnavailable: nothing is known; also where a checkpoint and the key with it are gone.
         """
         published = await rows.newest_checkpoint(connection, published=True)
         newest = "" if published is None else checkpoint_name(published.size)
@@ -100,11 +115,14 @@ class Sealer:
                 f"{newest or 'before its first checkpoint'}, or another writes there"
             )
         for each in (*([] if published is None else [published]), *(known[name] for name in beyond)):
-            await self._compare_note(each)
+            await self._compare_note(connection, each)
 
-    async def _compare_note(self, checkpoint: Checkpoint) -> None:
+    async def _compare_note(self, connection: Connection, checkpoint: Checkpoint) -> None:
         name = checkpoint_name(checkpoint.size)
         told = await self._target.get(name)
+        await rows.keep_alive(connection)
+        if told is None:
+            await self._check_place(connection)
         if told != checkpoint.note.encode():
             how = "is not there" if told is None else "has another content"
             raise Forked(f"{name}, which this database has signed, {how} outside")
@@ -145,30 +163,34 @@ class Sealer:
         for each in await rows.unpublished_checkpoints(connection):
             before = await rows.checkpoint_before(connection, each.size)
             old = Tree() if before is None else Tree.of(before.size, before.frontier)
-            leaves = await rows.read_leaves(connection, old.size, each.size)
+            leaves = await _read_leaves(connection, old.size, each.size)
             # Beside the other work of the process: fifty thousand leaves are a tenth of a second.
-            proof = await asyncio.to_thread(_proof, old, leaves, each)
-            await self._put_leaves(old.size, leaves)
+            proving = asyncio.ensure_future(asyncio.to_thread(_proof, old, leaves, each))
+            while not (await asyncio.wait([proving], timeout=PROOF_LOOK_SECONDS))[0]:
+                await rows.keep_alive(connection)
+            proof = proving.result()
+            await self._put_leaves(connection, old.size, leaves)
             if old.size:
                 with calling("audit.put_consistency"):
-                    await self._put(consistency_name(old.size, each.size), proof)
+                    await self._put(connection, consistency_name(old.size, each.size), proof)
             with calling("audit.put_checkpoint"):
-                await self._put(checkpoint_name(each.size), each.note.encode())
+                await self._put(connection, checkpoint_name(each.size), each.note.encode())
             await rows.mark_published(connection, each, now=self._now())
             published = each
         return published
 
-    async def _put_leaves(self, first: int, leaves: list[bytes]) -> None:
+    async def _put_leaves(self, connection: Connection, first: int, leaves: list[bytes]) -> None:
         for at in range(0, len(leaves), LEAVES_IN_OBJECT_MAX):
             piece = leaves[at : at + LEAVES_IN_OBJECT_MAX]
             with calling("audit.put_leaves"):
-                await self._put(leaves_name(first + at, first + at + len(piece)), b"".join(piece))
+                await self._put(connection, leaves_name(first + at, first + at + len(piece)), b"".join(piece))
 
-    async def _put(self, name: str, content: bytes) -> None:
+    async def _put(self, connection: Connection, name: str, content: bytes) -> None:
         try:
             await self._target.put(name, content)
         except ObjectDiffers as error:
             raise Forked(str(error)) from error
+        await rows.keep_alive(connection)
 
     async def _locked_tree(self, connection: Connection) -> Tree:
         head = await rows.lock_head(connection)
@@ -179,6 +201,14 @@ class Sealer:
         if tree.root != head.root:
             raise Forked("the head's root is not that of its frontier")
         return tree
+
+
+async def _read_leaves(connection: Connection, first: int, end: int) -> list[bytes]:
+    """In pieces, each far within a statement's time: the first checkpoint is of all that earlier releases wrote."""
+    leaves: list[bytes] = []
+    for at in range(first, end, LEAVES_IN_OBJECT_MAX):
+        leaves += await rows.read_leaves(connection, at, min(at + LEAVES_IN_OBJECT_MAX, end))
+    return leaves
 
 
 def _proof(old: Tree, leaves: list[bytes], new: Checkpoint) -> bytes:

@@ -46,6 +46,8 @@ create table audit_leaves (
     occurred_at timestamptz not null,
     leaf bytea not null check (length(leaf) = 32)
 );
+-- Leaves come nearly in the order of time.
+create index audit_leaves_times on audit_leaves using brin (occurred_at);
 
 -- One row. The frontier is the compact range of the tree: the hashes of its perfect subtrees, largest first.
 create table audit_head (
@@ -117,6 +119,18 @@ begin
         raise exception 'audit_unsealed: row % is not sealed yet', old.id using errcode = 'insufficient_privilege';
     end if;
     return old;
+end
+$$;
+
+-- A leaf is that of a row which waits for it: one for an id to come would make the row of that id unwritable.
+create function refuse_foreign_leaf() returns trigger language plpgsql
+    security definer set search_path from current as $$
+begin
+    if not exists (select from audit_unsealed where id = new.audit_id and occurred_at = new.occurred_at) then
+        raise exception 'audit_leaves is append-only: row % does not wait for a leaf', new.audit_id
+            using errcode = 'insufficient_privilege';
+    end if;
+    return new;
 end
 $$;
 
@@ -243,6 +257,8 @@ create trigger unsealed_rows before update on audit_unsealed
 create trigger unsealed_truncate before truncate on audit_unsealed
     for each statement execute function refuse_audit_change();
 
+create trigger leaf_waited_for before insert on audit_leaves
+    for each row execute function refuse_foreign_leaf();
 create trigger leaf_rows before update or delete on audit_leaves
     for each row execute function refuse_audit_change();
 create trigger leaf_truncate before truncate on audit_leaves
@@ -301,7 +317,7 @@ order by id;
 select setval('audit_log_before_id_seq', last_value, is_called) from audit_log_id_seq;
 drop table audit_log, audit_payloads, audit_unsealed, audit_leaves, audit_head, audit_checkpoints;
 drop function make_audit_partitions, make_audit_partition, queue_audit_row, refuse_foreign_payload,
-    refuse_payload_change, refuse_unsealing, refuse_shrinking, refuse_checkpoint_change;
+    refuse_payload_change, refuse_unsealing, refuse_foreign_leaf, refuse_shrinking, refuse_checkpoint_change;
 alter table audit_log_before rename to audit_log;
 alter table audit_log rename constraint audit_log_before_pkey to audit_log_pkey;
 alter sequence audit_log_before_id_seq rename to audit_log_id_seq;

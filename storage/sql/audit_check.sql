@@ -32,12 +32,13 @@ select id, hash from audit_payload_hashes($1)
 select size, root, checkpoint_size, (select count(*) from audit_unsealed) as waiting from audit_head
 
 -- name: unqueued_rows
--- One statement, so that a row which is being sealed is seen either way, and never neither.
+-- One statement, so that a row which is being sealed is seen either way, and never neither. The bounds are said of
+-- each table: else all leaves are read for every piece.
 select a.id, a.correlation_id, a.occurred_at
 from audit_log a
 where a.id > $1 and a.id <= $2
-    and not exists (select from audit_leaves l where l.audit_id = a.id)
-    and not exists (select from audit_unsealed u where u.id = a.id)
+    and not exists (select from audit_leaves l where l.audit_id = a.id and l.audit_id > $1 and l.audit_id <= $2)
+    and not exists (select from audit_unsealed u where u.id = a.id and u.id > $1 and u.id <= $2)
 order by a.id
 limit $3
 
@@ -55,6 +56,8 @@ limit $2
 -- name: published_checkpoints
 select size, sha256(convert_to(note, 'UTF8')) as note_hash from audit_checkpoints
 where published_at is not null and size > $1
+order by size
+limit $2
 
 -- name: sealed_id
 select audit_id from audit_leaves where sequence = $1

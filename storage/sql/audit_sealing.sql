@@ -1,6 +1,9 @@
 -- name: try_lead
 select pg_try_advisory_lock($1)
 
+-- name: keep_alive
+select 1
+
 -- name: read_head
 select size, root, frontier, checkpoint_size, checkpoint_root from audit_head
 

@@ -17,7 +17,7 @@ from tests.audit.loading import load_log
 from tests.audit.made import Log, make_log
 from workers import audit_check
 from workers.audit_alerts import AuditAlerts
-from workers.audit_check import AuditCheck
+from workers.audit_check import LATE_SECONDS, AuditCheck
 from workers.clients import utc_now
 
 ROWS, SIZES = 30, [10, 20, 28]
@@ -140,4 +140,43 @@ async def test_one_standing_finding_does_not_hide_those_that_come_after_it(
         f"EDITED-{place}" for place in (0, 2, 5, 8, 15, 18, 23, 25)
     }
     assert len(told) == 10
+    await rows.close()
+
+
+async def test_a_place_that_is_not_mounted_says_nothing_of_the_log(
+    database: str, owner: asyncpg.Connection, log: Log, tmp_path: Path
+) -> None:
+    """How: an empty folder in place of the one outside."""
+    (tmp_path / "empty").mkdir()
+    rows, metrics = await Database.connect(database), Metrics()
+    check = AuditCheck(
+        rows, Folder(tmp_path / "empty"), VerifierKey.parse(log.signer.vkey),
+        AuditAlerts(rows, kills=True, now=utc_now), metrics, again_seconds=0,
+    )  # fmt: skip
+    await check.check()
+    assert await owner.fetch("select code from alerts") == []
+    assert await owner.fetch("select request_id from kill_requests") == []
+    await rows.close()
+
+
+async def test_a_check_that_never_ends_is_told_of(
+    database: str, owner: asyncpg.Connection, log: Log, tmp_path: Path
+) -> None:
+    """How: the clock is moved by hand while no check is made; then one is."""
+    rows, seconds = await Database.connect(database), 0.0
+    check = AuditCheck(
+        rows, Folder(log.put_outside(tmp_path)), VerifierKey.parse(log.signer.vkey),
+        AuditAlerts(rows, kills=True, now=utc_now), Metrics(), again_seconds=0, monotonic=lambda: seconds,
+    )  # fmt: skip
+    await check.tell_age()
+    assert await owner.fetch("select code from alerts") == []
+    seconds = LATE_SECONDS + 1
+    for _ in range(2):
+        await check.tell_age()
+    raised = "select code, text, times from alerts where cleared_at is null"
+    (alert,) = await owner.fetch(raised)
+    assert (alert["code"], alert["times"]) == ("AUDIT_NOT_CHECKED", 1)
+    assert "for 2.0 days" in alert["text"]
+    await check.check()
+    assert await owner.fetch(raised) == []
     await rows.close()

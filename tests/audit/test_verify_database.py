@@ -8,6 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from audit.check import database as database_module
 from audit.check import exporting
 from audit.check.findings import Report, Wrong
 from audit.check.judge import Verified
@@ -278,6 +279,16 @@ async def test_rows_of_an_earlier_release_are_excused_as_the_log_itself_says(
     await owner.close()
     assert [(each.kind, each.sequence) for each in report.findings] == [(Wrong.PAYLOAD_CHANGED, 5)]
     assert [warning for warning in report.warnings if "AUDIT_MOVED" in warning]
+
+
+async def test_checkpoints_are_read_page_by_page(
+    owner: asyncpg.Connection, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = await database_module.published_checkpoints(owner, 0)
+    assert sorted(whole) == log.sizes
+    monkeypatch.setattr(database_module, "CHECKPOINTS_AT_ONCE", 2)
+    assert await database_module.published_checkpoints(owner, 0) == whole
+    assert sorted(await database_module.published_checkpoints(owner, log.sizes[0])) == log.sizes[1:]
 
 
 def names_in(folder: Path) -> list[str]:

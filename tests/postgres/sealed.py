@@ -45,7 +45,7 @@ async def write_row(connection: Connection, name: str) -> None:
 
 async def run_once(connection: Connection, sealer: Sealer) -> None:
     """Seal, sign and publish what there is."""
-    await sealer.publish_key()
+    await sealer.publish_key(connection)
     while await sealer.seal(connection):
         pass
     await sealer.sign(connection)

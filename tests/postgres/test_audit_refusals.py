@@ -40,6 +40,9 @@ CHANGES: Final = (
     "update audit_payloads set payload = '{}'",
     "update audit_leaves set leaf = sha256('x')",
     "update audit_leaves set audit_id = audit_id + 100",
+    # A leaf for an id to come would make the row of that id unwritable.
+    "insert into audit_leaves select 1000 + i, 1000 + i, now(), sha256('x') from generate_series(0, 9) i",
+    "insert into audit_leaves select 1000, id, occurred_at + interval '1 day', sha256('x') from audit_unsealed",
     "update audit_head set size = 0, root = sha256(''), frontier = ''",
     "update audit_head set root = sha256('x')",
     "update audit_head set checkpoint_size = null, checkpoint_root = null",

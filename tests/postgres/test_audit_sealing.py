@@ -9,6 +9,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from audit.seal import sealer
+from audit.store import bounded
+from audit.store.directory import DirectoryStore
 from observability.metrics import Metrics
 from schemas.alerts import AlertCode
 from schemas.kill import AUDIT_FAILED
@@ -194,6 +197,83 @@ async def test_a_target_that_fails_is_told_of_and_ends(database: str, rows: Data
         # The alert's own two rows are sealed too.
         await until(rows, "select checkpoint_size = size and size = 5 from audit_head")
     await check_sealed(database, tmp_path, rows=5)
+
+
+async def test_a_target_that_is_not_mounted_is_down_and_no_fork(
+    database: str, rows: Database, tmp_path: Path
+) -> None:
+    """How: an empty folder in its place, at the start and again while it runs; then it is back."""
+    clock = Clock()
+    target, away = tmp_path / "target", tmp_path / "away"
+    await write_rows(database, 2)
+    async with rows.connection() as connection:
+        await run_once(connection, sealer_of(target))
+    target.rename(away)
+    target.mkdir()
+    async with sealing(rows, database, target, clock=clock):
+        for size in (4, 7):
+            await write_rows(database, 1)
+            clock.seconds += 1
+            await until(rows, f"select size >= {size - 1} from audit_head")
+            clock.seconds += TARGET_DOWN_SECONDS + 1
+            await until(rows, RAISED)
+            assert set(await told(rows)) == {AlertCode.AUDIT_TARGET_DOWN}
+            assert list(target.iterdir()) == []
+            target.rmdir()
+            away.rename(target)
+            clock.seconds += 10
+            await until(rows, f"select ({RAISED}) is null")
+            clock.seconds += 10
+            await until(rows, f"select checkpoint_size = size and size >= {size} from audit_head")
+            target.rename(away)
+            target.mkdir()
+    async with rows.connection() as connection:
+        assert await kills_asked_for(connection) == []
+
+
+async def test_a_target_that_hangs_does_not_stop_the_sealing(
+    database: str, rows: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: it answers nothing, at the start and later; one call at a time is begun, and the next goes through."""
+    monkeypatch.setattr(bounded.BoundedStore.__init__, "__kwdefaults__", {"answer_seconds": 0.1})
+    asked, hangs = 0, asyncio.Event()
+
+    async def hang(self: DirectoryStore, *args: object, **_: object) -> list[str]:
+        nonlocal asked
+        asked += 1
+        await hangs.wait()
+        return []
+
+    with monkeypatch.context() as patched:
+        for method in ("put", "get", "names"):
+            patched.setattr(DirectoryStore, method, hang)
+        async with sealing(rows, database, tmp_path):
+            for count in (2, 4):
+                await write_rows(database, 2)
+                await until(rows, f"select size = {count} from audit_head")
+            assert asked == 1
+            patched.undo()
+            hangs.set()
+            await until(rows, PUBLISHED, lambda size: size == 4)
+
+
+async def test_the_first_checkpoint_is_of_all_that_waited(
+    database: str, rows: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: batches of two, and a checkpoint due after three leaves: later ones come before the queue is empty."""
+    for module in (audit_sealing, sealer):
+        monkeypatch.setattr(module, "BATCH_MAX", 2)
+    monkeypatch.setattr(audit_sealing, "CHECKPOINT_LEAVES", 3)
+    monkeypatch.setattr(sealer, "LEAVES_IN_OBJECT_MAX", 16)
+    await write_rows(database, 9)
+    async with sealing(rows, database, tmp_path):
+        await until(rows, PUBLISHED, lambda size: size == 9)
+    async with sealing(rows, database, tmp_path):
+        await write_rows(database, 9)
+        await until(rows, PUBLISHED, lambda size: size == 18)
+    async with rows.connection() as connection:
+        assert await connection.fetchval("select min(size) from audit_checkpoints") == 9
+    await check_sealed(database, tmp_path, rows=18)
 
 
 async def test_nobody_seals_and_it_is_told_though(database: str, rows: Database, tmp_path: Path) -> None:
