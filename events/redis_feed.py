@@ -23,6 +23,7 @@ from schemas.events import parse_since
 from schemas.wire import PARTITIONS
 from storage import bus_feed as rows
 from storage import event_stream
+from storage.bus import storable
 from storage.bus_feed import Death, GroupCursors, Published, RelayState
 from storage.bus_groups import create_group
 from storage.event_stream import NUMBERED, AheadOfStream
@@ -82,6 +83,10 @@ class RedisFeed:
                 _log.warning("redis feed: begins anew")
             except ForeignRedis as error:
                 _log.error("redis feed: nothing can be published", reason=str(error))
+            except asyncpg.DataError as error:
+                # No connection is lost: the same would be refused again.
+                end_if_cancelled()
+                _log.error("redis feed: the rows refuse what Redis holds", reason=str(error))
             except _LOST as error:
                 end_if_cancelled()
                 _log.warning("redis feed: connection lost, starting again", reason=type(error).__name__)
@@ -278,6 +283,6 @@ def _death(identity: str, fields: dict[str, str], life: int) -> Death:
     letter = fields.get("letter")
     return Death(
         group=fields["group"], partition=int(fields["partition"]),
-        position=int(letter or fields["id"].partition("-")[0]), tries=int(fields["tries"]), error=fields["error"],
-        death=f"{life}:{identity}", letter=letter is not None,
+        position=int(letter or fields["id"].partition("-")[0]), tries=int(fields["tries"]),
+        error=storable(fields["error"]), death=f"{life}:{identity}", letter=letter is not None,
     )  # fmt: skip

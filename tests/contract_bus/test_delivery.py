@@ -112,6 +112,17 @@ async def test_b4_what_fails_is_tried_again_in_its_place_then_put_aside_and_put_
     ) == "operator jo"  # fmt: skip
 
 
+@pytest.mark.parametrize("untellable", ["no\0", "no\udcff", "\0"])
+async def test_b4b_whatever_a_failure_says_is_kept(venue: Venue, untellable: str) -> None:
+    await venue.bus().create_group("g", since=0)
+    await venue.publish("a", 1)
+    async with venue.consumer() as consumer:
+        for _ in range(TRIES_MAX):
+            await consumer.fail(await taken(consumer), 0, untellable)
+    said = "no" if untellable.startswith("no") else "no reason told"
+    await venue.until_row(said, "select error from event_dead_letters")
+
+
 async def test_b5_an_event_that_kills_its_consumers_is_put_aside(venue: Venue) -> None:
     await venue.bus().create_group("g", since=0)
     await venue.publish("a", 1)

@@ -72,6 +72,17 @@ async def test_letters_outlive_redis_too(venue: Venue) -> None:
         await venue.until_row(0, "select count(*)::int from event_dead_letters")
 
 
+async def test_a_death_that_the_rows_would_refuse_is_copied_all_the_same(venue: Venue) -> None:
+    """How: its text stands in Redis as an earlier release has left it there."""
+    await venue.bus().create_group("g", since=0)
+    await venue.publish("a", 1)
+    async with venue.consumer() as consumer, connect(venue.redis_url) as client:
+        batch = await taken(consumer)
+        death = {"group": "g", "partition": batch.partition, "id": "1-0", "tries": 5, "error": "no\0"}
+        await client.xadd(f"{PREFIX}:dead", death)
+        await venue.until_row("no", "select error from event_dead_letters")
+
+
 async def test_a_group_goes_from_one_bus_to_the_other_and_back(venue: Venue) -> None:
     """What one bus has handed out is known to the other as told before, and what is acknowledged stays so.
 
