@@ -92,10 +92,12 @@ async def reset_group(
     component: str,
     now: datetime,
 ) -> int:
-    """Have the group begin anew after ``since``, in the caller's transaction; what it holds it loses. Audited.
+    """Have the group told everything after ``since`` again, in the caller's transaction; what it holds it loses.
+
+    Audited. A partition that has not come so far stays where it is: nothing is ever passed over.
 
     Returns:
-        The position after which it begins.
+        The position after which all is told again.
 
     Raises:
         NoSuchGroup, AheadOfStream: nothing was changed.
@@ -111,7 +113,7 @@ async def reset_group(
         decision="EVENT_GROUP_RESET",
         input={
             "group": group, "position": start, "reason": reason,
-            "former_positions": positions, "detail": f"begins anew after position {start}: {reason}",
+            "former_positions": positions, "detail": f"told all after position {start} again: {reason}",
         },
     )  # fmt: skip
     await append(connection, entry)

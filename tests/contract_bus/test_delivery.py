@@ -171,6 +171,24 @@ async def test_b7_a_group_set_back_is_told_again_and_what_it_held_is_lost(venue:
     assert row["actor"] == "operator jo"
 
 
+async def test_b7b_a_group_set_back_passes_over_nothing(venue: Venue) -> None:
+    """How: one key's partition stands at the first event, the other's has gone on; then back to between them."""
+    await venue.bus().create_group("g", since=0)
+    await venue.publish("a", 1, 2)
+    await venue.publish("other", 1, 2, 3)
+    async with venue.consumer() as consumer:
+        held = {
+            batch.deliveries[0].event.key: batch for batch in [await taken(consumer, limit=1) for _ in "12"]
+        }
+        await consumer.acknowledge(held["other"])
+        await _until_acknowledged_up_to(venue, 3)
+        async with venue.judge.transaction():
+            await reset_group(venue.judge, "g", 4, now=now(), **WHO)
+        await _until_refused(consumer, held["a"])
+        told = [each[:2] for each in marks(await drained(consumer, 4))]
+    assert sorted(told) == [("a", 1), ("a", 2), ("other", 2), ("other", 3)]
+
+
 async def _until_acknowledged_up_to(venue: Venue, position: int) -> None:
     await venue.until_row(position, "select max(position)::int from event_cursors")
 
