@@ -139,8 +139,11 @@ class _Lead:
         answer = await self._run("state", COPY_MAX)
         _, bus, generations, acknowledged, dead, done, wanted = answer
         groups = await rows.read_cursors(self._connection)
-        held, places = pairs(generations), pairs(acknowledged)
-        if pairs(bus).get("ready") != "1" or _differ(groups, held, places):
+        held, places, marks = pairs(generations), pairs(acknowledged), pairs(bus)
+        # Read after Redis was: ahead of the rows it is only of rows that were restored.
+        newest = (await rows.read_relay(self._connection)).newest
+        ahead = int(marks.get("published", 0)) > newest
+        if ahead or marks.get("ready") != "1" or _differ(groups, held, places):
             await self._rebuild(groups)
             return
         await self._copy(places, held, dead, done)

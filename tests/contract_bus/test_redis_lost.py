@@ -109,6 +109,30 @@ async def test_a_group_goes_from_one_bus_to_the_other_and_back(venue: Venue) -> 
         assert told[0][2] > 1, "it was handed out by the other bus"
 
 
+async def test_rows_that_were_restored_are_told_from_where_they_stand(venue: Venue) -> None:
+    """How: the rows go back behind what was published and acknowledged, while nothing publishes."""
+    await venue.bus().create_group("g", since=0)
+    await venue.publish("a", 1, 2, 3)
+    async with venue.consumer() as consumer:
+        await drained(consumer, 2, limit=1)
+        fence = (await taken(consumer)).fence
+        await venue.until_row(2, ACKNOWLEDGED)
+        assert venue.publishing is not None
+        await ended(venue.publishing)
+        async with venue.judge.transaction():
+            await venue.judge.execute("delete from events where position > 1")
+            await venue.judge.execute("update event_relay set position = 1, published = 1, rebuilds = 0")
+            await venue.judge.execute("update event_cursors set position = least(position, 1)")
+        async with venue.relaying():
+            await venue.until_row(1, "select rebuilds::int from event_relay")
+            await venue.publish("a", 12, 13)
+            batch = await taken(consumer, limit=1)
+            assert [each[:2] for each in marks(batch.deliveries)] == [("a", 12)]
+            assert batch.fence > fence, "fences grow though the rows forgot how often the streams were made"
+            await consumer.acknowledge(batch)
+            assert [each[:2] for each in marks(await drained(consumer, 1))] == [("a", 13)]
+
+
 async def test_what_everyone_has_acknowledged_is_trimmed_and_nothing_else(
     venue: Venue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
