@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from events import redis_feed
-from events.port import LeaseLost
+from events.port import NOTHING, LeaseLost
 from events.postgres_bus import PostgresBus
 from events.redis_scripts import PREFIX, connect
 from storage.bus import TRIES_MAX
@@ -107,6 +107,27 @@ async def test_a_group_goes_from_one_bus_to_the_other_and_back(venue: Venue) -> 
         told = marks(await drained(consumer, 1))
         assert told[0][:2] == ("a", 3)
         assert told[0][2] > 1, "it was handed out by the other bus"
+
+
+async def test_a_server_that_was_started_again_is_filled_anew(venue: Venue) -> None:
+    """How: the streams say that another run of the server has filled them, as an older file of it does."""
+    await venue.bus().create_group("g", since=0)
+    await venue.publish("a", 1, 2)
+    async with venue.consumer() as consumer, connect(venue.redis_url) as client:
+        await drained(consumer, 1, limit=1)
+        await venue.until_row(1, ACKNOWLEDGED)
+        assert venue.publishing is not None
+        await ended(venue.publishing)
+        held = await taken(consumer)
+        await client.hset(f"{PREFIX}:bus", "run", "another")
+        assert await consumer.take() == NOTHING
+        with pytest.raises(LeaseLost):
+            await consumer.acknowledge(held)
+        async with venue.relaying():
+            batch = await taken(consumer)
+            assert [each[:2] for each in marks(batch.deliveries)] == [("a", 2)]
+            assert batch.deliveries[0].attempt > 1, "it had been told"
+            assert batch.fence > held.fence + 1, "of a new life"
 
 
 async def test_rows_that_were_restored_are_told_from_where_they_stand(venue: Venue) -> None:
