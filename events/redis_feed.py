@@ -243,7 +243,7 @@ class _Lead:
             await rows.letter_sent(self._connection, letter, life)
 
     async def _trim(self, before: datetime) -> None:
-        await self._run("trim", await event_stream.start_position(self._connection, before))
+        await self._run("trim", await event_stream.position_before(self._connection, before))
 
     async def _run(self, name: str, *arguments: str | int) -> Any:
         """Run a script as the one that leads.
