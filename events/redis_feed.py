@@ -205,6 +205,8 @@ class _Lead:
         news = {place: each for place, each in acknowledged.items() if self._copied.get(place) != each}
         if not (news or dead or done):
             return
+        if len(dead) >= COPY_MAX:
+            news = {}  # Cursors have passed all of the dead: they are kept with the last of these.
         life = (await rows.read_relay(self._connection)).rebuilds
         await rows.save_copy(
             self._connection,

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from events import redis_feed
 from events.port import NOTHING, LeaseLost
 from events.postgres_bus import PostgresBus
 from events.redis_scripts import PREFIX, connect
+from storage import bus_feed
 from storage.bus import TRIES_MAX
 from storage.bus_groups import put_letters_back
 from tests.contract_bus.conftest import Venue, drained, ended, marks, taken
@@ -81,6 +83,34 @@ async def test_a_death_that_the_rows_would_refuse_is_copied_all_the_same(venue: 
         death = {"group": "g", "partition": batch.partition, "id": "1-0", "tries": 5, "error": "no\0"}
         await client.xadd(f"{PREFIX}:dead", death)
         await venue.until_row("no", "select error from event_dead_letters")
+
+
+async def test_no_cursor_is_kept_before_the_dead_that_it_has_passed(
+    venue: Venue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: two have died, and one is copied at a time."""
+    await venue.bus().create_group("g", since=0)
+    await venue.publish("a", 1, 2)
+    kept: list[tuple[int, bool]] = []
+    save_copy = bus_feed.save_copy
+
+    async def once(connection: Any, acknowledged: Any, generations: Any, deaths: Any, done: Any) -> None:
+        kept.append((len(deaths), bool(acknowledged)))
+        await save_copy(connection, acknowledged, generations, deaths, done)
+
+    assert venue.publishing is not None
+    async with venue.consumer() as consumer, connect(venue.redis_url) as client:
+        await venue.until_row(2, "select published::int from event_relay")
+        await ended(venue.publishing)
+        for _ in range(2 * TRIES_MAX):
+            await consumer.fail(await taken(consumer, limit=1), 0, "no")
+        assert await client.xlen(f"{PREFIX}:dead") == 2
+        monkeypatch.setattr(redis_feed, "COPY_MAX", 1)
+        monkeypatch.setattr(bus_feed, "save_copy", once)
+        async with venue.relaying():
+            await venue.until_row(2, ACKNOWLEDGED)
+    assert kept == [(1, False), (1, False), (0, True)]
+    assert await venue.judge.fetchval("select count(*) from event_dead_letters") == 2
 
 
 async def test_a_group_goes_from_one_bus_to_the_other_and_back(venue: Venue) -> None:
