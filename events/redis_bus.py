@@ -27,6 +27,7 @@ from events.port import (
     Delivery,
     LeaseLost,
     checked_group,
+    no_such_group,
 )
 from events.redis_scripts import (
     CONNECT_SECONDS,
@@ -148,6 +149,8 @@ class _RedisConsumer:
             if answer[0] != "GIVEN":
                 await self._wakes.wait()
                 answer = await self._ask(limit)
+        if answer[0] == "NO GROUP":
+            raise no_such_group(self._group)
         if answer[0] != "GIVEN":
             return NOTHING
         _, partition, fence, given = answer

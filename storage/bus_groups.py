@@ -64,10 +64,16 @@ async def create_group(
         AheadOfStream: no event has that position yet.
     """
     async with committing(connection, "bus.group_created"):
-        if not await connection.fetchval(_SQL["group_exists"], group):
+        if not await group_exists(connection, group):
             start = await start_position(connection, since)
             await connection.execute(_SQL["create_group"], group, now)
             await connection.execute(_SQL["create_cursors"], group, start)
+
+
+async def group_exists(connection: Connection, group: str) -> bool:
+    """Whether it was made, and not dropped since."""
+    exists: bool = await connection.fetchval(_SQL["group_exists"], group)
+    return exists
 
 
 async def list_groups(connection: Connection) -> list[Group]:

@@ -20,6 +20,9 @@ for at = 5, #ARGV, 18 do
     redis.call('HSET', prefix .. ':generations', ARGV[at], ARGV[at + 1])
     for partition = 0, 15 do
         local position = ARGV[at + 2 + partition]
+        -- Once more: it may be that we did not know of the group.
+        redis.call('DEL', prefix .. ':lease:' .. ARGV[at] .. ':' .. partition,
+            prefix .. ':pause:' .. ARGV[at] .. ':' .. partition)
         redis.call('XGROUP', 'CREATE', prefix .. ':events:' .. partition, ARGV[at], position .. '-0', 'MKSTREAM')
         redis.call('HSET', prefix .. ':acknowledged', ARGV[at] .. ':' .. partition, position)
     end

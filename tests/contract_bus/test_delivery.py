@@ -9,7 +9,7 @@ from events import port
 from events.port import NOTHING, BadGroup, Batch, Consumer, Delivery, LeaseLost
 from events.redis_scripts import connect
 from storage.bus import TRIES_MAX
-from storage.bus_groups import Group, list_groups, list_letters, put_letters_back, reset_group
+from storage.bus_groups import Group, drop_group, list_groups, list_letters, put_letters_back, reset_group
 from tests.contract_bus.conftest import LEASE_SECONDS, Venue, drained, marks, number, served, taken
 from tests.postgres.outbox import write_committed
 
@@ -202,6 +202,17 @@ async def _until_refused(consumer: Consumer, held: Batch) -> None:
             except LeaseLost:
                 return
             await asyncio.sleep(0.02)
+
+
+async def test_b7c_a_consumer_of_a_group_that_was_dropped_is_told(venue: Venue) -> None:
+    await venue.bus().create_group("g", since=0)
+    await venue.bus().create_group("stays", since=0)
+    async with venue.consumer() as consumer:
+        assert await consumer.take() == NOTHING
+        async with venue.judge.transaction():
+            await drop_group(venue.judge, "g", now=now(), **WHO)
+        with pytest.raises(BadGroup, match="no group g"):
+            await taken(consumer)
 
 
 async def test_b8_a_consumer_that_waits_is_woken(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> None:

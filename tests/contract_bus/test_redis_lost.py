@@ -160,6 +160,25 @@ async def test_a_server_that_was_started_again_is_filled_anew(venue: Venue) -> N
             assert batch.fence > held.fence + 1, "of a new life"
 
 
+@pytest.mark.parametrize("lost", ["acknowledged", "generations", "events", "one group"])
+async def test_what_is_half_lost_is_made_anew(venue: Venue, lost: str) -> None:
+    """How: one key of it goes, or all of one kind."""
+    await venue.bus().create_group("g", since=0)
+    await venue.bus().create_group("h", since=0)
+    await venue.publish("a", 1)
+    async with venue.consumer() as consumer, connect(venue.redis_url) as client:
+        await drained(consumer, 1)
+        await venue.until_row(1, ACKNOWLEDGED)
+        lives = await venue.judge.fetchval("select rebuilds::int from event_relay")
+        if lost == "one group":
+            await client.xgroup_destroy(f"{PREFIX}:events:7", "g")
+        else:
+            await client.delete(*await client.keys(f"{PREFIX}:{lost}*"))
+        await venue.until_row(lives + 1, "select rebuilds::int from event_relay")
+        await venue.publish("a", 2)
+        assert [each[:2] for each in marks(await drained(consumer, 1))] == [("a", 2)]
+
+
 async def test_rows_that_were_restored_are_told_from_where_they_stand(venue: Venue) -> None:
     """How: the rows go back behind what was published and acknowledged, while nothing publishes."""
     await venue.bus().create_group("g", since=0)
