@@ -44,7 +44,8 @@ async def replay(
     """Write past events as JSON, one a line, in their order; or have a group of consumers told them again.
 
     Setting a group back is audited with who and why. Its consumers lose what they hold, and are told everything
-    from there on with an attempt above 1. Exit 1: what is asked for is archived, or there is no such group.
+    from there on with an attempt above 1. Nothing is passed over: what stands before that place and was not
+    acknowledged is told too. Exit 1: what is asked for is archived, or there is no such group.
     """
     if group is not None:
         if until is not None or topic or output is not None:

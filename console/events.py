@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from console.common import NO_OPTIONS, Common, cell, clean, console, print_json
-from console.errors import EXIT_DONE, BadUsage
+from console.errors import EXIT_DONE, BadUsage, Refused
 from console.rows import rows
 from console.views import clock, money, shares
 from schemas.events import parse_since
@@ -19,6 +19,7 @@ from schemas.wire import Topic
 from storage.event_stream import (
     NUMBERED,
     AheadOfStream,
+    EventsArchived,
     StreamEvent,
     events_after,
     position_before_newest,
@@ -103,13 +104,15 @@ async def _begin(
 
 
 async def start_of(connection: "asyncpg.Connection[Any]", text: str, *, option: str = "--since") -> int:
-    """The position that a place names. Raises BadUsage: it is none."""
+    """The position that a place names. Raises BadUsage: it is none; Refused: it is archived."""
     return await _place(connection, since_of(text, option=option), option)
 
 
 async def _place(connection: "asyncpg.Connection[Any]", start: int | datetime | None, option: str) -> int:
     try:
         return await start_position(connection, start)
+    except EventsArchived as error:
+        raise Refused(f"{option}: {error}", do="begin later") from error
     except AheadOfStream as error:
         raise BadUsage(f"{option}: {error}", do="is this the right installation?") from error
 

@@ -34,7 +34,7 @@ class LeaseLost(Exception):
 
 
 class BadGroup(Exception):
-    """No group can be called so, or begin there; the message says why."""
+    """No group can be called so, or begin there, or it is not there any more; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class Consumer(Protocol):
 
         Raises:
             BusUnavailable.
+            BadGroup: there is no such group (any more).
         """
 
     async def acknowledge(self, batch: Batch, count: int | None = None) -> None:
@@ -121,3 +122,8 @@ def checked_group(group: str) -> str:
     if not re.fullmatch(GROUP_PATTERN, group):
         raise BadGroup(f"{group!r} is no group's name: small letters, digits, dots and dashes, at most 64")
     return group
+
+
+def no_such_group(group: str) -> BadGroup:
+    """Return what a consumer of a group that was dropped, or never made, is told."""
+    return BadGroup(f"there is no group {group}: it was dropped, or never made")

@@ -19,6 +19,7 @@ from events.port import (
     Delivery,
     LeaseLost,
     checked_group,
+    no_such_group,
 )
 from storage import bus as rows
 from storage import bus_groups
@@ -133,6 +134,10 @@ class _PostgresConsumer:
             await self._session.wait()
             claimed = await self._claim(limit)
         if claimed is None:
+            if not await self._session.run(
+                lambda connection: bus_groups.group_exists(connection, self._group)
+            ):
+                raise no_such_group(self._group)
             return NOTHING
         if not claimed.handed:  # All of it was put aside.
             await self._acknowledge(claimed, 0, None)

@@ -27,6 +27,7 @@ from events.port import (
     Delivery,
     LeaseLost,
     checked_group,
+    no_such_group,
 )
 from events.redis_scripts import (
     CONNECT_SECONDS,
@@ -40,7 +41,7 @@ from events.redis_scripts import (
     told_as_unavailable,
 )
 from schemas.wire import PARTITIONS
-from storage.bus import ERROR_CHARACTERS_MAX, LEASE_RAN_OUT, TRIES_MAX, BusEvent, retry_pause
+from storage.bus import LEASE_RAN_OUT, TRIES_MAX, BusEvent, retry_pause, storable
 
 JOIN_SECONDS_MAX: Final = 30.0
 """The relay makes groups; one that leads does so within a second."""
@@ -148,6 +149,8 @@ class _RedisConsumer:
             if answer[0] != "GIVEN":
                 await self._wakes.wait()
                 answer = await self._ask(limit)
+        if answer[0] == "NO GROUP":
+            raise no_such_group(self._group)
         if answer[0] != "GIVEN":
             return NOTHING
         _, partition, fence, given = answer
@@ -167,7 +170,7 @@ class _RedisConsumer:
         held, failed = cast(_Held, batch.handle), batch.deliveries[count]
         await self._settle(
             held, held.ids[:count], lease_ms=0, failed=held.ids[count], attempt=failed.attempt,
-            error=error[:ERROR_CHARACTERS_MAX] or "no reason told",
+            error=storable(error),
         )  # fmt: skip
 
     async def _ask(self, limit: int) -> Any:

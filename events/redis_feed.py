@@ -23,6 +23,7 @@ from schemas.events import parse_since
 from schemas.wire import PARTITIONS
 from storage import bus_feed as rows
 from storage import event_stream
+from storage.bus import storable
 from storage.bus_feed import Death, GroupCursors, Published, RelayState
 from storage.bus_groups import create_group
 from storage.event_stream import NUMBERED, AheadOfStream
@@ -82,6 +83,10 @@ class RedisFeed:
                 _log.warning("redis feed: begins anew")
             except ForeignRedis as error:
                 _log.error("redis feed: nothing can be published", reason=str(error))
+            except asyncpg.DataError as error:
+                # No connection is lost: the same would be refused again.
+                end_if_cancelled()
+                _log.error("redis feed: the rows refuse what Redis holds", reason=str(error))
             except _LOST as error:
                 end_if_cancelled()
                 _log.warning("redis feed: connection lost, starting again", reason=type(error).__name__)
@@ -134,8 +139,11 @@ class _Lead:
         answer = await self._run("state", COPY_MAX)
         _, bus, generations, acknowledged, dead, done, wanted = answer
         groups = await rows.read_cursors(self._connection)
-        held, places = pairs(generations), pairs(acknowledged)
-        if pairs(bus).get("ready") != "1" or _differ(groups, held, places):
+        held, places, marks = pairs(generations), pairs(acknowledged), pairs(bus)
+        # Read after Redis was: ahead of the rows it is only of rows that were restored.
+        newest = (await rows.read_relay(self._connection)).newest
+        ahead = int(marks.get("published", 0)) > newest
+        if ahead or marks.get("ready") != "1" or _differ(groups, held, places):
             await self._rebuild(groups)
             return
         await self._copy(places, held, dead, done)
@@ -197,6 +205,8 @@ class _Lead:
         news = {place: each for place, each in acknowledged.items() if self._copied.get(place) != each}
         if not (news or dead or done):
             return
+        if len(dead) >= COPY_MAX:
+            news = {}  # Cursors have passed all of the dead: they are kept with the last of these.
         life = (await rows.read_relay(self._connection)).rebuilds
         await rows.save_copy(
             self._connection,
@@ -235,7 +245,7 @@ class _Lead:
             await rows.letter_sent(self._connection, letter, life)
 
     async def _trim(self, before: datetime) -> None:
-        await self._run("trim", await event_stream.start_position(self._connection, before))
+        await self._run("trim", await event_stream.position_before(self._connection, before))
 
     async def _run(self, name: str, *arguments: str | int) -> Any:
         """Run a script as the one that leads.
@@ -278,6 +288,6 @@ def _death(identity: str, fields: dict[str, str], life: int) -> Death:
     letter = fields.get("letter")
     return Death(
         group=fields["group"], partition=int(fields["partition"]),
-        position=int(letter or fields["id"].partition("-")[0]), tries=int(fields["tries"]), error=fields["error"],
-        death=f"{life}:{identity}", letter=letter is not None,
+        position=int(letter or fields["id"].partition("-")[0]), tries=int(fields["tries"]),
+        error=storable(fields["error"]), death=f"{life}:{identity}", letter=letter is not None,
     )  # fmt: skip

@@ -25,6 +25,9 @@ async def serve(
 
     ``handle`` is called at least once for each event, and must be done with it, or have it stored, when it returns.
     One that takes long is given a new lease between two events, never within one.
+
+    Raises:
+        BadGroup: the group is not there (any more).
     """
     while True:
         end_if_cancelled()

@@ -30,6 +30,7 @@ RETRY_PAUSE: Final = timedelta(seconds=1)
 """After a first failure, twice as long after each further one. What stands behind waits too, to stay in order."""
 RETRY_PAUSE_MAX: Final = timedelta(seconds=30)
 ERROR_CHARACTERS_MAX: Final = 1000
+NO_REASON: Final = "no reason told"
 LEASE_RAN_OUT: Final = "whoever held it died, or let its lease run out"
 COMPONENT: Final = "EventBus"
 
@@ -144,7 +145,7 @@ async def fail(connection: Connection, group: str, claimed: Claimed, count: int,
         As `acknowledge`.
     """
     failed, partition = claimed.handed[count], claimed.partition
-    text, death = error[:ERROR_CHARACTERS_MAX] or "no reason told", str(claimed.fence)
+    text, death = storable(error), str(claimed.fence)
     async with committing(connection, "bus.failed"):
         if not await _still_held(connection, group, claimed):
             return False
@@ -163,6 +164,12 @@ async def fail(connection: Connection, group: str, claimed: Claimed, count: int,
             await connection.execute(_SQL["wait_after_failure"], group, partition, tries, text, pause)
         await connection.execute(_SQL["release"], group, partition)
     return True
+
+
+def storable(error: str) -> str:
+    """What a failure is told as: one line of printable characters, which every store keeps."""
+    line = "".join(each if each.isprintable() else " " for each in error[:ERROR_CHARACTERS_MAX])
+    return line.strip() or NO_REASON
 
 
 def retry_pause(attempt: int) -> timedelta:

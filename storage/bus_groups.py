@@ -64,10 +64,16 @@ async def create_group(
         AheadOfStream: no event has that position yet.
     """
     async with committing(connection, "bus.group_created"):
-        if not await connection.fetchval(_SQL["group_exists"], group):
+        if not await group_exists(connection, group):
             start = await start_position(connection, since)
             await connection.execute(_SQL["create_group"], group, now)
             await connection.execute(_SQL["create_cursors"], group, start)
+
+
+async def group_exists(connection: Connection, group: str) -> bool:
+    """Whether it was made, and not dropped since."""
+    exists: bool = await connection.fetchval(_SQL["group_exists"], group)
+    return exists
 
 
 async def list_groups(connection: Connection) -> list[Group]:
@@ -92,10 +98,12 @@ async def reset_group(
     component: str,
     now: datetime,
 ) -> int:
-    """Have the group begin anew after ``since``, in the caller's transaction; what it holds it loses. Audited.
+    """Have the group told everything after ``since`` again, in the caller's transaction; what it holds it loses.
+
+    Audited. A partition that has not come so far stays where it is: nothing is ever passed over.
 
     Returns:
-        The position after which it begins.
+        The position after which all is told again.
 
     Raises:
         NoSuchGroup, AheadOfStream: nothing was changed.
@@ -111,7 +119,7 @@ async def reset_group(
         decision="EVENT_GROUP_RESET",
         input={
             "group": group, "position": start, "reason": reason,
-            "former_positions": positions, "detail": f"begins anew after position {start}: {reason}",
+            "former_positions": positions, "detail": f"told all after position {start} again: {reason}",
         },
     )  # fmt: skip
     await append(connection, entry)

@@ -40,11 +40,11 @@ class AheadOfStream(Exception):
 class EventsArchived(AheadOfStream):
     """A reader wants what has gone to cold storage, which is as little in the stream as what never was there."""
 
-    def __init__(self, position: int, name: str, last: int) -> None:
+    def __init__(self, since: int | datetime, name: str, last: int) -> None:
+        wanted = f"after position {since}" if isinstance(since, int) else f"from {since.isoformat()} on"
         Exception.__init__(
             self,
-            f"what comes after position {position} is in cold storage, from {name} on; the stream begins after "
-            f"{last}",
+            f"what comes {wanted} is in cold storage, from {name} on; the stream begins after {last}",
         )
 
 
@@ -107,18 +107,27 @@ async def start_position(connection: Connection, since: int | datetime | None) -
         AheadOfStream: no event has that position yet.
         EventsArchived: events that come after it have left the database.
     """
-    newest: int = await connection.fetchval(_SQL["newest_position"])
     if isinstance(since, datetime):
-        position: int | None = await connection.fetchval(_SQL["position_before_time"], since)
-        return newest if position is None else position
-    if since is not None and since > newest:
-        raise AheadOfStream(since, newest)
-    if since is None:
-        return newest
-    archived = await connection.fetchrow(_SQL["archived_after"], since)
+        position = await position_before(connection, since)
+    else:
+        newest: int = await connection.fetchval(_SQL["newest_position"])
+        if since is None:
+            return newest
+        if since > newest:
+            raise AheadOfStream(since, newest)
+        position = since
+    statement = _SQL["archived_since"] if isinstance(since, datetime) else _SQL["archived_after"]
+    archived = await connection.fetchrow(statement, since)
     if archived is not None:
         raise EventsArchived(since, archived["name"], archived["last"])
-    return since
+    return position
+
+
+async def position_before(connection: Connection, at: datetime) -> int:
+    """The position before the first event of a time or later that is not archived, or the newest."""
+    newest: int = await connection.fetchval(_SQL["newest_position"])
+    position: int | None = await connection.fetchval(_SQL["position_before_time"], at)
+    return newest if position is None else position
 
 
 async def oldest_position(connection: Connection) -> int | None:

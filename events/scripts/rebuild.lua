@@ -13,11 +13,16 @@ end
 for partition = 0, 15 do redis.call('UNLINK', prefix .. ':events:' .. partition) end
 redis.call('UNLINK', prefix .. ':acknowledged', prefix .. ':generations', prefix .. ':errors', prefix .. ':dead',
     prefix .. ':done', prefix .. ':letters')
-redis.call('HSET', bus, 'ready', '0', 'published', ARGV[2], 'floor', ARGV[3], 'fence', ARGV[4])
+-- Rows that were restored count lives that we have had already.
+local fence = math.max(tonumber(ARGV[4]), tonumber(redis.call('HGET', bus, 'fence') or '0'))
+redis.call('HSET', bus, 'ready', '0', 'published', ARGV[2], 'floor', ARGV[3], 'fence', string.format('%d', fence))
 for at = 5, #ARGV, 18 do
     redis.call('HSET', prefix .. ':generations', ARGV[at], ARGV[at + 1])
     for partition = 0, 15 do
         local position = ARGV[at + 2 + partition]
+        -- Once more: it may be that we did not know of the group.
+        redis.call('DEL', prefix .. ':lease:' .. ARGV[at] .. ':' .. partition,
+            prefix .. ':pause:' .. ARGV[at] .. ':' .. partition)
         redis.call('XGROUP', 'CREATE', prefix .. ':events:' .. partition, ARGV[at], position .. '-0', 'MKSTREAM')
         redis.call('HSET', prefix .. ':acknowledged', ARGV[at] .. ':' .. partition, position)
     end

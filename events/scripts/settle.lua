@@ -5,6 +5,8 @@ local prefix, group, partition, fence = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local place = group .. ':' .. partition
 local held, stream = prefix .. ':lease:' .. place, prefix .. ':events:' .. partition
 if redis.call('GET', held) ~= fence then return 'LOST' end
+-- Another server may have an older lease of that name, which somebody else held.
+if redis.call('HGET', prefix .. ':bus', 'run') ~= string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') then return 'LOST' end
 
 local function acknowledge(id)
     redis.call('XACK', stream, group, id)

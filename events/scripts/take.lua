@@ -7,6 +7,7 @@ local tries_max = tonumber(ARGV[5])
 local holder = 'holder'
 local bus = prefix .. ':bus'
 if redis.call('HGET', bus, 'ready') ~= '1' then return {'WAIT'} end
+if redis.call('HGET', bus, 'run') ~= string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') then return {'WAIT'} end
 if redis.call('HEXISTS', prefix .. ':generations', group) == 0 then return {'NO GROUP'} end
 
 local function field(entry, name)

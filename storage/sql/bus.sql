@@ -119,9 +119,10 @@ select position from event_cursors where group_name = $1 order by partition for 
 update event_groups set generation = generation + 1 where group_name = $1
 
 -- name: reset_cursors
+-- A partition that is behind the place stays where it is: what it was not told yet is told.
 update event_cursors set
-    position = $2, tries = 0, last_error = null, fence = fence + 1, holder = null, lease_until = null,
-    not_before = null
+    position = least(position, $2), tries = 0, last_error = null, fence = fence + 1, holder = null,
+    lease_until = null, not_before = null
 where group_name = $1
 
 -- name: drop_letters

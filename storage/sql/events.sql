@@ -86,6 +86,14 @@ where a.kind = 'events' and a.state = 'removed' and a.stop > $1 + 1
 order by a.first
 limit 1
 
+-- name: archived_since
+-- The same by time: the first file that holds an event of it or later.
+select a.name, (select max(stop) - 1 from audit_archives where kind = 'events' and state = 'removed') as last
+from audit_archives a
+where a.kind = 'events' and a.state = 'removed' and a.newest_at >= $1
+order by a.first
+limit 1
+
 -- name: events_after
 select e.position, e.event_id, e.topic, e.key, e.occurred_at, e.payload, s.strategy
 from events e

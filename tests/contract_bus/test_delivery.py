@@ -9,7 +9,7 @@ from events import port
 from events.port import NOTHING, BadGroup, Batch, Consumer, Delivery, LeaseLost
 from events.redis_scripts import connect
 from storage.bus import TRIES_MAX
-from storage.bus_groups import Group, list_groups, list_letters, put_letters_back, reset_group
+from storage.bus_groups import Group, drop_group, list_groups, list_letters, put_letters_back, reset_group
 from tests.contract_bus.conftest import LEASE_SECONDS, Venue, drained, marks, number, served, taken
 from tests.postgres.outbox import write_committed
 
@@ -112,6 +112,17 @@ async def test_b4_what_fails_is_tried_again_in_its_place_then_put_aside_and_put_
     ) == "operator jo"  # fmt: skip
 
 
+@pytest.mark.parametrize("untellable", ["no\0", "no\udcff", "\0"])
+async def test_b4b_whatever_a_failure_says_is_kept(venue: Venue, untellable: str) -> None:
+    await venue.bus().create_group("g", since=0)
+    await venue.publish("a", 1)
+    async with venue.consumer() as consumer:
+        for _ in range(TRIES_MAX):
+            await consumer.fail(await taken(consumer), 0, untellable)
+    said = "no" if untellable.startswith("no") else "no reason told"
+    await venue.until_row(said, "select error from event_dead_letters")
+
+
 async def test_b5_an_event_that_kills_its_consumers_is_put_aside(venue: Venue) -> None:
     await venue.bus().create_group("g", since=0)
     await venue.publish("a", 1)
@@ -160,6 +171,24 @@ async def test_b7_a_group_set_back_is_told_again_and_what_it_held_is_lost(venue:
     assert row["actor"] == "operator jo"
 
 
+async def test_b7b_a_group_set_back_passes_over_nothing(venue: Venue) -> None:
+    """How: one key's partition stands at the first event, the other's has gone on; then back to between them."""
+    await venue.bus().create_group("g", since=0)
+    await venue.publish("a", 1, 2)
+    await venue.publish("other", 1, 2, 3)
+    async with venue.consumer() as consumer:
+        held = {
+            batch.deliveries[0].event.key: batch for batch in [await taken(consumer, limit=1) for _ in "12"]
+        }
+        await consumer.acknowledge(held["other"])
+        await _until_acknowledged_up_to(venue, 3)
+        async with venue.judge.transaction():
+            await reset_group(venue.judge, "g", 4, now=now(), **WHO)
+        await _until_refused(consumer, held["a"])
+        told = [each[:2] for each in marks(await drained(consumer, 4))]
+    assert sorted(told) == [("a", 1), ("a", 2), ("other", 2), ("other", 3)]
+
+
 async def _until_acknowledged_up_to(venue: Venue, position: int) -> None:
     await venue.until_row(position, "select max(position)::int from event_cursors")
 
@@ -173,6 +202,17 @@ async def _until_refused(consumer: Consumer, held: Batch) -> None:
             except LeaseLost:
                 return
             await asyncio.sleep(0.02)
+
+
+async def test_b7c_a_consumer_of_a_group_that_was_dropped_is_told(venue: Venue) -> None:
+    await venue.bus().create_group("g", since=0)
+    await venue.bus().create_group("stays", since=0)
+    async with venue.consumer() as consumer:
+        assert await consumer.take() == NOTHING
+        async with venue.judge.transaction():
+            await drop_group(venue.judge, "g", now=now(), **WHO)
+        with pytest.raises(BadGroup, match="no group g"):
+            await taken(consumer)
 
 
 async def test_b8_a_consumer_that_waits_is_woken(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> None:

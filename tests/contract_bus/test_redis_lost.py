@@ -2,13 +2,15 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from events import redis_feed
-from events.port import LeaseLost
+from events.port import NOTHING, LeaseLost
 from events.postgres_bus import PostgresBus
 from events.redis_scripts import PREFIX, connect
+from storage import bus_feed
 from storage.bus import TRIES_MAX
 from storage.bus_groups import put_letters_back
 from tests.contract_bus.conftest import Venue, drained, ended, marks, taken
@@ -72,6 +74,45 @@ async def test_letters_outlive_redis_too(venue: Venue) -> None:
         await venue.until_row(0, "select count(*)::int from event_dead_letters")
 
 
+async def test_a_death_that_the_rows_would_refuse_is_copied_all_the_same(venue: Venue) -> None:
+    """How: its text stands in Redis as an earlier release has left it there."""
+    await venue.bus().create_group("g", since=0)
+    await venue.publish("a", 1)
+    async with venue.consumer() as consumer, connect(venue.redis_url) as client:
+        batch = await taken(consumer)
+        death = {"group": "g", "partition": batch.partition, "id": "1-0", "tries": 5, "error": "no\0"}
+        await client.xadd(f"{PREFIX}:dead", death)
+        await venue.until_row("no", "select error from event_dead_letters")
+
+
+async def test_no_cursor_is_kept_before_the_dead_that_it_has_passed(
+    venue: Venue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: two have died, and one is copied at a time."""
+    await venue.bus().create_group("g", since=0)
+    await venue.publish("a", 1, 2)
+    kept: list[tuple[int, bool]] = []
+    save_copy = bus_feed.save_copy
+
+    async def once(connection: Any, acknowledged: Any, generations: Any, deaths: Any, done: Any) -> None:
+        kept.append((len(deaths), bool(acknowledged)))
+        await save_copy(connection, acknowledged, generations, deaths, done)
+
+    assert venue.publishing is not None
+    async with venue.consumer() as consumer, connect(venue.redis_url) as client:
+        await venue.until_row(2, "select published::int from event_relay")
+        await ended(venue.publishing)
+        for _ in range(2 * TRIES_MAX):
+            await consumer.fail(await taken(consumer, limit=1), 0, "no")
+        assert await client.xlen(f"{PREFIX}:dead") == 2
+        monkeypatch.setattr(redis_feed, "COPY_MAX", 1)
+        monkeypatch.setattr(bus_feed, "save_copy", once)
+        async with venue.relaying():
+            await venue.until_row(2, ACKNOWLEDGED)
+    assert kept == [(1, False), (1, False), (0, True)]
+    assert await venue.judge.fetchval("select count(*) from event_dead_letters") == 2
+
+
 async def test_a_group_goes_from_one_bus_to_the_other_and_back(venue: Venue) -> None:
     """What one bus has handed out is known to the other as told before, and what is acknowledged stays so.
 
@@ -96,6 +137,70 @@ async def test_a_group_goes_from_one_bus_to_the_other_and_back(venue: Venue) -> 
         told = marks(await drained(consumer, 1))
         assert told[0][:2] == ("a", 3)
         assert told[0][2] > 1, "it was handed out by the other bus"
+
+
+async def test_a_server_that_was_started_again_is_filled_anew(venue: Venue) -> None:
+    """How: the streams say that another run of the server has filled them, as an older file of it does."""
+    await venue.bus().create_group("g", since=0)
+    await venue.publish("a", 1, 2)
+    async with venue.consumer() as consumer, connect(venue.redis_url) as client:
+        await drained(consumer, 1, limit=1)
+        await venue.until_row(1, ACKNOWLEDGED)
+        assert venue.publishing is not None
+        await ended(venue.publishing)
+        held = await taken(consumer)
+        await client.hset(f"{PREFIX}:bus", "run", "another")
+        assert await consumer.take() == NOTHING
+        with pytest.raises(LeaseLost):
+            await consumer.acknowledge(held)
+        async with venue.relaying():
+            batch = await taken(consumer)
+            assert [each[:2] for each in marks(batch.deliveries)] == [("a", 2)]
+            assert batch.deliveries[0].attempt > 1, "it had been told"
+            assert batch.fence > held.fence + 1, "of a new life"
+
+
+@pytest.mark.parametrize("lost", ["acknowledged", "generations", "events", "one group"])
+async def test_what_is_half_lost_is_made_anew(venue: Venue, lost: str) -> None:
+    """How: one key of it goes, or all of one kind."""
+    await venue.bus().create_group("g", since=0)
+    await venue.bus().create_group("h", since=0)
+    await venue.publish("a", 1)
+    async with venue.consumer() as consumer, connect(venue.redis_url) as client:
+        await drained(consumer, 1)
+        await venue.until_row(1, ACKNOWLEDGED)
+        lives = await venue.judge.fetchval("select rebuilds::int from event_relay")
+        if lost == "one group":
+            await client.xgroup_destroy(f"{PREFIX}:events:7", "g")
+        else:
+            await client.delete(*await client.keys(f"{PREFIX}:{lost}*"))
+        await venue.until_row(lives + 1, "select rebuilds::int from event_relay")
+        await venue.publish("a", 2)
+        assert [each[:2] for each in marks(await drained(consumer, 1))] == [("a", 2)]
+
+
+async def test_rows_that_were_restored_are_told_from_where_they_stand(venue: Venue) -> None:
+    """How: the rows go back behind what was published and acknowledged, while nothing publishes."""
+    await venue.bus().create_group("g", since=0)
+    await venue.publish("a", 1, 2, 3)
+    async with venue.consumer() as consumer:
+        await drained(consumer, 2, limit=1)
+        fence = (await taken(consumer)).fence
+        await venue.until_row(2, ACKNOWLEDGED)
+        assert venue.publishing is not None
+        await ended(venue.publishing)
+        async with venue.judge.transaction():
+            await venue.judge.execute("delete from events where position > 1")
+            await venue.judge.execute("update event_relay set position = 1, published = 1, rebuilds = 0")
+            await venue.judge.execute("update event_cursors set position = least(position, 1)")
+        async with venue.relaying():
+            await venue.until_row(1, "select rebuilds::int from event_relay")
+            await venue.publish("a", 12, 13)
+            batch = await taken(consumer, limit=1)
+            assert [each[:2] for each in marks(batch.deliveries)] == [("a", 12)]
+            assert batch.fence > fence, "fences grow though the rows forgot how often the streams were made"
+            await consumer.acknowledge(batch)
+            assert [each[:2] for each in marks(await drained(consumer, 1))] == [("a", 13)]
 
 
 async def test_what_everyone_has_acknowledged_is_trimmed_and_nothing_else(

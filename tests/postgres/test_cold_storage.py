@@ -18,7 +18,7 @@ from schemas.archives import ArchiveKind
 from schemas.audit import AuditEntry
 from storage.archives import ArchiveRefused, restore
 from storage.database import Connection
-from storage.event_stream import AheadOfStream, EventsArchived, start_position
+from storage.event_stream import AheadOfStream, EventsArchived, position_before, start_position
 from storage.events import append, timeline
 from storage.grants import Role
 from tests.postgres.cold import NOW, OLD, Cold, cold_storage, seal
@@ -417,6 +417,10 @@ async def test_a_reader_of_what_has_gone_is_told_where_it_is(cold: Cold) -> None
     assert [await start_position(cold.owner, since) for since in (6, 7, 8, None)] == [6, 7, 8, 8]
     with pytest.raises(AheadOfStream):
         await start_position(cold.owner, 9)
+    with pytest.raises(EventsArchived, match="on is in cold storage, from events/00000000000000000001-"):
+        await start_position(cold.owner, OLD - timedelta(days=1))
+    assert await start_position(cold.owner, NOW - timedelta(days=1)) == 6
+    assert await position_before(cold.owner, OLD - timedelta(days=1)) == 6, "what is here, to who trims"
 
 
 GROUPS = """
