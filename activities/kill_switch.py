@@ -13,6 +13,7 @@ from activities.kill_sweep import KillSweeper
 from broker.errors import BrokerError
 from schemas import wire
 from schemas.alerts import AlertCode, Severity
+from schemas.base import storable
 from schemas.kill import KillNote, KillOrder, KillQuestion, KillState, ReleaseAnswer, ReleaseOrder
 from storage import switches as rows
 from storage.placement import unanswered_posts
@@ -118,20 +119,20 @@ class KillSwitchActivities:
 
         Idempotent: a grant's nonce and epoch are unique rows; the repeat of a done release is answered so.
         """
-        now = self._now()
+        now, person = self._now(), storable(order.grant.person)
         async with self._database.transaction("kill.released") as connection:
             refusal = await self._refusal(connection, order, now)
             if refusal is None and not await rows.release(connection, order.grant, now=now):
                 refusal = "the grant was used before, or is for another activation"
             if refusal is not None:
                 await rows.note(
-                    connection, decision="RELEASE_REFUSED", actor=order.grant.person, detail=refusal, now=now,
-                    evidence={"grant": order.grant.model_dump(mode="json")},
+                    connection, decision="RELEASE_REFUSED", actor=person, detail=refusal, now=now,
+                    evidence={"grant": order.grant.model_dump(mode="json")} if order.grant.is_storable else {},
                 )  # fmt: skip
             state = await rows.read_state(connection)
         self._metrics.set_kill_switch(engaged=state.engaged)
         if refusal is not None and state.engaged:
-            await self._tell_of_refusal(f"a release by {order.grant.person} was refused: {refusal}")
+            await self._tell_of_refusal(f"a release by {person} was refused: {refusal}")
         message = refusal or "released: new orders may be placed"
         return ReleaseAnswer(released=refusal is None, message=message, state=state)
 
@@ -142,6 +143,8 @@ class KillSwitchActivities:
 
     async def _refusal(self, connection: "Connection", order: ReleaseOrder, now: datetime) -> str | None:
         grant = order.grant
+        if not grant.is_storable:
+            return "the grant has a character that no database can store"
         installation = await rows.read_installation(connection)
         key = await rows.operator_key(connection, grant.key_id)
         if key is None:

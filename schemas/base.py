@@ -40,6 +40,11 @@ def dollars_text(price: Decimal) -> str:
     return f"{whole}.{decimals.ljust(CENTS, '0')}"
 
 
+def storable(text: str) -> str:
+    """``text`` as PostgreSQL can store it: half a surrogate pair becomes ``?``, code zero a blank."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", " ")
+
+
 def _aware_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("a time needs its zone, e.g. 2026-11-23T15:15:00Z")

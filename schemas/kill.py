@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from schemas.base import UtcTime, Wire
+from schemas.base import UtcTime, Wire, storable
 
 AUDIT_FAILED: Final = "AUDIT_FAILED"
 """How the reason of an activation begins that the audit log has asked for: it was found changed, or rolled back."""
@@ -121,6 +121,12 @@ class ReleaseGrant(Wire):
     key_id: str
     signature: str
     """Hex."""
+
+    @property
+    def is_storable(self) -> bool:
+        """False where a text of it can be stored nowhere: storing it would be tried for ever."""
+        texts = (self.account, self.nonce, self.person, self.reason, self.key_id, self.signature)
+        return all(storable(each) == each for each in (*texts, *self.unknown_orders))
 
 
 class ReleaseAnswer(Wire):

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from risk.readiness import STREAM_GAP_MAX
 from schemas.audit import AuditEntry
-from schemas.base import UtcTime, Wire
+from schemas.base import UtcTime, Wire, storable
 from schemas.events import KillSwitchActivated
 from schemas.kill import KillCommand, KillState, ReleaseGrant
 from schemas.wire import Topic
@@ -80,8 +80,9 @@ async def engage(
     While engaged, a further activation is recorded, may widen the scope, wants a sweep of its own and leaves
     the epoch as it is. The same ``request_id`` again is the same activation and changes nothing.
     """
+    # No text may keep the switch from engaging.
     command = command.model_copy(
-        update={"reason": _storable(command.reason), "triggered_by": _storable(command.triggered_by)}
+        update={"reason": storable(command.reason), "triggered_by": storable(command.triggered_by)}
     )
     await connection.fetchrow(_SQL["lock_switch"])
     before = await read_state(connection)
@@ -104,11 +105,6 @@ async def engage(
     )  # fmt: skip
     await append(connection, told, activated(after, "NEW_ORDERS_BLOCKED_CANCELS_REQUESTED", now))
     return after
-
-
-def _storable(text: str) -> str:
-    """No text may keep the switch from engaging: what PostgreSQL cannot store is replaced."""
-    return text.encode("utf-8", "replace").decode().replace("\x00", " ")
 
 
 def activated(state: KillState, action_taken: str, now: datetime) -> Queued:

@@ -29,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.steps import run_step
 
 REASON_MAX_CHARACTERS = 500
+PATCH_STORABLE_GRANTS = "kill-switch-storable-grants"
 PATCH_SHORT_RUNS = "kill-switch-short-runs"
 NOTHING = RawValue(Payload())
 """What an update without an argument brings."""
@@ -176,7 +177,11 @@ class KillSwitchWorkflow:
         It takes whatever arrives and parses by hand: what a converter refused would leave no trace.
         """
         granted = parse_grant(grant)
-        if granted is None:
+        # Asked for such a grant alone, so that no other run gets a marker; one that waits for its step replays.
+        unstorable = (
+            granted is not None and not granted.is_storable and workflow.patched(PATCH_STORABLE_GRANTS)
+        )
+        if granted is None or unstorable:
             raise await self._refuse_update("an update without a readable grant")
         async with self._writing:
             answer = await run_step(

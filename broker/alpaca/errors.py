@@ -34,6 +34,7 @@ from broker.errors import (
     ValidationRefused,
     WashTrade,
 )
+from schemas.base import storable
 
 RETRY_AFTER_MAX_SECONDS = 60.0
 """The window is one minute, so no wait can usefully be longer."""
@@ -67,7 +68,8 @@ class Answer:
 
     @property
     def request_id(self) -> str | None:
-        return self.headers.get("X-Request-ID")
+        value = self.headers.get("X-Request-ID")
+        return None if value is None else storable(value)
 
 
 class UnreadableError(Exception):
@@ -190,7 +192,8 @@ def _read(answer: Answer) -> _Said:
     message = message if isinstance(message, str) else ""
     reason = body.get("reject_reason")
     text = f"{message} {reason}" if isinstance(reason, str) else message
-    return _Said(_code(body.get("code")), message, text.lower())
+    # An answer that cannot be stored would leave its order open, to be sent again.
+    return _Said(_code(body.get("code")), storable(message), storable(text).lower())
 
 
 def _code(value: object) -> int | None:

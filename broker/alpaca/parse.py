@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from broker.alpaca.errors import UnreadableError
+from schemas.base import storable
 from schemas.broker import Account, BrokerClock, CalendarDay, CashActivity, Position, TradeEvent, TradeUpdate
 from schemas.orders import BrokerOrder, Fill, Side
 
@@ -221,11 +222,11 @@ def _maybe(data: Json, name: str, read: Callable[[Json, str], _T]) -> _T | None:
 
 
 def text(data: Json, name: str) -> str:
-    """The text field ``name``."""
+    """The text field ``name``, storable: no answer may be lost because of one of its characters."""
     value = data.get(name)
     if not isinstance(value, str):
         raise UnreadableError(f"{name} is not a text")
-    return value
+    return storable(value)
 
 
 def _decimal(data: Json, name: str) -> Decimal:

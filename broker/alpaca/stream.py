@@ -15,6 +15,7 @@ from broker.alpaca.errors import UnreadableError, read_json
 from broker.alpaca.settings import AlpacaSettings
 from broker.errors import NetworkError, RateLimited, Unauthorized
 from observability.crash_points import calling
+from schemas.base import storable
 from schemas.broker import TradeUpdate
 
 if TYPE_CHECKING:
@@ -172,7 +173,9 @@ class AlpacaTradeUpdateStream:
         if frame.get("stream") == "authorization" and _data(frame).get("status") == "unauthorized":
             raise Unauthorized("the update stream does not accept the keys")
         if frame.get("action") == "error":
-            raise NetworkError(f"the update stream failed: {_data(frame).get('error_message')}"[:300])
+            raise NetworkError(
+                storable(f"the update stream failed: {_data(frame).get('error_message')}"[:300])
+            )
         return frame
 
 

@@ -263,3 +263,12 @@ def test_answers_to_cancel_all() -> None:
     for broken in (None, {}, [{"id": "a"}], [{"status": 200}], [7]):
         with pytest.raises(UnreadableError):
             answers_of_all(broken)
+
+
+def test_a_refusal_with_characters_that_no_database_takes_is_one_that_can_be_stored() -> None:
+    said = 'asset "ZZ\x00\ud800" not found'
+    told = answer(422, coded(42210000, said, reject_reason="\x00\udfff"), X_Request_ID="req\x00")
+    error = classify(PLACE, told)
+    assert type(error) is errors.InvalidTicker
+    assert error.message == '422: asset "ZZ ?" not found'
+    assert error.request_id == "req "

@@ -259,3 +259,14 @@ def test_calendar_times_are_new_york_in_winter_and_summer() -> None:
 def test_calendar_day_with_a_wrong_field_is_unreadable(change: dict[str, Any]) -> None:
     with pytest.raises(UnreadableError):
         parse.calendar_day(DAY | change)
+
+
+def test_an_order_with_characters_that_no_database_takes_can_be_stored() -> None:
+    odd = "a\x00b\ud800"
+    names = ("id", "symbol", "type", "time_in_force", "status", "order_class", "replaced_by", "replaces")
+    answer = json.dumps(ORDER | dict.fromkeys(names, odd) | {"legs": [{"id": odd}]})
+    told = parse.order(read_json(answer))
+    assert (told.broker_order_id, told.raw_status, told.order_class, told.legs) == (
+        ("a b?",) * 3 + (("a b?",),)
+    )
+    assert not any(bad in told.model_dump_json() for bad in ("\\u0000", "\ud800"))

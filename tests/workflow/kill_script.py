@@ -92,12 +92,14 @@ class ScriptedSwitch(Gates):
     async def note_attempt(self, note: KillNote) -> None:
         """Keep it."""
         await self.asked(wire.ACTIVITY_KILL_NOTE)
+        storable(note.detail)
         self.notes.append(note)
 
     @activity.defn(name=wire.ACTIVITY_KILL_RELEASE)
     async def release_kill_switch(self, order: ReleaseOrder) -> ReleaseAnswer:
         """Releases for the right epoch."""
         await self.asked(wire.ACTIVITY_KILL_RELEASE)
+        storable(order.grant.model_dump_json().replace("\\u0000", "\x00"))
         released = self.state.engaged and order.grant.epoch == self.state.epoch
         if released:
             self.state = KillState(engaged=False, epoch=self.state.epoch + 1)

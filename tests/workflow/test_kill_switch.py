@@ -287,3 +287,20 @@ class TestRelease:
             assert script.state.engaged
             assert wire.ACTIVITY_KILL_RELEASE not in script.calls
             assert [note.decision for note in script.notes] == ["RELEASE_REFUSED"]
+
+    @pytest.mark.parametrize("odd", ["\x00", "\ud800"], ids=["code zero", "half a surrogate pair"])
+    @pytest.mark.parametrize("field", ["key_id", "person", "unknown_orders"])
+    async def test_a_grant_that_nobody_could_store_is_noted_and_holds_up_no_kill(
+        self, time_skipping_env: "TimeSkipper", unique: Unique, field: str, odd: str
+    ) -> None:
+        """Its step would be tried for ever, and every later write of the row would wait behind it."""
+        script = ScriptedSwitch()
+        async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
+            fields = grant(1).model_dump(mode="json") | {
+                field: [odd] if field == "unknown_orders" else f"k{odd}"
+            }
+            with pytest.raises(WorkflowUpdateFailedError):
+                await switch.execute_update(wire.UPDATE_RELEASE, said(**fields))
+            assert [note.decision for note in script.notes] == ["RELEASE_REFUSED"]
+            await engage(script, switch)
+            assert (await release(switch, epoch=1)).released
