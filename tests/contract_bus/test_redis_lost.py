@@ -122,21 +122,27 @@ async def test_a_group_goes_from_one_bus_to_the_other_and_back(venue: Venue) -> 
     await venue.publish("a", 1, 2)
     async with venue.consumer() as consumer:
         await drained(consumer, 1, limit=1)
-        await taken(consumer)
+        fence = (await taken(consumer)).fence
         await venue.until_row(1, ACKNOWLEDGED)
     assert venue.publishing is not None
     await ended(venue.publishing)
     async with PostgresBus(venue.dsn).consumer("g", "p") as consumer:
-        told = marks(await drained(consumer, 1))
+        batch = await taken(consumer)
+        assert batch.fence > fence, "fences grow from one to the other"
+        fence = batch.fence
+        await consumer.acknowledge(batch)
+        told = marks(batch.deliveries)
         assert told[0][:2] == ("a", 2)
         assert told[0][2] > 1
         await venue.publish("a", 3)
         await taken(consumer)
     async with venue.relaying(), venue.consumer() as consumer:
         # Redis was left behind by the rows: the relay sees it and begins it anew.
-        told = marks(await drained(consumer, 1))
+        batch = await taken(consumer)
+        told = marks(batch.deliveries)
         assert told[0][:2] == ("a", 3)
         assert told[0][2] > 1, "it was handed out by the other bus"
+        assert batch.fence > fence, "and back"
 
 
 async def test_a_server_that_was_started_again_is_filled_anew(venue: Venue) -> None:
