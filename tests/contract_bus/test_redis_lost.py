@@ -240,6 +240,30 @@ async def test_what_everyone_has_acknowledged_is_trimmed_and_nothing_else(
         assert len(await drained(consumer, 1)) == 1
 
 
+async def test_a_letter_that_nobody_has_read_is_not_trimmed(
+    venue: Venue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: with no retention; it was put back after everything was acknowledged."""
+    await venue.bus().create_group("g", since=0)
+    await venue.publish("a", 1, 2)
+    async with venue.consumer() as consumer, connect(venue.redis_url) as client:
+        for _ in range(TRIES_MAX):
+            await consumer.fail(await taken(consumer), 0, "no")
+        await drained(consumer, 1)
+        await venue.until_row(2, ACKNOWLEDGED)
+        who = {"actor": "jo", "component": "test", "reason": "mended", "now": datetime.now(UTC)}
+        async with venue.judge.transaction():
+            assert await put_letters_back(venue.judge, "g", None, **who) == [1]
+        await venue.until_row(True, "select sent_in is not null from event_dead_letters")
+        monkeypatch.setattr(redis_feed, "RETENTION", timedelta(days=-4000))
+        monkeypatch.setattr(redis_feed, "TRIM_SECONDS", 0)
+        async with asyncio.timeout(20):
+            while sum([await client.xlen(f"{PREFIX}:events:{at}") for at in range(16)]) > 1:
+                await asyncio.sleep(0.02)
+        batch = await taken(consumer)
+        assert [(each.event.position, each.letter) for each in batch.deliveries] == [(1, True)]
+
+
 async def test_another_installations_redis_is_left_alone(
     venue: Venue, caplog: pytest.LogCaptureFixture
 ) -> None:
