@@ -42,7 +42,8 @@ RETENTION: Final = timedelta(days=7)
 """What every group has acknowledged stays in the streams for so long; PostgreSQL keeps it longer."""
 NO_FLOORS: Final = (0,) * PARTITIONS
 FENCES_OF_A_LIFE: Final = 1_000_000_000
-"""More leases than the streams see before they are made anew, so that fences grow on."""
+"""More leases than the streams see before they are made anew, so that fences grow on. A life's upper half is
+for the leases that rows give after it: `claim` in storage/sql/bus.sql."""
 
 _LOST: Final = (
     *REDIS_LOST, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,

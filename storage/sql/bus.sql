@@ -13,7 +13,12 @@ select exists (select from event_groups where group_name = $1)
 -- A partition with something to deliver that nobody holds, the one longest not served; one that is just being claimed
 -- is passed over.
 update event_cursors c set
-    holder = $2, fence = c.fence + 1, lease_until = clock_timestamp() + $3, served_at = clock_timestamp()
+    holder = $2,
+    -- On from those that the last life of the Redis streams has given, and below the next life's.
+    fence = 1 + greatest(c.fence, (
+        select case when rebuilds > 0 then rebuilds * 1000000000 + 500000000 else 0 end from event_relay
+    )),
+    lease_until = clock_timestamp() + $3, served_at = clock_timestamp()
 where (c.group_name, c.partition) = (
     select free.group_name, free.partition
     from event_cursors free

@@ -122,21 +122,27 @@ async def test_a_group_goes_from_one_bus_to_the_other_and_back(venue: Venue) -> 
     await venue.publish("a", 1, 2)
     async with venue.consumer() as consumer:
         await drained(consumer, 1, limit=1)
-        await taken(consumer)
+        fence = (await taken(consumer)).fence
         await venue.until_row(1, ACKNOWLEDGED)
     assert venue.publishing is not None
     await ended(venue.publishing)
     async with PostgresBus(venue.dsn).consumer("g", "p") as consumer:
-        told = marks(await drained(consumer, 1))
+        batch = await taken(consumer)
+        assert batch.fence > fence, "fences grow from one to the other"
+        fence = batch.fence
+        await consumer.acknowledge(batch)
+        told = marks(batch.deliveries)
         assert told[0][:2] == ("a", 2)
         assert told[0][2] > 1
         await venue.publish("a", 3)
         await taken(consumer)
     async with venue.relaying(), venue.consumer() as consumer:
         # Redis was left behind by the rows: the relay sees it and begins it anew.
-        told = marks(await drained(consumer, 1))
+        batch = await taken(consumer)
+        told = marks(batch.deliveries)
         assert told[0][:2] == ("a", 3)
         assert told[0][2] > 1, "it was handed out by the other bus"
+        assert batch.fence > fence, "and back"
 
 
 async def test_a_server_that_was_started_again_is_filled_anew(venue: Venue) -> None:
@@ -232,6 +238,30 @@ async def test_what_everyone_has_acknowledged_is_trimmed_and_nothing_else(
         async with venue.consumer("late") as late:
             assert len(await drained(late, 3)) == 3
         assert len(await drained(consumer, 1)) == 1
+
+
+async def test_a_letter_that_nobody_has_read_is_not_trimmed(
+    venue: Venue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: with no retention; it was put back after everything was acknowledged."""
+    await venue.bus().create_group("g", since=0)
+    await venue.publish("a", 1, 2)
+    async with venue.consumer() as consumer, connect(venue.redis_url) as client:
+        for _ in range(TRIES_MAX):
+            await consumer.fail(await taken(consumer), 0, "no")
+        await drained(consumer, 1)
+        await venue.until_row(2, ACKNOWLEDGED)
+        who = {"actor": "jo", "component": "test", "reason": "mended", "now": datetime.now(UTC)}
+        async with venue.judge.transaction():
+            assert await put_letters_back(venue.judge, "g", None, **who) == [1]
+        await venue.until_row(True, "select sent_in is not null from event_dead_letters")
+        monkeypatch.setattr(redis_feed, "RETENTION", timedelta(days=-4000))
+        monkeypatch.setattr(redis_feed, "TRIM_SECONDS", 0)
+        async with asyncio.timeout(20):
+            while sum([await client.xlen(f"{PREFIX}:events:{at}") for at in range(16)]) > 1:
+                await asyncio.sleep(0.02)
+        batch = await taken(consumer)
+        assert [(each.event.position, each.letter) for each in batch.deliveries] == [(1, True)]
 
 
 async def test_another_installations_redis_is_left_alone(
