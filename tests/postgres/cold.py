@@ -119,16 +119,20 @@ class Cold:
         return found
 
 
+async def forget_log(owner: Connection) -> None:
+    """Have the log begin with the test's own old rows, not with what was just set up."""
+    await owner.execute(
+        "set session_replication_role = replica; delete from audit_log; delete from audit_payloads;"
+        " delete from audit_unsealed; reset session_replication_role; alter sequence audit_log_id_seq restart"
+    )
+
+
 @asynccontextmanager
 async def cold_storage(dsn: str, store: ObjectStore) -> AsyncIterator[Cold]:
     """For the length of the block."""
     owner = await asyncpg.connect(dsn)
     await set_passwords(owner, {Role.OPERATIONS: PASSWORD}, datetime.now(UTC))
-    # The log begins with the test's own old rows, not with who was given a password just now.
-    await owner.execute(
-        "set session_replication_role = replica; delete from audit_log; delete from audit_payloads;"
-        " delete from audit_unsealed; reset session_replication_role; alter sequence audit_log_id_seq restart"
-    )
+    await forget_log(owner)
     parts = urlsplit(dsn)
     netloc = f"{Role.OPERATIONS}:{quote(PASSWORD, safe='')}"
     address = urlunsplit(parts._replace(netloc=f"{netloc}@{parts.hostname}:{parts.port}"))

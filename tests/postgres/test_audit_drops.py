@@ -12,7 +12,7 @@ from schemas.archives import DropGrant
 from security.grants import GrantRefused, make_drop_grant, make_grant, make_key_file, verify_grant
 from storage.archives import list_drops
 from storage.switches import bind_installation, save_operator_key
-from tests.postgres.cold import NOW, Cold, cold_storage
+from tests.postgres.cold import NOW, Cold, cold_storage, forget_log
 
 MONTH = (NOW - timedelta(days=8 * 365)).replace(day=10, hour=0, minute=0, second=0, microsecond=0)
 PARTITION = f"audit_log_{MONTH:%Y_%m}"
@@ -29,6 +29,7 @@ async def cold(database: str, tmp_path: Path) -> AsyncIterator[Cold]:
         key_id, public_key = make_key_file(tmp_path / "operator.json", "ana")
         await save_operator_key(made.owner, key_id=key_id, public_key=public_key, person="ana", now=NOW)
         await bind_installation(made.owner, account=ACCOUNT, mode="paper", now=NOW)
+        await forget_log(made.owner)
         await made.write(4, MONTH)
         await made.write(4, YOUNG)
         yield made
