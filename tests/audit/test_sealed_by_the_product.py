@@ -14,7 +14,7 @@ from audit.outside import StoreOutside
 from audit.store.directory import DirectoryStore
 from security.grants import make_drop_grant, make_key_file
 from storage.switches import bind_installation, save_operator_key
-from tests.postgres.cold import NOW, Cold, cold_storage
+from tests.postgres.cold import NOW, Cold, cold_storage, forget_log
 from tests.postgres.sealed import SIGNER, run_once, sealer_of
 
 MONTH = (NOW - timedelta(days=8 * 365)).replace(day=10, hour=0, minute=0, second=0, microsecond=0)
@@ -30,6 +30,7 @@ async def cold(database: str, tmp_path: Path) -> AsyncIterator[Cold]:
         key_id, public_key = make_key_file(tmp_path / "operator.json", "ana")
         await save_operator_key(made.owner, key_id=key_id, public_key=public_key, person="ana", now=NOW)
         await bind_installation(made.owner, account="paper-1", mode="paper", now=NOW)
+        await forget_log(made.owner)
         sealer = sealer_of(tmp_path / "store", made.store)
         for when in (MONTH, OLD, datetime.now(UTC) - timedelta(seconds=30)):
             await made.write(4, when, sealed=False)
