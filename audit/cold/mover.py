@@ -103,7 +103,8 @@ class Mover:
         if not isinstance(archive, Archive):
             return MoveAnswer(problem=None if archive is None else _waits_for(archive))
         try:
-            if archive.state is ArchiveState.WRITING:
+            if archive.state is not ArchiveState.REMOVED:
+                # Also what was checked before: the file may be gone since. The same again is harmless.
                 await self._write(archive)
             checked = await self._read_back(archive)
             await self._mark_checked(archive, checked)

@@ -206,6 +206,20 @@ async def test_a_copy_that_is_gone_removes_nothing(cold: Cold, monkeypatch: pyte
     assert len(await cold.payloads()) == 4
 
 
+async def test_a_file_that_is_lost_after_it_was_checked_is_written_anew(cold: Cold) -> None:
+    await cold.write(4)
+    await cold.owner.execute("alter function remove_archived_payloads rename to hidden")
+    with pytest.raises(asyncpg.UndefinedFunctionError):
+        await cold.move_all()
+    await cold.owner.execute("alter function hidden rename to remove_archived_payloads")
+    assert await cold.archives() == [(0, 4, "checked")]
+    [name] = await cold.store.names("audit/")
+    (Path(cold.store.place) / name).unlink()
+    assert [answer.moved for answer in await cold.move_all()][:1] == [name]
+    assert await cold.store.names("audit/") == [name]
+    assert await cold.payloads() == {}
+
+
 async def _together(connection: Connection, commands: Iterable[str]) -> None:
     async with connection.transaction():
         for command in commands:
