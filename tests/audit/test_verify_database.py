@@ -267,8 +267,8 @@ async def test_rows_of_an_earlier_release_are_excused_as_the_log_itself_says(
     told = canonical({"rows_without_their_hash": [log.fields[3]["id"]]})
     log.fields[3]["payload"] = log.fields[5]["payload"] = "{}"
     log.fields[8] |= {
-        "component": "Migration", "decision": "AUDIT_MOVED", "payload": told, "previous_checkpoint": None,
-        "input_hash": sha256(told.encode()).hexdigest(),
+        "correlation_id": "audit", "component": "Migration", "decision": "AUDIT_MOVED", "payload": told,
+        "previous_checkpoint": None, "input_hash": sha256(told.encode()).hexdigest(),
     }  # fmt: skip
     for row in log.fields:
         row["previous_checkpoint"] = None
