@@ -60,8 +60,9 @@ day: install ## a recorded day at speed 20 with the example strategy, 20 minutes
 test: install-servers ## every test, on real servers
 	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
 
-test-long: install-servers ## whole installations killed and retention in a bucket, too long for `make test`; about 4 minutes
+test-long: install-servers ## installations and single workers killed, retention in a bucket: too long for `make test`; 5 minutes
 	$(BIN)/python -m pytest -m slow tests/faults/test_installation_killed.py tests/faults/test_installation_demo.py \
+		tests/faults/test_installation_crashes.py tests/faults/test_isolated_workers_killed.py \
 		tests/e2e/test_retention.py $(PYTEST_ARGS)
 
 load: install-dev ## a thousand signals in one run, judged by the exchange's ledger

@@ -13,37 +13,25 @@ from audit.check.outside import Folder
 from audit.check.verify import verify_database, verify_export
 from audit.outside import StoreOutside
 from audit.store.directory import DirectoryStore
-from security.grants import make_drop_grant, make_key_file
-from storage.switches import bind_installation, save_operator_key
-from tests.postgres.cold import NOW, Cold, cold_storage
+from security.grants import make_drop_grant
+from tests.postgres.cold import NOW, Cold, cold_storage, let_in
 from tests.postgres.sealed import SIGNER, run_once, sealer_of
 
 MONTH = (NOW - timedelta(days=8 * 365)).replace(day=10, hour=0, minute=0, second=0, microsecond=0)
 OLD = NOW - timedelta(days=40)
 KEY = VerifierKey.parse(SIGNER.vkey)
-BEGIN_EMPTY = (
-    "set session_replication_role = replica",
-    "delete from audit_payloads", "delete from audit_log", "delete from audit_unsealed",
-    "set session_replication_role = default",
-)  # fmt: skip
-"""A log that began eight years ago does not begin with what making its database has written today."""
 
 
 @pytest.fixture
 async def cold(database: str, tmp_path: Path) -> AsyncIterator[Cold]:
     """Give rows of eight years ago, of forty days ago and of today, sealed by the product in three checkpoints."""
     async with cold_storage(database, DirectoryStore(tmp_path / "store")) as made:
-        for act in BEGIN_EMPTY:
-            await made.owner.execute(act)
         await made.owner.execute("select make_audit_partitions($1, 0)", MONTH)
+        await let_in(made.owner, tmp_path / "operator.json", account="paper-1")
         sealer = sealer_of(tmp_path / "store", made.store)
         for when in (MONTH, OLD, datetime.now(UTC) - timedelta(seconds=30)):
             await made.write(4, when, sealed=False)
             await run_once(made.owner, sealer)
-        # What these write into the log is of today: it comes last, as time goes.
-        key_id, public_key = make_key_file(tmp_path / "operator.json", "ana")
-        await save_operator_key(made.owner, key_id=key_id, public_key=public_key, person="ana", now=NOW)
-        await bind_installation(made.owner, account="paper-1", mode="paper", now=NOW)
         yield made
 
 
@@ -51,7 +39,7 @@ async def beside(cold: Cold) -> Report:
     """As the check beside the sealer, with its rights."""
     async with cold.database.connection() as operations:
         report, _ = await verify_database(
-            operations, StoreOutside(cold.store), KEY, now=datetime.now(UTC), texts=False, batch_rows=3
+            operations, StoreOutside(cold.store), KEY, now=NOW, texts=False, batch_rows=3
         )
     return report
 
@@ -73,7 +61,7 @@ async def test_rows_sealed_moved_and_dropped_are_right(cold: Cold, tmp_path: Pat
     assert (await cold.dropper().drop(grant)).dropped
     report = await beside(cold)
     assert (report.findings, report.dropped) == ([], 4)
-    report, _ = await verify_database(cold.owner, Folder(tmp_path / "store"), KEY, now=datetime.now(UTC))
+    report, _ = await verify_database(cold.owner, Folder(tmp_path / "store"), KEY, now=NOW)
     assert (report.findings, report.dropped) == ([], 4)
 
     files = sorted((tmp_path / "store" / "audit").iterdir())
@@ -147,7 +135,7 @@ async def test_a_record_excuses_the_payloads_of_the_file_that_it_names_and_no_mo
     assert {each.kind for each in report.findings} == {Wrong.PAYLOAD_MISSING}
     assert {each.sequence for each in report.findings} == {*range(8), 9}
     report, _ = await verify_database(
-        cold.owner, Folder(tmp_path / "store"), KEY, now=datetime.now(UTC), cold_elsewhere=True
+        cold.owner, Folder(tmp_path / "store"), KEY, now=NOW, cold_elsewhere=True
     )
     assert [each.sequence for each in report.findings] == [9]
     assert [each for each in report.warnings if "cold storage is elsewhere" in each]

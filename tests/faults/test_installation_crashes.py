@@ -17,7 +17,7 @@ PARTS = ("postgres", "temporal", "exchange", "compact")
 SIGNALS_EACH = 10
 POSTS_BEFORE_THE_KILL = 2
 
-pytestmark = [needs_proc, pytest.mark.timeout(500)]
+pytestmark = [needs_proc, pytest.mark.timeout(500), pytest.mark.slow]
 
 
 async def test_every_signal_ends_once_though_each_part_was_killed(data_dir: DataDir) -> None:

@@ -24,7 +24,7 @@ TAKEN_WITHIN_SECONDS = 30
 PAUSE_SECONDS = 1.5
 """Between two kills: less than a restart takes, so that two are away at a time."""
 
-pytestmark = [needs_proc, pytest.mark.timeout(400)]
+pytestmark = [needs_proc, pytest.mark.timeout(400), pytest.mark.slow]
 
 
 async def test_killing_any_worker_delays_and_loses_nothing(data_dir: DataDir) -> None:
