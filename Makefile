@@ -23,7 +23,7 @@ FINISH := $(PIP) install --no-deps --no-build-isolation -e . && $(BIN)/python -m
 	-x '/(tests|testing)/' $(VENV)/lib
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate --quiet
-# Tests wait more than they compute: three at a time keep two cores busy.
+# Tests wait more than they compute: four at a time keep two cores busy.
 PYTEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help

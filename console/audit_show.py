@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from audit.check.database import read_story
-from console.common import NO_OPTIONS, Common, clean, console, emit, table
+from console.common import NO_OPTIONS, Common, clean, console, emit, step, table
 from console.errors import EXIT_DONE, Refused
 from console.rows import rows
 from storage.orders import find_by_any_id
@@ -103,12 +103,10 @@ class _Row:
 def _draw(found: Sequence[_Row]) -> None:
     before: datetime | None = None
     for row in found:
-        after = "" if before is None else f"  +{(row.at - before).total_seconds() * 1000:,.0f} ms"
-        before = row.at
         record = row.record
-        line = (
-            f"{row.at.isoformat(timespec='milliseconds')}{after}  {record['component']}  {record['decision']}"
-        )
+        at, after = row.at.isoformat(timespec="milliseconds"), step(before, row.at)
+        before = row.at
+        line = "  ".join(word for word in (at, after, record["component"], record["decision"]) if word)
         console().print(clean(line), style="bold", soft_wrap=True)
         print(f"  by {clean(record['actor'])}, id {record['id']}, {row.seal}")
         if row.input is None:

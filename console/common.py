@@ -108,6 +108,11 @@ def emit(common: Common, data: object, draw: Callable[[], None]) -> None:
         draw()
 
 
+def step(before: datetime | None, at: datetime) -> str:
+    """How long a line of a story came after the one before: ``+12 ms``, or ``-1 ms`` where two clocks disagree."""
+    return "" if before is None else f"{round((at - before).total_seconds() * 1000):+,} ms"
+
+
 def ago(then: datetime | None, now: datetime) -> str:
     """How long since ``then``: ``3 s``, ``12 min``, ``5 h``, ``2 d``."""
     if then is None:

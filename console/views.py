@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from console.common import clean, console, table
+from console.common import clean, console, step, table
 from schemas.orders import OrderView
 from schemas.risk import CheckResult
 from schemas.signals import DecisionView, TimelineEntry
@@ -132,8 +132,7 @@ def draw_timeline(entries: Sequence[TimelineEntry]) -> None:
     lines: list[Sequence[Any]] = []
     before: datetime | None = None
     for entry in entries:
-        after = "" if before is None else f"+{(entry.at - before).total_seconds() * 1000:,.0f} ms"
+        after, before = step(before, entry.at), entry.at
         failed = "; ".join(check.formula for check in entry.checks if not check.passed)
         lines.append((clock(entry.at), after, entry.component, entry.decision, entry.detail or failed))
-        before = entry.at
     console().print(table(("time", "after", "component", "decision", "detail"), lines, right=("after",)))

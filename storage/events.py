@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from schemas.audit import AuditEntry, canonical_json, sha256_hex, text_sha256
+from schemas.audit import AuditEntry, canonical_json, text_sha256
 from schemas.events import Event
 from schemas.risk import CheckResult
 from schemas.signals import TimelineEntry
@@ -42,14 +42,15 @@ async def append(connection: Connection, entry: AuditEntry, *events: Queued) -> 
     events, so that they are provable after the outbox has forgotten them. The same ``event_id`` again is the same
     event: nothing is added.
     """
-    told = {**entry.input, "events": [_named(each) for each in events]} if events else entry.input
-    text = canonical_json(told)
+    payloads = [canonical_json(each.event) for each in events]
+    named = [_named(each, payload) for each, payload in zip(events, payloads, strict=True)]
+    text = canonical_json({**entry.input, "events": named} if events else entry.input)
     await connection.execute(
         _SQL["append_records"],
         [each.event.event_id for each in events],
         [each.topic.value for each in events],
         [each.key for each in events],
-        [each.event.model_dump_json() for each in events],
+        payloads,
         [each.event.timestamp for each in events],
         entry.occurred_at,
         entry.correlation_id,
@@ -64,12 +65,12 @@ async def append(connection: Connection, entry: AuditEntry, *events: Queued) -> 
     )
 
 
-def _named(queued: Queued) -> dict[str, str]:
-    """An event as its audit row names it, with the sha256 of its payload's canonical JSON."""
+def _named(queued: Queued, payload: str) -> dict[str, str]:
+    """An event as its audit row names it, with the sha256 of its payload, which is canonical JSON."""
     return {
         "event_id": queued.event.event_id,
         "topic": queued.topic.value,
-        "sha256": sha256_hex(queued.event),
+        "sha256": text_sha256(payload),
     }
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from console.common import ago, clean
+from console.common import ago, clean, step
 from console.views import money, shares
 
 NOW = datetime(2026, 11, 23, 15, 15, tzinfo=UTC)
@@ -58,3 +58,12 @@ def test_text_of_others_cannot_paint(evil: str) -> None:
     shown = clean(evil)
     assert shown != evil
     assert all(letter.isprintable() for letter in shown)
+
+
+def test_a_step_of_a_story_has_one_sign() -> None:
+    """The broker's clock and ours write one story: a line may be older than the one before it."""
+    at = datetime(2026, 11, 23, 15, 15, tzinfo=UTC)
+    apart = (timedelta(seconds=1, microseconds=224_000), timedelta(0), timedelta(microseconds=-400),
+             timedelta(milliseconds=-1))  # fmt: skip
+    assert [step(at, at + each) for each in apart] == ["+1,224 ms", "+0 ms", "+0 ms", "-1 ms"]
+    assert step(None, at) == ""
