@@ -12,9 +12,9 @@ from cyclopts.validators import Number
 
 from audit.check.exports import BadExport
 from audit.check.findings import Finding, Report
-from audit.check.judge import Verified
 from audit.check.notes import VerifierKey
 from audit.check.outside import Outside
+from audit.check.verified import Verified
 from audit.check.verify import verify_database, verify_export
 from console.audit_outside import CheckpointsFolder, Key, key_for, outside_of, reachable
 from console.audit_progress import progress_bar

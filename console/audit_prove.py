@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from audit.check import database as db
+from audit.check.checkpoints import newest_checkpoint
 from audit.check.notes import Checkpoint, VerifierKey
-from audit.check.outside import Outside, newest_checkpoint
+from audit.check.outside import Outside
 from audit.check.proofs import PROOF_BYTES_MAX, Entry, Proved, check_proof, write_proof
 from audit.check.tree import BadProof, Tree, nodes_of_paths, path_of
 from console.audit_outside import CheckpointsFolder, Key, key_for, outside_of, reachable
