@@ -38,11 +38,13 @@ from audit.check.outside import Folder
 from audit.check.verify import verify_database, verify_export
 from audit.seal.sealer import Sealer
 from audit.store.directory import DirectoryStore
-from benchmarks.audit_load import BETWEEN, Signer, fill
+from audit.store.port import ObjectStore
+from benchmarks.audit_load import BETWEEN, fill
 from observability.metrics import Metrics
 from schemas.audit import AuditEntry
 from security.notes import NoteSigner
-from storage.database import Database
+from storage.audit_sealing import Checkpoint
+from storage.database import Connection, Database
 from storage.events import append
 from storage.migrate import migrate
 from storage.statements import load
@@ -60,9 +62,6 @@ WRITERS: Final = 8
 LOOK_SECONDS: Final = 0.1
 SEALED_WITHIN_SECONDS: Final = 120.0
 SECOND: Final = "benchmark_log"
-ALL_UNDER_A_CHECKPOINT: Final = (
-    "select checkpoint_size = size and not exists (select from audit_unsealed) from audit_head"
-)
 TEXTS: Final = slice(2, 9)
 """A row's columns that are texts."""
 
@@ -108,12 +107,27 @@ def _judged(each: Timing) -> bool:
     return "floor" not in each.what
 
 
+class ToldSealer(Sealer):
+    """Tells the sizes of the checkpoints that it has put outside."""
+
+    def __init__(self, target: ObjectStore, signer: NoteSigner, *, now: Callable[[], datetime]) -> None:
+        super().__init__(target, signer, now=now)
+        self.published: asyncio.Queue[int] = asyncio.Queue()
+
+    async def publish(self, connection: Connection) -> Checkpoint | None:
+        """As the product's."""
+        found = await super().publish(connection)
+        if found is not None:
+            self.published.put_nowait(found.size)
+        return found
+
+
 async def _append(dsn: str, count: int, root: Path) -> dict[str, Any]:
     """The product's way, a commit a row, by several writers at once, while the product's sealer runs."""
     database = await Database.connect(dsn)
     connection = await asyncpg.connect(dsn)
     key = NoteSigner("trading.example/audit/append", Ed25519PrivateKey.generate())
-    sealer = Sealer(DirectoryStore(root / "sealed"), key, now=utc_now)
+    sealer = ToldSealer(DirectoryStore(root / "sealed"), key, now=utc_now)
     alerts = AuditAlerts(database, kills=False, now=utc_now)
     sealing = asyncio.create_task(AuditSealing(dsn, sealer, alerts, Metrics()).run())
 
@@ -135,9 +149,10 @@ async def _append(dsn: str, count: int, root: Path) -> dict[str, Any]:
         await asyncio.sleep(LOOK_SECONDS)
     await writing
     seconds = time.monotonic() - began
+    rows = await connection.fetchval("select count(*) from audit_log")
     async with asyncio.timeout(SEALED_WITHIN_SECONDS):
-        while not await connection.fetchval(ALL_UNDER_A_CHECKPOINT):  # noqa: ASYNC110 - in another session
-            await asyncio.sleep(LOOK_SECONDS)
+        while await sealer.published.get() < rows:
+            pass
     last = time.monotonic() - began - seconds
     sealing.cancel()
     await asyncio.wait([sealing])
@@ -151,7 +166,8 @@ async def _append(dsn: str, count: int, root: Path) -> dict[str, Any]:
 
 
 async def _log(dsn: str, count: int, root: Path) -> list[Timing]:
-    signer, outside, export = Signer(), root / "outside", root / "export"
+    signer = NoteSigner("trading.example/audit/benchmark", Ed25519PrivateKey.generate())
+    outside, export = root / "outside", root / "export"
     export.mkdir()
     connection = await asyncpg.connect(dsn, server_settings={"timezone": "UTC"})
     began = datetime.now(UTC) - count * BETWEEN - timedelta(hours=1)
