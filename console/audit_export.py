@@ -44,9 +44,8 @@ async def export(
     """
     since, until = _point("--from", begin), _point("--to", to)
     async with rows(common.addresses(), statement_seconds=STATEMENT_SECONDS) as connection:
-        first, end = await _numbers(connection, since, until)
         newest = (await read_head(connection)).checkpoint_size or 0
-        first, end = min(first, newest), min(end, newest)
+        first, end = await _numbers(connection, since, until, newest)
         with _refusing(into):
             into.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             done = 0
@@ -63,10 +62,13 @@ async def export(
 
 
 async def _numbers(
-    connection: "asyncpg.Connection[Any]", since: int | datetime | None, until: int | datetime | None
+    connection: "asyncpg.Connection[Any]",
+    since: int | datetime | None,
+    until: int | datetime | None,
+    newest: int,
 ) -> tuple[int, int]:
-    """The rows [first, end) that are meant, of those that are sealed."""
-    first, end = 0, (await read_head(connection)).size
+    """The rows [first, end) that are meant, of the first ``newest`` ones."""
+    first, end = 0, newest
     if isinstance(since, datetime) or isinstance(until, datetime):
         times = (
             since if isinstance(since, datetime) else _NEVER,
@@ -77,7 +79,8 @@ async def _numbers(
         first = max(first, since)
     if isinstance(until, int):
         end = min(end, until)
-    return first, max(first, end)
+    first = min(first, newest)
+    return first, max(first, min(end, newest))
 
 
 def _point(option: str, text: str | None) -> int | datetime | None:
