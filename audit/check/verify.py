@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -77,12 +78,13 @@ async def verify_database(
     report.first = judge.at
     by_right = ByRight(connection, outside, report, now, cold_elsewhere=cold_elsewhere)
     reader = db.Reader(connection, batch_rows, texts)
-    async for digest in reader.batches(by_right, judge.at, head.size):
-        await judge.take(digest)
-        if pace is not None:
-            await pace()
-        if progress is not None:
-            progress(judge.at, head.size)
+    async with aclosing(reader.batches(by_right, judge.at, head.size)) as digests:
+        async for digest in digests:
+            await judge.take(digest)
+            if pace is not None:
+                await pace()
+            if progress is not None:
+                progress(judge.at, head.size)
     await judge.finish(whole=True, head=head.size)
     report.waiting = head.waiting
     _check_head(report, judge, head)

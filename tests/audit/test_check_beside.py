@@ -8,7 +8,7 @@ import pytest
 
 from audit.check import findings
 from audit.check.notes import VerifierKey
-from audit.check.outside import Folder
+from audit.check.outside import Folder, OutsideUnreadable
 from audit.check.verify import verify_database
 from observability.metrics import Metrics
 from storage.database import Database
@@ -157,6 +157,28 @@ async def test_a_place_that_is_not_mounted_says_nothing_of_the_log(
     assert await owner.fetch("select code from alerts") == []
     assert await owner.fetch("select request_id from kill_requests") == []
     await rows.close()
+
+
+class Failing(Folder):
+    """A place of which one file cannot be read."""
+
+    fails = ""
+
+    async def get(self, name: str) -> bytes | None:
+        if name == self.fails:
+            raise OutsideUnreadable(f"{name} does not come")
+        return await super().get(name)
+
+
+async def test_a_place_that_fails_while_rows_are_read_leaves_the_connection_free(
+    owner: asyncpg.Connection, log: Log, tmp_path: Path
+) -> None:
+    """How: the second file of leaves does not come while the next rows are being asked for."""
+    outside = Failing(log.put_outside(tmp_path))
+    outside.fails = f"leaves/{10:020d}-{20:020d}"
+    with pytest.raises(OutsideUnreadable):
+        await verify_database(owner, outside, VerifierKey.parse(log.signer.vkey), now=utc_now(), batch_rows=5)
+    assert await owner.fetchval("select count(*) from audit_log") == ROWS
 
 
 async def test_a_check_that_never_ends_is_told_of(
