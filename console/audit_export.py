@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from audit.check.database import numbers_of_time, read_head
 from audit.check.exporting import RowGone, file_name, ranges, write_file
-from console.audit_progress import progress_bar
+from console.audit_progress import STATEMENT_SECONDS, progress_bar
 from console.common import NO_OPTIONS, Common, clean, emit
 from console.errors import EXIT_DONE, BadUsage, Refused
 from console.rows import rows
@@ -19,7 +19,6 @@ from schemas.events import parse_since
 if TYPE_CHECKING:
     import asyncpg
 
-STATEMENT_SECONDS: Final = 120.0
 FOLDER_MODE: Final = 0o700
 _EVER: Final = datetime(9998, 12, 31, tzinfo=UTC)
 _NEVER: Final = datetime(2, 1, 1, tzinfo=UTC)
@@ -98,7 +97,9 @@ def _refusing(into: Path) -> Iterator[None]:
         yield
     except RowGone as error:
         raise Refused(str(error), do="run `trading audit verify`: it names what was changed") from error
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+    except (ConnectionError, TimeoutError):
+        raise  # The database's.
+    except OSError as error:
         raise BadUsage(
             f"{into} cannot be written: {error.strerror}", do="name another folder with --into"
         ) from error

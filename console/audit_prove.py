@@ -13,6 +13,7 @@ from audit.check.outside import Outside
 from audit.check.proofs import PROOF_BYTES_MAX, Entry, Proved, check_proof, write_proof
 from audit.check.tree import BadProof, Tree, nodes_of_paths, path_of
 from console.audit_outside import CheckpointsFolder, Key, key_for, outside_of, reachable
+from console.audit_progress import STATEMENT_SECONDS
 from console.audit_show import read_rows
 from console.common import NO_OPTIONS, Common, console, emit, table
 from console.errors import EXIT_DONE, BadUsage, Refused
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     import asyncpg
 
 LEAVES_READ: Final = 65_536
-STATEMENT_SECONDS: Final = 120.0
 COLUMNS: Final = ("id", "occurred_at", "correlation_id", "component", "decision")
 """Of a row that was proved, for a person."""
 _VERIFY: Final = "run `trading audit verify`: it names what was changed"

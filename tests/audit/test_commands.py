@@ -139,6 +139,11 @@ async def test_show_tells_a_story_in_order(trading: Trading, log: Log) -> None:
     assert (none.code, "\x1b" in none.err) == (1, False)
 
 
+async def test_a_folder_that_cannot_be_made_is_a_mistake(trading: Trading) -> None:
+    done = await trading("audit", "export", "--into", "/proc/nowhere")
+    assert (done.code, "/proc/nowhere cannot be written" in done.err) == (2, True), done.err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
