@@ -95,8 +95,8 @@ class Published:
         self._known: dict[str, bool] = {}
         """Those that are not among the checkpoints read: older ones, or written since."""
 
-    async def names(self, reference: str | None, row: int) -> bool:
-        """Whether a row of that number may name it: nothing, or a checkpoint of rows before it."""
+    async def may_be_named(self, reference: str | None, row: int) -> bool:
+        """Whether a row of that number may name it: it is nothing, or a checkpoint of rows before that one."""
         if reference is None:
             return True
         found = _REFERENCE.fullmatch(reference)

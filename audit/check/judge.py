@@ -86,7 +86,7 @@ class Judge:
 
     async def _all_published(self, digest: Digest) -> bool:
         for reference in set(digest.previous):
-            if not await self._published.names(reference, self.at + digest.previous.index(reference)):
+            if not await self._published.may_be_named(reference, self.at + digest.previous.index(reference)):
                 return False
         return True
 
@@ -184,7 +184,7 @@ class Judge:
             self._add(
                 digest, place, row, Wrong.RENUMBERED, f"the row that was number {row} says it is {number}"
             )
-        if not await self._published.names(reference, row):
+        if not await self._published.may_be_named(reference, row):
             text = f"it names {reference} as the newest checkpoint before it, and that was never published"
             self._add(digest, place, row, Wrong.PREVIOUS_UNKNOWN, text)
 
