@@ -5,11 +5,12 @@ changed; each journal entry has a row of its own. So an order's last row is its 
 """
 
 import json
+import operator
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from schemas.orders import Fill, OrderStatus, Side
@@ -169,13 +170,23 @@ def rebuild(lines: Iterable[Line]) -> Rebuilt:
         found.rows += 1
         if line.payload is None:
             found.without_payload.append(line.id)
-        elif line.decision == CREATED_BY:
-            _accept(found, line.payload)
-        elif line.decision == BOOKED:
-            _book(found, line.payload)
-        elif "row_version" in line.payload:
-            _step(found, line, line.payload)
+            continue
+        try:
+            _read(found, line, line.payload)
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation) as error:
+            found.doubts.append(
+                f"row {line.id}, {line.decision}, is not as the product writes it ({type(error).__name__}: {error})"
+            )
     return found
+
+
+def _read(found: Rebuilt, line: Line, payload: Mapping[str, Any]) -> None:
+    if line.decision == CREATED_BY:
+        _accept(found, payload)
+    elif line.decision == BOOKED:
+        _book(found, payload)
+    elif "row_version" in payload:
+        _step(found, line, payload)
 
 
 def _accept(found: Rebuilt, payload: Mapping[str, Any]) -> None:
@@ -248,13 +259,13 @@ def parse_lines(texts: Iterable[str], *, name: str) -> Iterator[Line]:
         try:
             row = json.loads(text)
             yield Line(
-                id=row["id"],
+                id=operator.index(row["id"]),
                 occurred_at=datetime.fromisoformat(row["occurred_at"]),
                 correlation_id=row["correlation_id"],
                 decision=row["decision"],
                 payload=None if row["payload"] is None else json.loads(row["payload"]),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BadLine(f"{name}, line {number}: no audit row ({type(error).__name__}: {error})") from error
 
 

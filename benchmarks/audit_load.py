@@ -1,9 +1,7 @@
 """A sealed audit log of any size, put straight into the tables in the form in which the product leaves it."""
 
 import random
-from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from itertools import islice
@@ -11,15 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.check.tree import Tree
-from schemas.audit import AuditRow, canonical_json, leaf_hash, leaf_text, text_sha256
+from schemas.audit import AuditRow, canonical_json, leaf_hash, leaf_text, previous_checkpoint, text_sha256
+from security.notes import NoteSigner, checkpoint_text
 
 ROWS_COPIED: Final = 50_000
 """In one go; a checkpoint follows each."""
 BETWEEN: Final = timedelta(milliseconds=400)
-ORIGIN: Final = "trading.example/audit/benchmark"
 STORY: Final = (
     ("Gateway", "SIGNAL_ACCEPTED", 0), ("RiskManager", "APPROVED", 22), ("ExecutionAgent", "PRE_TRADE_PASSED", 6),
     ("ExecutionAgent", "SUBMITTING", 0), ("ExecutionAgent", "ACCEPTED", 0), ("BrokerWatcher", "FILLED", 0),
@@ -31,22 +28,6 @@ LOG_COLUMNS: Final = (
     "previous_size", "previous_root",
 )  # fmt: skip
 LEAF_COLUMNS: Final = ("sequence", "audit_id", "occurred_at", "leaf")
-
-
-@dataclass
-class Signer:
-    """Signs checkpoints of a log that is nobody's."""
-
-    private: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
-
-    def __post_init__(self) -> None:
-        typed = b"\x01" + self.private.public_key().public_bytes_raw()
-        self._id = sha256(ORIGIN.encode() + b"\n" + typed).digest()[:4]
-        self.vkey = f"{ORIGIN}+{self._id.hex()}+{b64encode(typed).decode()}"
-
-    def note(self, size: int, root: bytes) -> str:
-        text = f"{ORIGIN}\n{size}\n{b64encode(root).decode()}\n"
-        return f"{text}\n— {ORIGIN} {b64encode(self._id + self.private.sign(text.encode())).decode()}\n"
 
 
 def make_rows(count: int, began: datetime, seed: int) -> Iterator[tuple[AuditRow, str]]:
@@ -92,7 +73,7 @@ def _check(number: int, chance: random.Random) -> dict[str, Any]:
 
 
 async def fill(
-    connection: asyncpg.Connection, outside: Path, signer: Signer, count: int, began: datetime
+    connection: asyncpg.Connection, outside: Path, signer: NoteSigner, count: int, began: datetime
 ) -> None:
     """Put rows, payloads, leaves, head and checkpoints in, and what the sealer leaves outside. As the owner."""
     for name in ("leaves", "checkpoints"):
@@ -102,17 +83,17 @@ async def fill(
     await connection.execute("delete from audit_payloads")
     await connection.execute("delete from audit_unsealed")
     rows, tree = make_rows(count, began, 1), Tree()
-    previous: tuple[int, str] | None = None
+    previous: tuple[int, str] | tuple[None, None] = (None, None)
     while batch := list(islice(rows, ROWS_COPIED)):
         first = tree.size
-        named = None if previous is None else f"{previous[0]} {previous[1]}"
+        named = previous_checkpoint(*previous)
         made = [(row._replace(previous_checkpoint=named), payload) for row, payload in batch]
         leaves = [leaf_hash(leaf_text(row)) for row, _ in made]
         tree.extend(leaves)
         await connection.copy_records_to_table(
             "audit_log",
             columns=LOG_COLUMNS,
-            records=[(*row[:-1], *(previous or (None, None))) for row, _ in made],
+            records=[(*row[:-1], *previous) for row, _ in made],
         )
         await connection.copy_records_to_table(
             "audit_payloads",
@@ -129,11 +110,12 @@ async def fill(
         )
         previous = (tree.size, tree.root().hex())
         (outside / f"leaves/{first:020d}-{tree.size:020d}").write_bytes(b"".join(leaves))
-        (outside / f"checkpoints/{tree.size:020d}").write_text(signer.note(tree.size, tree.root()))
+        note = signer.sign(checkpoint_text(signer.name, tree.size, tree.root()))
+        (outside / f"checkpoints/{tree.size:020d}").write_text(note)
         await connection.execute(
             "insert into audit_checkpoints (size, root, frontier, note, signed_at, published_at)"
             " values ($1, $2, '', $3, $4, $4)",
-            tree.size, tree.root(), signer.note(tree.size, tree.root()), began,
+            tree.size, tree.root(), note, began,
         )  # fmt: skip
     await connection.execute(
         "update audit_head set size = $1, root = $2, checkpoint_size = $1, checkpoint_root = $2",

@@ -12,19 +12,18 @@ from cyclopts.validators import Number
 
 from audit.check.exports import BadExport
 from audit.check.findings import Finding, Report
-from audit.check.judge import Verified
 from audit.check.notes import VerifierKey
 from audit.check.outside import Outside
+from audit.check.verified import Verified
 from audit.check.verify import verify_database, verify_export
 from console.audit_outside import CheckpointsFolder, Key, key_for, outside_of, reachable
-from console.audit_progress import progress_bar
+from console.audit_progress import STATEMENT_SECONDS, progress_bar
 from console.common import NO_OPTIONS, Common, cell, clean, console, emit, table, utc_now
 from console.errors import EXIT_DONE, EXIT_REFUSED, BadUsage
 
 STATE_FILE: Final = "audit-verified.json"
 STATE_BYTES_MAX: Final = 64 * 1024
 STATE_MODE: Final = 0o600
-STATEMENT_SECONDS: Final = 120.0
 
 Exports = Annotated[
     tuple[Path, ...],

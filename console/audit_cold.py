@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS: Final = 600.0
 SHOWN: Final = 50
-_MONTH: Final = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])")
+_MONTH: Final = re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])")
 
 _Answer = TypeVar("_Answer", bound="BaseModel")
 
@@ -90,7 +90,9 @@ async def restore(
 ) -> int:
     """Bring back the payloads of audit rows of that time, whole files of them, for 30 days.
 
-    Each is checked against its row and its leaf before it is written. Exit 1: something was refused, and is named.
+    Each is checked against its row and its leaf before it is written.
+
+    Exit 0: they are back. 1: something was refused, and is named. 2: bad usage. 3: a dependency is down.
     """
     order = RestoreInput(since=_time(since), until=_time(until), person=operator())
     if order.since >= order.until:
@@ -119,13 +121,15 @@ async def drop(
     wait_seconds: Wait = 60.0,
     common: Common = NO_OPTIONS,
 ) -> int:
-    """Let the audit rows of a month (2019-03) go for ever, signed with the operator key. Exit 1: they stay.
+    """Let the audit rows of a month (2019-03) go for ever, signed with the operator key.
 
     It must be older than seven years, sealed, and whole in cold storage. Leaves and checkpoints stay: what is left
     of the log is as verifiable as before.
+
+    Exit 0: they are gone. 1: they stay. 2: bad usage. 3: a dependency is down.
     """
     if not _MONTH.fullmatch(month):
-        raise BadUsage(f"no month: {month}", do="write it as 2019-03")
+        raise BadUsage(f"no month: {clean(month)}", do="write it as 2019-03")
     if not reason.strip():
         raise BadUsage("it needs a reason", do='--reason "seven years are over"')
     addresses = common.addresses()
@@ -189,6 +193,8 @@ async def _run(
 def _time(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise BadUsage(f"no time: {text}", do="write it as 2026-10-01 or 2026-10-01T09:30:00Z") from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise BadUsage(
+            f"no time: {clean(text)}", do="write it as 2026-10-01 or 2026-10-01T09:30:00Z"
+        ) from error

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from audit.check.database import numbers_of_time, read_head
 from audit.check.exporting import RowGone, file_name, ranges, write_file
-from console.audit_progress import progress_bar
+from console.audit_progress import STATEMENT_SECONDS, progress_bar
 from console.common import NO_OPTIONS, Common, clean, emit
 from console.errors import EXIT_DONE, BadUsage, Refused
 from console.rows import rows
@@ -19,7 +19,6 @@ from schemas.events import parse_since
 if TYPE_CHECKING:
     import asyncpg
 
-STATEMENT_SECONDS: Final = 120.0
 FOLDER_MODE: Final = 0o700
 _EVER: Final = datetime(9998, 12, 31, tzinfo=UTC)
 _NEVER: Final = datetime(2, 1, 1, tzinfo=UTC)
@@ -44,9 +43,8 @@ async def export(
     """
     since, until = _point("--from", begin), _point("--to", to)
     async with rows(common.addresses(), statement_seconds=STATEMENT_SECONDS) as connection:
-        first, end = await _numbers(connection, since, until)
         newest = (await read_head(connection)).checkpoint_size or 0
-        first, end = min(first, newest), min(end, newest)
+        first, end = await _numbers(connection, since, until, newest)
         with _refusing(into):
             into.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             done = 0
@@ -63,10 +61,13 @@ async def export(
 
 
 async def _numbers(
-    connection: "asyncpg.Connection[Any]", since: int | datetime | None, until: int | datetime | None
+    connection: "asyncpg.Connection[Any]",
+    since: int | datetime | None,
+    until: int | datetime | None,
+    newest: int,
 ) -> tuple[int, int]:
-    """The rows [first, end) that are meant, of those that are sealed."""
-    first, end = 0, (await read_head(connection)).size
+    """The rows [first, end) that are meant, of the first ``newest`` ones."""
+    first, end = 0, newest
     if isinstance(since, datetime) or isinstance(until, datetime):
         times = (
             since if isinstance(since, datetime) else _NEVER,
@@ -77,7 +78,8 @@ async def _numbers(
         first = max(first, since)
     if isinstance(until, int):
         end = min(end, until)
-    return first, max(first, end)
+    first = min(first, newest)
+    return first, max(first, min(end, newest))
 
 
 def _point(option: str, text: str | None) -> int | datetime | None:
@@ -95,7 +97,9 @@ def _refusing(into: Path) -> Iterator[None]:
         yield
     except RowGone as error:
         raise Refused(str(error), do="run `trading audit verify`: it names what was changed") from error
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+    except (ConnectionError, TimeoutError):
+        raise  # The database's.
+    except OSError as error:
         raise BadUsage(
             f"{into} cannot be written: {error.strerror}", do="name another folder with --into"
         ) from error

@@ -1,12 +1,16 @@
-"""How far a long command over the log is, for whoever looks at it."""
+"""Long commands over the log: what one statement may take, and how far it is for whoever looks at it."""
 
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from audit.check.verify import Progress
 from console.common import Common
+
+STATEMENT_SECONDS: Final = 120.0
+"""A batch of rows may come from a cold disk."""
 
 
 @contextmanager

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from audit.check import database as db
+from audit.check.checkpoints import newest_checkpoint
 from audit.check.notes import Checkpoint, VerifierKey
-from audit.check.outside import Outside, newest_checkpoint
+from audit.check.outside import Outside
 from audit.check.proofs import PROOF_BYTES_MAX, Entry, Proved, check_proof, write_proof
 from audit.check.tree import BadProof, Tree, nodes_of_paths, path_of
 from console.audit_outside import CheckpointsFolder, Key, key_for, outside_of, reachable
+from console.audit_progress import STATEMENT_SECONDS
 from console.audit_show import read_rows
 from console.common import NO_OPTIONS, Common, console, emit, table
 from console.errors import EXIT_DONE, BadUsage, Refused
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     import asyncpg
 
 LEAVES_READ: Final = 65_536
-STATEMENT_SECONDS: Final = 120.0
+COLUMNS: Final = ("id", "occurred_at", "correlation_id", "component", "decision")
+"""Of a row that was proved, for a person."""
 _VERIFY: Final = "run `trading audit verify`: it names what was changed"
 
 SomeId = Annotated[
@@ -84,7 +87,12 @@ async def _made(some_id: str, outside: Outside, key: VerifierKey, common: Common
             )
         if len(sealed) < len(found):
             sys.stderr.write(f"{len(found) - len(sealed)} rows are not under a checkpoint yet: left out\n")
-        return write_proof(await _entries(connection, sealed, checkpoint), checkpoint)
+        text = write_proof(await _entries(connection, sealed, checkpoint), checkpoint)
+    try:
+        check_proof(text, key)  # As a stranger will: the rows themselves may have been changed.
+    except BadProof as error:
+        raise Refused(f"{some_id} cannot be proved: {error}", do=_VERIFY) from error
+    return text
 
 
 async def _entries(
@@ -156,6 +164,3 @@ def _draw(found: list[Proved], warnings: list[str]) -> None:
     columns = ("row", "id", "time", "signal", "component", "decision", "of rows")
     console().print(table(columns, shown, right=("row", "id", "of rows")))
     print(f"proved: {len(found)} of {found[0].checkpoint.origin}")
-
-
-COLUMNS: Final = ("id", "occurred_at", "correlation_id", "component", "decision")

@@ -11,6 +11,7 @@ from audit.check.database import read_story
 from console.common import NO_OPTIONS, Common, clean, console, emit, step, table
 from console.errors import EXIT_DONE, Refused
 from console.rows import rows
+from schemas.audit import previous_checkpoint
 from storage.orders import find_by_any_id
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class _Row:
         return {name: self.record[name] for name in names} | {
             "occurred_at": self.at.isoformat(), "input": self.input, "checks": self.checks,
             "references": self.references, "leaf": None if leaf is None else leaf.hex(),
-            "previous_checkpoint": None if size is None else f"{size} {root}",
+            "previous_checkpoint": previous_checkpoint(size, root),
         }  # fmt: skip
 
 

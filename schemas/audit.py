@@ -70,7 +70,7 @@ def leaf_text(row: AuditRow) -> str:
 
 
 def leaf_text_of(
-    id: int,  # noqa: A002 - the fields of a row, in their order
+    row_id: int,
     occurred_at: datetime,
     correlation_id: str,
     component: str,
@@ -81,14 +81,14 @@ def leaf_text_of(
     references: str,
     previous: str | None,
 ) -> str:
-    """The same of a row's fields.
+    """The same of a row's fields, in their order.
 
     Put together by hand, as it is built for every row; a test holds it against `canonical_json`.
     """
     previous_text = "null" if previous is None else _string(previous)
     return (
         f'{{"actor":{_string(actor)},"checks":{checks},"component":{_string(component)}'
-        f',"correlation_id":{_string(correlation_id)},"decision":{_string(decision)},"id":{id}'
+        f',"correlation_id":{_string(correlation_id)},"decision":{_string(decision)},"id":{row_id}'
         f',"input_hash":{_string(input_hash)},"occurred_at":"{leaf_time(occurred_at)}"'
         f',"previous_checkpoint":{previous_text},"references":{references},"v":{LEAF_VERSION}}}'
     )

@@ -12,9 +12,9 @@ from typing import Final
 
 from audit.check.database import read_head
 from audit.check.findings import Finding, Report
-from audit.check.judge import Verified
 from audit.check.notes import VerifierKey
 from audit.check.outside import KEY, Outside, OutsideUnreadable
+from audit.check.verified import Verified
 from audit.check.verify import verify_database
 from audit.outside import StoreOutside
 from observability.logging import get_logger

@@ -12,7 +12,8 @@ import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from audit.check.exports import unpacked
 from audit.check.findings import Report, Wrong
@@ -34,6 +35,15 @@ KEPT_FOR: Final = timedelta(days=7 * 365)
 """A month is not gone by right before it is older; the database counts leap days too."""
 OUT_OF_ORDER: Final = timedelta(days=1)
 """Ids follow time to within far less: a row is numbered in the transaction that names its time."""
+
+
+class _ColdFile(NamedTuple):
+    """A file of the payloads of the rows [first, stop), as its record has it."""
+
+    first: int
+    stop: int
+    object_hash: str
+    """sha256 over its bytes, when it was read back before its rows' payloads were removed."""
 
 
 def cold_name(first: int, stop: int) -> str:
@@ -59,7 +69,9 @@ class ByRight:
         self._outside = outside
         self._report = report
         self._now = now
-        self._cold: list[tuple[int, int]] = []
+        self._cold: list[_ColdFile] = []
+        self._whole: dict[_ColdFile, bool] = {}
+        """Whether a file is byte for byte what its record says; each is read once."""
         self._file: tuple[int, list[bytes]] = (-1, [])
         """The first row of the file in cold storage that was read last, and its lines."""
         self._moved: frozenset[int] | None = None
@@ -76,31 +88,51 @@ class ByRight:
 
     async def _excuse_cold(self, digest: Digest) -> None:
         missing = [place for place, (kind, _) in digest.wrong.items() if kind is Wrong.PAYLOAD_MISSING]
-        if not all(self._is_cold(digest.sequences[place]) for place in missing):
+        if not all(self._file_of(digest.sequences[place]) for place in missing):
             await self._read_cold()
         for place in missing:
-            if self._is_cold(digest.sequences[place]):
+            file = self._file_of(digest.sequences[place])
+            if file is None:
+                continue
+            if await self._is_whole(file):
                 del digest.wrong[place]
+            else:
+                name = cold_name(file.first, file.stop)
+                digest.wrong[place] = (
+                    Wrong.PAYLOAD_MISSING,
+                    f"{name} in cold storage is not what was put there",
+                )
 
-    def _is_cold(self, sequence: int | None) -> bool:
-        return sequence is not None and self._range_of(sequence) is not None
+    def _file_of(self, sequence: int | None) -> _ColdFile | None:
+        """The file in cold storage that holds a row."""
+        if sequence is None:
+            return None
+        at = bisect_right(self._cold, sequence, key=lambda each: each.first) - 1
+        return self._cold[at] if at >= 0 and sequence < self._cold[at].stop else None
 
-    def _range_of(self, sequence: int) -> tuple[int, int] | None:
-        """Of the file in cold storage that holds a row."""
-        at = bisect_right(self._cold, sequence, key=lambda each: each[0]) - 1
-        return self._cold[at] if at >= 0 and sequence < self._cold[at][1] else None
+    async def _is_whole(self, file: _ColdFile) -> bool:
+        if self._cold_elsewhere:
+            return True
+        if file not in self._whole:
+            content = await self._outside.get(cold_name(file.first, file.stop)) or b""
+            self._whole[file] = sha256(content).hexdigest() == file.object_hash
+        return self._whole[file]
 
     async def _read_cold(self) -> None:
         """A record counts if it has the name that its rows make, and if the file of that name is outside."""
         rows = await self._connection.fetch(_SQL["cold_ranges"])
-        named = [(first, stop) for first, stop, name in rows if name == cold_name(first, stop)]
+        named = [
+            _ColdFile(first, stop, object_hash)
+            for first, stop, name, object_hash in rows
+            if name == cold_name(first, stop)
+        ]
         if self._cold_elsewhere:
             if named:
                 self._warn("cold storage is elsewhere, as you say: its files were not looked for")
             self._cold = named
             return
         there = set(await self._outside.names(COLD)) if named else set()
-        self._cold = [each for each in named if cold_name(*each) in there]
+        self._cold = [each for each in named if cold_name(each.first, each.stop) in there]
 
     async def _excuse_dropped(self, batch: Batch, digest: Digest) -> None:
         """No leaf covers the time that is kept with it: rows that stand before the missing ones say more."""
@@ -108,6 +140,8 @@ class ByRight:
         numbers = [batch.sequences[place] for place in missing]
         times = dict(await self._connection.fetch(_SQL["times_of_leaves"], numbers))
         for starts, ends in await self._connection.fetch(_SQL["dropped_months"]):
+            if ends > self._now - KEPT_FOR:
+                continue
             places = [each for each in missing if starts <= times[batch.sequences[each]] < ends]
             if not self._cold_elsewhere:
                 places = [
@@ -115,7 +149,7 @@ class ByRight:
                     for each in places
                     if await self._is_kept(batch, each, digest.stored[each], starts, ends)
                 ]
-            if not places or ends > self._now - KEPT_FOR:
+            if not places:
                 continue
             newest = max(batch.ids[place] for place in places)
             if await self._connection.fetchval(_SQL["younger_before"], newest, ends + OUT_OF_ORDER):
@@ -135,15 +169,15 @@ class ByRight:
 
     async def _cold_line(self, sequence: int) -> bytes:
         """A row's line in cold storage; nothing where it is not there."""
-        if not self._is_cold(sequence):
+        if self._file_of(sequence) is None:
             await self._read_cold()
-        found = self._range_of(sequence)
+        found = self._file_of(sequence)
         if found is None:
             return b""
-        if self._file[0] != found[0]:
-            content = await self._outside.get(cold_name(*found)) or b""
-            self._file = (found[0], await asyncio.to_thread(unpacked, content))
-        lines = self._file[1][sequence - found[0] : sequence - found[0] + 1]
+        if self._file[0] != found.first:
+            content = await self._outside.get(cold_name(found.first, found.stop)) or b""
+            self._file = (found.first, await asyncio.to_thread(unpacked, content))
+        lines = self._file[1][sequence - found.first : sequence - found.first + 1]
         return lines[0] if lines else b""
 
     async def _moved_ids(self) -> frozenset[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -93,8 +93,11 @@ class Reader:
     texts: bool = True
     """False: it may not read payloads, and is told by the database what each hashes to."""
 
-    async def batches(self, by_right: ByRight, start: int, end: int) -> AsyncIterator[Digest]:
-        """The rows [start, end) in order, hashed anew. The next batch is asked for while one is being hashed."""
+    async def batches(self, by_right: ByRight, start: int, end: int) -> AsyncGenerator[Digest]:
+        """The rows [start, end) in order, hashed anew. The next batch is asked for while one is being hashed.
+
+        Close it: until then a question may be under way on the connection.
+        """
         following: asyncio.Task[Batch] | None = None
         try:
             for first in range(start, end, self.batch_rows):
@@ -114,6 +117,7 @@ class Reader:
         finally:
             if following is not None:
                 following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
 
     def _ask(self, first: int, end: int) -> asyncio.Task[Batch]:
         upto = min(first + self.batch_rows, end)

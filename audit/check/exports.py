@@ -42,7 +42,7 @@ def _first_number(path: Path) -> int:
     try:
         with opened(path) as file:
             return int(json.loads(file.readline())["sequence"])
-    except (ValueError, KeyError, TypeError, DamagedExport):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, DamagedExport):
         named = _NAMED.search(path.name)
         return int(named[1]) if named else -1
 

@@ -4,19 +4,17 @@ A good batch costs a few comparisons of bytes. Where one differs, rows and leave
 two neighbours that stand together in both end what differs, and its lengths say what happened.
 """
 
-import re
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
 
 from audit.check.alignment import rejoin, split_hashes
+from audit.check.checkpoints import Checkpoints, Published, Seen
 from audit.check.digests import NO_LEAF, Digest, Named
 from audit.check.findings import Finding, Report, Wrong
-from audit.check.notes import VerifierKey
-from audit.check.outside import Checkpoints, Outside, OutsideLeaves, Seen, is_published
+from audit.check.leaves import OutsideLeaves
 from audit.check.tree import HASH_BYTES, Tree
+from audit.check.verified import Verified
 
-_REFERENCE: Final = re.compile(r"(?P<size>0|[1-9]\d{0,18}) (?P<root>[0-9a-f]{64})")
 CARRIED_MAX: Final = 20_000
 """Rows kept until it is seen where what differs ends."""
 LOOK_AHEAD: Final = 100_000
@@ -27,41 +25,18 @@ SEARCHES_MAX: Final = 20
 """Times that all leaves outside are searched for one."""
 
 
-@dataclass(frozen=True)
-class Verified:
-    """What an earlier check has seen to be right: a later one goes on from there."""
-
-    origin: str
-    size: int
-    root: str
-    frontier: tuple[str, ...]
-
-    def tree(self) -> Tree:
-        """Its tree.
-
-        Raises:
-            ValueError: it is not what such a check leaves behind.
-        """
-        tree = Tree.resumed(self.size, self.frontier)
-        if tree.root().hex() != self.root:
-            raise ValueError("the frontier does not give the root")
-        return tree
-
-
 class Judge:
     """Takes rows from ``start`` on in the order of their numbers, and then `finish`."""
 
     def __init__(
         self,
-        outside: Outside,
-        key: VerifierKey,
+        published: Published,
         checkpoints: Checkpoints,
         leaves: OutsideLeaves,
         report: Report,
         tree: Tree,
     ) -> None:
-        self._outside = outside
-        self._key = key
+        self._published = published
         self._checkpoints = checkpoints
         self._leaves = leaves
         self._report = report
@@ -74,8 +49,6 @@ class Judge:
         self._due = deque(each for each in checkpoints.found if each.size > tree.size)
         self._roots_differ = False
         self._signed = (tree.size, tree.root(), tree.frontier())
-        self._refused: set[str] = set()
-        self._older: set[str] = set()
         self._searches = 0
         self._beyond = Named(None, None)
         """The first row that no leaf outside covers."""
@@ -113,25 +86,9 @@ class Judge:
 
     async def _all_published(self, digest: Digest) -> bool:
         for reference in set(digest.previous):
-            if not await self._is_published(reference, self.at + digest.previous.index(reference)):
+            if not await self._published.may_be_named(reference, self.at + digest.previous.index(reference)):
                 return False
         return True
-
-    async def _is_published(self, reference: str | None, row: int) -> bool:
-        """Whether what a row names as the newest checkpoint was one, of rows before it."""
-        if reference is None:
-            return True
-        found = _REFERENCE.fullmatch(reference)
-        if found is None or reference in self._refused:
-            return False
-        size, root = int(found["size"]), found["root"]
-        if not self._checkpoints.has(size, root) and reference not in self._older:
-            # Before what was read, or written since.
-            if not await is_published(self._outside, self._key, size, root):
-                self._refused.add(reference)
-                return False
-            self._older.add(reference)
-        return size <= row
 
     # The tree --------------------------------------------------------------------------------------------------
 
@@ -227,7 +184,7 @@ class Judge:
             self._add(
                 digest, place, row, Wrong.RENUMBERED, f"the row that was number {row} says it is {number}"
             )
-        if not await self._is_published(reference, row):
+        if not await self._published.may_be_named(reference, row):
             text = f"it names {reference} as the newest checkpoint before it, and that was never published"
             self._add(digest, place, row, Wrong.PREVIOUS_UNKNOWN, text)
 

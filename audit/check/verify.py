@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from audit.check import database as db
 from audit.check.by_right import ByRight, moved_in
+from audit.check.checkpoints import CHECKPOINTS, Checkpoints, Published, check_proofs, read_checkpoints
 from audit.check.exports import DamagedExport, batches, in_order
 from audit.check.findings import Finding, Report, Wrong
-from audit.check.judge import Judge, Verified
+from audit.check.judge import Judge
+from audit.check.leaves import OutsideLeaves
 from audit.check.lines import digest_lines
-from audit.check.outside import (
-    CHECKPOINTS,
-    Checkpoints,
-    Outside,
-    OutsideLeaves,
-    check_proofs,
-    read_checkpoints,
-)
 from audit.check.tree import Tree
 
 if TYPE_CHECKING:
     from audit.check.database import Connection
     from audit.check.notes import VerifierKey
+    from audit.check.outside import Outside
+    from audit.check.verified import Verified
 
 SEALING_MAX: Final = timedelta(seconds=60)
 """How long a row may wait for its leaf."""
@@ -81,12 +78,13 @@ async def verify_database(
     report.first = judge.at
     by_right = ByRight(connection, outside, report, now, cold_elsewhere=cold_elsewhere)
     reader = db.Reader(connection, batch_rows, texts)
-    async for digest in reader.batches(by_right, judge.at, head.size):
-        await judge.take(digest)
-        if pace is not None:
-            await pace()
-        if progress is not None:
-            progress(judge.at, head.size)
+    async with aclosing(reader.batches(by_right, judge.at, head.size)) as digests:
+        async for digest in digests:
+            await judge.take(digest)
+            if pace is not None:
+                await pace()
+            if progress is not None:
+                progress(judge.at, head.size)
     await judge.finish(whole=True, head=head.size)
     report.waiting = head.waiting
     _check_head(report, judge, head)
@@ -178,7 +176,7 @@ async def _judge(
         )
     until = max(tree.size, newest.size if newest is not None else 0)
     leaves = await OutsideLeaves.find(outside, tree.size, report, until=until, signed=checkpoints.by_size)
-    return Judge(outside, key, checkpoints, leaves, report, tree)
+    return Judge(Published(outside, key, checkpoints), checkpoints, leaves, report, tree)
 
 
 def _check_former(report: Report, checkpoints: Checkpoints, former: Verified | None) -> None:

@@ -80,7 +80,7 @@ select min(sequence) as first, max(sequence) + 1 as stop from audit_leaves where
 
 -- name: cold_ranges
 -- Rows whose payloads are in cold storage only; those that were brought back too, as they may go again meanwhile.
-select first, stop, name from audit_archives where kind = 'audit' and state = 'removed' order by first
+select first, stop, name, object_hash from audit_archives where kind = 'audit' and state = 'removed' order by first
 
 -- name: dropped_months
 select starts_at, ends_at from audit_drops

@@ -1,6 +1,7 @@
 """The check beside the sealer: with the rights of operations, told once, and the kill switch asked for."""
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import asyncpg
@@ -8,7 +9,7 @@ import pytest
 
 from audit.check import findings
 from audit.check.notes import VerifierKey
-from audit.check.outside import Folder
+from audit.check.outside import Folder, OutsideUnreadable
 from audit.check.verify import verify_database
 from observability.metrics import Metrics
 from storage.database import Database
@@ -34,6 +35,22 @@ async def owner(database: str, log: Log) -> AsyncIterator[asyncpg.Connection]:
     await load_log(connection, log)
     yield connection
     await connection.close()
+
+
+def check_of(
+    rows: Database,
+    outside: Path,
+    log: Log,
+    *,
+    kills: bool = True,
+    metrics: Metrics | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> AuditCheck:
+    """A check that looks again at once."""
+    key, alerts = VerifierKey.parse(log.signer.vkey), AuditAlerts(rows, kills=kills, now=utc_now)
+    return AuditCheck(
+        rows, Folder(outside), key, alerts, metrics or Metrics(), again_seconds=0, monotonic=monotonic
+    )
 
 
 async def test_it_needs_no_payload_and_finds_one_that_was_changed(
@@ -72,19 +89,13 @@ async def test_what_it_finds_twice_is_told_once_and_asks_for_the_kill_switch(
     database: str, owner: asyncpg.Connection, log: Log, tmp_path: Path, *, kills: bool
 ) -> None:
     rows, metrics, outside = await Database.connect(database), Metrics(), log.put_outside(tmp_path)
-    check = AuditCheck(
-        rows, Folder(outside), VerifierKey.parse(log.signer.vkey),
-        AuditAlerts(rows, kills=kills, now=utc_now), metrics, again_seconds=0,
-    )  # fmt: skip
+    check = check_of(rows, outside, log, kills=kills, metrics=metrics)
     await check.check()
     assert "audit_check_failed 0.0" in metrics.render().decode()
     await owner.execute("update audit_log set decision = 'APPROVED' where id = $1", log.fields[15]["id"])
     await check.check()
     assert await owner.fetch("select code from alerts") == [], "only what is new was read"
-    fresh = AuditCheck(
-        rows, Folder(outside), VerifierKey.parse(log.signer.vkey),
-        AuditAlerts(rows, kills=kills, now=utc_now), metrics, again_seconds=0,
-    )  # fmt: skip
+    fresh = check_of(rows, outside, log, kills=kills, metrics=metrics)
     await fresh.check()
     await fresh.check()
     (alert,) = await owner.fetch("select code, severity, text, times from alerts")
@@ -108,10 +119,7 @@ async def test_one_standing_finding_does_not_hide_those_that_come_after_it(
     monkeypatch.setattr(audit_check, "TOLD_MAX", 2)
     monkeypatch.setattr(findings, "FINDINGS_MAX", 4)
     rows, outside = await Database.connect(database), log.put_outside(tmp_path)
-    check = AuditCheck(
-        rows, Folder(outside), VerifierKey.parse(log.signer.vkey),
-        AuditAlerts(rows, kills=True, now=utc_now), Metrics(), again_seconds=0,
-    )  # fmt: skip
+    check = check_of(rows, outside, log)
 
     async def edit(*places: int) -> None:
         ids = [log.fields[place]["id"] for place in places]
@@ -148,15 +156,34 @@ async def test_a_place_that_is_not_mounted_says_nothing_of_the_log(
 ) -> None:
     """How: an empty folder in place of the one outside."""
     (tmp_path / "empty").mkdir()
-    rows, metrics = await Database.connect(database), Metrics()
-    check = AuditCheck(
-        rows, Folder(tmp_path / "empty"), VerifierKey.parse(log.signer.vkey),
-        AuditAlerts(rows, kills=True, now=utc_now), metrics, again_seconds=0,
-    )  # fmt: skip
+    rows = await Database.connect(database)
+    check = check_of(rows, tmp_path / "empty", log)
     await check.check()
     assert await owner.fetch("select code from alerts") == []
     assert await owner.fetch("select request_id from kill_requests") == []
     await rows.close()
+
+
+class Failing(Folder):
+    """A place of which one file cannot be read."""
+
+    fails = ""
+
+    async def get(self, name: str) -> bytes | None:
+        if name == self.fails:
+            raise OutsideUnreadable(f"{name} does not come")
+        return await super().get(name)
+
+
+async def test_a_place_that_fails_while_rows_are_read_leaves_the_connection_free(
+    owner: asyncpg.Connection, log: Log, tmp_path: Path
+) -> None:
+    """How: the second file of leaves does not come while the next rows are being asked for."""
+    outside = Failing(log.put_outside(tmp_path))
+    outside.fails = f"leaves/{10:020d}-{20:020d}"
+    with pytest.raises(OutsideUnreadable):
+        await verify_database(owner, outside, VerifierKey.parse(log.signer.vkey), now=utc_now(), batch_rows=5)
+    assert await owner.fetchval("select count(*) from audit_log") == ROWS
 
 
 async def test_a_check_that_never_ends_is_told_of(
@@ -164,10 +191,7 @@ async def test_a_check_that_never_ends_is_told_of(
 ) -> None:
     """How: the clock is moved by hand while no check is made; then one is."""
     rows, seconds = await Database.connect(database), 0.0
-    check = AuditCheck(
-        rows, Folder(log.put_outside(tmp_path)), VerifierKey.parse(log.signer.vkey),
-        AuditAlerts(rows, kills=True, now=utc_now), Metrics(), again_seconds=0, monotonic=lambda: seconds,
-    )  # fmt: skip
+    check = check_of(rows, log.put_outside(tmp_path), log, monotonic=lambda: seconds)
     await check.tell_age()
     assert await owner.fetch("select code from alerts") == []
     seconds = LATE_SECONDS + 1

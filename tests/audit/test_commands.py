@@ -85,6 +85,16 @@ async def test_export_verify_and_prove_for_a_stranger(
     assert (refused.code, "not proved: row 1" in refused.err) == (1, True)
 
 
+async def test_a_row_that_was_changed_is_not_proved(trading: Trading, database: str, log: Log) -> None:
+    """How: its leaf is as it was, so the tree still has the signed root."""
+    connection = await asyncpg.connect(database)
+    await connection.execute("set session_replication_role = replica")
+    await connection.execute("update audit_log set decision = 'APPROVED' where id = $1", log.fields[7]["id"])
+    await connection.close()
+    done = await trading("audit", "prove", str(log.fields[7]["correlation_id"]))
+    assert (done.code, done.out, "cannot be proved" in done.err) == (1, "", True), done.err
+
+
 async def test_verify_goes_on_and_finds(trading: Trading, database: str, log: Log, tmp_path: Path) -> None:
     state = tmp_path / "state.json"
     full = await trading("audit", "verify", "--incremental", "--state", str(state))
@@ -129,12 +139,19 @@ async def test_show_tells_a_story_in_order(trading: Trading, log: Log) -> None:
     assert (none.code, "\x1b" in none.err) == (1, False)
 
 
+async def test_a_folder_that_cannot_be_made_is_a_mistake(trading: Trading) -> None:
+    done = await trading("audit", "export", "--into", "/proc/nowhere")
+    assert (done.code, "/proc/nowhere cannot be written" in done.err) == (2, True), done.err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ("verify", "--export", "nowhere.jsonl"),
         ("prove", "x", "--check", "y"),
         ("export", "--from", "yesterday"),
+        ("restore", "--from", "0001-01-01T00:00:00+14:00", "--to", "2026-10-02"),
+        ("drop", "٢٠١٩-03", "--reason", "old"),
     ],
 )
 async def test_mistakes_are_told_in_two_lines(outside: Path, arguments: tuple[str, ...]) -> None:
@@ -142,4 +159,6 @@ async def test_mistakes_are_told_in_two_lines(outside: Path, arguments: tuple[st
         environment(TRADING_AUDIT_TARGET=str(outside), TRADING_DATABASE_URL="postgresql://x@127.0.0.1:1/x")
     )
     done = await mistaken("audit", *arguments)
-    assert (done.code, done.err.startswith("trading: ")) == (2, True), done.err
+    assert (done.code, [line[:9] for line in done.err.splitlines()]) == (2, ["trading: ", "  what to"]), (
+        done.err
+    )

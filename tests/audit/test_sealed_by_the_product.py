@@ -141,6 +141,22 @@ async def test_a_record_excuses_the_payloads_of_the_file_that_it_names_and_no_mo
     assert [each for each in report.warnings if "cold storage is elsewhere" in each]
 
 
+async def test_a_payload_is_not_cold_by_right_in_a_file_that_was_changed(cold: Cold, tmp_path: Path) -> None:
+    """How: one byte of a file in cold storage is another one; then it is as it was."""
+    await cold.move_all()
+    _, file = sorted((tmp_path / "store" / "audit").iterdir())
+    kept = file.read_bytes()
+    file.unlink()
+    file.write_bytes(bytes([*kept[:-1], kept[-1] ^ 1]))
+    report = await beside(cold)
+    assert [(each.kind, each.sequence) for each in report.findings] == [
+        (Wrong.PAYLOAD_MISSING, sequence) for sequence in range(4, 8)
+    ]
+    assert file.name in report.findings[0].text
+    file.write_bytes(kept)
+    assert (await beside(cold)).findings == []
+
+
 @pytest.mark.parametrize("what", ["gone", "cut off", "without it"])
 async def test_a_month_is_gone_by_right_if_its_rows_are_in_cold_storage(
     cold: Cold, tmp_path: Path, what: str

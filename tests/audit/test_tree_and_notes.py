@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.check.notes import BadKey, BadNote, VerifierKey
+from audit.check.proofs import Entry, check_proof, write_proof
 from audit.check.tree import (
     EMPTY_ROOT,
     BadProof,
@@ -143,6 +144,20 @@ def test_other_signatures_beside_are_ignored_and_a_bad_one_of_the_key_is_not() -
     mine = signer.note(8, LEAVES[0]).rpartition(b"\n\n")[2]
     with pytest.raises(BadNote):
         key.open(note + mine)
+
+
+@pytest.mark.parametrize("end", ["\x85", "\u2028", "\u2029"])
+def test_a_proof_is_read_line_by_line_as_it_is_written(end: str) -> None:
+    """How: a payload with a character that ends a line for others than us, and a # behind it."""
+    signer, payload = Signer(), f'{{"detail":"a{end}# b"}}'
+    text = f'{{"input_hash":"{sha256(payload.encode()).hexdigest()}"}}'
+    leaf = sha256(b"\x00" + text.encode()).digest()
+    checkpoint = VerifierKey.parse(signer.vkey).open(signer.note(1, leaf))
+    proof = write_proof([Entry(0, text, payload, [])], checkpoint)
+    (proved,) = check_proof(proof, VerifierKey.parse(signer.vkey))
+    assert proved.payload == payload
+    with pytest.raises(BadProof, match="payload"):
+        check_proof(proof.replace("# b", "# c"), VerifierKey.parse(signer.vkey))
 
 
 def test_offline_reads_no_settings_and_loads_no_database(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 from audit.check import database as database_module
 from audit.check import exporting
 from audit.check.findings import Report, Wrong
-from audit.check.judge import Verified
 from audit.check.notes import VerifierKey
 from audit.check.outside import Folder
+from audit.check.verified import Verified
 from audit.check.verify import verify_database, verify_export
 from tests.audit.loading import load_log
 from tests.audit.made import Log, canonical, leaf_of, make_log, tree_root

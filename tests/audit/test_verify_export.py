@@ -173,6 +173,16 @@ async def test_what_proves_nothing_is_not_right(log: Log, outside: Path, tmp_pat
     assert [each.kind for each in report.findings] == [Wrong.CUT_TAIL]
 
 
+@pytest.mark.parametrize("first", [b'{"sequence":Infinity}', b"[" * 100_000])
+async def test_a_first_line_that_is_none_is_named(
+    log: Log, outside: Path, tmp_path: Path, first: bytes
+) -> None:
+    """How: what JSON readers choke on stands where the first row was."""
+    report = await verify(log, outside, [first, *log.lines[1:]], tmp_path)
+    assert report.first_wrong is not None
+    assert (report.first_wrong.kind, report.first_wrong.sequence) == (Wrong.MALFORMED, 0)
+
+
 async def test_leaves_that_were_put_and_never_signed_are_no_damage(tmp_path: Path) -> None:
     """How: leaves of rows that a restore took back lie outside, over rows that were sealed anew after it; then a
     hole is there too.

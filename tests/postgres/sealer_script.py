@@ -4,6 +4,8 @@ import asyncio
 import sys
 from pathlib import Path
 
+import pytest
+
 from observability.metrics import Metrics
 from storage.database import Database
 from tests.postgres.sealed import sealer_of
@@ -30,6 +32,7 @@ async def main(dsn: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    audit_sealing.TICK_SECONDS = 0.02  # type: ignore[misc]
-    audit_sealing.CHECKPOINT_SECONDS = 0.1  # type: ignore[misc]
-    asyncio.run(main(*sys.argv[1:]))
+    with pytest.MonkeyPatch.context() as quick:
+        quick.setattr(audit_sealing, "TICK_SECONDS", 0.02)
+        quick.setattr(audit_sealing, "CHECKPOINT_SECONDS", 0.1)
+        asyncio.run(main(*sys.argv[1:]))

@@ -138,6 +138,27 @@ def test_an_entry_booked_twice_is_a_contradiction(log: Log) -> None:
     assert rebuild(log.lines).doubts == ["journal entry 2 was booked twice"]
 
 
+@pytest.mark.parametrize(
+    ("decision", "payload"),
+    [
+        ("SIGNAL_ACCEPTED", {}),
+        ("SIGNAL_ACCEPTED", {"signal": ["s2"]}),
+        ("BOOKED", {"entry_id": 1}),
+        ("FILLED", {"row_version": 1, "status": "NEVER_HEARD_OF"}),
+        ("FILLED", ["row_version"]),
+        ("SIGNAL_ACCEPTED", {"signal": {"signal_id": "s2", "quantity": "many"}}),
+    ],
+)
+def test_a_row_that_is_not_as_the_product_writes_it_is_told(log: Log, decision: str, payload: Any) -> None:
+    """How: such a row after good ones, as somebody may have made it."""
+    before = rebuild(log.lines)
+    log.write(decision, payload)
+    told = rebuild(log.lines)
+    assert (told.orders, told.journal, before.doubts) == (before.orders, before.journal, [])
+    (doubt,) = told.doubts
+    assert doubt.startswith(f"row {log.lines[-1].id}, {decision}, is not as the product writes it")
+
+
 def test_rows_of_several_files_are_each_taken_once_in_their_order(log: Log) -> None:
     texts = [
         json.dumps({"id": line.id, "occurred_at": line.occurred_at.isoformat().replace("+00:00", "Z"),
