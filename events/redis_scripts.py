@@ -97,7 +97,7 @@ class Scripts:
             RedisError, OSError, TimeoutError: it may have been done or not.
         """
         if name not in self._registered:
-            self._registered[name] = self._client.register_script(script_text(name))
+            self._registered[name] = self._client.register_script(script_text("common") + script_text(name))
         return await heard(self._registered[name](keys=[PREFIX], args=list(arguments)))
 
 
