@@ -26,7 +26,7 @@ from storage import bus as rows
 from storage import bus_groups
 from storage.bus import Claimed
 from storage.database import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS, BadDatabaseAddress
-from storage.event_stream import NUMBERED, AheadOfStream
+from storage.event_stream import NUMBERED, NotInStream
 from storage.wakeups import Bell
 
 _LOST: Final = (
@@ -55,7 +55,7 @@ class PostgresBus:
                     connection, group, since=since, now=datetime.now(UTC)
                 )
             )
-        except AheadOfStream as error:
+        except NotInStream as error:
             raise BadGroup(str(error)) from error
         finally:
             session.close()

@@ -26,7 +26,7 @@ from storage import event_stream
 from storage.bus import storable
 from storage.bus_feed import Death, GroupCursors, Published, RelayState
 from storage.bus_groups import create_group
-from storage.event_stream import NUMBERED, AheadOfStream
+from storage.event_stream import NUMBERED, NotInStream
 from storage.switches import read_installation
 from storage.wakeups import Bell, bell_of, end_if_cancelled
 
@@ -227,7 +227,7 @@ class _Lead:
         try:
             start = None if since == FROM_NEXT else parse_since(since)
             await create_group(self._connection, checked_group(name), since=start, now=datetime.now(UTC))
-        except (ValueError, BadGroup, AheadOfStream) as error:
+        except (ValueError, BadGroup, NotInStream) as error:
             refused = f"{REFUSED}{error}"
         await self._run("answer", name, refused)
 

@@ -62,6 +62,7 @@ async def create_group(
 
     Raises:
         AheadOfStream: no event has that position yet.
+        EventsArchived: events that come after it have left the database.
     """
     async with committing(connection, "bus.group_created"):
         if not await group_exists(connection, group):
@@ -106,7 +107,7 @@ async def reset_group(
         The position after which all is told again.
 
     Raises:
-        NoSuchGroup, AheadOfStream: nothing was changed.
+        NoSuchGroup, AheadOfStream, EventsArchived: nothing was changed.
     """
     positions = await _lock(connection, group)
     start = await start_position(connection, since)
