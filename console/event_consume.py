@@ -1,11 +1,9 @@
 """``trading events consume``: one consumer of a group, for a person or a script."""
 
 import asyncio
-import json
 import os
 import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -15,7 +13,7 @@ from console.common import NO_OPTIONS, Common
 from console.errors import EXIT_DONE, BadUsage, DependencyDown
 
 if TYPE_CHECKING:
-    from events.port import Delivery, EventBus
+    from events.port import Batch, Consumer, Delivery, EventBus
 
 ERROR_CHARACTERS: Final = 300
 
@@ -47,7 +45,7 @@ async def consume(
     is told the same again, with an attempt above 1. After 5 attempts an event is put aside: `trading events dead`.
     """
     from console.events import since_of
-    from events.port import BadGroup, BusUnavailable
+    from events.port import BATCH, BadAddress, BadGroup, BusUnavailable
 
     start = since_of(since)
     left = limit if limit is not None else sys.maxsize
@@ -56,19 +54,9 @@ async def consume(
         await bus.create_group(group, since=start)
         async with bus.consumer(group, f"trading events consume {os.getpid()}") as consumer:
             while left:
-                batch = await consumer.take(limit=min(left, 100))
-                for count, delivery in enumerate(batch.deliveries):
-                    try:
-                        await _handle(delivery, run)
-                    except CommandRefused as error:
-                        await consumer.fail(batch, count, str(error))
-                        break
-                    left -= 1
-                    if count + 1 < len(batch.deliveries):
-                        await consumer.acknowledge(batch, count + 1)
-                    else:
-                        await consumer.acknowledge(batch)
-    except BadGroup as error:
+                batch = await consumer.take(limit=min(left, BATCH))
+                left -= await _take(consumer, batch, run)
+    except (BadGroup, BadAddress) as error:
         raise BadUsage(str(error), do="see --help") from error
     except BusUnavailable as error:
         raise DependencyDown(str(error), do="is `trading up` running?") from error
@@ -87,14 +75,31 @@ def _bus(addresses: Addresses) -> "EventBus":
     return PostgresBus(addresses.need("database_url"))
 
 
+async def _take(consumer: "Consumer", batch: "Batch", command: str | None) -> int:
+    """Handle and acknowledge one event after the other, up to one that is not taken; how many were."""
+    from events.port import LeaseLost
+
+    done = 0
+    try:
+        for delivery in batch.deliveries:
+            try:
+                await _handle(delivery, command)
+            except CommandRefused as error:
+                await consumer.fail(batch, done, str(error))
+                break
+            is_last = done + 1 == len(batch.deliveries)
+            await consumer.acknowledge(batch, None if is_last else done + 1)
+            done += 1
+    except LeaseLost:
+        position = batch.deliveries[done].event.position
+        sys.stderr.write(f"trading: the event {position} took longer than its lease: it comes again\n")
+    return done
+
+
 async def _handle(delivery: "Delivery", command: str | None) -> None:
-    event = delivery.event
-    told: dict[str, Any] = {
-        "position": event.position, "event_id": event.event_id, "topic": event.topic, "key": event.key,
-        "occurred_at": event.occurred_at.isoformat(), "attempt": delivery.attempt,
-        "payload": json.loads(event.payload),
-    }  # fmt: skip
-    line = json.dumps(told, ensure_ascii=False) + "\n"
+    from console.events import line_of
+
+    line = line_of(delivery.event, attempt=delivery.attempt)
     if command is None:
         sys.stdout.write(line)
         sys.stdout.flush()
@@ -103,8 +108,7 @@ async def _handle(delivery: "Delivery", command: str | None) -> None:
         command, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
-        with suppress(BrokenPipeError):
-            _, errors = await process.communicate(line.encode())
+        _, errors = await process.communicate(line.encode())
     finally:
         if process.returncode is None:
             process.kill()

@@ -1,6 +1,5 @@
 """``trading events replay``: past events written out, or told to a group again."""
 
-import json
 import os
 import sys
 from contextlib import ExitStack
@@ -11,9 +10,9 @@ from cyclopts import Parameter
 
 from console.common import NO_OPTIONS, Common, clean, emit, utc_now
 from console.errors import EXIT_DONE, BadUsage, Refused
-from console.events import Topics, known_topics, start_of
+from console.events import Topics, known_topics, line_of, start_of
 from console.rows import rows
-from storage.event_stream import StreamEvent, events_after, oldest_position, start_position
+from storage.event_stream import events_after, oldest_position, start_position
 
 if TYPE_CHECKING:
     import asyncpg
@@ -73,7 +72,7 @@ async def _write(
         for event in page:
             if event.position > end:
                 break
-            out.write(_line(event))
+            out.write(line_of(event))
             count += 1
         if len(page) < PAGE:
             break
@@ -82,14 +81,6 @@ async def _write(
     if out is not sys.stdout:
         os.fsync(out.fileno())
     return count
-
-
-def _line(event: StreamEvent) -> str:
-    told = {
-        "position": event.position, "event_id": event.event_id, "topic": event.topic, "key": event.key,
-        "occurred_at": event.occurred_at.isoformat(), "payload": json.loads(event.payload),
-    }  # fmt: skip
-    return json.dumps(told, ensure_ascii=False) + "\n"
 
 
 def _new(file: Path) -> TextIO:

@@ -30,6 +30,8 @@ from storage.wakeups import Bell
 if TYPE_CHECKING:
     import asyncpg
 
+    from storage.bus import BusEvent
+
 NEWEST_DEFAULT: Final = 10
 """Where neither --since nor --limit says how far back to begin."""
 PAGE: Final = 500
@@ -115,6 +117,15 @@ async def _place(connection: "asyncpg.Connection[Any]", start: int | datetime | 
         raise Refused(f"{option}: {error}", do="begin later") from error
     except AheadOfStream as error:
         raise BadUsage(f"{option}: {error}", do="is this the right installation?") from error
+
+
+def line_of(event: "StreamEvent | BusEvent", **more: object) -> str:
+    """The event as a line of JSON, whole."""
+    told = {
+        "position": event.position, "event_id": event.event_id, "topic": event.topic, "key": event.key,
+        "occurred_at": event.occurred_at.isoformat(), **more, "payload": json.loads(event.payload),
+    }  # fmt: skip
+    return json.dumps(told, ensure_ascii=False) + "\n"
 
 
 def _check_reader() -> None:

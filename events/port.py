@@ -29,6 +29,10 @@ class BusUnavailable(Exception):
     """The bus does not answer. Nothing was lost; what is not acknowledged comes again."""
 
 
+class BadAddress(Exception):
+    """The bus's address is none. No part of it is told: what stands in the wrong place may be the password."""
+
+
 class LeaseLost(Exception):
     """The partition is another's by now: what was not acknowledged is delivered again, by another or to another."""
 
@@ -106,7 +110,7 @@ class EventBus(Protocol):
         """Make the group unless it is there: from a position or a time on, or (None) from what comes next.
 
         Raises:
-            BadGroup, BusUnavailable.
+            BadGroup, BadAddress, BusUnavailable.
         """
 
     def consumer(self, group: str, name: str) -> AbstractAsyncContextManager[Consumer]:

@@ -1,7 +1,7 @@
 """The bus on PostgreSQL alone: events are read from the outbox by position, NOTIFY only wakes."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
@@ -12,6 +12,7 @@ from events.port import (
     BATCH,
     LEASE_SECONDS,
     NOTHING,
+    BadAddress,
     BadGroup,
     Batch,
     BusUnavailable,
@@ -24,8 +25,8 @@ from events.port import (
 from storage import bus as rows
 from storage import bus_groups
 from storage.bus import Claimed
-from storage.database import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS
-from storage.event_stream import NUMBERED, AheadOfStream
+from storage.database import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS, BadDatabaseAddress
+from storage.event_stream import NUMBERED, NotInStream
 from storage.wakeups import Bell
 
 _LOST: Final = (
@@ -54,7 +55,7 @@ class PostgresBus:
                     connection, group, since=since, now=datetime.now(UTC)
                 )
             )
-        except AheadOfStream as error:
+        except NotInStream as error:
             raise BadGroup(str(error)) from error
         finally:
             session.close()
@@ -77,28 +78,36 @@ class _Session:
         self._bell: Bell | None = None
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do ``work`` on the connection. Raises BusUnavailable: it is lost, and ``work`` may have been done."""
-        try:
-            bell = await self._listening()
+        """Do ``work`` on the connection.
+
+        Raises:
+            BusUnavailable: it is lost, and ``work`` may have been done.
+            BadAddress.
+        """
+        async with self._listening() as bell:
             return await work(bell.connection)
-        except _LOST as error:
-            self.close()
-            raise BusUnavailable(
-                f"PostgreSQL does not answer: {str(error) or type(error).__name__}"
-            ) from error
 
     async def wait(self) -> None:
-        """Until something may have come."""
+        """Until something may have come. Raises as `run`."""
+        async with self._listening() as bell:
+            await bell.wait(port.WAIT_SECONDS)
+
+    @asynccontextmanager
+    async def _listening(self) -> AsyncIterator[Bell]:
         try:
-            await (await self._listening()).wait(port.WAIT_SECONDS)
+            if self._bell is None or self._bell.connection.is_closed():
+                self._bell = await self._connect()
+            yield self._bell
+        except asyncpg.UndefinedTableError as error:
+            raise BusUnavailable("the database has no tables of ours yet: `trading migrate`") from error
         except _LOST as error:
             self.close()
             raise BusUnavailable(
                 f"PostgreSQL does not answer: {str(error) or type(error).__name__}"
             ) from error
 
-    async def _listening(self) -> Bell:
-        if self._bell is None or self._bell.connection.is_closed():
+    async def _connect(self) -> Bell:
+        try:
             connection = await asyncpg.connect(
                 self._dsn,
                 timeout=CONNECT_TIMEOUT_SECONDS,
@@ -109,8 +118,16 @@ class _Session:
                     "synchronous_commit": "on",
                 },
             )
-            self._bell = await Bell.on(connection, NUMBERED)
-        return self._bell
+        except ValueError:
+            raise BadAddress(str(BadDatabaseAddress())) from None
+        except asyncpg.PostgresError as error:
+            # Whatever the server has against us, it may have it no more the next time.
+            raise ConnectionError(str(error)) from error
+        try:
+            return await Bell.on(connection, NUMBERED)
+        except BaseException:
+            connection.terminate()
+            raise
 
     def close(self) -> None:
         """Without waiting for a server that may be gone."""
@@ -140,7 +157,8 @@ class _PostgresConsumer:
                 raise no_such_group(self._group)
             return NOTHING
         if not claimed.handed:  # All of it was put aside.
-            await self._acknowledge(claimed, 0, None)
+            with suppress(LeaseLost):
+                await self._acknowledge(claimed, 0, None)
             return NOTHING
         deliveries = tuple(Delivery(each.event, each.attempt, each.letter) for each in claimed.handed)
         return Batch(claimed.partition, claimed.fence, deliveries, claimed)

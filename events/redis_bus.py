@@ -61,12 +61,12 @@ class RedisBus:
     async def create_group(self, group: str, *, since: int | datetime | None = None) -> None:
         """As in the port; the relay does it."""
         checked_group(group)
-        start = since.isoformat() if isinstance(since, datetime) else str(since)
+        start = FROM_NEXT if since is None else str(since) if isinstance(since, int) else since.isoformat()
         give_up_at = time.monotonic() + JOIN_SECONDS_MAX
         async with told_as_unavailable(), connect(self._url) as client:
             scripts = Scripts(client)
             while time.monotonic() < give_up_at:
-                answer = await scripts.run("join", group, FROM_NEXT if since is None else start)
+                answer = await scripts.run("join", group, start)
                 if answer == "THERE":
                     return
                 if answer.startswith(REFUSED):
@@ -140,7 +140,7 @@ class _RedisConsumer:
         self._wakes = wakes
         self._group = group
         self._lease_ms = int(lease.total_seconds() * 1000)
-        self._next = random.randrange(PARTITIONS)  # noqa: S311 - so that consumers begin at different ones
+        self._next = random.randrange(PARTITIONS)  # noqa: S311 - no secret: so that short lives reach all
 
     async def take(self, *, limit: int = BATCH) -> Batch:
         async with told_as_unavailable():

@@ -7,9 +7,9 @@ where the streams end; what they have lost is read again from PostgreSQL, from w
 import asyncio
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 
@@ -26,7 +26,7 @@ from storage import event_stream
 from storage.bus import storable
 from storage.bus_feed import Death, GroupCursors, Published, RelayState
 from storage.bus_groups import create_group
-from storage.event_stream import NUMBERED, AheadOfStream
+from storage.event_stream import NUMBERED, NotInStream
 from storage.switches import read_installation
 from storage.wakeups import Bell, bell_of, end_if_cancelled
 
@@ -48,6 +48,7 @@ for the leases that rows give after it: `claim` in storage/sql/bus.sql."""
 _LOST: Final = (
     *REDIS_LOST, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
 )  # fmt: skip
+TellLag: TypeAlias = Callable[[Bell], Awaitable[RelayState]]
 _log = get_logger(__name__)
 
 
@@ -107,7 +108,7 @@ class RedisFeed:
 class _Lead:
     """One time of leading."""
 
-    def __init__(self, bell: Bell, scripts: Scripts, metrics: Metrics, tell_lag: Any) -> None:
+    def __init__(self, bell: Bell, scripts: Scripts, metrics: Metrics, tell_lag: TellLag) -> None:
         self._bell = bell
         self._connection = bell.connection
         self._scripts = scripts
@@ -142,12 +143,12 @@ class _Lead:
         groups = await rows.read_cursors(self._connection)
         held, places, marks = pairs(generations), pairs(acknowledged), pairs(bus)
         # Read after Redis was: ahead of the rows it is only of rows that were restored.
-        newest = (await rows.read_relay(self._connection)).newest
-        ahead = int(marks.get("published", 0)) > newest
+        relay = await rows.read_relay(self._connection)
+        ahead = int(marks.get("published", 0)) > relay.newest
         if ahead or marks.get("ready") != "1" or _differ(groups, held, places):
             await self._rebuild(groups)
             return
-        await self._copy(places, held, dead, done)
+        await self._copy(places, held, dead, done, life=relay.rebuilds)
         for name, since in pairs(wanted).items():
             await self._make_group(name, since)
         for each in groups:
@@ -201,6 +202,8 @@ class _Lead:
         generations: dict[str, str],
         dead: Sequence[Any],
         done: Sequence[str],
+        *,
+        life: int,
     ) -> None:
         """Keep in rows what the groups have come to."""
         news = {place: each for place, each in acknowledged.items() if self._copied.get(place) != each}
@@ -208,7 +211,6 @@ class _Lead:
             return
         if len(dead) >= COPY_MAX:
             news = {}  # Cursors have passed all of the dead: they are kept with the last of these.
-        life = (await rows.read_relay(self._connection)).rebuilds
         await rows.save_copy(
             self._connection,
             {_place(place): int(position) for place, position in news.items()},
@@ -225,7 +227,7 @@ class _Lead:
         try:
             start = None if since == FROM_NEXT else parse_since(since)
             await create_group(self._connection, checked_group(name), since=start, now=datetime.now(UTC))
-        except (ValueError, BadGroup, AheadOfStream) as error:
+        except (ValueError, BadGroup, NotInStream) as error:
             refused = f"{REFUSED}{error}"
         await self._run("answer", name, refused)
 

@@ -12,7 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from events.port import BusUnavailable
+from events.port import BadAddress, BusUnavailable
 
 PREFIX: Final = "{trading-events}"
 """How every key of ours begins; in braces, so that a cluster keeps them together. One installation a database."""
@@ -27,15 +27,25 @@ T = TypeVar("T")
 
 
 def connect(url: str) -> "Redis":
-    """A client that answers in text and tries nothing twice by itself."""
-    client: Redis = Redis.from_url(
-        url,
-        decode_responses=True,
-        protocol=2,
-        socket_timeout=SOCKET_SECONDS,
-        socket_connect_timeout=CONNECT_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-    )
+    """A client that answers in text and tries nothing twice by itself.
+
+    Raises:
+        BadAddress.
+    """
+    try:
+        client: Redis = Redis.from_url(
+            url,
+            decode_responses=True,
+            protocol=2,
+            socket_timeout=SOCKET_SECONDS,
+            socket_connect_timeout=CONNECT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+    except ValueError:
+        raise BadAddress(
+            "Redis' address cannot be read: it is redis://USER:PASSWORD@HOST:PORT/NUMBER, and in the password "
+            "%2F stands for /, %3F for ?, %23 for #, %40 for @"
+        ) from None
     return client
 
 
@@ -87,7 +97,7 @@ class Scripts:
             RedisError, OSError, TimeoutError: it may have been done or not.
         """
         if name not in self._registered:
-            self._registered[name] = self._client.register_script(script_text(name))
+            self._registered[name] = self._client.register_script(script_text("common") + script_text(name))
         return await heard(self._registered[name](keys=[PREFIX], args=list(arguments)))
 
 

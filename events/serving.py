@@ -24,7 +24,8 @@ async def serve(
     """Hand every event to ``handle``, in order, until cancelled; what it raises is a failure of that event.
 
     ``handle`` is called at least once for each event, and must be done with it, or have it stored, when it returns.
-    One that takes long is given a new lease between two events, never within one.
+    One that takes long is given a new lease between two events, never within one. Where its own store is away it
+    waits: whatever it raises counts as an attempt of the event, which is put aside after ``TRIES_MAX``.
 
     Raises:
         BadGroup: the group is not there (any more).

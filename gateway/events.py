@@ -14,7 +14,7 @@ from gateway.event_reader import Reader
 from gateway.problems import RETRY_AFTER_SECONDS, ApiError, Code, FieldProblem
 from schemas.events import parse_since
 from schemas.wire import Topic
-from storage.event_stream import AheadOfStream, start_position
+from storage.event_stream import NotInStream, start_position
 
 LAST_EVENT_ID: Final = "Last-Event-ID"
 
@@ -62,7 +62,7 @@ async def _position(deps: Deps, since: str | None, last_event_id: str | None) ->
         start: int | datetime | None = None if text is None else parse_since(text)
         async with deps.database.connection() as connection:
             return await start_position(connection, start)
-    except (ValueError, AheadOfStream) as error:
+    except (ValueError, NotInStream) as error:
         raise ApiError(
             422, Code.INVALID_REQUEST, f"{name} is wrong: {error}",
             fields=[FieldProblem(field=name, message=str(error))],

@@ -8,9 +8,9 @@ acknowledgement with an older one is refused.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from schemas.alerts import Alert, AlertCode, Severity
 from storage.alerts import raise_alert
@@ -53,6 +53,11 @@ class BusEvent:
     occurred_at: datetime
     payload: str
 
+    @classmethod
+    def of(cls, row: Record) -> Self:
+        """The event of a row that has its columns, and maybe others."""
+        return cls(**{column.name: row[column.name] for column in fields(cls)})
+
 
 @dataclass(frozen=True)
 class Handed:
@@ -89,7 +94,7 @@ async def claim(
         if letters:
             return Claimed(partition, fence, await _hand_out_letters(connection, group, fence, letters))
         found = await connection.fetch(_SQL["batch"], partition, row["position"], limit)
-        events = [BusEvent(**dict(each)) for each in found]
+        events = [BusEvent.of(each) for each in found]
         position, taken = row["position"], row["taken"]
         tries = max(row["tries"], 1) + 1 if events and events[0].position <= taken else 1
         if tries > TRIES_MAX:
@@ -109,11 +114,10 @@ async def _hand_out_letters(
     """What a person has put back comes before everything else, and alone."""
     handed = []
     for letter in letters:
-        event = {name: value for name, value in letter.items() if name != "tries"}
         if letter["tries"] >= TRIES_MAX:
             await bury_letter(connection, group, letter["position"], LEASE_RAN_OUT, death=str(fence))
         else:
-            handed.append(Handed(BusEvent(**event), letter["tries"] + 1, letter=True))
+            handed.append(Handed(BusEvent.of(letter), letter["tries"] + 1, letter=True))
     positions = [each.event.position for each in handed]
     await connection.execute(_SQL["count_letter_tries"], group, positions)
     return tuple(handed)
@@ -183,17 +187,17 @@ async def bury(
     """Put an event aside, in the caller's transaction, and tell a person. One ``death`` counts once."""
     now = datetime.now(UTC)
     await connection.execute(_SQL["bury"], group, partition, position, tries, error, now, death)
-    await tell_of_dead(connection, group, error, now=now)
+    await _tell_of_dead(connection, group, error, now=now)
 
 
 async def bury_letter(connection: Connection, group: str, position: int, error: str, *, death: str) -> None:
     """Put aside again what a person had put back."""
     now = datetime.now(UTC)
     await connection.execute(_SQL["bury_letter"], group, position, error, now, death)
-    await tell_of_dead(connection, group, error, now=now)
+    await _tell_of_dead(connection, group, error, now=now)
 
 
-async def tell_of_dead(connection: Connection, group: str, error: str, *, now: datetime) -> None:
+async def _tell_of_dead(connection: Connection, group: str, error: str, *, now: datetime) -> None:
     """Raise the group's alert."""
     dead = await connection.fetchval(_SQL["count_dead"], group)
     text = (

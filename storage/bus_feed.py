@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from storage.bus import BusEvent, bury_letter, tell_of_dead
+from storage.bus import BusEvent, bury, bury_letter
 from storage.commits import committing
 from storage.statements import load
 
@@ -90,12 +89,7 @@ async def to_publish(
 ) -> list[Published]:
     """The next events after ``position``; of each partition only those after its floor."""
     rows = await connection.fetch(_SQL["to_publish"], position, list(floors), limit)
-    return [
-        Published(
-            BusEvent(**{name: value for name, value in row.items() if name != "partition"}), row["partition"]
-        )
-        for row in rows
-    ]
+    return [Published(BusEvent.of(row), row["partition"]) for row in rows]
 
 
 async def begin_publishing(connection: Connection, position: int) -> None:
@@ -119,44 +113,29 @@ async def save_copy(
     done: Iterable[tuple[str, int]],
 ) -> None:
     """Keep what the groups have come to in Redis. What is of a generation that a reset has ended counts no more."""
-    now = datetime.now(UTC)
+    cursors = [
+        (group, partition, position, generations[group])
+        for (group, partition), position in sorted(acknowledged.items())
+        if group in generations
+    ]
     async with committing(connection, "bus.copied"):
         for each in deaths:
             if each.letter:
                 await bury_letter(connection, each.group, each.position, each.error, death=each.death)
             else:
-                await connection.execute(
-                    _SQL["bury"],
-                    each.group,
-                    each.partition,
-                    each.position,
-                    each.tries,
-                    each.error,
-                    now,
-                    each.death,
-                )
-                await tell_of_dead(connection, each.group, each.error, now=now)
+                await bury(
+                    connection, each.group, each.partition, each.position, each.tries, each.error,
+                    death=each.death,
+                )  # fmt: skip
         for group, position in done:
             await connection.execute(_SQL["letters_done"], group, [position])
-        for (group, partition), position in sorted(acknowledged.items()):
-            if group in generations:
-                await connection.execute(_SQL["copy_cursor"], group, partition, position, generations[group])
+        await connection.executemany(_SQL["copy_cursor"], cursors)
 
 
 async def letters_to_send(connection: Connection, rebuild: int) -> list[LetterToSend]:
     """What was put back and is not in the streams of this life yet."""
     rows = await connection.fetch(_SQL["letters_to_send"], rebuild, LETTERS_MAX)
-    return [
-        LetterToSend(
-            row["group_name"],
-            row["partition"],
-            BusEvent(
-                position=row["position"], event_id=row["event_id"], topic=row["topic"], key=row["key"],
-                occurred_at=row["occurred_at"], payload=row["payload"],
-            ),
-        )
-        for row in rows
-    ]  # fmt: skip
+    return [LetterToSend(row["group_name"], row["partition"], BusEvent.of(row)) for row in rows]
 
 
 async def letter_sent(connection: Connection, letter: LetterToSend, rebuild: int) -> None:

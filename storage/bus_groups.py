@@ -62,6 +62,7 @@ async def create_group(
 
     Raises:
         AheadOfStream: no event has that position yet.
+        EventsArchived: events that come after it have left the database.
     """
     async with committing(connection, "bus.group_created"):
         if not await group_exists(connection, group):
@@ -106,11 +107,9 @@ async def reset_group(
         The position after which all is told again.
 
     Raises:
-        NoSuchGroup, AheadOfStream: nothing was changed.
+        NoSuchGroup, AheadOfStream, EventsArchived: nothing was changed.
     """
-    positions = [row["position"] for row in await connection.fetch(_SQL["lock_cursors"], group)]
-    if not positions:
-        raise NoSuchGroup(group)
+    positions = await _lock(connection, group)
     start = await start_position(connection, since)
     await connection.execute(_SQL["begin_generation"], group)
     await connection.execute(_SQL["reset_cursors"], group, start)
@@ -137,9 +136,7 @@ async def drop_group(
     Raises:
         NoSuchGroup: nothing was changed.
     """
-    positions = [row["position"] for row in await connection.fetch(_SQL["lock_cursors"], group)]
-    if not positions:
-        raise NoSuchGroup(group)
+    positions = await _lock(connection, group)
     letters = [each.event.position for each in await list_letters(connection, group)]
     for statement in (_SQL["drop_letters"], _SQL["drop_cursors"], _SQL["drop_group"]):
         await connection.execute(statement, group)
@@ -163,10 +160,7 @@ async def list_letters(connection: Connection, group: str | None = None) -> list
     return [
         Letter(
             group=row["group_name"],
-            event=BusEvent(
-                position=row["position"], event_id=row["event_id"], topic=row["topic"], key=row["key"],
-                occurred_at=row["occurred_at"], payload=row["payload"],
-            ),
+            event=BusEvent.of(row),
             tries=row["tries"], error=row["error"], died_at=row["died_at"], put_back=row["state"] == "due",
         )
         for row in rows
@@ -209,4 +203,12 @@ async def put_letters_back(
             connection, AlertCode.DEAD_EVENTS, group, component=component, now=now, actor=actor, reason=reason
         )
     await connection.execute(_EVENTS["notify"], NUMBERED)
+    return positions
+
+
+async def _lock(connection: Connection, group: str) -> list[int]:
+    """Keep the group as it is until the commit; where it stands in each partition. Raises NoSuchGroup."""
+    positions = [row["position"] for row in await connection.fetch(_SQL["lock_cursors"], group)]
+    if not positions:
+        raise NoSuchGroup(group)
     return positions

@@ -30,21 +30,24 @@ COUNT_MAX: Final = 10_000
 """Counting goes no further: a backlog of that size is an alarm, however large it is."""
 
 
-class AheadOfStream(Exception):
+class NotInStream(Exception):
+    """Nobody can begin to read there; the message says why."""
+
+
+class AheadOfStream(NotInStream):
     """A reader claims to have read what was never there: it read another database, or this one was restored."""
 
     def __init__(self, position: int, newest: int) -> None:
         super().__init__(f"position {position} is ahead of the newest event, which has {newest}")
 
 
-class EventsArchived(AheadOfStream):
-    """A reader wants what has gone to cold storage, which is as little in the stream as what never was there."""
+class EventsArchived(NotInStream):
+    """A reader wants what has gone to cold storage."""
 
     def __init__(self, since: int | datetime, name: str, last: int) -> None:
         wanted = f"after position {since}" if isinstance(since, int) else f"from {since.isoformat()} on"
-        Exception.__init__(
-            self,
-            f"what comes {wanted} is in cold storage, from {name} on; the stream begins after {last}",
+        super().__init__(
+            f"what comes {wanted} is in cold storage, from {name} on; the stream begins after {last}"
         )
 
 

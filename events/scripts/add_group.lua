@@ -1,6 +1,4 @@
 -- One more group, whose events are all in the streams. KEYS: prefix. ARGV: token, group, generation, its 16 positions.
-local prefix = KEYS[1]
-local bus = prefix .. ':bus'
 if redis.call('HGET', bus, 'token') ~= ARGV[1] then return 'LOST' end
 for partition = 0, 15 do
     if tonumber(ARGV[4 + partition]) < tonumber(redis.call('HGET', bus, 'floor')) then return 'REBUILD' end

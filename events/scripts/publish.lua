@@ -1,7 +1,5 @@
 -- Append events after the position published last, all or none. KEYS: prefix. ARGV: token, that position, the new one,
 -- then for each event: partition, position, whether it may have been published before, id, topic, key, time, payload.
-local prefix = KEYS[1]
-local bus = prefix .. ':bus'
 if redis.call('HGET', bus, 'token') ~= ARGV[1] then return 'LOST' end
 if redis.call('HGET', bus, 'published') ~= ARGV[2] then return 'MOVED' end
 for at = 4, #ARGV, 8 do

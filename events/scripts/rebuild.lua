@@ -1,8 +1,6 @@
 -- Begin the streams anew from what the groups have acknowledged; nobody is given anything until `open`.
 -- KEYS: prefix. ARGV: token, position published before, floor, first fence, then for each group: name, generation and its
 -- 16 positions.
-local prefix = KEYS[1]
-local bus = prefix .. ':bus'
 if redis.call('HGET', bus, 'token') ~= ARGV[1] then return 'LOST' end
 for _, group in ipairs(redis.call('HKEYS', prefix .. ':generations')) do
     for partition = 0, 15 do

@@ -1,7 +1,5 @@
 -- Put a dead letter into its stream again, behind everything, once. KEYS: prefix. ARGV: token, group, partition,
 -- position, id, topic, key, time, payload.
-local prefix = KEYS[1]
-local bus = prefix .. ':bus'
 if redis.call('HGET', bus, 'token') ~= ARGV[1] then return 'LOST' end
 local stream = prefix .. ':events:' .. ARGV[3]
 -- A sequence above 0, which no event has, and above that of every letter before. Every group reads the stream; the

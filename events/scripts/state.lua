@@ -1,9 +1,7 @@
 -- What the relay copies, as of one moment. KEYS: prefix. ARGV: token, most of each.
-local prefix = KEYS[1]
-local bus = prefix .. ':bus'
 if redis.call('HGET', bus, 'token') ~= ARGV[1] then return {'LOST'} end
 local most = tonumber(ARGV[2])
-if redis.call('HGET', bus, 'run') ~= string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') then redis.call('HSET', bus, 'ready', '0') end
+if not is_filled_by_this_run() then redis.call('HSET', bus, 'ready', '0') end
 -- Part of it is gone where the streams' groups are not those that we know of, or one of their places is missing.
 local names = redis.call('HKEYS', prefix .. ':generations')
 for partition = 0, 15 do

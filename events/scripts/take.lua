@@ -1,29 +1,18 @@
 -- Hold a partition that has something to deliver and give out its next entries.
 -- KEYS: prefix. ARGV: group, lease in ms, most entries, where to begin looking, tries at most, what a dead holder's
 -- entries are said to have died of.
-local prefix, group, lease, limit = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local group, lease, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local tries_max = tonumber(ARGV[5])
 -- Who holds a partition is its lease's to say; to Redis every holder is the same one, or the dead would pile up.
 local holder = 'holder'
-local bus = prefix .. ':bus'
 if redis.call('HGET', bus, 'ready') ~= '1' then return {'WAIT'} end
-if redis.call('HGET', bus, 'run') ~= string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') then return {'WAIT'} end
+if not is_filled_by_this_run() then return {'WAIT'} end
 if redis.call('HEXISTS', prefix .. ':generations', group) == 0 then return {'NO GROUP'} end
 
 local function field(entry, name)
     for at = 1, #entry[2], 2 do
         if entry[2][at] == name then return entry[2][at + 1] end
     end
-end
-
-local function bury(stream, partition, entry, tries)
-    local place = group .. ':' .. partition
-    local error = redis.call('HGET', prefix .. ':errors', place) or ARGV[6]
-    redis.call('XADD', prefix .. ':dead', '*', 'group', group, 'partition', partition, 'id', entry[1],
-        'tries', tries, 'error', error, unpack(entry[2]))
-    redis.call('XACK', stream, group, entry[1])
-    redis.call('HSET', prefix .. ':acknowledged', place, string.match(entry[1], '^%d+'))
-    redis.call('HDEL', prefix .. ':errors', place)
 end
 
 -- What was given to somebody and not acknowledged. We are alone in the partition, so it is nobody's now.
@@ -35,7 +24,8 @@ local function left_over(stream, partition)
         if not entry then
             redis.call('XACK', stream, group, id)
         elseif #given == 0 and tries >= tries_max then
-            bury(stream, partition, entry, tries)
+            local error = redis.call('HGET', prefix .. ':errors', group .. ':' .. partition) or ARGV[6]
+            bury(stream, group, partition, entry, tries, error)
         elseif #given == 0 then
             redis.call('XCLAIM', stream, group, holder, 0, id, 'RETRYCOUNT', tries + 1, 'JUSTID')
             given[1] = {id, tries + 1, entry[2]}

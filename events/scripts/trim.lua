@@ -1,6 +1,5 @@
 -- Forget what every group is done with, up to a position. KEYS: prefix. ARGV: token, position.
-local prefix, position = KEYS[1], tonumber(ARGV[2])
-local bus = prefix .. ':bus'
+local position = tonumber(ARGV[2])
 if redis.call('HGET', bus, 'token') ~= ARGV[1] then return 'LOST' end
 
 local function earlier(one, other)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import shlex
+import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -102,3 +104,46 @@ async def test_past_events_are_written_to_a_file_once(
     await connection.close()
     archived = await trading("events", "replay", "--since", "0")
     assert (archived.code, "up to position 2 are archived" in archived.err) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["TRADING_DATABASE_URL", "TRADING_EVENT_REDIS_DSN"])
+async def test_an_address_that_cannot_be_read_is_refused_untold(name: str) -> None:
+    scheme = "redis" if "REDIS" in name else "postgresql"
+    program = Trading(environment(**{name: f"{scheme}://u:sec/ret@127.0.0.1/db"}))
+    done = await program("events", "consume", GROUP)
+    assert (done.code, "cannot be read" in done.err) == (2, True)
+    assert "sec" not in done.out + done.err
+
+
+LOSE_THE_LEASE = """\
+import asyncio, json, sys
+import asyncpg
+
+async def lose():
+    connection = await asyncpg.connect(sys.argv[1])
+    await connection.execute("update event_cursors set fence = fence + 1, lease_until = null")
+
+if json.load(sys.stdin)["attempt"] == 1:
+    asyncio.run(lose())
+"""
+
+
+async def test_who_loses_the_lease_is_told_and_goes_on(
+    trading: Trading, tmp_path: Path, database: str
+) -> None:
+    """How: the partition becomes another's while the first command runs, as it may once the lease has run out."""
+    program = tmp_path / "lose.py"
+    program.write_text(LOSE_THE_LEASE)
+    done = await trading(
+        "events", "consume", GROUP, "--since", "5", "--limit", "1", "--run",
+        shlex.join([sys.executable, str(program), database]),
+    )  # fmt: skip
+    assert (done.code, done.err.count("the event 6 took longer than its lease")) == (0, 1)
+    connection = await asyncpg.connect(database)
+    assert await connection.fetchval("select max(position) from event_cursors") == 6
+    await connection.close()
+
+
+async def test_a_database_without_our_tables_is_told_of(empty_database: str) -> None:
+    done = await Trading(environment(TRADING_DATABASE_URL=empty_database))("events", "consume", GROUP)
+    assert (done.code, "`trading migrate`" in done.err) == (3, True)

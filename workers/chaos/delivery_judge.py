@@ -51,19 +51,9 @@ def read_lines(text: str) -> list[Told]:
         fields = line.split(" ")
         if len(fields) != FIELDS:
             raise ValueError(f"no line of a consumer: {line!r}")
-        numbers = [int(each) for each in fields[:5]]
-        found.append(
-            Told(
-                numbers[0],
-                numbers[1],
-                numbers[2],
-                numbers[3],
-                numbers[4],
-                fields[5],
-                fields[6],
-                int(fields[7]),
-            )
-        )
+        at_ns, partition, fence, position, attempt, number = (int(fields[at]) for at in (0, 1, 2, 3, 4, 7))
+        event_id, key = fields[5:7]
+        found.append(Told(at_ns, partition, fence, position, attempt, event_id, key, number))
     return found
 
 

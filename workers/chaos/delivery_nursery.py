@@ -114,7 +114,6 @@ async def _record(consumer: Consumer, batch: Batch, file: int, dice: random.Rand
 
 def _be(order: dict[str, Any]) -> None:
     """In the child: become what was ordered, until killed."""
-    code = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         die_with_parent()
@@ -124,7 +123,7 @@ def _be(order: dict[str, Any]) -> None:
     except BaseException as error:  # noqa: BLE001 - a forked child never returns
         sys.stderr.write(f"delivery run: a {order['kind']} ended: {type(error).__name__}: {error}\n")
         sys.stderr.flush()
-    os._exit(code)
+    os._exit(1)
 
 
 def _start(order: dict[str, Any]) -> dict[str, Any]:
