@@ -22,10 +22,7 @@ order by newest_at desc, kind, first desc
 limit $2
 
 -- name: next_first
-select coalesce(
-    (select max(stop) from audit_archives where kind = $1),
-    case $1 when 'events' then (select coalesce(min(position), 1) from events) else 0 end
-)
+select next_archived($1)
 
 -- name: plan_audit
 select stop, oldest_at, newest_at from plan_audit_archive($1, $2, $3, $4, $5)
@@ -58,19 +55,18 @@ where kind = $1 and first = $2
 
 -- name: audit_rows
 select l.sequence, l.leaf, g.id, g.occurred_at, g.correlation_id, g.component, g.actor, g.input_hash, g.decision,
-    g.checks, g.refs, g.previous_size, g.previous_root, p.payload, coalesce(p.moved, false) as moved
-from audit_leaves l
+    g.checks, g.refs, g.previous_size, g.previous_root, p.payload, l.audit_id = any (moved.ids) as moved
+from (select rows_without_their_hash() as ids) moved, audit_leaves l
 left join audit_log g on g.id = l.audit_id and g.occurred_at = l.occurred_at
 left join archivable_payloads($1, $2, $3) p on p.sequence = l.sequence
 where l.sequence >= $1 and l.sequence < $2
 order by l.sequence
 
--- name: leaves
-select leaf from audit_leaves where sequence >= $1 and sequence < $2 order by sequence
-
 -- name: moved
 -- Which of them came over from an earlier release without the text that was hashed.
-select sequence from archivable_payloads($1, $2, $3) where moved
+select l.sequence
+from (select rows_without_their_hash() as ids) moved, audit_leaves l
+where l.sequence >= $1 and l.sequence < $2 and l.audit_id = any (moved.ids)
 
 -- name: event_rows
 select position, event_id, topic, key, occurred_at, payload::text as payload
