@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _SQL: Final = load("archives")
 
 LIST_MAX: Final = 10_000
+WAITING_MAX: Final = 10_000
+"""Rows behind all moves among which the oldest is looked for."""
 
 
 class ArchiveRefused(Exception):
@@ -78,6 +80,15 @@ class Held:
 
     group: str
     position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is still here; None where nothing is."""
+
+    oldest_at: datetime | None
+    next_at: datetime | None
+    """Of the row that goes next: where it is dated in the future, nothing behind it goes."""
 
 
 async def unfinished(
@@ -230,11 +241,12 @@ async def removed_between(
     return _archive(await connection.fetchrow(_SQL["removed_between"], since, until, after))
 
 
-async def oldest_kept(connection: Connection, kind: ArchiveKind) -> datetime | None:
-    """When the oldest row occurred that no move has taken yet."""
+async def waiting(connection: Connection, kind: ArchiveKind) -> Waiting:
+    """When that occurred which no move has taken yet."""
     first = await next_first(connection, kind)
-    found: datetime | None = await connection.fetchval(_SQL["oldest_kept"], kind.value, first)
-    return found
+    row = await connection.fetchrow(_SQL["waiting"], kind.value, first, WAITING_MAX)
+    assert row is not None, "an aggregate has one row"
+    return Waiting(**row)
 
 
 async def is_dropped(connection: Connection, first: int, stop: int) -> bool:

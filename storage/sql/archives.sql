@@ -92,16 +92,20 @@ where kind = 'audit' and state = 'removed' and first > $3 and newest_at >= $1 an
 order by first
 limit 1
 
--- name: oldest_kept
--- When the oldest of what should go some day occurred: of a move that is not over, else the first sealed row, or
--- event, behind all moves.
-select coalesce(
-    (select min(oldest_at) from audit_archives where kind = $1 and state <> 'removed'),
-    case $1
-        when 'audit' then (select occurred_at from audit_leaves where sequence >= $2 order by sequence limit 1)
-        else (select occurred_at from events where position >= $2 order by position limit 1)
-    end
+-- name: waiting
+-- When that occurred which should go some day: the oldest of moves that are not over and of the first $3 sealed rows, or
+-- events, behind all moves; and the very first of these, before which none of them goes.
+with kept as (
+    (select sequence as place, occurred_at from audit_leaves
+    where $1 = 'audit' and sequence >= $2 order by sequence limit $3)
+    union all
+    (select position, occurred_at from events
+    where $1 = 'events' and position >= $2 order by position limit $3)
 )
+select least(min(occurred_at), (select min(oldest_at) from audit_archives where kind = $1 and state <> 'removed'))
+        as oldest_at,
+    (select occurred_at from kept order by place limit 1) as next_at
+from kept
 
 -- name: is_dropped
 select exists (select from audit_drops d join audit_leaves l

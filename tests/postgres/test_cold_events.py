@@ -137,6 +137,25 @@ async def test_who_looks_after_retention_is_told_once_and_told_of_the_end(cold: 
     assert await cold.alerts() == []
 
 
+async def test_what_is_dated_in_the_future_is_told_as_nothing_behind_it_goes(cold: Cold) -> None:
+    """How: by two hours, and behind it rows of which the age alone is told once the date is past."""
+    await cold.write(2)
+    await cold.write(1, NOW + timedelta(hours=2))
+    await cold.write(2, NOW - timedelta(days=10))
+    for kind in ArchiveKind:
+        assert [each.rows for each in await cold.move_all(kind)] == [2]
+    watch = RetentionWatch(cold.database, Metrics(), cold.retention, now=lambda: cold.now)
+    for later, told in (
+        (timedelta(), "in the future"), (timedelta(minutes=90), None), (timedelta(days=22), None),
+        (timedelta(days=30), "rows of 40 days ago"),
+    ):  # fmt: skip
+        cold.now = NOW + later
+        await watch.watch_retention()
+        texts = await cold.owner.fetch("select text from alerts where cleared_at is null")
+        assert len(texts) == (len(ArchiveKind) if told else 0)
+        assert all(told in row["text"] for row in texts)
+
+
 async def test_an_event_that_changes_under_the_move_stays(
     cold: Cold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
