@@ -8,7 +8,7 @@ import secrets
 import stat
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
@@ -30,7 +30,7 @@ class KeyFileError(Exception):
 
 
 class GrantRefused(Exception):
-    """The grant does not release anything; the message says why."""
+    """The grant lets nothing happen; the message says why."""
 
 
 def make_key_file(path: Path, person: str) -> tuple[str, bytes]:
@@ -84,19 +84,10 @@ def make_grant(
     Raises:
         KeyFileError: the file is missing, unreadable, or readable by others.
     """
-    private, owner = _load(key_file)
-    unsigned = ReleaseGrant(
-        account=account,
-        epoch=epoch,
-        nonce=secrets.token_hex(NONCE_BYTES),
-        expires_at=now + GRANT_VALID_FOR,
-        person=person or owner,
-        reason=reason,
+    return _made(
+        ReleaseGrant, key_file, now, person, account=account, epoch=epoch, reason=reason,
         unknown_orders=tuple(sorted(unknown_orders)),
-        key_id=key_id(private.public_key()),
-        signature="",
-    )
-    return _signed(unsigned, private)
+    )  # fmt: skip
 
 
 def make_drop_grant(
@@ -107,21 +98,20 @@ def make_drop_grant(
     Raises:
         KeyFileError: the file is missing, unreadable, or readable by others.
     """
+    return _made(DropGrant, key_file, now, person, account=account, partition=partition, reason=reason)
+
+
+def _made(kind: type[Grant], key_file: Path, now: datetime, person: str | None, **said: Any) -> Grant:
+    """What every grant has, and the signature over all of it."""
     private, owner = _load(key_file)
-    unsigned = DropGrant(
-        account=account,
-        partition=partition,
+    unsigned = kind(
         nonce=secrets.token_hex(NONCE_BYTES),
         expires_at=now + GRANT_VALID_FOR,
         person=person or owner,
-        reason=reason,
         key_id=key_id(private.public_key()),
         signature="",
+        **said,
     )
-    return _signed(unsigned, private)
-
-
-def _signed(unsigned: Grant, private: Ed25519PrivateKey) -> Grant:
     return unsigned.model_copy(update={"signature": private.sign(signed_bytes(unsigned)).hex()})
 
 

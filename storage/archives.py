@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+import asyncpg
+
 from schemas.archives import Archive, ArchiveKind, Drop, DropGrant
-from schemas.audit import AuditRow, previous_checkpoint
+from schemas.audit import AuditRow
+from storage.audit_sealing import audit_row
 from storage.statements import load
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 _SQL: Final = load("archives")
 
 LIST_MAX: Final = 10_000
+WAITING_MAX: Final = 10_000
+"""Rows behind all moves among which the oldest is looked for."""
 
 
 class ArchiveRefused(Exception):
@@ -29,8 +34,6 @@ class ArchiveRefused(Exception):
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    import asyncpg  # Here: activities import this module, and workflows those.
-
     try:
         yield
     except (asyncpg.InsufficientPrivilegeError, asyncpg.LockNotAvailableError) as error:
@@ -79,18 +82,25 @@ class Held:
     position: int
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is still here; None where nothing is."""
+
+    oldest_at: datetime | None
+    next_at: datetime | None
+    """Of the row that goes next: where it is dated in the future, nothing behind it goes."""
+
+
 async def unfinished(
     connection: Connection, kind: ArchiveKind, *, restored_before: datetime
 ) -> Archive | None:
     """The oldest move that is not over, or whose payloads were brought back before then."""
-    row = await connection.fetchrow(_SQL["unfinished"], kind.value, restored_before)
-    return None if row is None else Archive.model_validate(dict(row))
+    return _archive(await connection.fetchrow(_SQL["unfinished"], kind.value, restored_before))
 
 
 async def read(connection: Connection, kind: ArchiveKind, first: int) -> Archive | None:
     """The move that begins there."""
-    row = await connection.fetchrow(_SQL["read"], kind.value, first)
-    return None if row is None else Archive.model_validate(dict(row))
+    return _archive(await connection.fetchrow(_SQL["read"], kind.value, first))
 
 
 async def list_archives(
@@ -120,7 +130,7 @@ async def plan(
 
     Args:
         bytes_max: of payloads; a single row may be larger.
-        age: 30 days count where it is shorter.
+        age: of audit rows, 30 days count where it is shorter.
     """
     first = await next_first(connection, kind)
     if kind is ArchiveKind.AUDIT:
@@ -180,20 +190,7 @@ async def sealed_rows(connection: Connection, first: int, stop: int, *, now: dat
         SealedRow(
             sequence=row["sequence"],
             leaf=row["leaf"],
-            row=None
-            if row["id"] is None
-            else AuditRow(
-                id=row["id"],
-                occurred_at=row["occurred_at"],
-                correlation_id=row["correlation_id"],
-                component=row["component"],
-                actor=row["actor"],
-                input_hash=row["input_hash"],
-                decision=row["decision"],
-                checks=row["checks"],
-                references=row["refs"],
-                previous_checkpoint=previous_checkpoint(row["previous_size"], row["previous_root"]),
-            ),
+            row=None if row["id"] is None else audit_row(row),
             payload=row["payload"],
             moved=row["moved"],
         )
@@ -201,14 +198,9 @@ async def sealed_rows(connection: Connection, first: int, stop: int, *, now: dat
     ]
 
 
-async def leaves(connection: Connection, first: int, stop: int) -> list[bytes]:
-    """The leaf hashes of these rows, in order."""
-    return [row["leaf"] for row in await connection.fetch(_SQL["leaves"], first, stop)]
-
-
-async def moved_rows(connection: Connection, first: int, stop: int, *, now: datetime) -> set[int]:
+async def moved_rows(connection: Connection, first: int, stop: int) -> set[int]:
     """Sequences of these rows that came over from an earlier release without the text that was hashed."""
-    return {row["sequence"] for row in await connection.fetch(_SQL["moved"], first, stop, now)}
+    return {row["sequence"] for row in await connection.fetch(_SQL["moved"], first, stop)}
 
 
 async def event_rows(connection: Connection, first: int, stop: int) -> list[EventRow]:
@@ -246,15 +238,15 @@ async def removed_between(
     connection: Connection, since: datetime, until: datetime, *, after: int
 ) -> Archive | None:
     """The next file, by its first row, with payloads of rows that occurred then."""
-    row = await connection.fetchrow(_SQL["removed_between"], since, until, after)
-    return None if row is None else Archive.model_validate(dict(row))
+    return _archive(await connection.fetchrow(_SQL["removed_between"], since, until, after))
 
 
-async def oldest_kept(connection: Connection, kind: ArchiveKind) -> datetime | None:
-    """When the oldest row occurred that no move has taken yet."""
+async def waiting(connection: Connection, kind: ArchiveKind) -> Waiting:
+    """When that occurred which no move has taken yet."""
     first = await next_first(connection, kind)
-    found: datetime | None = await connection.fetchval(_SQL["oldest_kept"], kind.value, first)
-    return found
+    row = await connection.fetchrow(_SQL["waiting"], kind.value, first, WAITING_MAX)
+    assert row is not None, "an aggregate has one row"
+    return Waiting(**row)
 
 
 async def is_dropped(connection: Connection, first: int, stop: int) -> bool:
@@ -285,3 +277,7 @@ async def drop_partition(connection: Connection, grant: DropGrant, *, now: datet
 async def list_drops(connection: Connection) -> list[Drop]:
     """Months that are gone by right, oldest first."""
     return [Drop.model_validate(dict(row)) for row in await connection.fetch(_SQL["list_drops"])]
+
+
+def _archive(row: asyncpg.Record | None) -> Archive | None:
+    return None if row is None else Archive.model_validate(dict(row))

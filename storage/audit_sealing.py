@@ -83,7 +83,7 @@ async def keep_alive(connection: Connection) -> None:
 async def read_head(connection: Connection) -> Head:
     row = await connection.fetchrow(_SQL["read_head"])
     assert row is not None, "audit_head always has its one row"
-    return Head(row["size"], row["root"], row["frontier"], row["checkpoint_size"])
+    return Head(**row)
 
 
 async def lock_head(connection: Connection) -> Head:
@@ -98,12 +98,15 @@ async def read_waiting(connection: Connection, limit: int) -> list[AuditRow]:
     Raises:
         RowGone: one of them is not in the log.
     """
-    return [_waiting(row) for row in await connection.fetch(_SQL["read_waiting"], limit)]
+    found = await connection.fetch(_SQL["read_waiting"], limit)
+    for row in found:
+        if not row["is_there"]:
+            raise RowGone(row["id"])
+    return [audit_row(row) for row in found]
 
 
-def _waiting(row: asyncpg.Record) -> AuditRow:
-    if not row["is_there"]:
-        raise RowGone(row["id"])
+def audit_row(row: asyncpg.Record) -> AuditRow:
+    """The row of a record that has the log's columns."""
     return AuditRow(
         id=row["id"],
         occurred_at=row["occurred_at"],

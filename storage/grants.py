@@ -58,7 +58,7 @@ LOCKS: Final[Mapping[str, tuple[Role, ...]]] = {
     # The fence: shared by placement tries, for a moment exclusive where the kill switch is swept.
     "pg_try_advisory_lock_shared(bigint)": (Role.EXECUTION,),
     "pg_try_advisory_xact_lock(bigint)": (Role.EXECUTION, Role.OPERATIONS, Role.CONSOLE),
-    # The relay's lead.
+    # The lead of the relay, and of the sealer.
     "pg_try_advisory_lock(bigint)": (Role.OPERATIONS,),
 }
 """Advisory locks need no right on any table: who may take them all can keep others from the fence for ever."""
@@ -69,6 +69,7 @@ FUNCTIONS: Final[Mapping[str, tuple[Role, ...]]] = {
     # The way to cold storage and back. Each checks for itself what its caller says.
     "plan_audit_archive(bigint, integer, bigint, timestamptz, interval)": (Role.OPERATIONS,),
     "archivable_payloads(bigint, bigint, timestamptz)": (Role.OPERATIONS,),
+    "rows_without_their_hash()": (Role.OPERATIONS,),
     "held_event(bigint, bigint)": (Role.OPERATIONS,),
     "remove_archived_payloads(bigint, timestamptz)": (Role.OPERATIONS,),
     "remove_archived_events(bigint, timestamptz)": (Role.OPERATIONS,),

@@ -32,7 +32,7 @@ KINDS = (ArchiveKind.AUDIT, ArchiveKind.EVENTS)
 
 @workflow.defn(name=wire.WORKFLOW_RETENTION)
 class RetentionWorkflow:
-    """Moves file after file until nothing more may go. One kind that cannot goes on does not keep the other."""
+    """Moves file after file until nothing more may go. One kind that cannot go on does not keep the other."""
 
     @workflow.init
     def __init__(self, start: RetentionInput) -> None:

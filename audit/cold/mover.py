@@ -32,6 +32,7 @@ from schemas.audit import AuditEntry
 from storage import archives as rows
 from storage.alerts import clear_alert, raise_alert
 from storage.archives import ArchiveRefused, Held, Plan
+from storage.audit_sealing import read_leaves
 from storage.events import append
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class Mover:
                 lines = audit_lines(sealed)
             else:
                 lines = event_lines(await rows.event_rows(connection, archive.first, archive.stop))
-            content = await asyncio.to_thread(pack, lines)
+        content = await asyncio.to_thread(pack, lines)
         try:
             with calling("archive.put"):
                 await self._store.put(archive.name, content, keep_until=archive.keep_until)
@@ -180,14 +181,15 @@ class Mover:
             content = await self._store.get(archive.name)
         if content is None:
             raise CopyWrong("the file is not in the store")
+        if archive.kind is ArchiveKind.AUDIT:
+            async with self._database.connection() as connection:
+                leaves = await read_leaves(connection, archive.first, archive.stop)
+                moved = await rows.moved_rows(connection, archive.first, archive.stop)
+            checked, _ = await asyncio.to_thread(check_audit_file, content, leaves, archive.first, moved)
+            return checked
         async with self._database.connection() as connection:
-            if archive.kind is ArchiveKind.AUDIT:
-                leaves = await rows.leaves(connection, archive.first, archive.stop)
-                moved = await rows.moved_rows(connection, archive.first, archive.stop, now=self._now())
-                checked, _ = await asyncio.to_thread(check_audit_file, content, leaves, archive.first, moved)
-                return checked
             events = await rows.event_rows(connection, archive.first, archive.stop)
-            return await asyncio.to_thread(check_events_file, content, events)
+        return await asyncio.to_thread(check_events_file, content, events)
 
     async def _mark_checked(self, archive: Archive, checked: Checked) -> None:
         now = self._now()

@@ -15,6 +15,7 @@ from schemas.archives import Archive, RestoreAnswer, RestoreOrder
 from schemas.audit import AuditEntry
 from storage import archives as rows
 from storage.archives import ArchiveRefused
+from storage.audit_sealing import read_leaves
 from storage.events import append
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Restorer:
             if archive is None:
                 return RestoreAnswer()
             gone = await rows.is_dropped(connection, archive.first, archive.stop)
-            leaves = await rows.leaves(connection, archive.first, archive.stop)
+            leaves = await read_leaves(connection, archive.first, archive.stop)
         try:
             if gone:
                 raise CopyWrong(

@@ -22,10 +22,7 @@ order by newest_at desc, kind, first desc
 limit $2
 
 -- name: next_first
-select coalesce(
-    (select max(stop) from audit_archives where kind = $1),
-    case $1 when 'events' then (select coalesce(min(position), 1) from events) else 0 end
-)
+select next_archived($1)
 
 -- name: plan_audit
 select stop, oldest_at, newest_at from plan_audit_archive($1, $2, $3, $4, $5)
@@ -58,19 +55,18 @@ where kind = $1 and first = $2
 
 -- name: audit_rows
 select l.sequence, l.leaf, g.id, g.occurred_at, g.correlation_id, g.component, g.actor, g.input_hash, g.decision,
-    g.checks, g.refs, g.previous_size, g.previous_root, p.payload, coalesce(p.moved, false) as moved
-from audit_leaves l
+    g.checks, g.refs, g.previous_size, g.previous_root, p.payload, l.audit_id = any (moved.ids) as moved
+from (select rows_without_their_hash() as ids) moved, audit_leaves l
 left join audit_log g on g.id = l.audit_id and g.occurred_at = l.occurred_at
 left join archivable_payloads($1, $2, $3) p on p.sequence = l.sequence
 where l.sequence >= $1 and l.sequence < $2
 order by l.sequence
 
--- name: leaves
-select leaf from audit_leaves where sequence >= $1 and sequence < $2 order by sequence
-
 -- name: moved
 -- Which of them came over from an earlier release without the text that was hashed.
-select sequence from archivable_payloads($1, $2, $3) where moved
+select l.sequence
+from (select rows_without_their_hash() as ids) moved, audit_leaves l
+where l.sequence >= $1 and l.sequence < $2 and l.audit_id = any (moved.ids)
 
 -- name: event_rows
 select position, event_id, topic, key, occurred_at, payload::text as payload
@@ -96,16 +92,20 @@ where kind = 'audit' and state = 'removed' and first > $3 and newest_at >= $1 an
 order by first
 limit 1
 
--- name: oldest_kept
--- When the oldest of what should go some day occurred: of a move that is not over, else the first sealed row, or
--- event, behind all moves.
-select coalesce(
-    (select min(oldest_at) from audit_archives where kind = $1 and state <> 'removed'),
-    case $1
-        when 'audit' then (select occurred_at from audit_leaves where sequence >= $2 order by sequence limit 1)
-        else (select occurred_at from events where position >= $2 order by position limit 1)
-    end
+-- name: waiting
+-- When that occurred which should go some day: the oldest of moves that are not over and of the first $3 sealed rows, or
+-- events, behind all moves; and the very first of these, before which none of them goes.
+with kept as (
+    (select sequence as place, occurred_at from audit_leaves
+    where $1 = 'audit' and sequence >= $2 order by sequence limit $3)
+    union all
+    (select position, occurred_at from events
+    where $1 = 'events' and position >= $2 order by position limit $3)
 )
+select least(min(occurred_at), (select min(oldest_at) from audit_archives where kind = $1 and state <> 'removed'))
+        as oldest_at,
+    (select occurred_at from kept order by place limit 1) as next_at
+from kept
 
 -- name: is_dropped
 select exists (select from audit_drops d join audit_leaves l

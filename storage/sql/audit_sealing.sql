@@ -5,7 +5,7 @@ select pg_try_advisory_lock($1)
 select 1
 
 -- name: read_head
-select size, root, frontier, checkpoint_size, checkpoint_root from audit_head
+select size, root, frontier, checkpoint_size from audit_head
 
 -- name: lock_head
 select from audit_head for update

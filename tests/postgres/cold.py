@@ -17,9 +17,9 @@ from audit.cold.mover import Mover, Retention
 from audit.cold.restorer import Restorer
 from audit.store.port import ObjectStore
 from schemas.archives import ArchiveKind, MoveAnswer, RestoreAnswer, RestoreOrder
-from schemas.audit import AuditEntry, AuditRow, leaf_hash, leaf_text, previous_checkpoint
+from schemas.audit import AuditEntry, leaf_hash, leaf_text
 from security.grants import GrantRefused, make_key_file, verify_grant
-from storage import event_stream
+from storage import audit_sealing, event_stream
 from storage.database import Connection, Database
 from storage.events import append
 from storage.grants import Role
@@ -29,6 +29,7 @@ from tests.postgres.test_roles import PASSWORD
 
 NOW = datetime.now(UTC)
 OLD = NOW - timedelta(days=40)
+SEALED_MAX: Final = 10_000
 
 
 @dataclass
@@ -158,23 +159,9 @@ async def let_in(owner: Connection, key_file: Path, *, account: str) -> None:
 async def seal(connection: Connection, *, published: bool = True) -> None:
     """As the sealer does, but for the tree and its signature: retention looks at neither."""
     size: int = await connection.fetchval("select size from audit_head")
-    waiting = await connection.fetch(
-        "select g.* from audit_unsealed u join audit_log g using (id, occurred_at) order by id"
-    )
-    for sequence, row in enumerate(waiting, start=size):
-        text = leaf_text(
-            AuditRow(
-                id=row["id"], occurred_at=row["occurred_at"], correlation_id=row["correlation_id"],
-                component=row["component"], actor=row["actor"], input_hash=row["input_hash"],
-                decision=row["decision"], checks=row["checks"], references=row["refs"],
-                previous_checkpoint=previous_checkpoint(row["previous_size"], row["previous_root"]),
-            )
-        )  # fmt: skip
-        await connection.execute(
-            "insert into audit_leaves values ($1, $2, $3, $4)",
-            sequence, row["id"], row["occurred_at"], leaf_hash(text),
-        )  # fmt: skip
-    await connection.execute("delete from audit_unsealed")
+    waiting = await audit_sealing.read_waiting(connection, SEALED_MAX)
+    leaves = [leaf_hash(leaf_text(row)) for row in waiting]
+    await audit_sealing.append_leaves(connection, size, waiting, leaves)
     grown = size + len(waiting)
     root = leaf_hash(f"tree of {grown}")
     await connection.execute("update audit_head set size = $1, root = $2, frontier = $2", grown, root)
