@@ -73,6 +73,8 @@ class KillCarried(Wire):
     """An activation's sweep has not begun."""
     orders: tuple["KillOrder", ...] = ()
     """Activations that came when the last run was about to end: written first of all."""
+    notes: tuple["KillNote", ...] = ()
+    """Tries that the last run had not audited yet."""
 
 
 class KillOrder(Wire):

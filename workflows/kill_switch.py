@@ -1,9 +1,8 @@
 """The kill switch as a workflow: every signal is an activation, whatever its name or shape."""
 
 import asyncio
-import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
@@ -16,21 +15,24 @@ with workflow.unsafe.imports_passed_through():
     from schemas import wire
     from schemas.kill import (
         KillCarried,
-        KillCommand,
         KillNote,
         KillOrder,
         KillQuestion,
         KillScope,
         KillState,
         ReleaseAnswer,
-        ReleaseGrant,
         ReleaseOrder,
     )
+    from workflows.kill_words import parse_command, parse_grant, short, text_of
     from workflows.steps import run_step
 
-REASON_MAX_CHARACTERS = 500
 PATCH_STORABLE_GRANTS = "kill-switch-storable-grants"
 PATCH_SHORT_RUNS = "kill-switch-short-runs"
+PATCH_KILLS_FIRST = "kill-switch-kills-first"
+CARRIED_MAX = 100
+"""Activations, and notes, taken into a new run: 100 of some 8 kB stay within what one payload may hold."""
+ABANDON = workflow.HandlerUnfinishedPolicy.ABANDON
+"""No handler is cut off while it writes the row; one that only notes a try may be: the next run writes its note."""
 NOTHING = RawValue(Payload())
 """What an update without an argument brings."""
 
@@ -49,6 +51,14 @@ class KillSwitchWorkflow:
         self._ending = False
         self._left: list[KillOrder] = []
         """Activations for the next run."""
+        self._notes = list(carried.notes) if carried else []
+        """Not written yet."""
+        self._noting: asyncio.Task[None] | None = None
+        self._writes = 0
+        """Activations and releases on their way to the row, or waiting for their turn."""
+        self._engaging = 0
+        """The activations among them."""
+        self._kills_first = False
         self._signals = 0
         self._short_runs = False
         self._writing = asyncio.Lock()
@@ -57,9 +67,8 @@ class KillSwitchWorkflow:
     async def run(self, carried: KillCarried | None = None) -> None:
         """Sweep whenever the switch is engaged and the broker has not confirmed the end of every order."""
         self._short_runs = workflow.patched(PATCH_SHORT_RUNS)
-        for order in carried.orders if carried else ():
-            await self._engage(order)
-        await self._read()
+        self._kills_first = self._short_runs and workflow.patched(PATCH_KILLS_FIRST)
+        await self._begin(carried or KillCarried())
         while not self._long:
             await self._rest()
             if self._sweep_wanted or self._unconfirmed:
@@ -67,13 +76,42 @@ class KillSwitchWorkflow:
         # A write on its way must not be cut off, and signals without a pause must not keep this run from its end.
         self._ending = self._short_runs
         while True:
-            await workflow.wait_condition(workflow.all_handlers_finished)
+            await workflow.wait_condition(lambda: self._may_end)
             if self._short_runs or not self._sweep_wanted:
                 break
             await self._sweep()
         workflow.continue_as_new(
-            KillCarried(state=self._state, sweep_wanted=self._sweep_wanted, orders=tuple(self._left))
+            KillCarried(
+                state=self._state,
+                sweep_wanted=self._sweep_wanted,
+                orders=tuple(self._left),
+                notes=tuple(self._notes[:CARRIED_MAX]),
+            )
         )
+
+    async def _begin(self, carried: KillCarried) -> None:
+        """Write what was carried. Many make the run long at once, so their sweep begins with the first."""
+        self._noting = asyncio.create_task(self._write_all(carried.notes))
+        sweeping: asyncio.Task[None] | None = None
+        for order in carried.orders:
+            await self._engage(order)
+            if self._kills_first and sweeping is None:
+                sweeping = asyncio.create_task(self._sweep())
+        await self._read()
+        if sweeping is not None:
+            await sweeping
+
+    @property
+    def _may_end(self) -> bool:
+        """No write is cut off. Where a kill or its sweep waits for the next run, no note keeps it waiting."""
+        waits = self._kills_first and (bool(self._left) or self._sweep_wanted)
+        return workflow.all_handlers_finished() or (waits and not self._writes)
+
+    @property
+    def _may_wait(self) -> bool:
+        """Whether an activation may: never the first one of a switch that is not engaged."""
+        engaged = self._engaging > 0 or (self._state is not None and self._state.engaged)
+        return self._ending and (engaged or not self._kills_first)
 
     @property
     def _long(self) -> bool:
@@ -141,36 +179,59 @@ class KillSwitchWorkflow:
             f"**ENGAGED** since {state.changed_at} · {state.reason} · by {state.triggered_by} · {swept}"
         )
 
-    @workflow.signal(dynamic=True)
+    @workflow.signal(dynamic=True, unfinished_policy=ABANDON)
     async def activate(self, name: str, args: Sequence[RawValue]) -> None:
         """Any signal engages, except ``release``, which changes nothing and is told how to release."""
         if name == wire.SIGNAL_RELEASE:
             await self._refuse("a signal cannot release the kill switch: use `trading release`", "raw signal")
             return
         self._signals += 1
-        command = parse_command(name, [_text(arg) for arg in args])
+        command = parse_command(name, [text_of(arg) for arg in args])
         order = KillOrder(
             command=command,
             as_of=workflow.now(),
             request_id=command.request_id or f"{workflow.info().run_id}/{self._signals}",
         )
-        if self._ending:
-            self._left.append(order)
+        if self._may_wait:
+            self._leave(order)
         else:
             await self._engage(order)
 
-    async def _engage(self, order: KillOrder) -> None:
-        async with self._writing:
-            state = await run_step(
-                policies.KILL_ENGAGE,
-                KillSwitchActivities.engage_kill_switch,
-                order,
-                summary=f"ENGAGE: {order.command.reason[:60]}",
-            )
-            self._learn(state)
-        self._sweep_wanted = True
+    def _leave(self, order: KillOrder) -> None:
+        """For the next run. Of too many the first stay, and the widest scope: the rest would repeat them."""
+        if len(self._left) < CARRIED_MAX or not self._kills_first:
+            self._left.append(order)
+        elif order.command.scope is KillScope.ALL and all(
+            each.command.scope is not KillScope.ALL for each in self._left
+        ):
+            self._left[-1] = order
 
-    @workflow.update(name=wire.UPDATE_RELEASE)
+    async def _engage(self, order: KillOrder) -> None:
+        self._engaging += 1
+        try:
+            async with self._turn():
+                state = await run_step(
+                    policies.KILL_ENGAGE,
+                    KillSwitchActivities.engage_kill_switch,
+                    order,
+                    summary=f"ENGAGE: {order.command.reason[:60]}",
+                )
+                self._learn(state)
+            self._sweep_wanted = True
+        finally:
+            self._engaging -= 1
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One write of the row after the other; a run does not end before them."""
+        self._writes += 1
+        try:
+            async with self._writing:
+                yield
+        finally:
+            self._writes -= 1
+
+    @workflow.update(name=wire.UPDATE_RELEASE, unfinished_policy=ABANDON)
     async def release(self, grant: RawValue = NOTHING) -> ReleaseAnswer:
         """Release by a signed grant. Without a valid one nothing changes, and the try is audited.
 
@@ -183,21 +244,24 @@ class KillSwitchWorkflow:
         )
         if granted is None or unstorable:
             raise await self._refuse_update("an update without a readable grant")
-        async with self._writing:
+        if self._ending and self._kills_first:
+            # Else releases, one after the other, would keep an activation waiting for the next run.
+            raise await self._refuse_update("an update between two runs (ask again)")
+        async with self._turn():
             answer = await run_step(
                 policies.KILL_ENGAGE,
                 KillSwitchActivities.release_kill_switch,
                 ReleaseOrder(grant=granted, as_of=workflow.now()),
-                summary=f"release asked by {_short(granted.person)[:60]}",
+                summary=f"release asked by {short(granted.person)[:60]}",
             )
             self._learn(answer.state)
         self._show()
         return answer
 
-    @workflow.update(dynamic=True)
+    @workflow.update(dynamic=True, unfinished_policy=ABANDON)
     async def other_update(self, name: str, args: Sequence[RawValue]) -> None:
         """No other update does anything; the try is audited."""
-        raise await self._refuse_update(f"an update named {_short(name)[:60]!r}")
+        raise await self._refuse_update(f"an update named {short(name)[:60]!r}")
 
     async def _refuse_update(self, what: str) -> ApplicationError:
         await self._refuse(f"{what} cannot release the kill switch", "raw update")
@@ -210,56 +274,25 @@ class KillSwitchWorkflow:
             actor=actor,
             as_of=workflow.now(),
         )
+        self._notes.append(note)
+        if not (self._ending and self._kills_first):
+            await self._write(note)
+
+    async def _write_all(self, notes: Sequence[KillNote]) -> None:
+        """One after the other: they hold up nothing, and a run that is cut short begins few of them."""
+        for note in notes:
+            await self._write(note)
+
+    async def _write(self, note: KillNote) -> None:
         await run_step(
             policies.KILL_ENGAGE,
             KillSwitchActivities.note_attempt,
             note,
-            summary=f"refuse a release by {actor.removeprefix('raw ')}",
+            summary=f"refuse a release by {note.actor.removeprefix('raw ')}",
         )
+        self._notes.remove(note)
 
     @workflow.query(name=wire.QUERY_STATUS)
     def status(self) -> KillState | None:
         """The switch as last read; None before the first reading."""
         return self._state
-
-
-def parse_command(name: str, texts: Sequence[str]) -> KillCommand:
-    """Make an activation of whatever arrived; what is missing or unreadable gets its default."""
-    text = texts[0] if texts else ""
-    fields = _fields(text)
-    reason = _short(fields.get("reason")) or _short(text) or "no reason given"
-    scope = KillScope.RISK_ADDING if fields.get("scope") == KillScope.RISK_ADDING.value else KillScope.ALL
-    return KillCommand(
-        reason=reason,
-        triggered_by=_short(fields.get("triggered_by")) or "raw signal",
-        scope=scope,
-        misspelt_name=None if name == wire.SIGNAL_KILL else _short(name),
-        request_id=_short(fields.get("request_id")) or None,
-    )
-
-
-def parse_grant(value: RawValue) -> ReleaseGrant | None:
-    """The grant, or None where what arrived is none."""
-    try:
-        return ReleaseGrant.model_validate_json(value.payload.data)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _fields(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _text(arg: RawValue) -> str:
-    return arg.payload.data.decode("utf-8", "replace")
-
-
-def _short(value: object) -> str:
-    text = value if isinstance(value, str) else ""
-    # A character with code zero or half a surrogate pair can be stored nowhere, and would be tried for ever.
-    printable = "".join(each if each.isprintable() else " " for each in text)
-    return printable.strip().strip('"')[:REASON_MAX_CHARACTERS]

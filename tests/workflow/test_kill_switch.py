@@ -24,7 +24,8 @@ from tests.workflow.kill_script import (
     worker,
 )
 from tests.workflow.running import count, events
-from workflows.kill_switch import REASON_MAX_CHARACTERS, KillSwitchWorkflow
+from workflows.kill_switch import KillSwitchWorkflow
+from workflows.kill_words import REASON_MAX_CHARACTERS
 
 if TYPE_CHECKING:
     from temporalio.testing import TimeSkipper
