@@ -11,11 +11,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
-# The server that plays Amazon in tests has an environment of its own: its packages are none of ours.
-AWS_VENV := .venv-aws-server
-AWS_STAMP := $(AWS_VENV)/.installed
-AWS_LOCK := tests/servers/aws.lock
-LOCKS := requirements.lock requirements-dev.lock $(AWS_LOCK)
+# The servers that play Amazon and Vault in tests have an environment of their own: their packages are none of ours.
+SERVERS_VENV := .venv-servers
+SERVERS_STAMP := $(SERVERS_VENV)/.installed
+SERVERS_LOCK := tests/servers/servers.lock
+LOCKS := requirements.lock requirements-dev.lock $(SERVERS_LOCK)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --no-compile --require-hashes
 # Compiled here and on every core, as pip uses one; the libraries' own tests are left out.
@@ -40,7 +40,8 @@ install-dev: venv ## .venv with what testing and checking need too
 	@$(MAKE) --no-print-directory --silent $(DEV_STAMP)
 
 install-servers: install-dev ## what tests start beside it in environments of their own
-	@$(MAKE) --no-print-directory --silent $(AWS_STAMP)
+	@$(MAKE) --no-print-directory --silent $(SERVERS_STAMP)
+	@sh tests/servers/install-packages.sh
 
 demo: install ## the whole system on this machine with example signals, about a minute
 	@$(BIN)/trading demo $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
@@ -143,12 +144,12 @@ docs: install ## docs/CONFIGURATION.md anew from the settings, docs/schemas/ fro
 	@$(BIN)/python -m workers.event_schemas
 
 lock: install-dev ## both lock files anew from pyproject.toml (newer versions: make lock UPGRADE=--upgrade)
-	$(UV_COMPILE) $(UPGRADE) --extra aws --extra embedded --extra build --extra test --extra dev -o requirements-dev.lock
-	$(UV_COMPILE) --extra aws --extra embedded --extra build --constraint requirements-dev.lock -o requirements.lock
-	$(UV_COMPILE:pyproject.toml=$(AWS_LOCK:.lock=.in)) $(UPGRADE) -o $(AWS_LOCK)
+	$(UV_COMPILE) $(UPGRADE) --extra aws --extra vault --extra embedded --extra build --extra test --extra dev -o requirements-dev.lock
+	$(UV_COMPILE) --extra aws --extra vault --extra embedded --extra build --constraint requirements-dev.lock -o requirements.lock
+	$(UV_COMPILE:pyproject.toml=$(SERVERS_LOCK:.lock=.in)) $(UPGRADE) -o $(SERVERS_LOCK)
 
 clean: ## remove .venv and every cache
-	rm -rf $(VENV) $(AWS_VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(SERVERS_VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A usable .venv stays; a half-made one, or one of a Python that is gone or too old, is made anew. What depends
@@ -181,8 +182,8 @@ $(DEV_STAMP): requirements-dev.lock pyproject.toml
 	@$(FINISH)
 	@touch $@
 
-$(AWS_STAMP): $(AWS_LOCK)
-	@echo "installing into $(AWS_VENV) the server that plays Amazon in tests, checked by hash (once; some seconds)"
-	@rm -rf $(AWS_VENV) && $(BIN)/python -m venv --without-pip $(AWS_VENV)
-	@$(PIP) --python $(AWS_VENV)/bin/python install --no-compile --require-hashes --no-deps -r $(AWS_LOCK)
+$(SERVERS_STAMP): $(SERVERS_LOCK)
+	@echo "installing into $(SERVERS_VENV) the servers that play Amazon and Vault in tests, checked by hash (once; some seconds)"
+	@rm -rf $(SERVERS_VENV) && $(BIN)/python -m venv --without-pip $(SERVERS_VENV)
+	@$(PIP) --python $(SERVERS_VENV)/bin/python install --no-compile --require-hashes --no-deps -r $(SERVERS_LOCK)
 	@touch $@

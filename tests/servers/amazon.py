@@ -19,7 +19,7 @@ from tests.servers.session import Servers, unavailable
 from workers.datadir import free_port
 from workers.supervisor import ChildSpec
 
-PYTHON = REPOSITORY / ".venv-aws-server" / "bin" / "python"
+PYTHON = REPOSITORY / ".venv-servers" / "bin" / "python"
 NAME = "amazon"
 REGION = "eu-central-1"
 ACCESS_KEY = "AKIATESTSTESTSTESTST"
