@@ -9,7 +9,7 @@ from console.errors import EXIT_DONE
 from console.rows import rows
 from console.views import draw_pairs, money, shares
 from risk.entry_price import entry
-from schemas.base import DecimalText, Wire
+from schemas.base import DecimalText, UtcTime, Wire
 from storage.market import PositionRow, entries_of_positions, list_positions, read_account
 from storage.risk import live_reservations
 from storage.switches import read_installation
@@ -34,6 +34,7 @@ class PositionView(Wire):
     unrealized: DecimalText | None
     realized: DecimalText | None
     """Of this strategy in this ticker, ever."""
+    updated_at: UtcTime
 
 
 async def positions(*, common: Common = NO_OPTIONS) -> int:
@@ -82,6 +83,7 @@ def _valued(row: PositionRow, day: BooksDay, entered: Decimal | None) -> Positio
         value=value,
         day=day.result_of(row.ticker, row.strategy),
         unrealized=unrealized,
+        updated_at=row.updated_at,
         realized=None if entered is None else row.cash + row.quantity * entered,
     )
 

@@ -65,11 +65,14 @@ class OrderFilter:
 
 
 class BlotterRow(Wire):
-    """An order with the times before it."""
+    """An order with the times before it, and the price that it set out from."""
 
     order: StoredOrder
     received_at: UtcTime
     decided_at: UtcTime | None
+    arrival_price: DecimalText | None
+    """US dollars a share: the middle of the quote that risk decided by; None for a stop, and for what was refused
+    without a price."""
     acknowledged_at: UtcTime | None
     final_at: UtcTime | None
 
@@ -177,13 +180,21 @@ async def orders_page(
 
 def _blotter_row(row: asyncpg.Record) -> BlotterRow:
     values = dict(row)
-    told = {name: values.pop(name) for name in ("received_at", "decided_at")}
+    told = {name: values.pop(name) for name in ("received_at", "decided_at", "arrival_price")}
     return BlotterRow(
         order=stored_order(values),
         acknowledged_at=values["acknowledged_at"],
         final_at=values["final_at"],
         **told,
     )
+
+
+async def arrival_price(connection: Connection, order: StoredOrder) -> Decimal | None:
+    """As `BlotterRow.arrival_price`."""
+    found: Decimal | None = await connection.fetchval(
+        _SQL["arrival_price"], order.signal_id, order.leg.value, order.generation
+    )
+    return found
 
 
 async def count_open(connection: Connection) -> tuple[dict[str, int], int]:

@@ -1,6 +1,11 @@
 -- name: page
 -- Newest first, from before ($5, $6) on. $1: 'open', 'unknown', or a status. $4: an id, or what a signal's id begins with.
-select o.*, s.received_at, d.decided_at
+-- The middle of the quote that risk decided by stands in its arithmetic alone.
+select o.*, s.received_at, d.decided_at, (
+        select substring(each ->> 'formula' from ' % of mid ([0-9.]+)')::numeric
+        from jsonb_array_elements(d.checks) each
+        where each ->> 'name' = 'PRICE_COLLAR'
+    ) as arrival_price
 from orders o
 join signals s using (signal_id)
 left join decisions d using (signal_id, leg, generation)
@@ -20,6 +25,11 @@ where case $1::text
     and ($5::timestamptz is null or (o.created_at, o.internal_order_id) < ($5, $6::uuid))
 order by o.created_at desc, o.internal_order_id desc
 limit $7
+
+-- name: arrival_price
+select substring(each ->> 'formula' from ' % of mid ([0-9.]+)')::numeric
+from decisions d, jsonb_array_elements(d.checks) each
+where (d.signal_id, d.leg, d.generation) = ($1, $2, $3) and each ->> 'name' = 'PRICE_COLLAR'
 
 -- name: count_open
 select status, count(*) as count, count(*) filter (where 'outcome_unknown' = any (flags)) as unknown
