@@ -21,6 +21,7 @@ HASH_CHARACTERS: Final = 16
 
 NAVIGATION: Final[tuple[tuple[str, str, Role], ...]] = (
     ("/", "Home", Role.VIEWER),
+    ("/acts", "Act", Role.OPERATOR),
     ("/access", "Access", Role.VIEWER),
     ("/settings", "Settings", Role.ADMIN),
 )
