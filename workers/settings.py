@@ -309,6 +309,9 @@ class ConsoleSettings(DatabaseSettings, TemporalSettings):
     """The gateway, where a person's closing of positions is proposed as any signal is."""
     console_gateway_token: SecretStr | None = None
     """The console's own token there. Without it nothing is closed from the console."""
+    audit_checkpoints: Path | None = None
+    """The folder with the audit log's checkpoints, or a copy that is kept up to date, for proofs in the page:
+    reading it is enough. Where they are in a bucket, `trading audit prove` makes proofs."""
 
     @property
     def origin(self) -> str:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final, cast
 from urllib.parse import urlsplit
 
-import asyncpg
 from fastapi import Depends, Request
 from pydantic import SecretStr
 
@@ -20,20 +19,9 @@ from storage.database import Database
 if TYPE_CHECKING:
     from temporalio.client import Client
 
+    from audit.check.outside import Outside
     from console.acts.approvals import Performer
     from schemas.two_persons import AskedKind
-
-DATABASE_ERRORS: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.exceptions.OperatorInterventionError,
-    asyncpg.exceptions.InsufficientResourcesError,
-    asyncpg.QueryCanceledError,
-    asyncpg.LockNotAvailableError,
-)
-"""How asyncpg says that PostgreSQL is away or overloaded. The transaction may or may not have committed."""
 
 
 def utc_now() -> datetime:
@@ -99,6 +87,8 @@ class ConsoleDeps:
     passwords: Passwords
     sealer: Sealer
     passkeys: Passkeys
+    outside: "Outside | None" = None
+    """Where the audit log's checkpoints are; None: nobody said."""
     render_metrics: Callable[[], bytes] = bytes
     now: Callable[[], datetime] = utc_now
     last_seen: LastSeen = field(default_factory=LastSeen)

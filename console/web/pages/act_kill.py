@@ -12,11 +12,12 @@ from console.acts.people import why
 from console.web.access import Admin, FreshAdmin, Operator, Person, Viewer
 from console.web.acting import Reason, show, temporal_of, told
 from console.web.answers import go
-from console.web.deps import DATABASE_ERRORS, ConsoleDeps, Deps
+from console.web.deps import ConsoleDeps, Deps
 from console.web.problems import Code, WebError, refused
 from console.web.rendering import render
 from schemas.kill import KillCommand, KillScope
 from security.grants import make_grant
+from storage.database import DATABASE_ERRORS
 from storage.fence import Fence, try_fence
 from storage.switches import read_installation, read_state, unknown_orders
 
