@@ -25,6 +25,7 @@ from observability.logging import configure_logging, get_logger
 from observability.tracing import configure_tracing
 from schemas.wire import Queue
 from security.approvals import ApprovalKeyError
+from security.grants import KeyFileError
 from security.notes import AuditKeyError
 from security.sealing import SealError
 from storage.database import BadDatabaseAddress, DatabaseUnavailable
@@ -136,6 +137,7 @@ async def _main(name: str, settings: Settings) -> int:
         ApprovalKeyError,
         AuditKeyError,
         SealError,
+        KeyFileError,
     ) as error:
         _log.error("refusing to start", reason=str(error))
         return EXIT_REFUSED

@@ -302,6 +302,13 @@ class ConsoleSettings(DatabaseSettings, TemporalSettings):
     line above the old one."""
     temporal_ui_url: OutgoingUrl | None = None
     """Where people find the Temporal Web UI, for links to runs."""
+    console_grant_key: SecretStr | None = None
+    """What the console signs releases of the kill switch with, in the name of an Admin: 64 hexadecimal digits. The
+    set-up makes its public half known. Without it the kill switch is released by the operator's key file alone."""
+    console_gateway_url: str | None = None
+    """The gateway, where a person's closing of positions is proposed as any signal is."""
+    console_gateway_token: SecretStr | None = None
+    """The console's own token there. Without it nothing is closed from the console."""
     audit_checkpoints: Path | None = None
     """The folder with the audit log's checkpoints, or a copy that is kept up to date, for proofs in the page:
     reading it is enough. Where they are in a bucket, `trading audit prove` makes proofs."""
@@ -312,7 +319,14 @@ class ConsoleSettings(DatabaseSettings, TemporalSettings):
         return self.console_origin or f"http://localhost:{self.console_port}"
 
 
-class MigrateSettings(DatabaseSettings):
+class TwoPersonsSettings(Settings):
+    """For who sets an installation up, with the owner's rights."""
+
+    two_persons: Literal["live", "always"] = "live"
+    """When a raise of limits, and a live grant, need a second person: in live mode, or `always`."""
+
+
+class MigrateSettings(TwoPersonsSettings, DatabaseSettings):
     """Runs once with the owner's rights: schema, roles and their passwords, and what a first start needs."""
 
     ti_gateway_password: SecretStr
@@ -329,6 +343,10 @@ class MigrateSettings(DatabaseSettings):
     """A token for strategies named ``demo``."""
     operator_public_key: SecretStr | None = None
     """The operator's public key, in hexadecimal: whose grants release the kill switch."""
+    console_grant_public_key: SecretStr | None = None
+    """The public half of the console's grant key, in hexadecimal."""
+    console_gateway_token: SecretStr | None = None
+    """The console's own token, for the closing signals of persons."""
 
 
 @dataclass(frozen=True)
