@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from schemas.people import LINK_VALID_FOR, PersonRow, Role, wrong_name
@@ -18,9 +18,8 @@ WELCOME: Final = "/welcome/"
 
 
 class Change(StrEnum):
-    """What is done to a person."""
+    """What is done to somebody who is there."""
 
-    INVITE = "invite"
     ROLE = "role"
     DISABLE = "disable"
     ENABLE = "enable"
@@ -29,7 +28,6 @@ class Change(StrEnum):
 
 
 DECISIONS: Final = {
-    Change.INVITE: "PERSON_INVITED",
     Change.ROLE: "ROLE_SET",
     Change.DISABLE: "PERSON_DISABLED",
     Change.ENABLE: "PERSON_ENABLED",
@@ -77,15 +75,25 @@ async def invite(
             connection, secret, purpose="invite", person_id=person_id, role=role, by=by, now=now
         )
         done = Done(name, f"{name} is invited as {role}", link=WELCOME + secret)
-        await _tell(connection, Change.INVITE, by, done, person_id, now, role=role.value)
+        evidence = {"person_id": str(person_id), "name": name, "role": role.value}
+        await append(connection, people.person_entry("PERSON_INVITED", by, done.detail, now, evidence))
     return done
 
 
 async def change(
-    connection: "Connection", what: Change, name: str, *, by: str, now: datetime, role: Role | None = None,
+    connection: "Connection",
+    what: Change,
+    name: str,
+    *,
+    by: str,
+    now: datetime,
+    role: Role | None = None,
     secret: str = "",
-) -> Done:  # fmt: skip
+    is_owner: bool = False,
+) -> Done:
     """Everything but inviting. ``role`` for `Change.ROLE`, ``secret`` of the new link for `Change.RESET`.
+
+    ``is_owner``: by whoever operates the machine, who can help the last Admin to a new way in.
 
     Raises:
         ChangeRefused: nobody is called so, it is so already, or it would take the last Admin away.
@@ -94,15 +102,24 @@ async def change(
         person_id = await people.find_person(connection, name)
         if person_id is None:
             raise ChangeRefused(f"nobody is called {name}")
-        if what in (Change.DISABLE, Change.RESET) or (what is Change.ROLE and role is not Role.ADMIN):
-            try:
-                await people.require_another_admin(connection, person_id)
-            except people.LastAdmin:
-                raise ChangeRefused(f"{name} is the last Admin: make another one first") from None
+        resets = what is Change.RESET and not is_owner
+        if resets or what is Change.DISABLE or (what is Change.ROLE and role is not Role.ADMIN):
+            await _keep_an_admin(connection, person_id, name)
         person = await people.read_person(connection, person_id, now)
         done = await _do(connection, what, person, by, now, role, secret)
-        await _tell(connection, what, by, done, person_id, now, role=(role or person.role).value)
+        evidence = {
+            "person_id": str(person_id), "name": done.name, "role": (role or person.role).value,
+        }  # fmt: skip
+        entry = people.person_entry(DECISIONS[what], by, done.detail, now, evidence)
+        await append(connection, entry)
     return done
+
+
+async def _keep_an_admin(connection: "Connection", person_id: UUID, name: str) -> None:
+    try:
+        await people.require_another_admin(connection, person_id)
+    except people.LastAdmin:
+        raise ChangeRefused(f"{name} is the last Admin: make another one first") from None
 
 
 async def _do(
@@ -141,15 +158,6 @@ async def _do(
                 f"{name}'s password, codes and passkeys are gone: the link sets new ones",
                 WELCOME + secret,
             )
-    raise ChangeRefused(f"{what} is done otherwise")
-
-
-async def _tell(
-    connection: "Connection", what: Change, by: str, done: Done, person_id: UUID, now: datetime, **said: Any
-) -> None:
-    evidence = {"person_id": str(person_id), "name": done.name, **said}
-    entry = people.person_entry(DECISIONS[what], by, done.detail, now, evidence)
-    await append(connection, entry)
 
 
 async def first_admin_link(

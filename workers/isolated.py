@@ -75,7 +75,7 @@ class IsolatedInstallation(Installation):
                 task.cancel()
             await asyncio.gather(database, temporal_up, bus_up, return_exceptions=True)
         embedded.keep_exchange_options(data_dir, options)
-        addresses = self._addresses(native, server, engine, secrets) | {
+        addresses = self._all_addresses(native, server, engine, secrets) | {
             "event_redis_url": None if bus is None else bus.url(),
             "pids": supervisor.pids,
         }
@@ -91,7 +91,7 @@ class IsolatedInstallation(Installation):
             raise DataDirError(str(error)) from error
         return made | {OWNER_PASSWORD: server.password}
 
-    def _addresses(
+    def _all_addresses(
         self, native: Native, server: postgres.Server, engine: temporal.Server, secrets: dict[str, str]
     ) -> dict[str, Any]:
         def url(service: str, port: int, path: str = "") -> str:

@@ -139,27 +139,33 @@ class Installation:
             data_dir, ports, database=database, temporal_address=engine.address, temporal_ui=engine.ui
         )
         await asyncio.gather(supervisor.start(product), supervisor.start(console))
-        addresses = {
+        addresses = self._addresses(ports, engine, known) | {
+            "database_url": dsn,
+            "event_redis_url": None if bus is None else bus.url(),
+            "pids": supervisor.pids,
+        }
+        data_dir.write_addresses(addresses)
+        return addresses
+
+    def _addresses(
+        self, ports: embedded.Ports, engine: temporal.Server, known: embedded.Secrets
+    ) -> dict[str, Any]:
+        return {
             "gateway_url": ports.gateway_url,
             "console_url": ports.console_url,
             "temporal_address": engine.address,
             "temporal_ui": engine.ui,
             "namespace": temporal.NAMESPACE,
-            "database_url": dsn,
             "exchange_url": ports.exchange_url,
-            "event_redis_url": None if bus is None else bus.url(),
             "metrics_url": f"{ports.gateway_url}/metrics",
             "pid": os.getpid(),
-            "pids": supervisor.pids,
             "started_at": datetime.now(UTC).isoformat(),
             "ready_seconds": round(time.monotonic() - self.began, 2),
             "topology": self.topology,
             "mode": "paper",
             "tokens": {embedded.DEMO_TOKEN: known.token},
-            "operator_key_file": str(embedded.operator_key_file(data_dir)),
+            "operator_key_file": str(embedded.operator_key_file(self.data_dir)),
         }
-        data_dir.write_addresses(addresses)
-        return addresses
 
     async def start_event_bus(self, supervisor: Supervisor) -> valkey.Server | None:
         """Valkey, where events are to go to Redis; None: they do not.

@@ -264,13 +264,14 @@ async def change_password(deps: ConsoleDeps, session: Session, password: str) ->
 
 
 async def end_session(
-    deps: ConsoleDeps, session_id: "UUID", *, of: "UUID | None", by: str, decision: str
+    deps: ConsoleDeps, session_id: "UUID", *, of: "UUID | None", by: str, own: bool = False
 ) -> None:
-    """End a session; ``of``: only this person's. One that has ended already is left so."""
+    """End a session; ``of``: only this person's; ``own``: by signing out. One that has ended is left so."""
     now = deps.now()
     async with deps.database.transaction("people.session_ended") as connection:
         whose = await sessions.end_session(connection, session_id, of=of, by=by, now=now)
         if whose is not None:
             evidence = {"session_id": str(session_id), "person_id": str(whose)}
-            detail = f"{by} ended a session" if decision == "SESSION_REVOKED" else f"{by} signed out"
+            decision = "SIGNED_OUT" if own else "SESSION_REVOKED"
+            detail = f"{by} signed out" if own else f"{by} ended a session"
             await append(connection, person_entry(decision, by, detail, now, evidence))

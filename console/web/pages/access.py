@@ -109,5 +109,5 @@ async def _change(
 async def end_session(deps: Deps, person: Viewer, session_id: Annotated[UUID, Form()]) -> Response:
     """One's own sessions; an Admin anybody's."""
     of = None if person.may(Role.ADMIN) else person.person_id
-    await factors.end_session(deps, session_id, of=of, by=person.name, decision="SESSION_REVOKED")
+    await factors.end_session(deps, session_id, of=of, by=person.name)
     return go("/access")

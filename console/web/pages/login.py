@@ -144,9 +144,7 @@ async def show_step_up(
 @router.post("/logout")
 async def logout(deps: Deps, session: Entering) -> Response:
     """End this session."""
-    await factors.end_session(
-        deps, session.session_id, of=session.person_id, by=session.name, decision="SIGNED_OUT"
-    )
+    await factors.end_session(deps, session.session_id, of=session.person_id, by=session.name, own=True)
     response = go("/login")
     clear_cookie(response, deps)
     return response
