@@ -19,6 +19,7 @@ from workers.postgres import PostgresError
 
 EXCHANGE: Final = "exchange"
 PRODUCT: Final = "compact"
+CODEC_TOKEN: Final = "trading_codec_token"  # noqa: S105 - its name, not its secret
 PRODUCT_GRACE_SECONDS: Final = 25.0
 """Above the workers' own grace of 20 s."""
 EXCHANGE_GRACE_SECONDS: Final = 5.0
@@ -72,6 +73,7 @@ class Ports:
 
     exchange: int
     gateway: int
+    codec: int
 
     @property
     def exchange_url(self) -> str:
@@ -88,24 +90,30 @@ class Ports:
 
 def choose_ports(data_dir: DataDir) -> Ports:
     """Those of the last start where they are free."""
-    return Ports(exchange=data_dir.port(EXCHANGE), gateway=data_dir.port("gateway"))
+    return Ports(
+        exchange=data_dir.port(EXCHANGE), gateway=data_dir.port("gateway"), codec=data_dir.port("codec")
+    )
 
 
 def read_secrets(data_dir: DataDir) -> Secrets:
     """The installation's secrets, made at the first call; those of approvals first: see `ensure_files`.
 
     Raises:
-        DatabaseRefused: approval keys that cannot be used.
+        DatabaseRefused: keys of approvals or payloads that cannot be used.
     """
     from security.approval_files import ensure_files
     from security.approvals import ApprovalKeyError
     from security.notes import AUDIT_KEY
+    from security.payload_files import ensure_file
+    from security.payloads import PayloadKeyError
 
     try:
         ensure_files(data_dir.keys, now=datetime.now(UTC))
-    except ApprovalKeyError as error:
+        ensure_file(data_dir.keys, now=datetime.now(UTC))
+    except (ApprovalKeyError, PayloadKeyError) as error:
         raise DatabaseRefused(str(error)) from error
     secret(data_dir, AUDIT_KEY)
+    secret(data_dir, CODEC_TOKEN)
     return Secrets(
         broker_key=secret(data_dir, "trading_broker_key"),
         broker_secret=secret(data_dir, "trading_broker_secret"),
@@ -205,6 +213,7 @@ def product_spec(
         "TRADING_SECONDARY_DATA_STREAM_URL": f"{ports.exchange_ws}/v2/sip",
         "TRADING_GATEWAY_PORT": str(ports.gateway),
         "TRADING_AUDIT_TARGET": str(data_dir.audit),
+        "TRADING_CODEC_PORT": str(ports.codec),
         **(extra or {}),
     }
     return ChildSpec(

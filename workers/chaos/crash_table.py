@@ -74,6 +74,8 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     people.StrategyEnabled,
     people.PeakReset,
     people.KeysRotated,
+    people.PayloadKeysAdded,
+    people.PayloadsRead,
     people.LossKill,
     cold.EventsMoved,
     cold.CopyWrong,
