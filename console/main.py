@@ -103,6 +103,12 @@ _GROUPS: Final = (
         ("restore", "console.audit_cold:restore", "Bring payloads back from cold storage for a while."),
         ("drop", "console.audit_cold:drop", "Let a month go that is older than seven years, for ever."),
     )),
+    ("payloads", "The keys that payloads in Temporal are encrypted with.", (
+        ("list", "console.payload_keys:list_keys", "List the keys' ids; the first encrypts."),
+        ("add", "console.payload_keys:add", "Add a key that decrypts only, until it is used."),
+        ("use", "console.payload_keys:use", "Encrypt with a key that every process knows."),
+        ("drop", "console.payload_keys:drop", "Forget a key: what it has encrypted cannot be read any more."),
+    )),
     ("events", "Follow what happens.", (
         ("tail", "console.events:tail", "Print events as they come; --json prints one object a line."),
         ("replay", "console.event_replay:replay", "Write past events to a file, or have a group told them again."),

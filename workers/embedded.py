@@ -20,6 +20,7 @@ from workers.postgres import PostgresError
 EXCHANGE: Final = "exchange"
 PRODUCT: Final = "compact"
 CONSOLE: Final = "console"
+CODEC_TOKEN: Final = "trading_codec_token"  # noqa: S105 - its name, not its secret
 PRODUCT_GRACE_SECONDS: Final = 25.0
 """Above the workers' own grace of 20 s."""
 EXCHANGE_GRACE_SECONDS: Final = 5.0
@@ -34,6 +35,7 @@ CONSOLE_PASSWORD: Final = "ti_console_password"  # noqa: S105 - its name
 CONSOLE_SECRETS: Final[Mapping[str, str]] = {
     "trading_database_password": CONSOLE_PASSWORD,
     "trading_console_key": "trading_console_key",
+    "trading_payload_keys": "trading_payload_keys",
 }
 """File in the console's own folder → the secret's name."""
 DEMO_TOKEN: Final = "demo"  # noqa: S105 - its name, not its secret
@@ -82,6 +84,7 @@ class Ports:
 
     exchange: int
     gateway: int
+    codec: int
     console: int = 0
 
     @property
@@ -105,7 +108,10 @@ class Ports:
 def choose_ports(data_dir: DataDir) -> Ports:
     """Those of the last start where they are free."""
     return Ports(
-        exchange=data_dir.port(EXCHANGE), gateway=data_dir.port("gateway"), console=data_dir.port(CONSOLE)
+        exchange=data_dir.port(EXCHANGE),
+        gateway=data_dir.port("gateway"),
+        codec=data_dir.port("codec"),
+        console=data_dir.port(CONSOLE),
     )
 
 
@@ -113,17 +119,21 @@ def read_secrets(data_dir: DataDir) -> Secrets:
     """The installation's secrets, made at the first call; those of approvals first: see `ensure_files`.
 
     Raises:
-        DatabaseRefused: approval keys that cannot be used.
+        DatabaseRefused: keys of approvals or payloads that cannot be used.
     """
     from security.approval_files import ensure_files
     from security.approvals import ApprovalKeyError
     from security.notes import AUDIT_KEY
+    from security.payload_files import ensure_file
+    from security.payloads import PayloadKeyError
 
     try:
         ensure_files(data_dir.keys, now=datetime.now(UTC))
-    except ApprovalKeyError as error:
+        ensure_file(data_dir.keys, now=datetime.now(UTC))
+    except (ApprovalKeyError, PayloadKeyError) as error:
         raise DatabaseRefused(str(error)) from error
     secret(data_dir, AUDIT_KEY)
+    secret(data_dir, CODEC_TOKEN)
     return Secrets(
         broker_key=secret(data_dir, "trading_broker_key"),
         broker_secret=secret(data_dir, "trading_broker_secret"),
@@ -223,6 +233,7 @@ def product_spec(
         "TRADING_SECONDARY_DATA_STREAM_URL": f"{ports.exchange_ws}/v2/sip",
         "TRADING_GATEWAY_PORT": str(ports.gateway),
         "TRADING_AUDIT_TARGET": str(data_dir.audit),
+        "TRADING_CODEC_PORT": str(ports.codec),
         **(extra or {}),
     }
     return ChildSpec(
@@ -238,7 +249,13 @@ def product_spec(
 
 
 def console_spec(
-    data_dir: DataDir, ports: Ports, *, database: str, temporal_address: str, temporal_ui: str
+    data_dir: DataDir,
+    ports: Ports,
+    *,
+    database: str,
+    temporal_address: str,
+    temporal_ui: str,
+    extra: Mapping[str, str],
 ) -> ChildSpec:
     """The operator console as a child: its own process, role and secrets, in this topology too.
 
@@ -258,6 +275,7 @@ def console_spec(
             "TRADING_TEMPORAL_ADDRESS": temporal_address,
             "TRADING_TEMPORAL_UI_URL": temporal_ui,
             "TRADING_CONSOLE_PORT": str(ports.console),
+            **extra,
         },
         grace_seconds=CONSOLE_GRACE_SECONDS,
         ready=_probe(f"http://127.0.0.1:{ports.console}/readyz"),

@@ -12,8 +12,12 @@ from gateway.app import build_app
 from gateway.deps import GatewayDeps
 from gateway.server import serving
 from observability.logging import get_logger
+from observability.metrics import Metrics
 from schemas.wire import Queue
+from security.payloads import KeyRing, PayloadKeys
 from storage.database import Database
+from workers.clients import open_database
+from workers.codec import codec_served
 from workers.health import Check, health_served, reads
 from workers.housekeeping import Housekeeping
 from workers.parts import (
@@ -32,6 +36,7 @@ from workers.roles import (
     role_worker,
 )
 from workers.settings import (
+    CodecSettings,
     ExecutionSettings,
     GatewaySettings,
     HealthSettings,
@@ -101,6 +106,23 @@ async def run_operations(settings: OperationsSettings, stop: asyncio.Event) -> N
         await ensure_schedule(parts.client, operations_queue=Queue.OPERATIONS)
         workers = [worker, kill_worker(parts)]
         await _work(settings, parts, workers, stop, database=parts.database, beside=chores.run())
+
+
+async def run_codec(settings: CodecSettings, stop: asyncio.Event) -> None:
+    """Payloads for Temporal's Web UI and command line.
+
+    Raises:
+        PayloadKeyError: there are no keys that can be used.
+    """
+    async with AsyncExitStack() as stack:
+        database = await open_database(stack, settings, "codec")
+        ring = KeyRing(PayloadKeys.parse(settings.payload_keys.get_secret_value()))
+        port = await stack.enter_async_context(codec_served(settings, ring, database))
+        checks: dict[str, Check] = {"database": lambda: reads(database)}
+        health = await stack.enter_async_context(health_served(settings, Metrics(), checks))
+        _log.info("ready", codec_port=port, health_port=health, keys=ring.ids)
+        await stop.wait()
+        _log.info("stopping")
 
 
 async def _work(

@@ -4,13 +4,11 @@ a folder of secret files. The one table of who holds what is ``PROCESSES``."""
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from audit.store.opening import is_bucket
 from broker.budget import REQUESTS_PER_MINUTE_MIN
@@ -27,42 +25,17 @@ from workers.outgoing import (
     WakeSecret,
     redis_address,
 )
+from workers.settings_base import ENV_PREFIX, Port, Settings
+from workers.settings_temporal import CodecDoorSettings, TemporalSettings
 
-ENV_PREFIX: Final = "TRADING_"
+__all__ = ["ENV_PREFIX", "CodecDoorSettings", "Port", "Settings", "TemporalSettings"]
+"""Others import these from here too."""
+
 SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
-
-Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the message names it."""
-
-
-class Settings(BaseSettings):
-    """Settings of every process. Secrets are files like ``trading_broker_key`` in ``$TRADING_SECRETS_DIR``."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        frozen=True,
-        extra="ignore",
-        use_attribute_docstrings=True,
-        # Compose can only empty a variable, not leave it out.
-        env_ignore_empty=True,
-    )
-
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    """``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
-    log_file: Path | None = None
-    """Where logs go instead of standard error."""
-
-
-class TemporalSettings(Settings):
-    """Where Temporal is."""
-
-    temporal_address: str
-    """``host:port`` of Temporal's front end."""
-    temporal_namespace: str = NAMESPACE
-    """The installation's namespace."""
 
 
 class HealthSettings(Settings):
@@ -270,6 +243,7 @@ class OperationsSettings(
 
 class WorkerSettings(
     DoorSettings,
+    CodecDoorSettings,
     AlertSettings,
     AuditSettings,
     RetentionSettings,
@@ -307,6 +281,15 @@ class ConsoleSettings(DatabaseSettings, TemporalSettings):
     def origin(self) -> str:
         """Where browsers find it."""
         return self.console_origin or f"http://localhost:{self.console_port}"
+
+
+class CodecSettings(CodecDoorSettings, HealthSettings, DatabaseSettings):
+    """Decrypts payloads for Temporal's Web UI and command line, for who may read them."""
+
+    payload_keys: SecretStr
+    """As for every process that speaks to Temporal."""
+    temporal_namespace: str = NAMESPACE
+    """The installation's namespace."""
 
 
 class MigrateSettings(DatabaseSettings):
@@ -358,6 +341,7 @@ PROCESSES: Final[Mapping[str, Process]] = MappingProxyType({
     "execution": Process(ExecutionSettings, Role.EXECUTION),
     "operations": Process(OperationsSettings, Role.OPERATIONS),
     "console": Process(ConsoleSettings, Role.CONSOLE),
+    "codec": Process(CodecSettings, Role.CONSOLE),
     "migrate": Process(MigrateSettings),
     "compact": Process(WorkerSettings, alone=False),
 })  # fmt: skip

@@ -76,6 +76,8 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     people.StrategyEnabled,
     people.PeakReset,
     people.KeysRotated,
+    people.PayloadKeysAdded,
+    people.PayloadsRead,
     people.LossKill,
     sign_in.ComesIn,
     sign_in.SignsIn,
