@@ -31,7 +31,7 @@ class IsolatedInstallation(Installation):
     """One data folder; the command line gets the console's database role."""
 
     topology = "isolated"
-    product = (GATEWAY[0], *WORKERS, "migrate")
+    product = (GATEWAY[0], *WORKERS, "migrate", "promote")
     exchange = EXCHANGE[0]
 
     async def start(self, supervisor: Supervisor) -> dict[str, Any]:

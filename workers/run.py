@@ -16,7 +16,8 @@ from typing import Any, Final
 import asyncpg
 from temporalio.service import RPCError
 
-from activities.starter import OrderStarter
+from activities.builds import UnknownBuild
+from activities.starter import OrderStarter, TemporalUnavailable
 from broker.errors import BrokerError
 from gateway.app import build_app
 from gateway.deps import GatewayDeps
@@ -35,7 +36,14 @@ from workers.held import SecretNotAllowed, refuse_another_role, refuse_what_is_n
 from workers.housekeeping import Housekeeping
 from workers.limits import LimitsUnsound
 from workers.parts import Parts, build
-from workers.processes import run_execution, run_gateway, run_operations, run_orders, run_risk
+from workers.processes import (
+    run_execution,
+    run_gateway,
+    run_operations,
+    run_orders,
+    run_promote,
+    run_risk,
+)
 from workers.roles import compact_workers, isolated_workers
 from workers.settings import PROCESSES, Settings, SettingsError, WorkerSettings, read_settings
 from workers.setup import run_migrate
@@ -99,6 +107,7 @@ RUNNERS: Final[dict[str, Callable[[Any, asyncio.Event], Awaitable[None]]]] = {
     "execution": run_execution,
     "operations": run_operations,
     "migrate": run_migrate,
+    "promote": run_promote,
     "compact": run_compact,
 }
 
@@ -119,6 +128,7 @@ async def _main(name: str, settings: Settings) -> int:
         DatabaseUnavailable,
         BrokerError,
         RPCError,
+        TemporalUnavailable,
         asyncpg.PostgresError,
         RuntimeError,
         OSError,
@@ -132,6 +142,7 @@ async def _main(name: str, settings: Settings) -> int:
         WrongInstallation,
         ApprovalKeyError,
         AuditKeyError,
+        UnknownBuild,
     ) as error:
         _log.error("refusing to start", reason=str(error))
         return EXIT_REFUSED

@@ -56,7 +56,7 @@ def test_the_table_is_the_designs() -> None:
     roles = {name: PROCESSES[name].role for name in ALONE}
     assert roles == {
         "gateway": Role.GATEWAY, "orders": None, "risk": Role.RISK, "execution": Role.EXECUTION,
-        "operations": Role.OPERATIONS, "migrate": None,
+        "operations": Role.OPERATIONS, "migrate": None, "promote": None,
     }  # fmt: skip
 
 

@@ -73,6 +73,7 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     people.StrategyDisabled,
     people.StrategyEnabled,
     people.PeakReset,
+    people.BuildPromoted,
     people.KeysRotated,
     people.LossKill,
     cold.EventsMoved,
