@@ -16,6 +16,7 @@ DEFAULT_NAMESPACE: Final = "trading"
 
 VARIABLES: Final = {
     "gateway_url": "TRADING_GATEWAY_URL",
+    "console_url": "TRADING_CONSOLE_URL",
     "database_url": "TRADING_DATABASE_URL",
     "temporal_address": "TRADING_TEMPORAL_ADDRESS",
     "namespace": "TRADING_TEMPORAL_NAMESPACE",
@@ -25,6 +26,7 @@ VARIABLES: Final = {
 }
 NAMES: Final = {
     "gateway_url": "the gateway's address",
+    "console_url": "the operator console's address",
     "database_url": "the database's address",
     "temporal_address": "Temporal's address",
     "namespace": "Temporal's namespace",

@@ -87,6 +87,16 @@ _GROUPS: Final = (
         ("disable", "console.strategies:disable", "Let a strategy open nothing."),
         ("enable", "console.strategies:enable", "Let a disabled strategy trade again, by a named person."),
     )),
+    ("people", "Who may use the operator console.", (
+        ("list", "console.people:list_people", "List people: role, second factors, state, last seen."),
+        ("invite", "console.people:invite", "Invite somebody; prints a link that works once."),
+        ("first-admin", "console.people:first_admin", "Print the first Admin's link once more."),
+        ("role", "console.people:role", "Give somebody another role."),
+        ("disable", "console.people:disable", "Let somebody in no more, and sign them out everywhere."),
+        ("enable", "console.people:enable", "Let a disabled person sign in again."),
+        ("unlock", "console.people:unlock", "Forget somebody's wrong tries to sign in."),
+        ("reset", "console.people:reset", "Take password and second factors away; prints a link for new ones."),
+    )),
     ("equity", "What was lost today and of the peak.", (
         ("show", "console.equity:show", "Show equity, its session's start, its peak, and what may be lost."),
         ("reset-peak", "console.equity:reset_peak", "Measure the drawdown from equity as it is now."),

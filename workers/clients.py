@@ -59,14 +59,15 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-async def connect_temporal(settings: TemporalSettings, service: str) -> Client:
-    """One client per process, with our converter; the core logs errors only."""
+async def connect_temporal(settings: TemporalSettings, service: str, *, lazy: bool = False) -> Client:
+    """One client per process, with our converter; the core logs errors only. ``lazy``: connects when first used."""
     return await Client.connect(
         settings.temporal_address,
         namespace=settings.temporal_namespace,
         data_converter=pydantic_data_converter,
         interceptors=temporal_interceptors(),
         runtime=_runtime(service),
+        lazy=lazy,
     )
 
 

@@ -27,10 +27,12 @@ from observability.tracing import configure_tracing
 from schemas.wire import Queue
 from security.approvals import ApprovalKeyError
 from security.notes import AuditKeyError
+from security.sealing import SealError
 from storage.database import BadDatabaseAddress, DatabaseUnavailable
 from storage.limits import LimitsMissing
 from storage.migrate import MigrationError
 from storage.switches import WrongInstallation
+from workers.console import run_console
 from workers.crash_orders import CrashPointsRefused, refuse_crash_points, tell_of_crash_points
 from workers.held import SecretNotAllowed, refuse_another_role, refuse_what_is_not_ours
 from workers.housekeeping import Housekeeping
@@ -106,6 +108,7 @@ RUNNERS: Final[dict[str, Callable[[Any, asyncio.Event], Awaitable[None]]]] = {
     "risk": run_risk,
     "execution": run_execution,
     "operations": run_operations,
+    "console": run_console,
     "migrate": run_migrate,
     "promote": run_promote,
     "compact": run_compact,
@@ -143,6 +146,7 @@ async def _main(name: str, settings: Settings) -> int:
         ApprovalKeyError,
         AuditKeyError,
         UnknownBuild,
+        SealError,
     ) as error:
         _log.error("refusing to start", reason=str(error))
         return EXIT_REFUSED

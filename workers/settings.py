@@ -20,6 +20,7 @@ from storage.grants import Role
 from workers.build_id import own_build
 from workers.outgoing import (
     GivenSecret,
+    Origin,
     OutgoingSecretUrl,
     OutgoingUrl,
     RedisPassword,
@@ -301,6 +302,28 @@ class WorkerSettings(
     """``isolated`` gives each role its own queue, still in this one process."""
 
 
+class ConsoleSettings(DatabaseSettings, TemporalSettings):
+    """The operator console: a web app for people. Reads rows, asks workflows; reaches no broker."""
+
+    console_host: str = "127.0.0.1"
+    """Where the console is served."""
+    console_port: Annotated[int, Field(ge=1, le=65535)] = 8081
+    """Its port."""
+    console_origin: Origin = None
+    """``https://HOST`` as browsers see the console, behind whatever speaks TLS for it; by default
+    ``http://localhost:PORT``. Passkeys are bound to its host; nothing sent from another origin changes anything."""
+    console_key: SecretStr
+    """What TOTP secrets are sealed with in the database: 64 hexadecimal digits. To change it, put a new one in a
+    line above the old one."""
+    temporal_ui_url: OutgoingUrl | None = None
+    """Where people find the Temporal Web UI, for links to runs."""
+
+    @property
+    def origin(self) -> str:
+        """Where browsers find it."""
+        return self.console_origin or f"http://localhost:{self.console_port}"
+
+
 class MigrateSettings(DatabaseSettings):
     """Runs once with the owner's rights: schema, roles and their passwords, and what a first start needs."""
 
@@ -353,6 +376,7 @@ PROCESSES: Final[Mapping[str, Process]] = MappingProxyType({
     "risk": Process(RiskSettings, Role.RISK),
     "execution": Process(ExecutionSettings, Role.EXECUTION),
     "operations": Process(OperationsSettings, Role.OPERATIONS),
+    "console": Process(ConsoleSettings, Role.CONSOLE),
     "migrate": Process(MigrateSettings),
     "promote": Process(PromoteSettings),
     "compact": Process(WorkerSettings, alone=False),

@@ -52,11 +52,12 @@ def test_the_table_is_the_designs() -> None:
         "audit_s3_secret",
         "event_redis_password",
     }
+    assert holds["console"] == database | {"console_key"}
     assert not holds["migrate"] & broker
     roles = {name: PROCESSES[name].role for name in ALONE}
     assert roles == {
         "gateway": Role.GATEWAY, "orders": None, "risk": Role.RISK, "execution": Role.EXECUTION,
-        "operations": Role.OPERATIONS, "migrate": None, "promote": None,
+        "operations": Role.OPERATIONS, "console": Role.CONSOLE, "migrate": None, "promote": None,
     }  # fmt: skip
 
 
