@@ -62,6 +62,14 @@ _COMMANDS: Final = (
         "Break everything on purpose; the exchange's ledger judges.",
     ),
     ("Operate", "keys", "console.keys:app", "List, rotate, retire or revoke the keys of approvals."),
+    ("Operate", "builds", "console.builds:builds", "List builds: which gets new work, which still drain."),
+    ("Operate", "promote", "console.builds:promote", "Give new work to a build, or back to a former one."),
+    (
+        "Operate",
+        "drain",
+        "console.builds:drain",
+        "Move what is open on a former build to the current one now.",
+    ),
     ("Operate", "doctor", "console.doctor:doctor", "Check every part and say what is wrong."),
 )
 _GROUPS: Final = (

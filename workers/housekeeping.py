@@ -23,6 +23,7 @@ from storage import watch as watch_rows
 from workers.alert_channels import configured
 from workers.alert_post import COUNT_SECONDS, LOOK_SECONDS, AlertPost
 from workers.audit_check import AGE_SECONDS, CHECK_SECONDS, audit_check
+from workers.build_watch import BUILDS_SECONDS, BuildWatch
 from workers.clients import retention_of, utc_now
 from workers.cover_watch import COVER_SECONDS, CoverWatch
 from workers.equity_watch import EquityWatch
@@ -80,6 +81,10 @@ class Housekeeping:
         self._retention = RetentionWatch(
             parts.database, parts.metrics, retention_of(parts.settings), now=utc_now
         )
+        # In one process there is one build, and no other that could take over.
+        isolated = operations_queue is Queue.OPERATIONS
+        watch = BuildWatch(parts.database, parts.client, starter, parts.hours)
+        self._builds = watch if isolated else None
         self._clock_stored: ClockReading | None = None
 
     async def run(self) -> None:
@@ -95,6 +100,7 @@ class Housekeeping:
                 (self._audit_check.tell_age, AGE_SECONDS),
                 (self._retention.watch_retention, WATCH_SECONDS),
                 *(((self.publish_events, TICK_SECONDS),) if self._feed is not None else ()),
+                *(((self._builds.watch_builds, BUILDS_SECONDS),) if self._builds is not None else ()),
                 (self._sweeper.sweep, SWEEP_SECONDS),
                 (self._sweeper.sweep_protections, SWEEP_SECONDS),
                 (self._parts.notifier.flush, FLUSH_SECONDS),

@@ -34,7 +34,7 @@ class IsolatedInstallation(Installation):
     """One data folder; the command line gets the console's database role."""
 
     topology = "isolated"
-    product = (GATEWAY[0], *WORKERS, CONSOLE[0], CODEC[0], "migrate")
+    product = (GATEWAY[0], *WORKERS, CONSOLE[0], CODEC[0], "migrate", "promote")
     exchange = EXCHANGE[0]
 
     async def start(self, supervisor: Supervisor) -> dict[str, Any]:

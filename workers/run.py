@@ -16,7 +16,8 @@ from typing import Any, Final
 import asyncpg
 from temporalio.service import RPCError
 
-from activities.starter import OrderStarter
+from activities.builds import UnknownBuild
+from activities.starter import OrderStarter, TemporalUnavailable
 from broker.errors import BrokerError
 from gateway.app import build_app
 from gateway.deps import GatewayDeps
@@ -40,7 +41,15 @@ from workers.held import SecretNotAllowed, refuse_another_role, refuse_what_is_n
 from workers.housekeeping import Housekeeping
 from workers.limits import LimitsUnsound
 from workers.parts import Parts, build
-from workers.processes import run_codec, run_execution, run_gateway, run_operations, run_orders, run_risk
+from workers.processes import (
+    run_codec,
+    run_execution,
+    run_gateway,
+    run_operations,
+    run_orders,
+    run_promote,
+    run_risk,
+)
 from workers.roles import compact_workers, isolated_workers
 from workers.settings import PROCESSES, Settings, SettingsError, WorkerSettings, read_settings
 from workers.setup import run_migrate
@@ -108,6 +117,7 @@ RUNNERS: Final[dict[str, Callable[[Any, asyncio.Event], Awaitable[None]]]] = {
     "console": run_console,
     "codec": run_codec,
     "migrate": run_migrate,
+    "promote": run_promote,
     "compact": run_compact,
 }
 
@@ -128,6 +138,7 @@ async def _main(name: str, settings: Settings) -> int:
         DatabaseUnavailable,
         BrokerError,
         RPCError,
+        TemporalUnavailable,
         asyncpg.PostgresError,
         RuntimeError,
         OSError,
@@ -141,6 +152,7 @@ async def _main(name: str, settings: Settings) -> int:
         WrongInstallation,
         ApprovalKeyError,
         AuditKeyError,
+        UnknownBuild,
         SealError,
         PayloadKeyError,
     ) as error:

@@ -12,8 +12,10 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 
 from audit.store.opening import is_bucket
 from broker.budget import REQUESTS_PER_MINUTE_MIN
+from schemas.builds import BUILD_PATTERN
 from schemas.wire import NAMESPACE
 from storage.grants import Role
+from workers.build_id import own_build
 from workers.outgoing import (
     GivenSecret,
     Origin,
@@ -52,6 +54,18 @@ class WorkflowSettings(Settings):
 
     cached_workflows: Annotated[int, Field(ge=1)] = 1250
     """Workflows kept in memory: expected open orders × 1.25."""
+
+
+class BuildSettings(Settings):
+    """For who runs workflows as one of several builds, and for who promotes one."""
+
+    build_id: Annotated[str, Field(pattern=f"^{BUILD_PATTERN}$")] | None = None
+    """How this build is called where several run side by side; by default its version and a hash of its files."""
+
+    @property
+    def build(self) -> str:
+        """The build's name."""
+        return self.build_id or own_build()
 
 
 class DatabaseSettings(Settings):
@@ -214,7 +228,7 @@ class GatewaySettings(DoorSettings, DatabaseSettings, TemporalSettings):
     """Takes signals over HTTP and starts their workflows."""
 
 
-class OrdersSettings(WorkflowSettings, HealthSettings, TemporalSettings):
+class OrdersSettings(BuildSettings, WorkflowSettings, HealthSettings, TemporalSettings):
     """Runs order workflows, which do no I/O: holds nothing."""
 
 
@@ -232,6 +246,7 @@ class OperationsSettings(
     RetentionSettings,
     EventBusSettings,
     ReconciliationSettings,
+    BuildSettings,
     WorkflowSettings,
     BrokerSettings,
     DatabaseSettings,
@@ -311,6 +326,10 @@ class MigrateSettings(DatabaseSettings):
     """The operator's public key, in hexadecimal: whose grants release the kill switch."""
 
 
+class PromoteSettings(BuildSettings, TemporalSettings):
+    """Runs once for each release, when its workers have started: new work goes to their build from then on."""
+
+
 @dataclass(frozen=True)
 class Process:
     """One kind of process: its settings name all that it may hold."""
@@ -343,6 +362,7 @@ PROCESSES: Final[Mapping[str, Process]] = MappingProxyType({
     "console": Process(ConsoleSettings, Role.CONSOLE),
     "codec": Process(CodecSettings, Role.CONSOLE),
     "migrate": Process(MigrateSettings),
+    "promote": Process(PromoteSettings),
     "compact": Process(WorkerSettings, alone=False),
 })  # fmt: skip
 

@@ -59,6 +59,7 @@ def test_the_table_is_the_designs() -> None:
     assert roles == {
         "gateway": Role.GATEWAY, "orders": None, "risk": Role.RISK, "execution": Role.EXECUTION,
         "operations": Role.OPERATIONS, "console": Role.CONSOLE, "codec": Role.CONSOLE, "migrate": None,
+        "promote": None,
     }  # fmt: skip
 
 

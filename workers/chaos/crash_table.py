@@ -75,6 +75,7 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     people.StrategyDisabled,
     people.StrategyEnabled,
     people.PeakReset,
+    people.BuildPromoted,
     people.KeysRotated,
     people.PayloadKeysAdded,
     people.PayloadsRead,
