@@ -14,6 +14,7 @@ from audit.store.opening import is_bucket
 from broker.budget import REQUESTS_PER_MINUTE_MIN
 from schemas.builds import BUILD_PATTERN
 from schemas.wire import NAMESPACE
+from storage.database import PLACEMENT_SLOTS
 from storage.grants import Role
 from workers.build_id import own_build
 from workers.outgoing import (
@@ -132,6 +133,13 @@ class BrokerSettings(MarketSettings):
     """Its feed."""
 
 
+class PlacementSettings(Settings):
+    """For who places orders."""
+
+    placement_slots: Annotated[int, Field(ge=1, le=64)] = PLACEMENT_SLOTS
+    """Orders that this process places at the same time, each with a database connection of its own."""
+
+
 class ReconciliationSettings(Settings):
     """For who compares our books with the broker's."""
 
@@ -236,7 +244,9 @@ class RiskSettings(SigningSettings, DatabaseSettings, MarketSettings, HealthSett
     """The risk manager: decides from rows."""
 
 
-class ExecutionSettings(ApprovalSettings, BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings):
+class ExecutionSettings(
+    PlacementSettings, ApprovalSettings, BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings
+):
     """The execution agent: the only one that can place an order."""
 
 
@@ -265,6 +275,7 @@ class WorkerSettings(
     EventBusSettings,
     ReconciliationSettings,
     WorkflowSettings,
+    PlacementSettings,
     SigningSettings,
     BrokerSettings,
     DatabaseSettings,
