@@ -5,9 +5,10 @@ import os
 from contextlib import AsyncExitStack
 from typing import Final
 
+from audit.check.outside import Folder
 from console.web.app import build_console
 from console.web.deps import ConsoleDeps, Shown, WebSettings
-from gateway.server import listening
+from gateway.server import serving
 from observability.logging import get_logger
 from observability.metrics import Metrics
 from security.passkeys import Passkeys
@@ -44,10 +45,11 @@ async def run_console(settings: ConsoleSettings, stop: asyncio.Event) -> None:
             passwords=Passwords(),
             sealer=sealer,
             passkeys=Passkeys(web.origin, web.rp_id),
+            outside=None if settings.audit_checkpoints is None else Folder(settings.audit_checkpoints),
             render_metrics=Metrics().render,
         )
         app = build_console(deps)
-        async with listening(app, host=settings.console_host, port=settings.console_port) as port:
+        async with serving(app, host=settings.console_host, port=settings.console_port) as port:
             _log.info("ready", console_port=port, origin=settings.origin)
             await stop.wait()
             _log.info("stopping")

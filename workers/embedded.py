@@ -274,6 +274,7 @@ def console_spec(
             "TRADING_DATABASE_URL": f"postgresql://{CONSOLE_ROLE}@{database}",
             "TRADING_TEMPORAL_ADDRESS": temporal_address,
             "TRADING_TEMPORAL_UI_URL": temporal_ui,
+            "TRADING_AUDIT_CHECKPOINTS": str(data_dir.audit),
             "TRADING_CONSOLE_PORT": str(ports.console),
             **extra,
         },

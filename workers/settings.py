@@ -302,6 +302,9 @@ class ConsoleSettings(DatabaseSettings, TemporalSettings):
     line above the old one."""
     temporal_ui_url: OutgoingUrl | None = None
     """Where people find the Temporal Web UI, for links to runs."""
+    audit_checkpoints: Path | None = None
+    """The folder with the audit log's checkpoints, or a copy that is kept up to date, for proofs in the page:
+    reading it is enough. Where they are in a bucket, `trading audit prove` makes proofs."""
 
     @property
     def origin(self) -> str:

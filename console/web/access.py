@@ -34,7 +34,7 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 PUBLIC: Final = frozenset({
     ("GET", "/login"), ("POST", "/login"), ("GET", "/welcome/{link}"), ("POST", "/welcome/{link}"),
-    ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/static/{name}"),
+    ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/static/{name:path}"),
     ("GET", "/favicon.ico"),
 })  # fmt: skip
 """What anybody may ask for: method and path of the route. Everything else names who may."""

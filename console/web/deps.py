@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final, cast
 from urllib.parse import urlsplit
 
-import asyncpg
 from fastapi import Depends, Request
 
 from schemas.mode import Mode
@@ -18,17 +17,7 @@ from storage.database import Database
 if TYPE_CHECKING:
     from temporalio.client import Client
 
-DATABASE_ERRORS: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.exceptions.OperatorInterventionError,
-    asyncpg.exceptions.InsufficientResourcesError,
-    asyncpg.QueryCanceledError,
-    asyncpg.LockNotAvailableError,
-)
-"""How asyncpg says that PostgreSQL is away or overloaded. The transaction may or may not have committed."""
+    from audit.check.outside import Outside
 
 
 def utc_now() -> datetime:
@@ -86,6 +75,8 @@ class ConsoleDeps:
     passwords: Passwords
     sealer: Sealer
     passkeys: Passkeys
+    outside: "Outside | None" = None
+    """Where the audit log's checkpoints are; None: nobody said."""
     render_metrics: Callable[[], bytes] = bytes
     now: Callable[[], datetime] = utc_now
     last_seen: LastSeen = field(default_factory=LastSeen)
