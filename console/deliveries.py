@@ -62,7 +62,8 @@ async def resend(
     common: Common = NO_OPTIONS,
 ) -> int:
     """Have a message sent again that was given up. Audited with who. Exit 1: it is not to be sent."""
-    from console.kill_steps import COMPONENT, operator
+    from console.acts.people import COMPONENT
+    from console.kill_steps import operator
     from storage import deliveries as storage
     from storage.commits import committing
 

@@ -54,6 +54,21 @@ class Person:
         """Whether this person's role is that or a higher one."""
         return self.role.covers(role)
 
+    @property
+    def may_act(self) -> bool:
+        """What an Operator may."""
+        return self.may(Role.OPERATOR)
+
+    @property
+    def may_risk(self) -> bool:
+        """What Risk may."""
+        return self.may(Role.RISK)
+
+    @property
+    def may_release(self) -> bool:
+        """What an Admin may."""
+        return self.may(Role.ADMIN)
+
 
 class Check:
     """A dependency that lets somebody through. The route-table test looks for exactly one in each route."""

@@ -30,6 +30,7 @@ NAVIGATION: Final[tuple[tuple[str, str, Role], ...]] = (
     ("/controls", "Controls", Role.VIEWER),
     ("/alerts", "Alerts", Role.VIEWER),
     ("/audit", "Audit", Role.VIEWER),
+    ("/acts", "Act", Role.OPERATOR),
     ("/access", "Access", Role.VIEWER),
     ("/settings", "Settings", Role.ADMIN),
 )

@@ -12,6 +12,7 @@ from console.web.routes import page
 from schemas.wire import ID_KILL_SWITCH
 from storage.blotter import AuditFilter, search_audit
 from storage.conduct import list_stops
+from storage.locks import holding_locks
 from storage.switches import read_state
 
 router: Final = APIRouter()
@@ -25,4 +26,7 @@ async def controls(request: Request, person: Viewer, deps: Deps) -> HTMLResponse
         kill = await read_state(connection)
         stops = await list_stops(connection, everything=True)
         history = await search_audit(connection, AuditFilter(correlation_id=ID_KILL_SWITCH), limit=HISTORY)
-    return render(request, "controls.html", person=person, kill=kill, stops=stops, history=history)
+        locks = await holding_locks(connection, deps.now())
+    return render(
+        request, "controls.html", person=person, kill=kill, stops=stops, history=history, locks=locks
+    )
