@@ -16,15 +16,19 @@ DEFAULT_NAMESPACE: Final = "trading"
 
 VARIABLES: Final = {
     "gateway_url": "TRADING_GATEWAY_URL",
+    "console_url": "TRADING_CONSOLE_URL",
     "database_url": "TRADING_DATABASE_URL",
     "temporal_address": "TRADING_TEMPORAL_ADDRESS",
     "namespace": "TRADING_TEMPORAL_NAMESPACE",
     "token": "TRADING_TOKEN",
     "operator_key_file": "TRADING_OPERATOR_KEY_FILE",
     "event_redis_url": "TRADING_EVENT_REDIS_DSN",
+    "payload_keys_file": "TRADING_PAYLOAD_KEYS_FILE",
+    "payloads": "TRADING_PAYLOADS",
 }
 NAMES: Final = {
     "gateway_url": "the gateway's address",
+    "console_url": "the operator console's address",
     "database_url": "the database's address",
     "temporal_address": "Temporal's address",
     "namespace": "Temporal's namespace",
@@ -32,6 +36,8 @@ NAMES: Final = {
     "operator_key_file": "the operator key file",
     "exchange_url": "the paper exchange's address",
     "event_redis_url": "the address of the Redis that events go to, with its password",
+    "payload_keys_file": "the file of the keys that payloads in Temporal are encrypted with",
+    "payloads": "whether payloads are `encrypted`",
 }
 
 

@@ -8,9 +8,8 @@ from itertools import islice
 from typing import Final
 from uuid import UUID
 
-from gateway.deps import DATABASE_ERRORS
 from observability.logging import get_logger
-from storage.database import Database
+from storage.database import DATABASE_ERRORS, Database
 from storage.event_stream import NUMBERED, StreamEvent, events_after, start_position
 from storage.wakeups import Bell, bell_of
 

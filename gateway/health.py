@@ -10,8 +10,9 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict
 
 from activities.starter import TemporalUnavailable
-from gateway.deps import DATABASE_ERRORS, Deps, GatewayDeps
+from gateway.deps import Deps, GatewayDeps
 from storage import migrate
+from storage.database import DATABASE_ERRORS
 from storage.limits import LimitsMissing, current_limits
 from storage.switches import read_installation
 

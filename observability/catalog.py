@@ -39,7 +39,8 @@ LABELS: Final[Mapping[str, str]] = {
     "`kill-switch`",
     "reason": "the names of the risk checks",
     "scope": "`gross`, `net`, `largest_ticker`, `largest_strategy`",
-    "service": "the processes: `gateway`, `orders`, `risk`, `execution`, `operations`, `console`, or `compact`",
+    "service": "the processes: `gateway`, `orders`, `risk`, `execution`, `operations`, `console`, `codec`, or "
+    "`compact`",
     "share": "the shares of the request budget",
     "topic": "the topics of `docs/EVENTS.md`",
     "version": "one for a process",

@@ -152,6 +152,11 @@ async def _locks(connection: asyncpg.Connection) -> list[str]:
     return closed + given
 
 
+async def can_log_in(connection: asyncpg.Connection, role: Role) -> bool:
+    """Whether a role was let in before."""
+    return bool(await connection.fetchval(_SQL["can_log_in"], role.value))
+
+
 async def set_passwords(connection: asyncpg.Connection, passwords: Mapping[Role, str], now: datetime) -> None:
     """Let roles log in, with the audit row of it.
 

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import Final
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import Runtime
 
 from audit.cold.mover import Retention
@@ -32,6 +31,7 @@ from schemas.audit import AuditEntry
 from schemas.broker import Account
 from schemas.market import Provider
 from security.approvals import ApprovalKeys, ApprovalSigner
+from security.payloads import KeyRing, PayloadKeys, data_converter, header_behavior
 from storage.database import Database
 from storage.events import append
 from storage.migrate import check
@@ -55,6 +55,8 @@ TOKENS_WAIT_MAX_SECONDS: Final = 60.0
 """Within it some request is free again, whoever else asks."""
 
 _log = get_logger(__name__)
+_rings: Final[list[KeyRing]] = []
+"""Of this process: no workflow code imports this module."""
 
 
 def utc_now() -> datetime:
@@ -63,20 +65,53 @@ def utc_now() -> datetime:
 
 
 async def connect_temporal(
-    settings: TemporalSettings, service: str, metrics: Metrics | None = None
+    settings: TemporalSettings, service: str, metrics: Metrics | None = None, *, lazy: bool = False
 ) -> Client:
-    """One client per process, with our converter; the core logs errors only. ``metrics`` gets the core's own."""
+    """One client per process, with our converter; the core logs errors only, and ``metrics`` gets what it counts.
+
+    ``lazy``: connects when first used.
+
+    Raises:
+        PayloadKeyError: the keys of payloads cannot be used.
+    """
+    ring = payload_ring(settings)
     counted = None if metrics is None else _counted(service)
     client = await Client.connect(
         settings.temporal_address,
         namespace=settings.temporal_namespace,
-        data_converter=pydantic_data_converter,
+        data_converter=data_converter(ring, writes=settings.payloads == "encrypted"),
+        header_codec_behavior=header_behavior(ring),
         interceptors=temporal_interceptors(),
         runtime=_runtime(service) if counted is None else counted.runtime,
+        lazy=lazy,
     )
     if metrics is not None and counted is not None:
         metrics.add_page(counted.page)
     return client
+
+
+def payload_ring(settings: TemporalSettings) -> KeyRing | None:
+    """The keys of payloads; None: there are none.
+
+    Raises:
+        PayloadKeyError: they cannot be used.
+    """
+    if settings.payload_keys is None:
+        return None
+    ring = KeyRing(PayloadKeys.parse(settings.payload_keys.get_secret_value()))
+    _rings.append(ring)
+    return ring
+
+
+def use_payload_keys(text: str) -> None:
+    """From now on every client of this process encrypts and decrypts with these.
+
+    Raises:
+        PayloadKeyError: they cannot be used; nothing was changed.
+    """
+    keys = PayloadKeys.parse(text)
+    for ring in _rings:
+        ring.use(keys)
 
 
 @cache

@@ -4,20 +4,21 @@ a folder of secret files. The one table of who holds what is ``PROCESSES``."""
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from audit.store.opening import is_bucket
 from broker.budget import REQUESTS_PER_MINUTE_MIN
+from schemas.builds import BUILD_PATTERN
 from schemas.wire import NAMESPACE
 from storage.grants import Role
+from workers.build_id import own_build
 from workers.outgoing import (
     GivenSecret,
+    Origin,
     OutgoingSecretUrl,
     OutgoingUrl,
     RedisPassword,
@@ -26,42 +27,17 @@ from workers.outgoing import (
     WakeSecret,
     redis_address,
 )
+from workers.settings_base import ENV_PREFIX, Port, Settings
+from workers.settings_temporal import CodecDoorSettings, TemporalSettings
 
-ENV_PREFIX: Final = "TRADING_"
+__all__ = ["ENV_PREFIX", "CodecDoorSettings", "Port", "Settings", "TemporalSettings"]
+"""Others import these from here too."""
+
 SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
-
-Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the message names it."""
-
-
-class Settings(BaseSettings):
-    """Settings of every process. Secrets are files like ``trading_broker_key`` in ``$TRADING_SECRETS_DIR``."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        frozen=True,
-        extra="ignore",
-        use_attribute_docstrings=True,
-        # Compose can only empty a variable, not leave it out.
-        env_ignore_empty=True,
-    )
-
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    """``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
-    log_file: Path | None = None
-    """Where logs go instead of standard error."""
-
-
-class TemporalSettings(Settings):
-    """Where Temporal is."""
-
-    temporal_address: str
-    """``host:port`` of Temporal's front end."""
-    temporal_namespace: str = NAMESPACE
-    """The installation's namespace."""
 
 
 class HealthSettings(Settings):
@@ -78,6 +54,18 @@ class WorkflowSettings(Settings):
 
     cached_workflows: Annotated[int, Field(ge=1)] = 1250
     """Workflows kept in memory: expected open orders × 1.25."""
+
+
+class BuildSettings(Settings):
+    """For who runs workflows as one of several builds, and for who promotes one."""
+
+    build_id: Annotated[str, Field(pattern=f"^{BUILD_PATTERN}$")] | None = None
+    """How this build is called where several run side by side; by default its version and a hash of its files."""
+
+    @property
+    def build(self) -> str:
+        """The build's name."""
+        return self.build_id or own_build()
 
 
 class DatabaseSettings(Settings):
@@ -240,7 +228,7 @@ class GatewaySettings(DoorSettings, DatabaseSettings, TemporalSettings):
     """Takes signals over HTTP and starts their workflows."""
 
 
-class OrdersSettings(WorkflowSettings, HealthSettings, TemporalSettings):
+class OrdersSettings(BuildSettings, WorkflowSettings, HealthSettings, TemporalSettings):
     """Runs order workflows, which do no I/O: holds nothing."""
 
 
@@ -258,6 +246,7 @@ class OperationsSettings(
     RetentionSettings,
     EventBusSettings,
     ReconciliationSettings,
+    BuildSettings,
     WorkflowSettings,
     BrokerSettings,
     DatabaseSettings,
@@ -269,6 +258,7 @@ class OperationsSettings(
 
 class WorkerSettings(
     DoorSettings,
+    CodecDoorSettings,
     AlertSettings,
     AuditSettings,
     RetentionSettings,
@@ -284,6 +274,37 @@ class WorkerSettings(
 
     topology: Literal["compact", "isolated"] = "compact"
     """``isolated`` gives each role its own queue, still in this one process."""
+
+
+class ConsoleSettings(DatabaseSettings, TemporalSettings):
+    """The operator console: a web app for people. Reads rows, asks workflows; reaches no broker."""
+
+    console_host: str = "127.0.0.1"
+    """Where the console is served."""
+    console_port: Annotated[int, Field(ge=1, le=65535)] = 8081
+    """Its port."""
+    console_origin: Origin = None
+    """``https://HOST`` as browsers see the console, behind whatever speaks TLS for it; by default
+    ``http://localhost:PORT``. Passkeys are bound to its host; nothing sent from another origin changes anything."""
+    console_key: SecretStr
+    """What TOTP secrets are sealed with in the database: 64 hexadecimal digits. To change it, put a new one in a
+    line above the old one."""
+    temporal_ui_url: OutgoingUrl | None = None
+    """Where people find the Temporal Web UI, for links to runs."""
+
+    @property
+    def origin(self) -> str:
+        """Where browsers find it."""
+        return self.console_origin or f"http://localhost:{self.console_port}"
+
+
+class CodecSettings(CodecDoorSettings, HealthSettings, DatabaseSettings):
+    """Decrypts payloads for Temporal's Web UI and command line, for who may read them."""
+
+    payload_keys: SecretStr
+    """As for every process that speaks to Temporal."""
+    temporal_namespace: str = NAMESPACE
+    """The installation's namespace."""
 
 
 class MigrateSettings(DatabaseSettings):
@@ -303,6 +324,10 @@ class MigrateSettings(DatabaseSettings):
     """A token for strategies named ``demo``."""
     operator_public_key: SecretStr | None = None
     """The operator's public key, in hexadecimal: whose grants release the kill switch."""
+
+
+class PromoteSettings(BuildSettings, TemporalSettings):
+    """Runs once for each release, when its workers have started: new work goes to their build from then on."""
 
 
 @dataclass(frozen=True)
@@ -334,7 +359,10 @@ PROCESSES: Final[Mapping[str, Process]] = MappingProxyType({
     "risk": Process(RiskSettings, Role.RISK),
     "execution": Process(ExecutionSettings, Role.EXECUTION),
     "operations": Process(OperationsSettings, Role.OPERATIONS),
+    "console": Process(ConsoleSettings, Role.CONSOLE),
+    "codec": Process(CodecSettings, Role.CONSOLE),
     "migrate": Process(MigrateSettings),
+    "promote": Process(PromoteSettings),
     "compact": Process(WorkerSettings, alone=False),
 })  # fmt: skip
 
