@@ -114,7 +114,10 @@ class IsolatedInstallation(Installation):
             "exchange_url": url(*EXCHANGE),
             "metrics_url": url(*GATEWAY, "/metrics"),
             **self.payload_addresses(native.port(*CODEC)),
-            "metrics_urls": {name: url(name, HEALTH_PORT, "/metrics") for name in WORKERS},
+            "metrics_urls": {
+                **{name: url(name, HEALTH_PORT, "/metrics") for name in (*WORKERS, CODEC[0])},
+                CONSOLE[0]: url(*CONSOLE, "/metrics"),
+            },
             "pid": os.getpid(),
             "started_at": datetime.now(UTC).isoformat(),
             "ready_seconds": round(time.monotonic() - self.began, 2),

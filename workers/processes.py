@@ -13,12 +13,11 @@ from gateway.app import build_app
 from gateway.deps import GatewayDeps
 from gateway.server import serving
 from observability.logging import get_logger
-from observability.metrics import Metrics
 from schemas.builds import VERSIONED
 from schemas.wire import Queue
 from security.payloads import KeyRing, PayloadKeys
 from storage.database import Database
-from workers.clients import connect_temporal, open_database
+from workers.clients import connect_temporal, open_database, process_metrics
 from workers.codec import codec_served
 from workers.first_build import first_build
 from workers.health import Check, health_served, reads
@@ -144,7 +143,8 @@ async def run_codec(settings: CodecSettings, stop: asyncio.Event) -> None:
         ring = KeyRing(PayloadKeys.parse(settings.payload_keys.get_secret_value()))
         port = await stack.enter_async_context(codec_served(settings, ring, database))
         checks: dict[str, Check] = {"database": lambda: reads(database)}
-        health = await stack.enter_async_context(health_served(settings, Metrics(), checks))
+        metrics = await process_metrics("codec", database)
+        health = await stack.enter_async_context(health_served(settings, metrics, checks))
         _log.info("ready", codec_port=port, health_port=health, keys=ring.ids)
         await stop.wait()
         _log.info("stopping")
