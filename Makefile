@@ -122,6 +122,9 @@ audit-mutations: install-servers ## every byte flip, and every row missing, inse
 bench-audit: install-dev ## 1,000,000 audit rows: verified against read and hashed, append and sealing rates (N=50000)
 	$(BIN)/python -m benchmarks.audit --rows $(or $(N),1000000)
 
+screenshots: install-dev ## every view of the console in real Chromium, light, dark and on a phone: docs/images/ anew, about 5 minutes
+	$(BIN)/python -m pytest -m slow -q tests/web/test_screenshots.py $(PYTEST_ARGS)
+
 check: install-dev check-locks ## style, types, import rules and the lock files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
