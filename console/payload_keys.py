@@ -69,7 +69,8 @@ async def _change(
 ) -> int:
     """Change the file in the transaction of the audit row: without a database nothing is changed."""
     async with rows(common.addresses()) as connection:
-        from console.kill_steps import COMPONENT, REASON_MAX_CHARACTERS, operator
+        from console.acts.people import COMPONENT, REASON_MAX_CHARACTERS
+        from console.kill_steps import operator
         from storage.commits import committing
         from storage.events import append
         from storage.switches import access_entry

@@ -103,11 +103,20 @@ class Alert(Wire):
 
 
 class StoredAlert(Alert):
+    """An alert as its row tells of it: since when, how often, and what persons have done about it."""
+
     raised_at: UtcTime
     last_raised_at: UtcTime
     times: int
     """How often it was raised since ``raised_at``."""
     cleared_at: UtcTime | None = None
+    acknowledged_at: UtcTime | None = None
+    """A person has seen it, since it was raised or became worse."""
+    acknowledged_by: str | None = None
+    silenced_until: UtcTime | None = None
+    """Nobody is told of it before then."""
+    silenced_by: str | None = None
+    silence_reason: str | None = None
 
 
 class Channel(StrEnum):

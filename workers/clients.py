@@ -32,7 +32,7 @@ from schemas.broker import Account
 from schemas.market import Provider
 from security.approvals import ApprovalKeys, ApprovalSigner
 from security.payloads import KeyRing, PayloadKeys, data_converter, header_behavior
-from storage.database import Database
+from storage.database import PLACEMENT_SLOTS, Database
 from storage.events import append
 from storage.migrate import check
 from storage.switches import Installation, access_entry, bind_installation, read_installation
@@ -137,10 +137,22 @@ async def process_metrics(service: str, database: Database | None = None) -> Met
 
 
 async def open_database(
-    stack: AsyncExitStack, settings: DatabaseSettings, service: str, *, fences: bool = False
+    stack: AsyncExitStack,
+    settings: DatabaseSettings,
+    service: str,
+    *,
+    fences: bool = False,
+    slots: int = PLACEMENT_SLOTS,
 ) -> Database:
+    """Open the pools, closed with the stack; ``fences``: those of ``slots`` placements too.
+
+    Raises:
+        BadDatabaseAddress, DatabaseUnavailable, MigrationError: there is none, or of another release.
+    """
     process = f"trading {service} {os.getpid()}@{socket.gethostname()}"
-    database = await Database.connect(settings.dsn, fences=fences, process=process[:PROCESS_NAME_MAX])
+    database = await Database.connect(
+        settings.dsn, fences=fences, slots=slots, process=process[:PROCESS_NAME_MAX]
+    )
     stack.push_async_callback(database.close)
     await check(settings.dsn)
     return database

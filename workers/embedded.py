@@ -36,8 +36,11 @@ CONSOLE_SECRETS: Final[Mapping[str, str]] = {
     "trading_database_password": CONSOLE_PASSWORD,
     "trading_console_key": "trading_console_key",
     "trading_payload_keys": "trading_payload_keys",
+    "trading_console_grant_key": "trading_console_grant_key",
+    "trading_console_gateway_token": "console_gateway_token",
 }
 """File in the console's own folder → the secret's name."""
+CONSOLE_TOKEN: Final = "console"  # noqa: S105 - its name, not its secret
 DEMO_TOKEN: Final = "demo"  # noqa: S105 - its name, not its secret
 OPERATOR: Final = "operator"
 ADDING_OPTIONS: Final = ("--symbol", "--market")
@@ -274,8 +277,10 @@ def console_spec(
             "TRADING_DATABASE_URL": f"postgresql://{CONSOLE_ROLE}@{database}",
             "TRADING_TEMPORAL_ADDRESS": temporal_address,
             "TRADING_TEMPORAL_UI_URL": temporal_ui,
+            "TRADING_AUDIT_CHECKPOINTS": str(data_dir.audit),
             "TRADING_CONSOLE_PORT": str(ports.console),
             **extra,
+            "TRADING_CONSOLE_GATEWAY_URL": ports.gateway_url,
         },
         grace_seconds=CONSOLE_GRACE_SECONDS,
         ready=_probe(f"http://127.0.0.1:{ports.console}/readyz"),
@@ -325,13 +330,22 @@ async def seed(data_dir: DataDir, dsn: str, known: Secrets) -> None:
 
 
 async def _seed(data_dir: DataDir, dsn: str, known: Secrets) -> None:
-    from security.grants import make_key_file
+    from security.grants import GrantKey, make_key_file
     from storage.migrate import migrate
+    from workers.settings import TwoPersonsSettings, read_settings
     from workers.setup import first_rows, let_console_in
 
     await migrate(dsn)
     _, public_key = make_key_file(operator_key_file(data_dir), OPERATOR)
-    await first_rows(dsn, token=known.token, operator_key=public_key)
+    grant_key = GrantKey.from_hex(secret(data_dir, "trading_console_grant_key"), CONSOLE)
+    await first_rows(
+        dsn,
+        token=known.token,
+        operator_key=public_key,
+        console_key=grant_key.public_key,
+        console_token=secret(data_dir, "console_gateway_token"),
+        two_persons=read_settings(TwoPersonsSettings).two_persons == "always",
+    )
     await let_console_in(dsn, secret(data_dir, CONSOLE_PASSWORD))
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from security.approval_files import PUBLIC_KEYS, SIGNING_KEY, ensure_files
 from security.approvals import ApprovalKeyError
-from security.grants import KeyFileError, make_key_file
+from security.grants import GrantKey, KeyFileError, make_key_file
 from security.payload_files import PAYLOAD_KEYS
 from security.payloads import PayloadKeys
 from workers.compose import ComposeError, load
@@ -22,6 +22,8 @@ CONTAINER_READABLE_MODE: Final = 0o444
 """Compose mounts the file as it is, and the user in the container is another: the folder keeps others out."""
 OPERATOR_KEY: Final = "operator.json"
 OPERATOR_PUBLIC_KEY: Final = "operator_public_key"
+GRANT_KEY: Final = "trading_console_grant_key"
+GRANT_PUBLIC_KEY: Final = "trading_console_grant_public_key"
 APPROVALS: Final = frozenset({SIGNING_KEY, PUBLIC_KEYS})
 GIVEN: Final = frozenset({
     "trading_alert_slack_url", "trading_alert_pagerduty_routing_key", "trading_audit_s3_key",
@@ -55,6 +57,8 @@ def _one(folder: Path, name: str, mode: int) -> str:
     if name == OPERATOR_PUBLIC_KEY:
         _, public_key = make_key_file(folder / OPERATOR_KEY, OPERATOR)
         value = public_key.hex()
+    elif name == GRANT_PUBLIC_KEY:
+        value = GrantKey.from_hex(_one(folder, GRANT_KEY, mode), "console").public_key.hex()
     elif path.exists():
         return path.read_text().strip()
     elif name == PAYLOAD_KEYS:

@@ -26,6 +26,7 @@ from observability.logging import configure_logging, get_logger
 from observability.tracing import configure_tracing
 from schemas.wire import Queue
 from security.approvals import ApprovalKeyError
+from security.grants import KeyFileError
 from security.notes import AuditKeyError
 from security.payloads import PayloadKeyError
 from security.sealing import SealError
@@ -155,6 +156,7 @@ async def _main(name: str, settings: Settings) -> int:
         UnknownBuild,
         SealError,
         PayloadKeyError,
+        KeyFileError,
     ) as error:
         _log.error("refusing to start", reason=str(error))
         return EXIT_REFUSED

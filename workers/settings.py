@@ -4,33 +4,39 @@ a folder of secret files. The one table of who holds what is ``PROCESSES``."""
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError
 
-from audit.store.opening import is_bucket
 from broker.budget import REQUESTS_PER_MINUTE_MIN
 from schemas.builds import BUILD_PATTERN
 from schemas.wire import NAMESPACE
+from storage.database import PLACEMENT_SLOTS
 from storage.grants import Role
 from workers.build_id import own_build
 from workers.outgoing import (
-    GivenSecret,
     Origin,
-    OutgoingSecretUrl,
     OutgoingUrl,
-    RedisPassword,
-    RedisUrl,
-    RoutingKey,
     WakeSecret,
-    redis_address,
 )
 from workers.settings_base import ENV_PREFIX, Port, Settings
+from workers.settings_operations import AlertSettings, AuditSettings, EventBusSettings, RetentionSettings
 from workers.settings_temporal import CodecDoorSettings, TemporalSettings
 
-__all__ = ["ENV_PREFIX", "CodecDoorSettings", "Port", "Settings", "TemporalSettings"]
+__all__ = [
+    "ENV_PREFIX",
+    "AlertSettings",
+    "AuditSettings",
+    "CodecDoorSettings",
+    "EventBusSettings",
+    "Port",
+    "RetentionSettings",
+    "Settings",
+    "TemporalSettings",
+]
 """Others import these from here too."""
 
 SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
@@ -132,6 +138,13 @@ class BrokerSettings(MarketSettings):
     """Its feed."""
 
 
+class PlacementSettings(Settings):
+    """For who places orders."""
+
+    placement_slots: Annotated[int, Field(ge=1, le=64)] = PLACEMENT_SLOTS
+    """Orders that this process places at the same time, each with a database connection of its own."""
+
+
 class ReconciliationSettings(Settings):
     """For who compares our books with the broker's."""
 
@@ -141,76 +154,6 @@ class ReconciliationSettings(Settings):
     """An execution younger than this may still be on its way to us."""
     reconcile_order_grace_seconds: Annotated[float, Field(ge=0, le=60)] = 60.0
     """So may the news of an order."""
-
-
-class AlertSettings(Settings):
-    """For who tells people of alerts. Without a channel they are rows only."""
-
-    alert_slack_url: OutgoingSecretUrl = None
-    """Address of a Slack incoming webhook."""
-    alert_slack_from: Literal["critical", "high", "medium"] = "medium"
-    """The least severity that Slack is told of."""
-    alert_pagerduty_routing_key: RoutingKey = None
-    """Integration key of a PagerDuty service with Events API v2."""
-    alert_pagerduty_url: OutgoingUrl = "https://events.pagerduty.com/v2/enqueue"
-    """Where its events go; `https://events.eu.pagerduty.com/v2/enqueue` in the EU region."""
-    alert_pagerduty_from: Literal["critical", "high", "medium"] = "high"
-    """The least severity that opens an incident."""
-
-
-class AuditSettings(Settings):
-    """For who seals the audit log."""
-
-    audit_key: SecretStr
-    """The private key that checkpoints of the audit log are signed with, in hexadecimal; `trading keys` shows an
-    auditor its public half."""
-    audit_s3_key: GivenSecret = None
-    """Access key id of the bucket, where checkpoints and cold storage go to one."""
-    audit_s3_secret: GivenSecret = None
-    """Its secret key. It needs no right to delete, and none to change locks."""
-    audit_s3_region: str = "us-east-1"
-    """The bucket's region."""
-    audit_s3_endpoint: OutgoingUrl | None = None
-    """Address of another service than Amazon's that speaks S3."""
-    audit_target: str
-    """Where checkpoints and cold storage go, the same for every operations process: the absolute path of a folder,
-    best one that nobody can write who can write the database, or `s3://BUCKET/PREFIX`, with object lock."""
-    audit_failure_kills: bool = True
-    """Whether the kill switch is engaged when the audit log is found changed or rolled back."""
-
-    @field_validator("audit_target")
-    @classmethod
-    def _can_be_opened(cls, value: str, info: ValidationInfo) -> str:
-        if is_bucket(value) and not (info.data.get("audit_s3_key") and info.data.get("audit_s3_secret")):
-            raise ValueError("a bucket needs TRADING_AUDIT_S3_KEY and TRADING_AUDIT_S3_SECRET")
-        return value
-
-
-class RetentionSettings(Settings):
-    """For who moves what is old to cold storage."""
-
-    retention_days: Annotated[int, Field(ge=30, le=2557)] = 30
-    """Payloads of audit rows stay in the database for so long; the rows themselves for seven years."""
-    retention_events_days: Annotated[int, Field(ge=30, le=2557)] = 30
-    """So do events, as far as every consumer group has acknowledged them."""
-
-
-class EventBusSettings(Settings):
-    """For who publishes events."""
-
-    event_bus: Literal["postgres", "redis"] = "postgres"
-    """Where groups of consumers are told of events: from the rows, or from Redis Streams beside them."""
-    event_redis_url: RedisUrl = None
-    """``redis://HOST:PORT/DATABASE`` or ``rediss://…``, with `redis`; a database of its own."""
-    event_redis_password: RedisPassword = None
-    """Its password, where it has one."""
-
-    @property
-    def event_redis(self) -> str | None:
-        """The address with the password in it: a secret. None: events go to no Redis."""
-        if self.event_bus != "redis" or self.event_redis_url is None:
-            return None
-        return redis_address(self.event_redis_url, self.event_redis_password)
 
 
 class DoorSettings(Settings):
@@ -236,7 +179,9 @@ class RiskSettings(SigningSettings, DatabaseSettings, MarketSettings, HealthSett
     """The risk manager: decides from rows."""
 
 
-class ExecutionSettings(ApprovalSettings, BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings):
+class ExecutionSettings(
+    PlacementSettings, ApprovalSettings, BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings
+):
     """The execution agent: the only one that can place an order."""
 
 
@@ -265,6 +210,7 @@ class WorkerSettings(
     EventBusSettings,
     ReconciliationSettings,
     WorkflowSettings,
+    PlacementSettings,
     SigningSettings,
     BrokerSettings,
     DatabaseSettings,
@@ -291,6 +237,16 @@ class ConsoleSettings(DatabaseSettings, TemporalSettings):
     line above the old one."""
     temporal_ui_url: OutgoingUrl | None = None
     """Where people find the Temporal Web UI, for links to runs."""
+    console_grant_key: SecretStr | None = None
+    """What the console signs releases of the kill switch with, in the name of an Admin: 64 hexadecimal digits. The
+    set-up makes its public half known. Without it the kill switch is released by the operator's key file alone."""
+    console_gateway_url: str | None = None
+    """The gateway, where a person's closing of positions is proposed as any signal is."""
+    console_gateway_token: SecretStr | None = None
+    """The console's own token there. Without it nothing is closed from the console."""
+    audit_checkpoints: Path | None = None
+    """The folder with the audit log's checkpoints, or a copy that is kept up to date, for proofs in the page:
+    reading it is enough. Where they are in a bucket, `trading audit prove` makes proofs."""
 
     @property
     def origin(self) -> str:
@@ -307,7 +263,14 @@ class CodecSettings(CodecDoorSettings, HealthSettings, DatabaseSettings):
     """The installation's namespace."""
 
 
-class MigrateSettings(DatabaseSettings):
+class TwoPersonsSettings(Settings):
+    """For who sets an installation up, with the owner's rights."""
+
+    two_persons: Literal["live", "always"] = "live"
+    """When a raise of limits, and a live grant, need a second person: in live mode, or `always`."""
+
+
+class MigrateSettings(TwoPersonsSettings, DatabaseSettings):
     """Runs once with the owner's rights: schema, roles and their passwords, and what a first start needs."""
 
     ti_gateway_password: SecretStr
@@ -324,6 +287,10 @@ class MigrateSettings(DatabaseSettings):
     """A token for strategies named ``demo``."""
     operator_public_key: SecretStr | None = None
     """The operator's public key, in hexadecimal: whose grants release the kill switch."""
+    console_grant_public_key: SecretStr | None = None
+    """The public half of the console's grant key, in hexadecimal."""
+    console_gateway_token: SecretStr | None = None
+    """The console's own token, for the closing signals of persons."""
 
 
 class PromoteSettings(BuildSettings, TemporalSettings):

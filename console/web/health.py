@@ -6,8 +6,9 @@ import asyncpg
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from console.web.deps import DATABASE_ERRORS, Deps
+from console.web.deps import Deps
 from storage import migrate
+from storage.database import DATABASE_ERRORS
 from storage.sessions import read_standing
 
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

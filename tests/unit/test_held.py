@@ -53,7 +53,8 @@ def test_the_table_is_the_designs() -> None:
         "audit_s3_secret",
         "event_redis_password",
     }
-    assert holds["console"] == database | {"console_key", "payload_keys"}
+    own = {"console_key", "console_grant_key", "console_gateway_token"}
+    assert holds["console"] == database | payloads | own
     assert not holds["migrate"] & broker
     roles = {name: PROCESSES[name].role for name in ALONE}
     assert roles == {

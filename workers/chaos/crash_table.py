@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
+from workers.chaos import crash_acts as acts
 from workers.chaos import crash_alerts as alerts
 from workers.chaos import crash_audit as audit
 from workers.chaos import crash_books as books
@@ -80,6 +81,11 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     people.PayloadKeysAdded,
     people.PayloadsRead,
     people.LossKill,
+    acts.TickerLocked,
+    acts.TickerUnlocked,
+    acts.AlertSeenTo,
+    acts.SecondPerson,
+    acts.ClosedByConsole,
     sign_in.ComesIn,
     sign_in.SignsIn,
     sign_in.ChangesOwn,
@@ -100,6 +106,7 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
 BESIDE: Final = "beside"
 """No process of the stage: the command line, or what sets a database up."""
 VICTIMS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    (CONSOLE, ("commit console.approval_[!k]*", "commit console.close_asked")),
     (
         BESIDE,
         (
