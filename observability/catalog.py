@@ -140,7 +140,7 @@ SDK: Final[tuple[Foreign, ...]] = (
         (*_SDK, "activity_type", "workflow_type"), "One try of a local activity (compact).",
     ),
     Foreign(
-        "temporal_workflow_task_schedule_to_start_latency", "histogram", "seconds", (*_SDK, "workflow_type"),
+        "temporal_workflow_task_schedule_to_start_latency", "histogram", "seconds", _SDK,
         "From a workflow task's scheduling to its start here.",
     ),
     Foreign(
@@ -189,8 +189,8 @@ SERVER: Final[tuple[Foreign, ...]] = (
         "Requests that the server took.",
     ),
     Foreign(
-        "service_errors", "counter", "count", ("operation", "service_name", "namespace"),
-        "Requests that it answered with an error.",
+        "service_error_with_type", "counter", "count",
+        ("operation", "service_name", "namespace", "error_type"), "Requests that it answered with an error.",
     ),
     Foreign(
         "service_latency", "histogram", "seconds", ("operation", "service_name", "namespace"),
