@@ -117,7 +117,7 @@ def test_every_topic_and_every_command_is_on_the_page() -> None:
 def test_every_story_that_is_no_signals_is_on_the_page() -> None:
     stories = {
         switches.CORRELATION, switches.ACCESS, reconciliation.CORRELATION, journal.CORRELATION, limits.AUDIT_KEY,
-        equity.CORRELATION, halt.SUBJECT, deliveries.CHANNELS, STREAM, AUDIT, RETENTION,
+        equity.CORRELATION, halt.SUBJECT, deliveries.CHANNELS, STREAM, AUDIT, RETENTION, locks.CORRELATION, two_persons.CORRELATION,
     }  # fmt: skip
     assert table("Whose story: correlation ids").keys() == stories
 
