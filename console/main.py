@@ -65,6 +65,14 @@ _COMMANDS: Final = (
         "Break everything on purpose; the exchange's ledger judges.",
     ),
     ("Operate", "keys", "console.keys:app", "List, rotate, retire or revoke the keys of approvals."),
+    ("Operate", "builds", "console.builds:builds", "List builds: which gets new work, which still drain."),
+    ("Operate", "promote", "console.builds:promote", "Give new work to a build, or back to a former one."),
+    (
+        "Operate",
+        "drain",
+        "console.builds:drain",
+        "Move what is open on a former build to the current one now.",
+    ),
     ("Operate", "doctor", "console.doctor:doctor", "Check every part and say what is wrong."),
 )
 _GROUPS: Final = (
@@ -105,6 +113,12 @@ _GROUPS: Final = (
         ("archives", "console.audit_cold:archives", "List what went to cold storage, and what was dropped."),
         ("restore", "console.audit_cold:restore", "Bring payloads back from cold storage for a while."),
         ("drop", "console.audit_cold:drop", "Let a month go that is older than seven years, for ever."),
+    )),
+    ("payloads", "The keys that payloads in Temporal are encrypted with.", (
+        ("list", "console.payload_keys:list_keys", "List the keys' ids; the first encrypts."),
+        ("add", "console.payload_keys:add", "Add a key that decrypts only, until it is used."),
+        ("use", "console.payload_keys:use", "Encrypt with a key that every process knows."),
+        ("drop", "console.payload_keys:drop", "Forget a key: what it has encrypted cannot be read any more."),
     )),
     ("events", "Follow what happens.", (
         ("tail", "console.events:tail", "Print events as they come; --json prints one object a line."),

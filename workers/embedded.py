@@ -20,6 +20,7 @@ from workers.postgres import PostgresError
 EXCHANGE: Final = "exchange"
 PRODUCT: Final = "compact"
 CONSOLE: Final = "console"
+CODEC_TOKEN: Final = "trading_codec_token"  # noqa: S105 - its name, not its secret
 PRODUCT_GRACE_SECONDS: Final = 25.0
 """Above the workers' own grace of 20 s."""
 EXCHANGE_GRACE_SECONDS: Final = 5.0
@@ -34,6 +35,7 @@ CONSOLE_PASSWORD: Final = "ti_console_password"  # noqa: S105 - its name
 CONSOLE_SECRETS: Final[Mapping[str, str]] = {
     "trading_database_password": CONSOLE_PASSWORD,
     "trading_console_key": "trading_console_key",
+    "trading_payload_keys": "trading_payload_keys",
     "trading_console_grant_key": "trading_console_grant_key",
     "trading_console_gateway_token": "console_gateway_token",
 }
@@ -85,6 +87,7 @@ class Ports:
 
     exchange: int
     gateway: int
+    codec: int
     console: int = 0
 
     @property
@@ -108,7 +111,10 @@ class Ports:
 def choose_ports(data_dir: DataDir) -> Ports:
     """Those of the last start where they are free."""
     return Ports(
-        exchange=data_dir.port(EXCHANGE), gateway=data_dir.port("gateway"), console=data_dir.port(CONSOLE)
+        exchange=data_dir.port(EXCHANGE),
+        gateway=data_dir.port("gateway"),
+        codec=data_dir.port("codec"),
+        console=data_dir.port(CONSOLE),
     )
 
 
@@ -116,17 +122,21 @@ def read_secrets(data_dir: DataDir) -> Secrets:
     """The installation's secrets, made at the first call; those of approvals first: see `ensure_files`.
 
     Raises:
-        DatabaseRefused: approval keys that cannot be used.
+        DatabaseRefused: keys of approvals or payloads that cannot be used.
     """
     from security.approval_files import ensure_files
     from security.approvals import ApprovalKeyError
     from security.notes import AUDIT_KEY
+    from security.payload_files import ensure_file
+    from security.payloads import PayloadKeyError
 
     try:
         ensure_files(data_dir.keys, now=datetime.now(UTC))
-    except ApprovalKeyError as error:
+        ensure_file(data_dir.keys, now=datetime.now(UTC))
+    except (ApprovalKeyError, PayloadKeyError) as error:
         raise DatabaseRefused(str(error)) from error
     secret(data_dir, AUDIT_KEY)
+    secret(data_dir, CODEC_TOKEN)
     return Secrets(
         broker_key=secret(data_dir, "trading_broker_key"),
         broker_secret=secret(data_dir, "trading_broker_secret"),
@@ -226,6 +236,7 @@ def product_spec(
         "TRADING_SECONDARY_DATA_STREAM_URL": f"{ports.exchange_ws}/v2/sip",
         "TRADING_GATEWAY_PORT": str(ports.gateway),
         "TRADING_AUDIT_TARGET": str(data_dir.audit),
+        "TRADING_CODEC_PORT": str(ports.codec),
         **(extra or {}),
     }
     return ChildSpec(
@@ -241,7 +252,13 @@ def product_spec(
 
 
 def console_spec(
-    data_dir: DataDir, ports: Ports, *, database: str, temporal_address: str, temporal_ui: str
+    data_dir: DataDir,
+    ports: Ports,
+    *,
+    database: str,
+    temporal_address: str,
+    temporal_ui: str,
+    extra: Mapping[str, str],
 ) -> ChildSpec:
     """The operator console as a child: its own process, role and secrets, in this topology too.
 
@@ -262,6 +279,7 @@ def console_spec(
             "TRADING_TEMPORAL_UI_URL": temporal_ui,
             "TRADING_AUDIT_CHECKPOINTS": str(data_dir.audit),
             "TRADING_CONSOLE_PORT": str(ports.console),
+            **extra,
             "TRADING_CONSOLE_GATEWAY_URL": ports.gateway_url,
         },
         grace_seconds=CONSOLE_GRACE_SECONDS,

@@ -9,60 +9,41 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError
 
-from audit.store.opening import is_bucket
 from broker.budget import REQUESTS_PER_MINUTE_MIN
+from schemas.builds import BUILD_PATTERN
 from schemas.wire import NAMESPACE
+from storage.database import PLACEMENT_SLOTS
 from storage.grants import Role
+from workers.build_id import own_build
 from workers.outgoing import (
-    GivenSecret,
     Origin,
-    OutgoingSecretUrl,
     OutgoingUrl,
-    RedisPassword,
-    RedisUrl,
-    RoutingKey,
     WakeSecret,
-    redis_address,
 )
+from workers.settings_base import ENV_PREFIX, Port, Settings
+from workers.settings_operations import AlertSettings, AuditSettings, EventBusSettings, RetentionSettings
+from workers.settings_temporal import CodecDoorSettings, TemporalSettings
 
-ENV_PREFIX: Final = "TRADING_"
+__all__ = [
+    "ENV_PREFIX",
+    "AlertSettings",
+    "AuditSettings",
+    "CodecDoorSettings",
+    "EventBusSettings",
+    "Port",
+    "RetentionSettings",
+    "Settings",
+    "TemporalSettings",
+]
+"""Others import these from here too."""
+
 SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
-
-Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the message names it."""
-
-
-class Settings(BaseSettings):
-    """Settings of every process. Secrets are files like ``trading_broker_key`` in ``$TRADING_SECRETS_DIR``."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        frozen=True,
-        extra="ignore",
-        use_attribute_docstrings=True,
-        # Compose can only empty a variable, not leave it out.
-        env_ignore_empty=True,
-    )
-
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    """``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
-    log_file: Path | None = None
-    """Where logs go instead of standard error."""
-
-
-class TemporalSettings(Settings):
-    """Where Temporal is."""
-
-    temporal_address: str
-    """``host:port`` of Temporal's front end."""
-    temporal_namespace: str = NAMESPACE
-    """The installation's namespace."""
 
 
 class HealthSettings(Settings):
@@ -79,6 +60,18 @@ class WorkflowSettings(Settings):
 
     cached_workflows: Annotated[int, Field(ge=1)] = 1250
     """Workflows kept in memory: expected open orders × 1.25."""
+
+
+class BuildSettings(Settings):
+    """For who runs workflows as one of several builds, and for who promotes one."""
+
+    build_id: Annotated[str, Field(pattern=f"^{BUILD_PATTERN}$")] | None = None
+    """How this build is called where several run side by side; by default its version and a hash of its files."""
+
+    @property
+    def build(self) -> str:
+        """The build's name."""
+        return self.build_id or own_build()
 
 
 class DatabaseSettings(Settings):
@@ -145,6 +138,13 @@ class BrokerSettings(MarketSettings):
     """Its feed."""
 
 
+class PlacementSettings(Settings):
+    """For who places orders."""
+
+    placement_slots: Annotated[int, Field(ge=1, le=64)] = PLACEMENT_SLOTS
+    """Orders that this process places at the same time, each with a database connection of its own."""
+
+
 class ReconciliationSettings(Settings):
     """For who compares our books with the broker's."""
 
@@ -154,76 +154,6 @@ class ReconciliationSettings(Settings):
     """An execution younger than this may still be on its way to us."""
     reconcile_order_grace_seconds: Annotated[float, Field(ge=0, le=60)] = 60.0
     """So may the news of an order."""
-
-
-class AlertSettings(Settings):
-    """For who tells people of alerts. Without a channel they are rows only."""
-
-    alert_slack_url: OutgoingSecretUrl = None
-    """Address of a Slack incoming webhook."""
-    alert_slack_from: Literal["critical", "high", "medium"] = "medium"
-    """The least severity that Slack is told of."""
-    alert_pagerduty_routing_key: RoutingKey = None
-    """Integration key of a PagerDuty service with Events API v2."""
-    alert_pagerduty_url: OutgoingUrl = "https://events.pagerduty.com/v2/enqueue"
-    """Where its events go; `https://events.eu.pagerduty.com/v2/enqueue` in the EU region."""
-    alert_pagerduty_from: Literal["critical", "high", "medium"] = "high"
-    """The least severity that opens an incident."""
-
-
-class AuditSettings(Settings):
-    """For who seals the audit log."""
-
-    audit_key: SecretStr
-    """The private key that checkpoints of the audit log are signed with, in hexadecimal; `trading keys` shows an
-    auditor its public half."""
-    audit_s3_key: GivenSecret = None
-    """Access key id of the bucket, where checkpoints and cold storage go to one."""
-    audit_s3_secret: GivenSecret = None
-    """Its secret key. It needs no right to delete, and none to change locks."""
-    audit_s3_region: str = "us-east-1"
-    """The bucket's region."""
-    audit_s3_endpoint: OutgoingUrl | None = None
-    """Address of another service than Amazon's that speaks S3."""
-    audit_target: str
-    """Where checkpoints and cold storage go, the same for every operations process: the absolute path of a folder,
-    best one that nobody can write who can write the database, or `s3://BUCKET/PREFIX`, with object lock."""
-    audit_failure_kills: bool = True
-    """Whether the kill switch is engaged when the audit log is found changed or rolled back."""
-
-    @field_validator("audit_target")
-    @classmethod
-    def _can_be_opened(cls, value: str, info: ValidationInfo) -> str:
-        if is_bucket(value) and not (info.data.get("audit_s3_key") and info.data.get("audit_s3_secret")):
-            raise ValueError("a bucket needs TRADING_AUDIT_S3_KEY and TRADING_AUDIT_S3_SECRET")
-        return value
-
-
-class RetentionSettings(Settings):
-    """For who moves what is old to cold storage."""
-
-    retention_days: Annotated[int, Field(ge=30, le=2557)] = 30
-    """Payloads of audit rows stay in the database for so long; the rows themselves for seven years."""
-    retention_events_days: Annotated[int, Field(ge=30, le=2557)] = 30
-    """So do events, as far as every consumer group has acknowledged them."""
-
-
-class EventBusSettings(Settings):
-    """For who publishes events."""
-
-    event_bus: Literal["postgres", "redis"] = "postgres"
-    """Where groups of consumers are told of events: from the rows, or from Redis Streams beside them."""
-    event_redis_url: RedisUrl = None
-    """``redis://HOST:PORT/DATABASE`` or ``rediss://…``, with `redis`; a database of its own."""
-    event_redis_password: RedisPassword = None
-    """Its password, where it has one."""
-
-    @property
-    def event_redis(self) -> str | None:
-        """The address with the password in it: a secret. None: events go to no Redis."""
-        if self.event_bus != "redis" or self.event_redis_url is None:
-            return None
-        return redis_address(self.event_redis_url, self.event_redis_password)
 
 
 class DoorSettings(Settings):
@@ -241,7 +171,7 @@ class GatewaySettings(DoorSettings, DatabaseSettings, TemporalSettings):
     """Takes signals over HTTP and starts their workflows."""
 
 
-class OrdersSettings(WorkflowSettings, HealthSettings, TemporalSettings):
+class OrdersSettings(BuildSettings, WorkflowSettings, HealthSettings, TemporalSettings):
     """Runs order workflows, which do no I/O: holds nothing."""
 
 
@@ -249,7 +179,9 @@ class RiskSettings(SigningSettings, DatabaseSettings, MarketSettings, HealthSett
     """The risk manager: decides from rows."""
 
 
-class ExecutionSettings(ApprovalSettings, BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings):
+class ExecutionSettings(
+    PlacementSettings, ApprovalSettings, BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings
+):
     """The execution agent: the only one that can place an order."""
 
 
@@ -259,6 +191,7 @@ class OperationsSettings(
     RetentionSettings,
     EventBusSettings,
     ReconciliationSettings,
+    BuildSettings,
     WorkflowSettings,
     BrokerSettings,
     DatabaseSettings,
@@ -270,12 +203,14 @@ class OperationsSettings(
 
 class WorkerSettings(
     DoorSettings,
+    CodecDoorSettings,
     AlertSettings,
     AuditSettings,
     RetentionSettings,
     EventBusSettings,
     ReconciliationSettings,
     WorkflowSettings,
+    PlacementSettings,
     SigningSettings,
     BrokerSettings,
     DatabaseSettings,
@@ -319,6 +254,15 @@ class ConsoleSettings(DatabaseSettings, TemporalSettings):
         return self.console_origin or f"http://localhost:{self.console_port}"
 
 
+class CodecSettings(CodecDoorSettings, HealthSettings, DatabaseSettings):
+    """Decrypts payloads for Temporal's Web UI and command line, for who may read them."""
+
+    payload_keys: SecretStr
+    """As for every process that speaks to Temporal."""
+    temporal_namespace: str = NAMESPACE
+    """The installation's namespace."""
+
+
 class TwoPersonsSettings(Settings):
     """For who sets an installation up, with the owner's rights."""
 
@@ -347,6 +291,10 @@ class MigrateSettings(TwoPersonsSettings, DatabaseSettings):
     """The public half of the console's grant key, in hexadecimal."""
     console_gateway_token: SecretStr | None = None
     """The console's own token, for the closing signals of persons."""
+
+
+class PromoteSettings(BuildSettings, TemporalSettings):
+    """Runs once for each release, when its workers have started: new work goes to their build from then on."""
 
 
 @dataclass(frozen=True)
@@ -379,7 +327,9 @@ PROCESSES: Final[Mapping[str, Process]] = MappingProxyType({
     "execution": Process(ExecutionSettings, Role.EXECUTION),
     "operations": Process(OperationsSettings, Role.OPERATIONS),
     "console": Process(ConsoleSettings, Role.CONSOLE),
+    "codec": Process(CodecSettings, Role.CONSOLE),
     "migrate": Process(MigrateSettings),
+    "promote": Process(PromoteSettings),
     "compact": Process(WorkerSettings, alone=False),
 })  # fmt: skip
 

@@ -38,6 +38,8 @@ WRITERS: Final[Mapping[str, str]] = {
     "budget.give_back": BOTH_BROKERS,
     "budget.pause": BOTH_BROKERS,
     "budget.take": BOTH_BROKERS,
+    "builds.save_build": "operations",
+    "builds.forget_builds": "operations",
     "bus.acknowledge": CONSUMERS,
     "bus.begin_generation": "console",
     "bus.begin_publishing": "operations",

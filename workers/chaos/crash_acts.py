@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -120,8 +121,8 @@ class SecondPerson(AtConsole):
                 }
             )
             await save_limits(
-                connection, StrategyLimits(max_order_quantity=10), author=COMPONENT, reason=COMPONENT, now=now,
-                name=self.strategy,
+                connection, StrategyLimits(max_order_quantity=Decimal(10)),
+                author=COMPONENT, reason=COMPONENT, now=now, name=self.strategy,
             )  # fmt: skip
         await self.until(self.enter, "signed in")
 
