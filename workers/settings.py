@@ -9,11 +9,12 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from audit.store.opening import is_bucket
 from broker.budget import REQUESTS_PER_MINUTE_MIN
+from schemas.live import LIVE_MODE_WORD
 from schemas.wire import NAMESPACE
 from storage.grants import Role
 from workers.outgoing import (
@@ -31,6 +32,14 @@ ENV_PREFIX: Final = "TRADING_"
 SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _asks_for_live(value: object) -> bool:
+    """Nothing that is not exactly the word asks for it; nothing is an error, which would be no paper either."""
+    return value in (True, LIVE_MODE_WORD) and os.environ.get("LIVE_MODE", LIVE_MODE_WORD) == LIVE_MODE_WORD
+
+
+LiveMode = Annotated[bool, BeforeValidator(_asks_for_live)]
 
 
 class SettingsError(Exception):
@@ -53,6 +62,9 @@ class Settings(BaseSettings):
     """``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
     log_file: Path | None = None
     """Where logs go instead of standard error."""
+    live_mode: LiveMode = Field(default_factory=lambda: os.environ.get("LIVE_MODE") == LIVE_MODE_WORD)
+    """``true`` asks for live trading, which takes much more than this: docs/RUNBOOK.md. Every other text is paper.
+    ``LIVE_MODE`` may stand for it; where both are set, both must say so."""
 
 
 class TemporalSettings(Settings):
@@ -250,6 +262,10 @@ class RiskSettings(SigningSettings, DatabaseSettings, MarketSettings, HealthSett
 
 class ExecutionSettings(ApprovalSettings, BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings):
     """The execution agent: the only one that can place an order."""
+
+    live_grant_public_key: GivenSecret = None
+    """The public key that grants of live trading are signed with, in hexadecimal; who could write it could grant.
+    Without it nothing is ever sent to the live brokerage."""
 
 
 class OperationsSettings(

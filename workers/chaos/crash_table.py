@@ -16,6 +16,7 @@ from workers.chaos import crash_cold as cold
 from workers.chaos import crash_events as events
 from workers.chaos import crash_orders as orders
 from workers.chaos import crash_people as people
+from workers.chaos import crash_tokens as tokens
 from workers.chaos import crash_watch as watch
 from workers.chaos.crash_scenario import Scenario
 from workers.chaos.points import MOMENTS, names
@@ -75,6 +76,10 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     people.PeakReset,
     people.KeysRotated,
     people.LossKill,
+    tokens.TokenMade,
+    tokens.TokenRevoked,
+    tokens.TokenUsed,
+    tokens.LiveRevoked,
     cold.EventsMoved,
     cold.CopyWrong,
     cold.MonthDropped,
