@@ -120,7 +120,7 @@ class PlacementGate:
             locked = await lock_keyed(connection, question)
             if _is_beyond(locked.order):
                 return Permit(None)
-            reason = self._refusal(locked.order, await rows.read_basis(locked), now)
+            reason = self._refusal(locked.order, await rows.read_basis(locked, self._clock.wall()), now)
             if reason is not None:
                 self._waiting.remove(question.signal_id)
                 return await refuse_unsent(locked, reason, now)

@@ -164,7 +164,7 @@ class PlacementActivities:
             # That try may still be sending: its POST stays open until its own answer or its deadline.
             return await self._unknown(locked, now, "an earlier try has no answer yet", answers_post=False)
         read_at = time.monotonic()
-        basis = await rows.read_basis(locked)
+        basis = await rows.read_basis(locked, self._clock.wall())
         reason = _refusal(order, basis, now)
         if reason is not None:
             return await refuse_unsent(locked, reason, now)
@@ -390,6 +390,8 @@ def _refusal(order: StoredOrder, basis: rows.PlacementBasis, now: datetime) -> s
         return CheckName.SIGNAL_EXPIRED
     if order.action.opens and basis.strategy_disabled:
         return CheckName.STRATEGY_DISABLED
+    if order.action.opens and basis.symbol_locked:
+        return CheckName.SYMBOL_LOCKED
     if order.action.opens and basis.ticker_unknown:
         return CheckName.UNKNOWN_OUTCOME
     return None

@@ -127,7 +127,7 @@ class RiskActivities:
         """Everything read under the lock, or what is missing for it."""
         connection = locked.connection
         await rows.lapse_reservations(connection, self._now())
-        row = await rows.read_facts(connection, question.signal_id, now)
+        row = await rows.read_facts(connection, question.signal_id, now, wall=self._now())
         if row.limits is None or row.limits_version is None:
             raise LimitsMissing
         if row.installation.account is None:
@@ -142,6 +142,9 @@ class RiskActivities:
         )
         if not last_try and not snapshot_is_fresh:
             return AssessmentKind.NEEDS_SNAPSHOT
+        if quote is not None:
+            age = market_now - quote.quoted_at
+            self._metrics.quote_checked(quote.provider.value, age.total_seconds())
         # Before the positions: an order that fills between the two readings is then seen twice, never not at all.
         working = await rows.read_working(connection, row.proposal.ticker)
         facts = RiskFacts(
@@ -162,6 +165,7 @@ class RiskActivities:
             limit_sources=row.limit_sources,
             snapshot_at=row.snapshot_at,
             funds_refusal=await open_refusal(connection, row.proposal.strategy),
+            locks=row.locks,
         )
         return _Basis(
             row.proposal,

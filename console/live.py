@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from console.common import NO_OPTIONS, Common, clean, console, emit, table, utc_now
-from console.errors import EXIT_DONE, Refused
+from console.errors import EXIT_DONE
 from console.rows import rows
 
 if TYPE_CHECKING:
@@ -49,16 +49,13 @@ async def revoke(
     common: Common = NO_OPTIONS,
 ) -> int:
     """Take back every grant of live trading: the next order is refused. Exit 1: there is none in force."""
-    from console.kill_steps import COMPONENT
+    from console.acts import live as acts
+    from console.acts.people import Actor
     from console.strategies import who_and_why
-    from storage.commits import committing
-    from storage.live import revoke_grants
 
     who, why = who_and_why(person, reason)
-    async with rows(common.addresses()) as connection, committing(connection, "console.live_revoked"):
-        revoked = await revoke_grants(connection, by=who, reason=why, component=COMPONENT, now=utc_now())
-    if not revoked:
-        raise Refused("no grant of live trading is in force", do="see `trading live`")
+    async with rows(common.addresses()) as connection:
+        revoked = await acts.revoke(connection, Actor(who), reason=why)
     text = "live trading is granted no more; what rests at the broker stays there: `trading kill` cancels it"
     emit(common, {"revoked": [str(each) for each in revoked], "message": text}, lambda: print(text))
     return EXIT_DONE

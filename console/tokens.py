@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from console.common import NO_OPTIONS, Common, ago, clean, console, emit, table, utc_now
-from console.errors import EXIT_DONE, BadUsage, Refused
+from console.errors import EXIT_DONE, BadUsage
 from console.rows import rows
 
 if TYPE_CHECKING:
     from schemas.tokens import TokenOrder, TokenRow
 
-_LOOK: Final = "look with `trading token list`"
 _UNITS: Final = {"d": "days", "h": "hours"}
 Person = Annotated[str | None, Parameter(help="Who says so (default: whoever sits at this terminal).")]
 
@@ -39,26 +38,14 @@ async def make(
     common: Common = NO_OPTIONS,
 ) -> int:
     """Make a token and print it, this once: only its sha256 is kept. Exit 1: the name is taken."""
-    from console.kill_steps import COMPONENT
+    from console.acts import tokens as acts
+    from console.acts.people import Actor
     from console.strategies import who_and_why
-    from security.tokens import make_secret, shown_part
-    from storage.commits import committing
-    from storage.tokens import TokenExists, make_token
 
     order = _order(name, strategy, ticker, topic, expires, rate)
     who, _ = who_and_why(person, "make")
-    secret = make_secret()
-    try:
-        async with rows(common.addresses()) as connection, committing(connection, "console.token_made"):
-            made = await make_token(
-                connection, order, secret=secret, prefix=shown_part(secret), by=who, component=COMPONENT,
-                now=utc_now(),
-            )  # fmt: skip
-    except TokenExists as error:
-        raise Refused(
-            f"there is, or was, a token named {name}: a name is one token's for ever",
-            do=f"choose another name; {_LOOK}",
-        ) from error
+    async with rows(common.addresses()) as connection:
+        made, secret = await acts.make(connection, order, Actor(who))
     told = made.model_dump(mode="json") | {"token": secret}
 
     def draw() -> None:
@@ -91,16 +78,13 @@ async def revoke(
     common: Common = NO_OPTIONS,
 ) -> int:
     """Let a token open nothing from its next request on; its event streams end at once. Exit 1: there is none."""
-    from console.kill_steps import COMPONENT
+    from console.acts import tokens as acts
+    from console.acts.people import Actor
     from console.strategies import who_and_why
-    from storage.commits import committing
-    from storage.tokens import revoke_token
 
     who, why = who_and_why(person, reason)
-    async with rows(common.addresses()) as connection, committing(connection, "console.token_revoked"):
-        done = await revoke_token(connection, name, by=who, reason=why, component=COMPONENT, now=utc_now())
-    if not done:
-        raise Refused(f"no token named {clean(name)} can be revoked", do=_LOOK)
+    async with rows(common.addresses()) as connection:
+        await acts.revoke(connection, name, Actor(who), reason=why)
     text = f"{name} is taken nowhere any more"
     emit(common, {"revoked": True, "message": text}, lambda: print(text))
     return EXIT_DONE

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Annotated, Final, cast
 
-import asyncpg
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import SecretStr
@@ -19,18 +18,6 @@ from storage.signals import Token, find_token
 from storage.tokens import use_token
 
 TOKEN_CHARACTERS_MAX: Final = 256
-
-DATABASE_ERRORS: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.exceptions.OperatorInterventionError,
-    asyncpg.exceptions.InsufficientResourcesError,
-    asyncpg.QueryCanceledError,
-    asyncpg.LockNotAvailableError,
-)
-"""How asyncpg says that PostgreSQL is away or overloaded. The transaction may or may not have committed."""
 
 
 def utc_now() -> datetime:

@@ -9,12 +9,12 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from gateway.deps import Caller, Credentials, Deps, holder
 from gateway.documents import TOO_MANY_STREAMS, TOPIC_FORBIDDEN, problems
-from gateway.event_feed import EventFeed, TooManyStreams
 from gateway.event_reader import Reader
 from gateway.problems import RETRY_AFTER_SECONDS, ApiError, Code, FieldProblem
 from gateway.scopes import refused_use
 from schemas.events import parse_since
 from schemas.wire import Topic
+from storage.event_feed import EventFeed, TooManyStreams
 from storage.event_stream import NotInStream, start_position
 
 LAST_EVENT_ID: Final = "Last-Event-ID"

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from activities.starter import TemporalUnavailable
-from gateway.deps import DATABASE_ERRORS, Deps, GatewayDeps
+from gateway.deps import Deps, GatewayDeps
 from schemas.mode import Mode
 from storage import migrate
-from storage.database import Database
+from storage.database import DATABASE_ERRORS, Database
 from storage.limits import LimitsMissing, current_limits
 from storage.switches import read_installation
 
@@ -90,7 +90,7 @@ async def readyz(deps: Deps, response: Response) -> Readiness:
 })  # fmt: skip
 async def metrics(deps: Deps) -> Response:
     """The counters of this process."""
-    return Response(deps.render_metrics(), media_type=METRICS_CONTENT_TYPE)
+    return Response(await asyncio.to_thread(deps.render_metrics), media_type=METRICS_CONTENT_TYPE)
 
 
 async def _said(check: Awaitable[object]) -> str:

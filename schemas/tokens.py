@@ -11,8 +11,10 @@ from schemas.signals import STRATEGY_PATTERN, TICKER_PATTERN
 from schemas.wire import Topic
 
 TOKEN_NAME_PATTERN: Final = STRATEGY_PATTERN
-RESERVED_NAMES: Final = frozenset({"demo", "owner", "somebody", "system"})
-"""The setup's own token, and actors in the audit log who are no tokens."""
+CONSOLE_TOKEN: Final = "console"  # noqa: S105 - its name, not its secret
+"""With which the console proposes what persons close: for any strategy, in any mode."""
+RESERVED_NAMES: Final = frozenset({CONSOLE_TOKEN, "demo", "owner", "somebody", "system"})
+"""The setup's own tokens, and actors in the audit log who are no tokens."""
 VALID_FOR: Final = timedelta(days=90)
 VALID_FOR_MAX: Final = timedelta(days=366)
 RATE_PER_MINUTE: Final = 60

@@ -12,8 +12,7 @@ from typing import Final, NamedTuple, Self
 from uuid import uuid4
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import ValidationError
 
 from broker.permit import LivePermit
@@ -29,7 +28,7 @@ from schemas.live import (
     SignedGrant,
 )
 from schemas.mode import Mode
-from security.grants import public_key_id
+from security.grants import GrantKey, public_key_id
 
 PURPOSE: Final = b"trading-interface/live-grant/1\n"
 """Stands before what is signed, so that a signature made for anything else is none here."""
@@ -53,34 +52,15 @@ class LiveGrantRefused(Exception):
     """These persons cannot grant it; the message says why."""
 
 
-class LiveGrantSigner:
-    """The console's key."""
-
-    def __init__(self, private: Ed25519PrivateKey) -> None:
-        self._private = private
-        self.public_key: Final = private.public_key().public_bytes(
-            serialization.Encoding.Raw, serialization.PublicFormat.Raw
-        )
-        self.key_id: Final = public_key_id(self.public_key)
-
-    @classmethod
-    def from_hex(cls, text: str) -> Self:
-        """Raises:
-        LiveKeyError: not a private key in hexadecimal.
-        """
-        return cls(Ed25519PrivateKey.from_private_bytes(_raw(text, "TRADING_LIVE_GRANT_KEY")))
-
-    def sign(self, grant: LiveGrant) -> SignedGrant:
-        """Sign whatever it says: `grant_live` asks who says it."""
-        text = canonical_json(grant.model_copy(update={"key_id": self.key_id}))
-        signature = self._private.sign(PURPOSE + text.encode())
-        return SignedGrant(
-            grant_id=grant.grant_id, document=text, signature=signature.hex(), key_id=self.key_id
-        )
+def sign_grant(key: GrantKey, grant: LiveGrant) -> SignedGrant:
+    """Sign whatever it says, with the console's key: `grant_live` asks who says it."""
+    text = canonical_json(grant.model_copy(update={"key_id": key.key_id}))
+    signature = key.sign(PURPOSE + text.encode())
+    return SignedGrant(grant_id=grant.grant_id, document=text, signature=signature, key_id=key.key_id)
 
 
 class LiveGrantKey:
-    """Its public half, which execution holds."""
+    """The public half of the console's grant key, which execution holds."""
 
     def __init__(self, raw: bytes) -> None:
         self._key = Ed25519PublicKey.from_public_bytes(raw)
@@ -91,7 +71,9 @@ class LiveGrantKey:
         """Raises:
         LiveKeyError: not a public key in hexadecimal.
         """
-        return cls(_raw(text, "TRADING_LIVE_GRANT_PUBLIC_KEY"))
+        if not _KEY.fullmatch(text.strip().lower()):
+            raise LiveKeyError(f"TRADING_CONSOLE_GRANT_PUBLIC_KEY is not {KEY_HEX_DIGITS} hexadecimal digits")
+        return cls(bytes.fromhex(text.strip()))
 
     def read(self, signed: SignedGrant) -> LiveGrant | None:
         """The grant, if this key has signed these very characters."""
@@ -104,7 +86,7 @@ class LiveGrantKey:
 
 
 def grant_live(
-    signer: LiveGrantSigner,
+    key: GrantKey,
     configuration: LiveConfiguration,
     *,
     asked: GrantPerson,
@@ -134,7 +116,7 @@ def grant_live(
         raise LiveGrantRefused(wrong.value)
     if not reason.strip():
         raise LiveGrantRefused("a grant has its reason")
-    return signer.sign(grant)
+    return sign_grant(key, grant)
 
 
 class LiveDecision(NamedTuple):
@@ -234,9 +216,3 @@ def _wrong_state(seen: LiveSeen) -> Iterator[LiveReason]:
         yield LiveReason.CLOCK_UNKNOWN
     if not seen.clock.in_sync:
         yield LiveReason.CLOCK_OFF
-
-
-def _raw(text: str, setting: str) -> bytes:
-    if not _KEY.fullmatch(text.strip().lower()):
-        raise LiveKeyError(f"{setting} is not {KEY_HEX_DIGITS} hexadecimal digits")
-    return bytes.fromhex(text.strip())

@@ -13,6 +13,7 @@ from schemas.events import SignalCreated
 from schemas.orders import price_line
 from schemas.risk import Proposal
 from schemas.signals import SignalIn, SignalRow
+from schemas.tokens import CONSOLE_TOKEN
 from schemas.wire import Topic, event_id
 from storage.events import Queued, append
 from storage.statements import load
@@ -90,7 +91,7 @@ async def save_token(
 
 async def find_token(connection: Connection, secret: str, now: datetime) -> Token | None:
     """The token this secret belongs to; None when unknown, expired or revoked, or without bounds in live mode."""
-    row = await connection.fetchrow(_SQL["find_token"], token_hash(secret), now)
+    row = await connection.fetchrow(_SQL["find_token"], token_hash(secret), now, CONSOLE_TOKEN)
     if row is None:
         return None
     scopes = {name: None if row[name] is None else frozenset(row[name]) for name in _SCOPES}

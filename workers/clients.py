@@ -4,11 +4,11 @@ import os
 import socket
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
+from importlib.metadata import version
 from typing import Final
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import Runtime
 
 from audit.cold.mover import Retention
@@ -25,13 +25,14 @@ from market.latency import FeedLatency
 from market.source import QuoteSource
 from observability.logging import get_logger, use_mode
 from observability.metrics import CallOutcome, Metrics, call_outcome
-from observability.temporal import temporal_runtime
+from observability.temporal import CountedRuntime, counted_runtime, temporal_runtime
 from observability.tracing import ended_span, temporal_interceptors
 from schemas.audit import AuditEntry
 from schemas.broker import Account
 from schemas.market import Provider
 from security.approvals import ApprovalKeys, ApprovalSigner
-from storage.database import Database
+from security.payloads import KeyRing, PayloadKeys, data_converter, header_behavior
+from storage.database import PLACEMENT_SLOTS, Database
 from storage.events import append
 from storage.migrate import check
 from storage.switches import Installation, access_entry, bind_installation, read_installation
@@ -48,12 +49,16 @@ from workers.settings import (
     WorkerSettings,
 )
 
+UNKNOWN_MODE: Final = "unknown"
+VERSION: Final = version("trading-interface")
 PROCESS_NAME_MAX: Final = 63
 """PostgreSQL keeps no more of an application_name."""
 TOKENS_WAIT_MAX_SECONDS: Final = 60.0
 """Within it some request is free again, whoever else asks."""
 
 _log = get_logger(__name__)
+_rings: Final[list[KeyRing]] = []
+"""Of this process: no workflow code imports this module."""
 
 
 def utc_now() -> datetime:
@@ -61,15 +66,54 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-async def connect_temporal(settings: TemporalSettings, service: str) -> Client:
-    """One client per process, with our converter; the core logs errors only."""
-    return await Client.connect(
+async def connect_temporal(
+    settings: TemporalSettings, service: str, metrics: Metrics | None = None, *, lazy: bool = False
+) -> Client:
+    """One client per process, with our converter; the core logs errors only, and ``metrics`` gets what it counts.
+
+    ``lazy``: connects when first used.
+
+    Raises:
+        PayloadKeyError: the keys of payloads cannot be used.
+    """
+    ring = payload_ring(settings)
+    counted = None if metrics is None else _counted(service)
+    client = await Client.connect(
         settings.temporal_address,
         namespace=settings.temporal_namespace,
-        data_converter=pydantic_data_converter,
+        data_converter=data_converter(ring, writes=settings.payloads == "encrypted"),
+        header_codec_behavior=header_behavior(ring),
         interceptors=temporal_interceptors(),
-        runtime=_runtime(service),
+        runtime=_runtime(service) if counted is None else counted.runtime,
+        lazy=lazy,
     )
+    if metrics is not None and counted is not None:
+        metrics.add_page(counted.page)
+    return client
+
+
+def payload_ring(settings: TemporalSettings) -> KeyRing | None:
+    """The keys of payloads; None: there are none.
+
+    Raises:
+        PayloadKeyError: they cannot be used.
+    """
+    if settings.payload_keys is None:
+        return None
+    ring = KeyRing(PayloadKeys.parse(settings.payload_keys.get_secret_value()))
+    _rings.append(ring)
+    return ring
+
+
+def use_payload_keys(text: str) -> None:
+    """From now on every client of this process encrypts and decrypts with these.
+
+    Raises:
+        PayloadKeyError: they cannot be used; nothing was changed.
+    """
+    keys = PayloadKeys.parse(text)
+    for ring in _rings:
+        ring.use(keys)
 
 
 @cache
@@ -78,11 +122,39 @@ def _runtime(service: str) -> Runtime:
     return temporal_runtime(service)
 
 
+@cache
+def _counted(service: str) -> CountedRuntime:
+    return counted_runtime(service)
+
+
+async def process_metrics(service: str, database: Database | None = None) -> Metrics:
+    """A process's metrics, with what it is: its mode as the database says at its start."""
+    mode = None
+    if database is not None:
+        async with database.connection() as connection:
+            mode = (await read_installation(connection)).mode
+    metrics = Metrics()
+    metrics.set_build(version=VERSION, service=service, mode=mode or UNKNOWN_MODE)
+    return metrics
+
+
 async def open_database(
-    stack: AsyncExitStack, settings: DatabaseSettings, service: str, *, fences: bool = False
+    stack: AsyncExitStack,
+    settings: DatabaseSettings,
+    service: str,
+    *,
+    fences: bool = False,
+    slots: int = PLACEMENT_SLOTS,
 ) -> Database:
+    """Open the pools, closed with the stack; ``fences``: those of ``slots`` placements too.
+
+    Raises:
+        BadDatabaseAddress, DatabaseUnavailable, MigrationError: there is none, or of another release.
+    """
     process = f"trading {service} {os.getpid()}@{socket.gethostname()}"
-    database = await Database.connect(settings.dsn, fences=fences, process=process[:PROCESS_NAME_MAX])
+    database = await Database.connect(
+        settings.dsn, fences=fences, slots=slots, process=process[:PROCESS_NAME_MAX]
+    )
     stack.push_async_callback(database.close)
     await check(settings.dsn)
     async with database.connection() as connection:
@@ -197,13 +269,18 @@ async def _authenticated(broker: AlpacaReader) -> Account:
 
 
 def quote_source(
-    settings: BrokerSettings, clock: MarketClock, *, streamed: bool
+    settings: BrokerSettings, clock: MarketClock, metrics: Metrics, *, streamed: bool
 ) -> tuple[tuple[QuoteFeed, ...], QuoteSource]:
     """Both providers; with ``streamed`` the feeds too, which their holder runs. Close the source."""
     primary = _provider(
         settings, settings.data_url, settings.data_stream_url, settings.data_feed, Provider.PRIMARY
     )
-    feeds = [QuoteFeed(primary, Provider.PRIMARY, FeedLatency(clock))] if streamed else []
+
+    def feed(data: AlpacaMarketData, provider: Provider) -> QuoteFeed:
+        told = partial(metrics.market_data_received, provider.value)
+        return QuoteFeed(data, provider, FeedLatency(clock, told=told))
+
+    feeds = [feed(primary, Provider.PRIMARY)] if streamed else []
     secondary = None
     if settings.secondary_data_url is not None:
         secondary = _provider(
@@ -214,7 +291,7 @@ def quote_source(
             Provider.SECONDARY,
         )
         if streamed and settings.secondary_data_stream_url is not None:
-            feeds.append(QuoteFeed(secondary, Provider.SECONDARY, FeedLatency(clock)))
+            feeds.append(feed(secondary, Provider.SECONDARY))
     return tuple(feeds), QuoteSource(clock, primary, secondary, feeds=feeds)
 
 

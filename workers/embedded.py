@@ -19,6 +19,8 @@ from workers.postgres import PostgresError
 
 EXCHANGE: Final = "exchange"
 PRODUCT: Final = "compact"
+CONSOLE: Final = "console"
+CODEC_TOKEN: Final = "trading_codec_token"  # noqa: S105 - its name, not its secret
 PRODUCT_GRACE_SECONDS: Final = 25.0
 """Above the workers' own grace of 20 s."""
 EXCHANGE_GRACE_SECONDS: Final = 5.0
@@ -26,6 +28,18 @@ READY_TIMEOUT_SECONDS: Final = 60.0
 HTTP_TIMEOUT_SECONDS: Final = 1.0
 SECRET_BYTES: Final = 32
 PRIVATE_FILE_MODE: Final = 0o600
+CONSOLE_GRACE_SECONDS: Final = 12.0
+"""Above what requests in flight are given."""
+CONSOLE_ROLE: Final = "ti_console"
+CONSOLE_PASSWORD: Final = "ti_console_password"  # noqa: S105 - its name
+CONSOLE_SECRETS: Final[Mapping[str, str]] = {
+    "trading_database_password": CONSOLE_PASSWORD,
+    "trading_console_key": "trading_console_key",
+    "trading_payload_keys": "trading_payload_keys",
+    "trading_console_grant_key": "trading_console_grant_key",
+    "trading_console_gateway_token": "console_gateway_token",
+}
+"""File in the console's own folder → the secret's name."""
 DEMO_TOKEN: Final = "demo"  # noqa: S105 - its name, not its secret
 OPERATOR: Final = "operator"
 ADDING_OPTIONS: Final = ("--symbol", "--market")
@@ -72,6 +86,8 @@ class Ports:
 
     exchange: int
     gateway: int
+    codec: int
+    console: int = 0
 
     @property
     def exchange_url(self) -> str:
@@ -85,27 +101,41 @@ class Ports:
     def gateway_url(self) -> str:
         return f"http://127.0.0.1:{self.gateway}"
 
+    @property
+    def console_url(self) -> str:
+        """By name: browsers let a passkey be bound to no number."""
+        return f"http://localhost:{self.console}"
+
 
 def choose_ports(data_dir: DataDir) -> Ports:
     """Those of the last start where they are free."""
-    return Ports(exchange=data_dir.port(EXCHANGE), gateway=data_dir.port("gateway"))
+    return Ports(
+        exchange=data_dir.port(EXCHANGE),
+        gateway=data_dir.port("gateway"),
+        codec=data_dir.port("codec"),
+        console=data_dir.port(CONSOLE),
+    )
 
 
 def read_secrets(data_dir: DataDir) -> Secrets:
     """The installation's secrets, made at the first call; those of approvals first: see `ensure_files`.
 
     Raises:
-        DatabaseRefused: approval keys that cannot be used.
+        DatabaseRefused: keys of approvals or payloads that cannot be used.
     """
     from security.approval_files import ensure_files
     from security.approvals import ApprovalKeyError
     from security.notes import AUDIT_KEY
+    from security.payload_files import ensure_file
+    from security.payloads import PayloadKeyError
 
     try:
         ensure_files(data_dir.keys, now=datetime.now(UTC))
-    except ApprovalKeyError as error:
+        ensure_file(data_dir.keys, now=datetime.now(UTC))
+    except (ApprovalKeyError, PayloadKeyError) as error:
         raise DatabaseRefused(str(error)) from error
     secret(data_dir, AUDIT_KEY)
+    secret(data_dir, CODEC_TOKEN)
     return Secrets(
         broker_key=secret(data_dir, "trading_broker_key"),
         broker_secret=secret(data_dir, "trading_broker_secret"),
@@ -205,6 +235,7 @@ def product_spec(
         "TRADING_SECONDARY_DATA_STREAM_URL": f"{ports.exchange_ws}/v2/sip",
         "TRADING_GATEWAY_PORT": str(ports.gateway),
         "TRADING_AUDIT_TARGET": str(data_dir.audit),
+        "TRADING_CODEC_PORT": str(ports.codec),
         **(extra or {}),
     }
     return ChildSpec(
@@ -214,6 +245,44 @@ def product_spec(
         env=environment,
         grace_seconds=PRODUCT_GRACE_SECONDS,
         ready=_probe(f"{ports.gateway_url}/readyz"),
+        ready_timeout_seconds=READY_TIMEOUT_SECONDS,
+        advice="the log says why",
+    )
+
+
+def console_spec(
+    data_dir: DataDir,
+    ports: Ports,
+    *,
+    database: str,
+    temporal_address: str,
+    temporal_ui: str,
+    extra: Mapping[str, str],
+) -> ChildSpec:
+    """The operator console as a child: its own process, role and secrets, in this topology too.
+
+    ``database``: ``HOST:PORT/NAME``.
+    """
+    folder = data_dir.service_secrets(CONSOLE)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name, source in CONSOLE_SECRETS.items():
+        write_private(folder / name, secret(data_dir, source))
+    return ChildSpec(
+        name=CONSOLE,
+        argv=(*_python(), "-m", "workers.run", CONSOLE),
+        log_path=data_dir.log(CONSOLE),
+        env={
+            "TRADING_SECRETS_DIR": str(folder),
+            "TRADING_DATABASE_URL": f"postgresql://{CONSOLE_ROLE}@{database}",
+            "TRADING_TEMPORAL_ADDRESS": temporal_address,
+            "TRADING_TEMPORAL_UI_URL": temporal_ui,
+            "TRADING_AUDIT_CHECKPOINTS": str(data_dir.audit),
+            "TRADING_CONSOLE_PORT": str(ports.console),
+            **extra,
+            "TRADING_CONSOLE_GATEWAY_URL": ports.gateway_url,
+        },
+        grace_seconds=CONSOLE_GRACE_SECONDS,
+        ready=_probe(f"http://127.0.0.1:{ports.console}/readyz"),
         ready_timeout_seconds=READY_TIMEOUT_SECONDS,
         advice="the log says why",
     )
@@ -260,13 +329,23 @@ async def seed(data_dir: DataDir, dsn: str, known: Secrets) -> None:
 
 
 async def _seed(data_dir: DataDir, dsn: str, known: Secrets) -> None:
-    from security.grants import make_key_file
+    from security.grants import GrantKey, make_key_file
     from storage.migrate import migrate
-    from workers.setup import first_rows
+    from workers.settings import TwoPersonsSettings, read_settings
+    from workers.setup import first_rows, let_console_in
 
     await migrate(dsn)
     _, public_key = make_key_file(operator_key_file(data_dir), OPERATOR)
-    await first_rows(dsn, token=known.token, operator_key=public_key)
+    grant_key = GrantKey.from_hex(secret(data_dir, "trading_console_grant_key"), CONSOLE)
+    await first_rows(
+        dsn,
+        token=known.token,
+        operator_key=public_key,
+        console_key=grant_key.public_key,
+        console_token=secret(data_dir, "console_gateway_token"),
+        two_persons=read_settings(TwoPersonsSettings).two_persons == "always",
+    )
+    await let_console_in(dsn, secret(data_dir, CONSOLE_PASSWORD))
 
 
 def operator_key_file(data_dir: DataDir) -> Path:

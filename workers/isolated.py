@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -15,7 +16,7 @@ from workers.datadir import DataDirError
 from workers.market_options import market_speed, requests_per_minute
 from workers.native import Native
 from workers.supervisor import Supervisor
-from workers.up import EVENT_BUS_VARIABLE, Installation
+from workers.up import EVENT_BUS_VARIABLE, PAYLOADS_VARIABLE, Installation
 
 GATEWAY: Final = ("gateway", 8080)
 EXCHANGE: Final = ("paper-exchange", 8085)
@@ -23,6 +24,8 @@ DATABASE: Final = ("database", 5432)
 TEMPORAL: Final = ("temporal", 7233)
 VALKEY: Final = ("valkey", 6379)
 HEALTH_PORT: Final = 9464
+CONSOLE: Final = (embedded.CONSOLE, 8081)
+CODEC: Final = ("codec", 8088)
 WORKERS: Final = ("orders", "risk", "execution", "operations")
 OWNER_PASSWORD: Final = "trading_owner_password"  # noqa: S105 - its name
 
@@ -31,25 +34,30 @@ class IsolatedInstallation(Installation):
     """One data folder; the command line gets the console's database role."""
 
     topology = "isolated"
-    product = (GATEWAY[0], *WORKERS, "migrate")
+    product = (GATEWAY[0], *WORKERS, CONSOLE[0], CODEC[0], "migrate", "promote")
     exchange = EXCHANGE[0]
 
     async def start(self, supervisor: Supervisor) -> dict[str, Any]:
         """As in the compact topology."""
         data_dir = self.data_dir
         options = embedded.exchange_options(data_dir, self.exchange_options)
-        as_there = {
-            "TRADING_MARKET_SPEED": market_speed(options),
-            "TRADING_BROKER_REQUESTS_PER_MINUTE": requests_per_minute(options),
-            EVENT_BUS_VARIABLE: self.event_bus,
-        }
-        file = compose.load(environ=as_there)
-        server = await postgres.initialise(data_dir.postgres)
         engine = temporal.Server(
             db_file=data_dir.temporal_db,
             port=data_dir.port("temporal"),
             ui_port=data_dir.port("temporal ui"),
+            codec_url=self.codec_url(data_dir.port(f"{CODEC[0]}:{CODEC[1]}")),
         )
+        as_there = {
+            "TRADING_TEMPORAL_UI_URL": engine.ui,
+            "TRADING_MARKET_SPEED": market_speed(options),
+            "TRADING_BROKER_REQUESTS_PER_MINUTE": requests_per_minute(options),
+            EVENT_BUS_VARIABLE: self.event_bus,
+            PAYLOADS_VARIABLE: self.payloads,
+        }
+        file = compose.load(environ=as_there)
+        if self.payloads != "encrypted":
+            file = replace(file, services={n: each for n, each in file.services.items() if n != CODEC[0]})
+        server = await postgres.initialise(data_dir.postgres)
         secrets = self._secrets(file, server)
         places = {DATABASE: server.port, TEMPORAL: engine.port, VALKEY: data_dir.port(valkey.NAME)}
         native = Native(file, data_dir, secrets, places, extra={self.exchange: options})
@@ -73,7 +81,7 @@ class IsolatedInstallation(Installation):
                 task.cancel()
             await asyncio.gather(database, temporal_up, bus_up, return_exceptions=True)
         embedded.keep_exchange_options(data_dir, options)
-        addresses = self._addresses(native, server, engine, secrets) | {
+        addresses = self._all_addresses(native, server, engine, secrets) | {
             "event_redis_url": None if bus is None else bus.url(),
             "pids": supervisor.pids,
         }
@@ -89,7 +97,7 @@ class IsolatedInstallation(Installation):
             raise DataDirError(str(error)) from error
         return made | {OWNER_PASSWORD: server.password}
 
-    def _addresses(
+    def _all_addresses(
         self, native: Native, server: postgres.Server, engine: temporal.Server, secrets: dict[str, str]
     ) -> dict[str, Any]:
         def url(service: str, port: int, path: str = "") -> str:
@@ -98,13 +106,18 @@ class IsolatedInstallation(Installation):
         password = quote(secrets[f"{Role.CONSOLE}_password"], safe="")
         return {
             "gateway_url": url(*GATEWAY),
+            "console_url": f"http://localhost:{native.port(*CONSOLE)}",
             "temporal_address": engine.address,
             "temporal_ui": engine.ui,
             "namespace": temporal.NAMESPACE,
             "database_url": f"postgresql://{Role.CONSOLE}:{password}@127.0.0.1:{server.port}/{postgres.DATABASE}",
             "exchange_url": url(*EXCHANGE),
             "metrics_url": url(*GATEWAY, "/metrics"),
-            "metrics_urls": {name: url(name, HEALTH_PORT, "/metrics") for name in WORKERS},
+            **self.payload_addresses(native.port(*CODEC)),
+            "metrics_urls": {
+                **{name: url(name, HEALTH_PORT, "/metrics") for name in (*WORKERS, CODEC[0])},
+                CONSOLE[0]: url(*CONSOLE, "/metrics"),
+            },
             "pid": os.getpid(),
             "started_at": datetime.now(UTC).isoformat(),
             "ready_seconds": round(time.monotonic() - self.began, 2),

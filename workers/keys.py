@@ -10,8 +10,9 @@ from typing import Final
 
 from security.approval_files import PUBLIC_KEYS, SIGNING_KEY, ensure_files
 from security.approvals import ApprovalKeyError
-from security.grants import KeyFileError, make_key_file
-from security.live import LiveGrantSigner, LiveKeyError
+from security.grants import GrantKey, KeyFileError, make_key_file
+from security.payload_files import PAYLOAD_KEYS
+from security.payloads import PayloadKeys
 from workers.compose import ComposeError, load
 from workers.embedded import OPERATOR
 
@@ -21,9 +22,8 @@ CONTAINER_READABLE_MODE: Final = 0o444
 """Compose mounts the file as it is, and the user in the container is another: the folder keeps others out."""
 OPERATOR_KEY: Final = "operator.json"
 OPERATOR_PUBLIC_KEY: Final = "operator_public_key"
-LIVE_GRANT_KEY: Final = "trading_live_grant_key"
-"""The console's, with which two Admins' grant of live trading is signed."""
-LIVE_GRANT_PUBLIC_KEY: Final = "trading_live_grant_public_key"
+GRANT_KEY: Final = "trading_console_grant_key"
+GRANT_PUBLIC_KEY: Final = "trading_console_grant_public_key"
 APPROVALS: Final = frozenset({SIGNING_KEY, PUBLIC_KEYS})
 GIVEN: Final = frozenset({
     "trading_alert_slack_url", "trading_alert_pagerduty_routing_key", "trading_audit_s3_key",
@@ -36,8 +36,7 @@ def make_missing(folder: Path, names: Iterable[str], *, mode: int = 0o600) -> di
     """Read the named secrets; make the ones that are not there. What is there is never replaced.
 
     Raises:
-        KeyFileError, ApprovalKeyError, LiveKeyError: the operator's key file, or those of approvals or live grants,
-            cannot be used.
+        KeyFileError, ApprovalKeyError: the operator's key file, or those of approvals, cannot be used.
     """
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(FOLDER_MODE)
@@ -58,10 +57,12 @@ def _one(folder: Path, name: str, mode: int) -> str:
     if name == OPERATOR_PUBLIC_KEY:
         _, public_key = make_key_file(folder / OPERATOR_KEY, OPERATOR)
         value = public_key.hex()
-    elif name == LIVE_GRANT_PUBLIC_KEY:
-        value = LiveGrantSigner.from_hex(_one(folder, LIVE_GRANT_KEY, mode)).public_key.hex()
+    elif name == GRANT_PUBLIC_KEY:
+        value = GrantKey.from_hex(_one(folder, GRANT_KEY, mode), "console").public_key.hex()
     elif path.exists():
         return path.read_text().strip()
+    elif name == PAYLOAD_KEYS:
+        value = PayloadKeys.generate(datetime.now(UTC)).text
     else:
         value = "" if name in GIVEN else secrets.token_hex(SECRET_BYTES)
     fresh = path.with_name(path.name + ".new")
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
     folder = Path(arguments[0])
     try:
         made = make_missing(folder, load().secrets, mode=CONTAINER_READABLE_MODE)
-    except (ComposeError, KeyFileError, ApprovalKeyError, LiveKeyError, OSError) as error:
+    except (ComposeError, KeyFileError, ApprovalKeyError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(f"{len(made)} secrets in {folder}, and the operator's key in {folder / OPERATOR_KEY}\n")

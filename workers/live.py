@@ -67,7 +67,7 @@ def live_guard(
         return None
     configuration = configuration_of(settings, installation, approval_keys)
     setup = _setup(settings, installation=installation, configuration_hash=configuration.hash)
-    secret = settings.live_grant_public_key
+    secret = settings.console_grant_public_key
     key = None if secret is None else LiveGrantKey.from_hex(secret.get_secret_value())
 
     def decide(setup: LiveSetup, seen: LiveSeen, now: datetime) -> LiveDecision:

@@ -16,7 +16,8 @@ from typing import Any, Final
 import asyncpg
 from temporalio.service import RPCError
 
-from activities.starter import OrderStarter
+from activities.builds import UnknownBuild
+from activities.starter import OrderStarter, TemporalUnavailable
 from broker.alpaca.hosts import HostRefused
 from broker.errors import BrokerError
 from gateway.app import build_app
@@ -27,18 +28,32 @@ from observability.tracing import configure_tracing
 from schemas.mode import Mode
 from schemas.wire import Queue
 from security.approvals import ApprovalKeyError
+from security.grants import KeyFileError
 from security.live import LiveKeyError
 from security.notes import AuditKeyError
+from security.payloads import PayloadKeyError
+from security.sealing import SealError
 from storage.database import BadDatabaseAddress, DatabaseUnavailable
 from storage.limits import LimitsMissing
 from storage.migrate import MigrationError
 from storage.switches import WrongInstallation
+from workers.clients import payload_ring
+from workers.codec import codec_served
+from workers.console import run_console
 from workers.crash_orders import CrashPointsRefused, refuse_crash_points, tell_of_crash_points
 from workers.held import SecretNotAllowed, refuse_another_role, refuse_what_is_not_ours
 from workers.housekeeping import Housekeeping
 from workers.limits import LimitsUnsound
 from workers.parts import Parts, build
-from workers.processes import run_execution, run_gateway, run_operations, run_orders, run_risk
+from workers.processes import (
+    run_codec,
+    run_execution,
+    run_gateway,
+    run_operations,
+    run_orders,
+    run_promote,
+    run_risk,
+)
 from workers.roles import compact_workers, isolated_workers
 from workers.settings import PROCESSES, Settings, SettingsError, WorkerSettings, read_settings
 from workers.setup import run_migrate
@@ -67,6 +82,8 @@ async def run_everything(parts: Parts, stop: asyncio.Event) -> None:
             await stack.enter_async_context(worker)
         await ensure_singletons(parts.client, operations_queue=operations)
         await ensure_schedule(parts.client, operations_queue=operations)
+        if parts.settings.payloads == "encrypted" and (ring := payload_ring(parts.settings)) is not None:
+            await stack.enter_async_context(codec_served(parts.settings, ring, parts.database))
         chores = asyncio.create_task(housekeeping.run(), name="housekeeping")
         stack.callback(chores.cancel)
         app = build_app(
@@ -101,7 +118,10 @@ RUNNERS: Final[dict[str, Callable[[Any, asyncio.Event], Awaitable[None]]]] = {
     "risk": run_risk,
     "execution": run_execution,
     "operations": run_operations,
+    "console": run_console,
+    "codec": run_codec,
     "migrate": run_migrate,
+    "promote": run_promote,
     "compact": run_compact,
 }
 
@@ -122,6 +142,7 @@ async def _main(name: str, settings: Settings) -> int:
         DatabaseUnavailable,
         BrokerError,
         RPCError,
+        TemporalUnavailable,
         asyncpg.PostgresError,
         RuntimeError,
         OSError,
@@ -137,6 +158,10 @@ async def _main(name: str, settings: Settings) -> int:
         AuditKeyError,
         LiveKeyError,
         HostRefused,
+        UnknownBuild,
+        SealError,
+        PayloadKeyError,
+        KeyFileError,
     ) as error:
         _log.error("refusing to start", reason=str(error))
         return EXIT_REFUSED

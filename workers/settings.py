@@ -9,71 +9,42 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError
 
-from audit.store.opening import is_bucket
 from broker.budget import REQUESTS_PER_MINUTE_MIN
-from schemas.live import LIVE_MODE_WORD
+from schemas.builds import BUILD_PATTERN
 from schemas.wire import NAMESPACE
+from storage.database import PLACEMENT_SLOTS
 from storage.grants import Role
+from workers.build_id import own_build
 from workers.outgoing import (
     GivenSecret,
-    OutgoingSecretUrl,
+    Origin,
     OutgoingUrl,
-    RedisPassword,
-    RedisUrl,
-    RoutingKey,
     WakeSecret,
-    redis_address,
 )
+from workers.settings_base import ENV_PREFIX, Port, Settings
+from workers.settings_operations import AlertSettings, AuditSettings, EventBusSettings, RetentionSettings
+from workers.settings_temporal import CodecDoorSettings, TemporalSettings
 
-ENV_PREFIX: Final = "TRADING_"
+__all__ = [
+    "ENV_PREFIX",
+    "AlertSettings",
+    "AuditSettings",
+    "CodecDoorSettings",
+    "EventBusSettings",
+    "Port",
+    "RetentionSettings",
+    "Settings",
+    "TemporalSettings",
+]
+"""Others import these from here too."""
+
 SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-def _asks_for_live(value: object) -> bool:
-    """Nothing that is not exactly the word asks for it; nothing is an error, which would be no paper either."""
-    return value in (True, LIVE_MODE_WORD) and os.environ.get("LIVE_MODE", LIVE_MODE_WORD) == LIVE_MODE_WORD
-
-
-LiveMode = Annotated[bool, BeforeValidator(_asks_for_live)]
 
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the message names it."""
-
-
-class Settings(BaseSettings):
-    """Settings of every process. Secrets are files like ``trading_broker_key`` in ``$TRADING_SECRETS_DIR``."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        frozen=True,
-        extra="ignore",
-        use_attribute_docstrings=True,
-        # Compose can only empty a variable, not leave it out.
-        env_ignore_empty=True,
-    )
-
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    """``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
-    log_file: Path | None = None
-    """Where logs go instead of standard error."""
-    live_mode: LiveMode = Field(default_factory=lambda: os.environ.get("LIVE_MODE") == LIVE_MODE_WORD)
-    """``true`` asks for live trading, which takes much more than this: docs/RUNBOOK.md. Every other text is paper.
-    ``LIVE_MODE`` may stand for it; where both are set, both must say so."""
-
-
-class TemporalSettings(Settings):
-    """Where Temporal is."""
-
-    temporal_address: str
-    """``host:port`` of Temporal's front end."""
-    temporal_namespace: str = NAMESPACE
-    """The installation's namespace."""
 
 
 class HealthSettings(Settings):
@@ -90,6 +61,18 @@ class WorkflowSettings(Settings):
 
     cached_workflows: Annotated[int, Field(ge=1)] = 1250
     """Workflows kept in memory: expected open orders × 1.25."""
+
+
+class BuildSettings(Settings):
+    """For who runs workflows as one of several builds, and for who promotes one."""
+
+    build_id: Annotated[str, Field(pattern=f"^{BUILD_PATTERN}$")] | None = None
+    """How this build is called where several run side by side; by default its version and a hash of its files."""
+
+    @property
+    def build(self) -> str:
+        """The build's name."""
+        return self.build_id or own_build()
 
 
 class DatabaseSettings(Settings):
@@ -156,6 +139,13 @@ class BrokerSettings(MarketSettings):
     """Its feed."""
 
 
+class PlacementSettings(Settings):
+    """For who places orders."""
+
+    placement_slots: Annotated[int, Field(ge=1, le=64)] = PLACEMENT_SLOTS
+    """Orders that this process places at the same time, each with a database connection of its own."""
+
+
 class ReconciliationSettings(Settings):
     """For who compares our books with the broker's."""
 
@@ -165,76 +155,6 @@ class ReconciliationSettings(Settings):
     """An execution younger than this may still be on its way to us."""
     reconcile_order_grace_seconds: Annotated[float, Field(ge=0, le=60)] = 60.0
     """So may the news of an order."""
-
-
-class AlertSettings(Settings):
-    """For who tells people of alerts. Without a channel they are rows only."""
-
-    alert_slack_url: OutgoingSecretUrl = None
-    """Address of a Slack incoming webhook."""
-    alert_slack_from: Literal["critical", "high", "medium"] = "medium"
-    """The least severity that Slack is told of."""
-    alert_pagerduty_routing_key: RoutingKey = None
-    """Integration key of a PagerDuty service with Events API v2."""
-    alert_pagerduty_url: OutgoingUrl = "https://events.pagerduty.com/v2/enqueue"
-    """Where its events go; `https://events.eu.pagerduty.com/v2/enqueue` in the EU region."""
-    alert_pagerduty_from: Literal["critical", "high", "medium"] = "high"
-    """The least severity that opens an incident."""
-
-
-class AuditSettings(Settings):
-    """For who seals the audit log."""
-
-    audit_key: SecretStr
-    """The private key that checkpoints of the audit log are signed with, in hexadecimal; `trading keys` shows an
-    auditor its public half."""
-    audit_s3_key: GivenSecret = None
-    """Access key id of the bucket, where checkpoints and cold storage go to one."""
-    audit_s3_secret: GivenSecret = None
-    """Its secret key. It needs no right to delete, and none to change locks."""
-    audit_s3_region: str = "us-east-1"
-    """The bucket's region."""
-    audit_s3_endpoint: OutgoingUrl | None = None
-    """Address of another service than Amazon's that speaks S3."""
-    audit_target: str
-    """Where checkpoints and cold storage go, the same for every operations process: the absolute path of a folder,
-    best one that nobody can write who can write the database, or `s3://BUCKET/PREFIX`, with object lock."""
-    audit_failure_kills: bool = True
-    """Whether the kill switch is engaged when the audit log is found changed or rolled back."""
-
-    @field_validator("audit_target")
-    @classmethod
-    def _can_be_opened(cls, value: str, info: ValidationInfo) -> str:
-        if is_bucket(value) and not (info.data.get("audit_s3_key") and info.data.get("audit_s3_secret")):
-            raise ValueError("a bucket needs TRADING_AUDIT_S3_KEY and TRADING_AUDIT_S3_SECRET")
-        return value
-
-
-class RetentionSettings(Settings):
-    """For who moves what is old to cold storage."""
-
-    retention_days: Annotated[int, Field(ge=30, le=2557)] = 30
-    """Payloads of audit rows stay in the database for so long; the rows themselves for seven years."""
-    retention_events_days: Annotated[int, Field(ge=30, le=2557)] = 30
-    """So do events, as far as every consumer group has acknowledged them."""
-
-
-class EventBusSettings(Settings):
-    """For who publishes events."""
-
-    event_bus: Literal["postgres", "redis"] = "postgres"
-    """Where groups of consumers are told of events: from the rows, or from Redis Streams beside them."""
-    event_redis_url: RedisUrl = None
-    """``redis://HOST:PORT/DATABASE`` or ``rediss://…``, with `redis`; a database of its own."""
-    event_redis_password: RedisPassword = None
-    """Its password, where it has one."""
-
-    @property
-    def event_redis(self) -> str | None:
-        """The address with the password in it: a secret. None: events go to no Redis."""
-        if self.event_bus != "redis" or self.event_redis_url is None:
-            return None
-        return redis_address(self.event_redis_url, self.event_redis_password)
 
 
 class DoorSettings(Settings):
@@ -252,7 +172,7 @@ class GatewaySettings(DoorSettings, DatabaseSettings, TemporalSettings):
     """Takes signals over HTTP and starts their workflows."""
 
 
-class OrdersSettings(WorkflowSettings, HealthSettings, TemporalSettings):
+class OrdersSettings(BuildSettings, WorkflowSettings, HealthSettings, TemporalSettings):
     """Runs order workflows, which do no I/O: holds nothing."""
 
 
@@ -260,12 +180,14 @@ class RiskSettings(SigningSettings, DatabaseSettings, MarketSettings, HealthSett
     """The risk manager: decides from rows."""
 
 
-class ExecutionSettings(ApprovalSettings, BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings):
+class ExecutionSettings(
+    PlacementSettings, ApprovalSettings, BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings
+):
     """The execution agent: the only one that can place an order."""
 
-    live_grant_public_key: GivenSecret = None
-    """The public key that grants of live trading are signed with, in hexadecimal; who could write it could grant.
-    Without it nothing is ever sent to the live brokerage."""
+    console_grant_public_key: GivenSecret = None
+    """The console's public key, in hexadecimal, with which grants of live trading are signed: who could write it
+    could grant. Without it nothing is ever sent to the live brokerage."""
 
 
 class OperationsSettings(
@@ -274,6 +196,7 @@ class OperationsSettings(
     RetentionSettings,
     EventBusSettings,
     ReconciliationSettings,
+    BuildSettings,
     WorkflowSettings,
     BrokerSettings,
     DatabaseSettings,
@@ -285,12 +208,14 @@ class OperationsSettings(
 
 class WorkerSettings(
     DoorSettings,
+    CodecDoorSettings,
     AlertSettings,
     AuditSettings,
     RetentionSettings,
     EventBusSettings,
     ReconciliationSettings,
     WorkflowSettings,
+    PlacementSettings,
     SigningSettings,
     BrokerSettings,
     DatabaseSettings,
@@ -302,7 +227,55 @@ class WorkerSettings(
     """``isolated`` gives each role its own queue, still in this one process."""
 
 
-class MigrateSettings(DatabaseSettings):
+class ConsoleSettings(DatabaseSettings, TemporalSettings):
+    """The operator console: a web app for people. Reads rows, asks workflows; reaches no broker."""
+
+    console_host: str = "127.0.0.1"
+    """Where the console is served."""
+    console_port: Annotated[int, Field(ge=1, le=65535)] = 8081
+    """Its port."""
+    console_origin: Origin = None
+    """``https://HOST`` as browsers see the console, behind whatever speaks TLS for it; by default
+    ``http://localhost:PORT``. Passkeys are bound to its host; nothing sent from another origin changes anything."""
+    console_key: SecretStr
+    """What TOTP secrets are sealed with in the database: 64 hexadecimal digits. To change it, put a new one in a
+    line above the old one."""
+    temporal_ui_url: OutgoingUrl | None = None
+    """Where people find the Temporal Web UI, for links to runs."""
+    console_grant_key: SecretStr | None = None
+    """What the console signs releases of the kill switch with, in the name of an Admin: 64 hexadecimal digits. The
+    set-up makes its public half known. Without it the kill switch is released by the operator's key file alone."""
+    console_gateway_url: str | None = None
+    """The gateway, where a person's closing of positions is proposed as any signal is."""
+    console_gateway_token: SecretStr | None = None
+    """The console's own token there. Without it nothing is closed from the console."""
+    audit_checkpoints: Path | None = None
+    """The folder with the audit log's checkpoints, or a copy that is kept up to date, for proofs in the page:
+    reading it is enough. Where they are in a bucket, `trading audit prove` makes proofs."""
+
+    @property
+    def origin(self) -> str:
+        """Where browsers find it."""
+        return self.console_origin or f"http://localhost:{self.console_port}"
+
+
+class CodecSettings(CodecDoorSettings, HealthSettings, DatabaseSettings):
+    """Decrypts payloads for Temporal's Web UI and command line, for who may read them."""
+
+    payload_keys: SecretStr
+    """As for every process that speaks to Temporal."""
+    temporal_namespace: str = NAMESPACE
+    """The installation's namespace."""
+
+
+class TwoPersonsSettings(Settings):
+    """For who sets an installation up, with the owner's rights."""
+
+    two_persons: Literal["live", "always"] = "live"
+    """When a raise of limits, and a live grant, need a second person: in live mode, or `always`."""
+
+
+class MigrateSettings(TwoPersonsSettings, DatabaseSettings):
     """Runs once with the owner's rights: schema, roles and their passwords, and what a first start needs."""
 
     ti_gateway_password: SecretStr
@@ -319,6 +292,14 @@ class MigrateSettings(DatabaseSettings):
     """A token for strategies named ``demo``."""
     operator_public_key: SecretStr | None = None
     """The operator's public key, in hexadecimal: whose grants release the kill switch."""
+    console_grant_public_key: SecretStr | None = None
+    """The public half of the console's grant key, in hexadecimal."""
+    console_gateway_token: SecretStr | None = None
+    """The console's own token, for the closing signals of persons."""
+
+
+class PromoteSettings(BuildSettings, TemporalSettings):
+    """Runs once for each release, when its workers have started: new work goes to their build from then on."""
 
 
 @dataclass(frozen=True)
@@ -350,7 +331,10 @@ PROCESSES: Final[Mapping[str, Process]] = MappingProxyType({
     "risk": Process(RiskSettings, Role.RISK),
     "execution": Process(ExecutionSettings, Role.EXECUTION),
     "operations": Process(OperationsSettings, Role.OPERATIONS),
+    "console": Process(ConsoleSettings, Role.CONSOLE),
+    "codec": Process(CodecSettings, Role.CONSOLE),
     "migrate": Process(MigrateSettings),
+    "promote": Process(PromoteSettings),
     "compact": Process(WorkerSettings, alone=False),
 })  # fmt: skip
 

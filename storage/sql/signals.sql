@@ -46,7 +46,7 @@ on conflict (name) do update set
 returning token_id
 
 -- name: find_token
--- In live mode every token has its bounds.
+-- In live mode every token of a strategy has its bounds; $3 is the console's.
 select token_id, name, strategies, tickers, topics, rate_per_minute from api_tokens
 where token_hash = $1 and revoked_at is null and (expires_at is null or expires_at > $2)
-    and (strategies is not null or (select mode from installation) is distinct from 'live')
+    and (strategies is not null or name = $3 or (select mode from installation) is distinct from 'live')

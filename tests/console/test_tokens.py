@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 
 from schemas.signals import TimelineEntry
+from security.live import sign_grant
 from security.tokens import is_mistyped
 from storage.database import Database
 from storage.events import timeline
@@ -78,7 +79,7 @@ async def test_live_trading_is_shown_and_taken_back(database: str) -> None:
     }  # fmt: skip
     assert "never granted" in (await trading("live")).out
     assert (await trading("live", "revoke", *WHY)).code == 1, "there is nothing to take back"
-    signed = live.SIGNER.sign(live.grant(live.now(), "0" * 64))
+    signed = sign_grant(live.SIGNER, live.grant(live.now(), "0" * 64))
     async with rows.transaction("test") as connection:
         await save_grant(connection, signed, component="Console", now=live.now())
     assert "person 1 and person 2" in (await trading("live")).out

@@ -21,7 +21,7 @@ from schemas.live import ClockHealth, LiveSeen, LiveSetup, SignedGrant
 from schemas.orders import OrderStatus
 from schemas.runs import OrderQuestion, RiskQuestion
 from schemas.wire import Leg
-from security.live import LiveDecision, may_trade_live
+from security.live import LiveDecision, may_trade_live, sign_grant
 from storage import placement as rows
 from storage import switches
 from storage.database import Database
@@ -64,7 +64,7 @@ class LiveDesk:
 
     def good(self, **fields: Any) -> SignedGrant:
         whole = {"installation": self.installation.namespace} | fields
-        return live.SIGNER.sign(live.grant(live.now(), self.setup.configuration_hash, **whole))
+        return sign_grant(live.SIGNER, live.grant(live.now(), self.setup.configuration_hash, **whole))
 
     async def order(self, signal_id: str) -> Any:
         """Proposed, approved by risk, checked, and tried once; as it stands after that."""
@@ -165,8 +165,9 @@ async def test_with_one_thing_missing_nothing_leaves(desk: LiveDesk, name: str) 
     case = SPOILT[name]
     signed = desk.good(**case.get("fields", {}))
     if case.get("stranger"):
-        signed = live.STRANGER.sign(
-            live.grant(live.now(), desk.setup.configuration_hash, installation=desk.installation.namespace)
+        signed = sign_grant(
+            live.STRANGER,
+            live.grant(live.now(), desk.setup.configuration_hash, installation=desk.installation.namespace),
         )
     if case.get("grant", True):
         await desk.give(signed)

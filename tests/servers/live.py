@@ -21,13 +21,14 @@ from schemas.live import (
     SignedGrant,
 )
 from schemas.mode import Mode
-from security.live import LiveGrantKey, LiveGrantSigner
+from security.grants import GrantKey
+from security.live import LiveGrantKey
 from tests.unit.broker_server import KEY, SECRET, Server
 
-SIGNER: Final = LiveGrantSigner(Ed25519PrivateKey.generate())
+SIGNER: Final = GrantKey(Ed25519PrivateKey.generate(), "console")
 """The console's key."""
 GRANT_KEY: Final = LiveGrantKey(SIGNER.public_key)
-STRANGER: Final = LiveGrantSigner(Ed25519PrivateKey.generate())
+STRANGER: Final = GrantKey(Ed25519PrivateKey.generate(), "stranger")
 """Who can write every table, and has no key of ours."""
 ACCOUNT: Final = "A1"
 INSTALLATION: Final = UUID(int=7)

@@ -20,6 +20,7 @@ from security.live import (
     LiveKeyError,
     grant_live,
     may_trade_live,
+    sign_grant,
 )
 from tests.servers.live import (
     ANNA,
@@ -158,7 +159,7 @@ def decided(row: Row, url: str, words: dict[str | None, bool]) -> Any:
     mfa = D(minutes=1) if row.fresh_mfa else D(minutes=6)
     second = BERT if row.second_person else ANNA
     config = configuration(url, key_source=row.keys)
-    signed = SIGNER.sign(
+    signed = sign_grant(SIGNER,
         grant(
             at, config.hash,
             asked=person(ANNA, given - D(minutes=3)),
@@ -180,7 +181,7 @@ def reasons(
     **fields: Any,
 ) -> tuple[LiveReason, ...]:
     at, config = now(), configuration("u")
-    signed = signer.sign(grant(at, config.hash, **fields))
+    signed = sign_grant(signer, grant(at, config.hash, **fields))
     shown = seen(signed, kill=kill, clock=clock)
     return may_trade_live(setup("u", config.hash, **(made or {})), shown, key, at).reasons
 
@@ -224,16 +225,16 @@ def test_no_grant_a_revoked_one_and_one_from_the_future() -> None:
     at, config = now(), configuration("u")
     made = setup("u", config.hash)
     assert may_trade_live(made, seen(None), GRANT_KEY, at).reasons == (LiveReason.NO_GRANT,)
-    signed = SIGNER.sign(grant(at, config.hash)).model_copy(update={"revoked_at": at})
+    signed = sign_grant(SIGNER, grant(at, config.hash)).model_copy(update={"revoked_at": at})
     assert may_trade_live(made, seen(signed), GRANT_KEY, at).reasons == (LiveReason.GRANT_REVOKED,)
-    early = SIGNER.sign(grant(at + D(minutes=5), config.hash))
+    early = sign_grant(SIGNER, grant(at + D(minutes=5), config.hash))
     assert may_trade_live(made, seen(early), GRANT_KEY, at).reasons == (LiveReason.GRANT_NOT_YET,)
 
 
 def test_no_character_of_a_grant_can_be_changed() -> None:
     """And none under another name, or with more in it, or signed for something else."""
     at, config = now(), configuration("u")
-    made, signed = setup("u", config.hash), SIGNER.sign(grant(at, config.hash))
+    made, signed = setup("u", config.hash), sign_grant(SIGNER, grant(at, config.hash))
     assert may_trade_live(made, seen(signed), GRANT_KEY, at).permit is not None
     changed = [
         {"document": signed.document[:place] + ("0" if each != "0" else "1") + signed.document[place + 1 :]}
@@ -247,7 +248,7 @@ def test_no_character_of_a_grant_can_be_changed() -> None:
         decision = may_trade_live(made, seen(signed.model_copy(update=update)), GRANT_KEY, at)
         assert decision.permit is None
         assert decision.reasons == (LiveReason.GRANT_FORGED,)
-    unsigned = SIGNER._private.sign(signed.document.encode()).hex()
+    unsigned = SIGNER.sign(signed.document.encode())
     other = signed.model_copy(update={"signature": unsigned})
     assert may_trade_live(made, seen(other), GRANT_KEY, at).reasons == (LiveReason.GRANT_FORGED,)
 
@@ -283,6 +284,6 @@ def test_a_grant_is_made_for_two_admins_with_fresh_factors_alone() -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "ab" * 31, "ab" * 33])
 def test_a_key_that_is_none_names_its_setting_and_no_value(text: str) -> None:
-    with pytest.raises(LiveKeyError, match="TRADING_LIVE_GRANT_PUBLIC_KEY is not") as refused:
+    with pytest.raises(LiveKeyError, match="TRADING_CONSOLE_GRANT_PUBLIC_KEY is not") as refused:
         LiveGrantKey.from_hex(text)
     assert len(text) < 2 or text not in str(refused.value)

@@ -21,7 +21,7 @@ from tests.tidy.tree import ROOT, dotted, parse, sources
 from workers import live as live_start
 from workers import run
 from workers.clients import broker_settings
-from workers.keys import LIVE_GRANT_KEY, LIVE_GRANT_PUBLIC_KEY, make_missing
+from workers.keys import GRANT_KEY, GRANT_PUBLIC_KEY, make_missing
 from workers.settings import ExecutionSettings, OperationsSettings, WorkerSettings
 
 LIVE: Final = {
@@ -96,7 +96,7 @@ def test_a_worker_by_hand_ends_with_exit_code_1_and_says_why(
 
 def test_a_guard_is_made_for_execution_at_the_live_brokerage_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_of(
-        ExecutionSettings, monkeypatch, TRADING_LIVE_GRANT_PUBLIC_KEY=SIGNER.public_key.hex()
+        ExecutionSettings, monkeypatch, TRADING_CONSOLE_GRANT_PUBLIC_KEY=SIGNER.public_key.hex()
     )
     paper = INSTALLATION.model_copy(update={"mode": "paper"})
     assert live_start.live_guard(settings, paper, KEYS) is None
@@ -115,11 +115,11 @@ def test_a_guard_is_made_for_execution_at_the_live_brokerage_alone(monkeypatch: 
 
 
 def test_the_consoles_key_and_executions_belong_together(tmp_path: Path) -> None:
-    made = make_missing(tmp_path, [LIVE_GRANT_PUBLIC_KEY])
-    again = make_missing(tmp_path, [LIVE_GRANT_PUBLIC_KEY, LIVE_GRANT_KEY])
-    assert made[LIVE_GRANT_PUBLIC_KEY] == again[LIVE_GRANT_PUBLIC_KEY]
-    assert live_start.LiveGrantKey.from_hex(made[LIVE_GRANT_PUBLIC_KEY])
-    assert made[LIVE_GRANT_PUBLIC_KEY] != again[LIVE_GRANT_KEY]
+    made = make_missing(tmp_path, [GRANT_PUBLIC_KEY])
+    again = make_missing(tmp_path, [GRANT_PUBLIC_KEY, GRANT_KEY])
+    assert made[GRANT_PUBLIC_KEY] == again[GRANT_PUBLIC_KEY]
+    assert live_start.LiveGrantKey.from_hex(made[GRANT_PUBLIC_KEY])
+    assert made[GRANT_PUBLIC_KEY] != again[GRANT_KEY]
 
 
 def test_permits_are_made_in_one_place() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
+from workers.chaos import crash_acts as acts
 from workers.chaos import crash_alerts as alerts
 from workers.chaos import crash_audit as audit
 from workers.chaos import crash_books as books
@@ -16,10 +17,12 @@ from workers.chaos import crash_cold as cold
 from workers.chaos import crash_events as events
 from workers.chaos import crash_orders as orders
 from workers.chaos import crash_people as people
+from workers.chaos import crash_sign_in as sign_in
 from workers.chaos import crash_tokens as tokens
 from workers.chaos import crash_watch as watch
 from workers.chaos.crash_scenario import Scenario
 from workers.chaos.points import MOMENTS, names
+from workers.chaos.victims import CONSOLE
 
 REPEATS: Final = 3
 SHORT: Final = (
@@ -74,8 +77,20 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     people.StrategyDisabled,
     people.StrategyEnabled,
     people.PeakReset,
+    people.BuildPromoted,
     people.KeysRotated,
+    people.PayloadKeysAdded,
+    people.PayloadsRead,
     people.LossKill,
+    acts.TickerLocked,
+    acts.TickerUnlocked,
+    acts.AlertSeenTo,
+    acts.SecondPerson,
+    acts.ClosedByConsole,
+    sign_in.ComesIn,
+    sign_in.SignsIn,
+    sign_in.ChangesOwn,
+    sign_in.PeopleByCommand,
     tokens.TokenMade,
     tokens.TokenRevoked,
     tokens.TokenUsed,
@@ -96,13 +111,16 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
 BESIDE: Final = "beside"
 """No process of the stage: the command line, or what sets a database up."""
 VICTIMS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    (CONSOLE, ("commit console.approval_[!k]*", "commit console.close_asked")),
     (
         BESIDE,
         (
             "commit console.*", "commit start.[!b]*", "commit bus.group_created", "commit bus.taken",
-            "commit bus.failed", "commit bus.acknowledged",
+            "commit bus.failed", "commit bus.acknowledged", "commit people.invited", "commit people.changed",
+            "commit people.first_admin",
         ),
     ),
+    (CONSOLE, ("commit people.*",)),
     ("gateway", ("commit gateway.*", "call temporal.start")),
     ("risk", ("commit risk.*",)),
     (
