@@ -90,6 +90,20 @@ class Families:
             "broker_halt_open",
             "1 while no order leaves because the broker does not answer, else 0.",
         )
+        self.clock_offset = State(
+            self.registry,
+            "clock_offset_seconds",
+            "How far the true time is ahead of this machine's clock, by the median of time servers; beyond 2 "
+            "either way new orders wait. Absent while nobody is asked.",
+        )
+        self.clock_halt = State(
+            self.registry, "clock_halt_open", "1 while this process stops new orders for its clock, else 0."
+        )
+        self.secrets_age = State(
+            self.registry,
+            "secrets_read_age_seconds",
+            "Seconds since the store last gave this process the broker's keys; absent where nobody asks again.",
+        )
         self.outbox_events = State(
             self.registry, "outbox_events_waiting", "Committed events that the relay has not numbered yet."
         )
@@ -177,6 +191,9 @@ class Families:
         )
         self.audit_sealed = self._counter(
             "audit_sealed_rows", "Audit rows sealed by this process' sealer.", []
+        )
+        self.key_rotations = self._counter(
+            "broker_key_rotations", "New broker keys of the store, by outcome (taken, refused).", ["outcome"]
         )
         self.events_numbered = self._counter("events_numbered", "Events numbered by this process' relay.", [])
         self.events_published = self._counter(

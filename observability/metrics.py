@@ -158,6 +158,22 @@ class Metrics:
         """The broker halt's row as last read."""
         self._families.broker_halt.set(1 if is_open else 0)
 
+    def set_clock_offset(self, seconds: float) -> None:
+        """How far the true time is ahead of ours."""
+        self._families.clock_offset.set(seconds)
+
+    def set_clock_halt(self, *, is_open: bool) -> None:
+        """Whether this process stops new orders for its clock."""
+        self._families.clock_halt.set(1 if is_open else 0)
+
+    def set_secrets_age(self, age_seconds: float) -> None:
+        """Since the store last gave us the broker's keys."""
+        self._families.secrets_age.set(max(0.0, age_seconds))
+
+    def keys_rotated(self, outcome: str) -> None:
+        """New broker keys were found and tried: ``taken`` or ``refused``."""
+        self._families.key_rotations.labels(outcome).inc()
+
     def token_asked(self, share: str, *, granted: bool) -> None:
         """A request asked our own budget for leave."""
         self._families.budget_tokens.labels(share, "granted" if granted else "none_left").inc()

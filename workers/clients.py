@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Final
 
+from pydantic import SecretStr
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import Runtime
@@ -15,8 +16,10 @@ from audit.cold.mover import Retention
 from audit.store.opening import S3Access, open_store
 from audit.store.port import ObjectStore
 from broker.alpaca.client import AlpacaReader
+from broker.alpaca.scope import check_scope
 from broker.alpaca.settings import AlpacaSettings
 from broker.budget import patiently
+from broker.keys import BrokerKeys
 from broker.told import BrokerCall, OnCall
 from market.alpaca_data import AlpacaDataSettings, AlpacaMarketData
 from market.clock import MarketClock
@@ -118,6 +121,8 @@ def retention_of(settings: RetentionSettings) -> Retention:
 
 
 def broker_settings(settings: BrokerSettings) -> AlpacaSettings:
+    """Raises HostRefused, KeyScopeRefused."""
+    check_scope(settings.broker_key.get_secret_value(), settings.broker_trading_url)
     return AlpacaSettings(
         key_id=settings.broker_key,
         secret_key=settings.broker_secret,
@@ -183,17 +188,18 @@ async def _authenticated(broker: AlpacaReader) -> Account:
 
 
 def quote_source(
-    settings: BrokerSettings, clock: MarketClock, *, streamed: bool
+    settings: BrokerSettings, clock: MarketClock, keys: BrokerKeys, *, streamed: bool
 ) -> tuple[tuple[QuoteFeed, ...], QuoteSource]:
     """Both providers; with ``streamed`` the feeds too, which their holder runs. Close the source."""
     primary = _provider(
-        settings, settings.data_url, settings.data_stream_url, settings.data_feed, Provider.PRIMARY
+        settings, keys, settings.data_url, settings.data_stream_url, settings.data_feed, Provider.PRIMARY
     )
     feeds = [QuoteFeed(primary, Provider.PRIMARY, FeedLatency(clock))] if streamed else []
     secondary = None
     if settings.secondary_data_url is not None:
         secondary = _provider(
             settings,
+            keys,
             settings.secondary_data_url,
             settings.secondary_data_stream_url or "",
             settings.secondary_data_feed,
@@ -205,9 +211,13 @@ def quote_source(
 
 
 def _provider(
-    settings: BrokerSettings, url: str, stream_url: str, feed: str, provider: Provider
+    settings: BrokerSettings, keys: BrokerKeys, url: str, stream_url: str, feed: str, provider: Provider
 ) -> AlpacaMarketData:
-    return AlpacaMarketData(
+    def current() -> tuple[SecretStr, SecretStr]:
+        pair = keys.current
+        return pair.key_id, pair.secret_key
+
+    made = AlpacaMarketData(
         AlpacaDataSettings(
             url=url,
             stream_url=stream_url,
@@ -215,5 +225,8 @@ def _provider(
             key_id=settings.broker_key,
             secret_key=settings.broker_secret,
             provider=provider,
-        )
+        ),
+        current,
     )
+    keys.on_replaced(made.drop_stream)
+    return made

@@ -17,6 +17,8 @@ import asyncpg
 from temporalio.service import RPCError
 
 from activities.starter import OrderStarter
+from broker.alpaca.hosts import HostRefused
+from broker.alpaca.scope import KeyScopeRefused
 from broker.errors import BrokerError
 from gateway.app import build_app
 from gateway.deps import GatewayDeps
@@ -26,10 +28,12 @@ from observability.tracing import configure_tracing
 from schemas.wire import Queue
 from security.approvals import ApprovalKeyError
 from security.notes import AuditKeyError
+from security.secrets.errors import SecretError, SecretsUnreachable
 from storage.database import BadDatabaseAddress, DatabaseUnavailable
 from storage.limits import LimitsMissing
 from storage.migrate import MigrationError
 from storage.switches import WrongInstallation
+from workers.clock_watch import ClockRefused
 from workers.crash_orders import CrashPointsRefused, refuse_crash_points, tell_of_crash_points
 from workers.held import SecretNotAllowed, refuse_another_role, refuse_what_is_not_ours
 from workers.housekeeping import Housekeeping
@@ -37,7 +41,8 @@ from workers.limits import LimitsUnsound
 from workers.parts import Parts, build
 from workers.processes import run_execution, run_gateway, run_operations, run_orders, run_risk
 from workers.roles import compact_workers, isolated_workers
-from workers.settings import PROCESSES, Settings, SettingsError, WorkerSettings, read_settings
+from workers.secret_store import read_process_settings
+from workers.settings import Settings, SettingsError, WorkerSettings
 from workers.setup import run_migrate
 from workers.singletons import ensure_schedule, ensure_singletons
 from workers.waiting import StoppedWaiting
@@ -126,6 +131,9 @@ async def _main(name: str, settings: Settings) -> int:
         _log.error("cannot run: a dependency is down", reason=f"{type(error).__name__}: {error}")
         return EXIT_DEPENDENCY
     except (
+        ClockRefused,
+        HostRefused,
+        KeyScopeRefused,
         MigrationError,
         LimitsMissing,
         LimitsUnsound,
@@ -166,10 +174,12 @@ def main(arguments: Sequence[str]) -> int:
     name: str = options.name
     try:
         refuse_what_is_not_ours(name)
-        settings = read_settings(PROCESSES[name].settings)
+        settings = read_process_settings(name)
         refuse_another_role(name, settings)
         refuse_crash_points(settings)
-    except (SecretNotAllowed, CrashPointsRefused) as error:
+    except SecretsUnreachable as error:
+        return _tell(error, EXIT_DEPENDENCY, "DEPENDENCY_DOWN", as_json=options.json)
+    except (SecretNotAllowed, SecretError, CrashPointsRefused) as error:
         return _tell(error, EXIT_REFUSED, "REFUSED", as_json=options.json)
     except SettingsError as error:
         return _tell(error, EXIT_USAGE, "BAD_USAGE", as_json=options.json)

@@ -4,13 +4,11 @@ a folder of secret files. The one table of who holds what is ``PROCESSES``."""
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from audit.store.opening import is_bucket
 from broker.budget import REQUESTS_PER_MINUTE_MIN
@@ -26,33 +24,12 @@ from workers.outgoing import (
     WakeSecret,
     redis_address,
 )
-
-ENV_PREFIX: Final = "TRADING_"
-SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-class SettingsError(Exception):
-    """A setting is missing or wrong; the message names it."""
-
-
-class Settings(BaseSettings):
-    """Settings of every process. Secrets are files like ``trading_broker_key`` in ``$TRADING_SECRETS_DIR``."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        frozen=True,
-        extra="ignore",
-        use_attribute_docstrings=True,
-        # Compose can only empty a variable, not leave it out.
-        env_ignore_empty=True,
-    )
-
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    """``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
-    log_file: Path | None = None
-    """Where logs go instead of standard error."""
+from workers.secret_settings import ClockSettings, SecretStoreSettings
+from workers.settings_base import ENV_PREFIX as ENV_PREFIX  # noqa: PLC0414 - found here too
+from workers.settings_base import SECRETS_DIR_VARIABLE as SECRETS_DIR_VARIABLE  # noqa: PLC0414 - found here too
+from workers.settings_base import Port
+from workers.settings_base import Settings as Settings  # noqa: PLC0414 - found here too
+from workers.settings_base import SettingsError as SettingsError  # noqa: PLC0414 - found here too
 
 
 class TemporalSettings(Settings):
@@ -80,7 +57,7 @@ class WorkflowSettings(Settings):
     """Workflows kept in memory: expected open orders × 1.25."""
 
 
-class DatabaseSettings(Settings):
+class DatabaseSettings(SecretStoreSettings):
     """For who has a database role."""
 
     database_url: SecretStr
@@ -116,7 +93,7 @@ class MarketSettings(Settings):
     """Market seconds in a real second: above 1 only with a replayed market."""
 
 
-class BrokerSettings(MarketSettings):
+class BrokerSettings(MarketSettings, ClockSettings, SecretStoreSettings):
     """For who holds the broker's keys."""
 
     broker_trading_url: str
@@ -341,15 +318,15 @@ PROCESSES: Final[Mapping[str, Process]] = MappingProxyType({
 S = TypeVar("S", bound=Settings)
 
 
-def read_settings(kind: type[S]) -> S:
-    """The settings of this process.
+def read_settings(kind: type[S], stored: Mapping[str, Any] | None = None) -> S:
+    """The settings of this process. ``stored``: what a secret store has for it, which outranks everything else.
 
     Raises:
         SettingsError: naming every field that is missing or wrong, without its value.
     """
     folder = os.environ.get(SECRETS_DIR_VARIABLE)
     try:
-        return kind(_secrets_dir=folder)
+        return kind(_secrets_dir=folder, **(stored or {}))
     except ValidationError as error:
         problems = "; ".join(f"TRADING_{each['loc'][0]!s}: {each['msg']}".upper() for each in error.errors())
         raise SettingsError(f"settings: {problems}") from None

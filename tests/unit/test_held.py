@@ -39,7 +39,8 @@ NOT_OURS = [
 
 def test_the_table_is_the_designs() -> None:
     holds = {name: PROCESSES[name].secrets for name in ALONE}
-    database, broker = {"database_url", "database_password"}, {"broker_key", "broker_secret"}
+    lets_in = {"vault_secret_id", "vault_token", "aws_access_key", "aws_secret_key"}
+    database, broker = {"database_url", "database_password"} | lets_in, {"broker_key", "broker_secret"}
     public = {"approval_public_keys"}
     assert holds["gateway"] == database | {"broker_wake_secret"}
     assert holds["risk"] == database | public | {"approval_signing_key"}
