@@ -67,7 +67,10 @@ class AwsSource:
 
     def _ask(self, place: str, path: str) -> dict[str, Any]:
         # boto3 costs a third of a second: imported here.
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+        try:
+            from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+        except ImportError:
+            raise SecretsRefused("Secrets Manager needs: pip install 'trading-interface[aws]'") from None
         from botocore.exceptions import ConnectionError as NotConnected
 
         try:

@@ -167,7 +167,10 @@ class VaultSource:
 
 def _client(settings: VaultSettings) -> Any:
     """Without a token yet. hvac costs a tenth of a second: imported here."""
-    import hvac
+    try:
+        import hvac
+    except ImportError:
+        raise SecretsRefused("a vault needs: pip install 'trading-interface[vault]'") from None
     import requests
 
     session = requests.Session()

@@ -1,7 +1,11 @@
 """Numbered cases that every source of secrets passes, on its real server."""
 
+import logging
+from pathlib import Path
+
 import pytest
 
+from observability.logging import configure_logging, restore_logging
 from security.secrets.errors import SecretError, SecretMalformed, SecretMissing
 from security.secrets.reader import SecretReader
 from tests.contract_secrets.conftest import Kept
@@ -54,6 +58,22 @@ def test_k106_who_does_not_answer_is_told_by_type(kept: Kept) -> None:
         source.read(PATH)
     assert error.value.retryable is (kept.source.name != "embedded")
     source.close()
+
+
+def test_k108_no_line_of_any_library_shows_it_at_the_loudest_level(kept: Kept, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    kept.put(PATH, **PAIR)
+    configure_logging("test", level="DEBUG", file=log)
+    try:
+        logging.getLogger("test").debug("the loudest level is on")
+        kept.source.read(PATH)
+        kept.source.close()
+    finally:
+        restore_logging()
+    written = log.read_text()
+    assert "the loudest level is on" in written
+    assert PAIR["broker_secret"] not in written
+    assert PAIR["broker_key"] not in written
 
 
 async def test_k107_it_is_read_from_an_event_loop_and_closed_twice(kept: Kept) -> None:
