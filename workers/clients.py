@@ -8,6 +8,7 @@ from functools import cache, partial
 from importlib.metadata import version
 from typing import Final
 
+from pydantic import SecretStr
 from temporalio.client import Client
 from temporalio.runtime import Runtime
 
@@ -15,15 +16,17 @@ from audit.cold.mover import Retention
 from audit.store.opening import S3Access, open_store
 from audit.store.port import ObjectStore
 from broker.alpaca.client import AlpacaReader
+from broker.alpaca.scope import check_scope
 from broker.alpaca.settings import AlpacaSettings
 from broker.budget import patiently
+from broker.keys import BrokerKeys
 from broker.told import BrokerCall, OnCall
 from market.alpaca_data import AlpacaDataSettings, AlpacaMarketData
 from market.clock import MarketClock
 from market.feed import QuoteFeed
 from market.latency import FeedLatency
 from market.source import QuoteSource
-from observability.logging import get_logger
+from observability.logging import get_logger, use_mode
 from observability.metrics import CallOutcome, Metrics, call_outcome
 from observability.temporal import CountedRuntime, counted_runtime, temporal_runtime
 from observability.tracing import ended_span, temporal_interceptors
@@ -37,16 +40,18 @@ from storage.events import append
 from storage.migrate import check
 from storage.switches import Installation, access_entry, bind_installation, read_installation
 from workers.limits import require_limits
+from workers.live import may_reach, tell_configuration
 from workers.settings import (
     AuditSettings,
     BrokerSettings,
     DatabaseSettings,
+    ExecutionSettings,
     RetentionSettings,
     SigningSettings,
     TemporalSettings,
+    WorkerSettings,
 )
 
-MODE: Final = "paper"
 UNKNOWN_MODE: Final = "unknown"
 VERSION: Final = version("trading-interface")
 PROCESS_NAME_MAX: Final = 63
@@ -155,6 +160,10 @@ async def open_database(
     )
     stack.push_async_callback(database.close)
     await check(settings.dsn)
+    async with database.connection() as connection:
+        bound = (await read_installation(connection)).mode
+    if bound is not None:
+        use_mode(bound)
     return database
 
 
@@ -190,11 +199,14 @@ def retention_of(settings: RetentionSettings) -> Retention:
 
 
 def broker_settings(settings: BrokerSettings) -> AlpacaSettings:
+    """Raises HostRefused, KeyScopeRefused."""
+    check_scope(settings.broker_key.get_secret_value(), settings.broker_trading_url)
     return AlpacaSettings(
         key_id=settings.broker_key,
         secret_key=settings.broker_secret,
         trading_url=settings.broker_trading_url,
         stream_url=settings.broker_stream_url,
+        live_set_up=may_reach(settings),
     )
 
 
@@ -221,20 +233,27 @@ def reporter(metrics: Metrics) -> OnCall:
 
 
 async def bind(
-    database: Database, broker: AlpacaReader, approval_keys: ApprovalKeys | None = None
+    database: Database,
+    broker: AlpacaReader,
+    settings: BrokerSettings,
+    approval_keys: ApprovalKeys | None = None,
 ) -> Installation:
-    """Prove the keys, tie the database to the account, and refuse to start without limits.
+    """Prove the keys, tie the database to the account and to what the broker's addresses are, paper or live, and
+    refuse to start without limits.
 
     Whoever places says with ``approval_keys`` whose approvals it takes from now on: an audit row of every start.
     """
     account = await _authenticated(broker)
     async with database.transaction("start.bound") as connection:
         installation = await bind_installation(
-            connection, account=account.account_id, mode=MODE, now=utc_now()
+            connection, account=account.account_id, mode=broker.mode.value, now=utc_now()
         )
         await require_limits(connection, utc_now())
         if approval_keys is not None:
             await append(connection, _trusted(approval_keys, utc_now()))
+            if isinstance(settings, ExecutionSettings | WorkerSettings):
+                await tell_configuration(connection, settings, installation, approval_keys, utc_now())
+    use_mode(broker.mode.value)
     return installation
 
 
@@ -255,11 +274,11 @@ async def _authenticated(broker: AlpacaReader) -> Account:
 
 
 def quote_source(
-    settings: BrokerSettings, clock: MarketClock, metrics: Metrics, *, streamed: bool
+    settings: BrokerSettings, clock: MarketClock, metrics: Metrics, keys: BrokerKeys, *, streamed: bool
 ) -> tuple[tuple[QuoteFeed, ...], QuoteSource]:
     """Both providers; with ``streamed`` the feeds too, which their holder runs. Close the source."""
     primary = _provider(
-        settings, settings.data_url, settings.data_stream_url, settings.data_feed, Provider.PRIMARY
+        settings, keys, settings.data_url, settings.data_stream_url, settings.data_feed, Provider.PRIMARY
     )
 
     def feed(data: AlpacaMarketData, provider: Provider) -> QuoteFeed:
@@ -271,6 +290,7 @@ def quote_source(
     if settings.secondary_data_url is not None:
         secondary = _provider(
             settings,
+            keys,
             settings.secondary_data_url,
             settings.secondary_data_stream_url or "",
             settings.secondary_data_feed,
@@ -282,9 +302,13 @@ def quote_source(
 
 
 def _provider(
-    settings: BrokerSettings, url: str, stream_url: str, feed: str, provider: Provider
+    settings: BrokerSettings, keys: BrokerKeys, url: str, stream_url: str, feed: str, provider: Provider
 ) -> AlpacaMarketData:
-    return AlpacaMarketData(
+    def current() -> tuple[SecretStr, SecretStr]:
+        pair = keys.current
+        return pair.key_id, pair.secret_key
+
+    made = AlpacaMarketData(
         AlpacaDataSettings(
             url=url,
             stream_url=stream_url,
@@ -292,5 +316,8 @@ def _provider(
             key_id=settings.broker_key,
             secret_key=settings.broker_secret,
             provider=provider,
-        )
+        ),
+        current,
     )
+    keys.on_replaced(made.drop_stream)
+    return made

@@ -34,7 +34,7 @@ function axes(told) {
   const shared = { stroke: colour("--soft"), grid: { stroke: colour("--chart-grid"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
   const x = told.names
     ? { ...shared, values: (_, at) => at.map((i) => short(told.names[i] ?? "")), space: 26, incrs: [1], grid: { show: false }, rotate: told.names.length > 5 ? -45 : 0, size: told.names.length > 5 ? 64 : 32 }
-    : { ...shared, space: 76, values: (_, at, __, ___, step) => at.map((each) => moment(each, step)) };
+    : { ...shared, space: 76, size: 28, values: (_, at, __, ___, step) => at.map((each) => moment(each, step)) };
   const y = { ...shared, size: 64, values: (_, at) => at.map((each) => number.format(each)) };
   return [x, y];
 }
