@@ -11,13 +11,15 @@ from security.passkeys import Passkeys
 from security.passwords import Passwords
 from security.sealing import Sealer
 from storage.database import Database
+from storage.grants import Role
 from tests.web.browser import ORIGIN, Web
 
 
 @pytest.fixture
 async def web(database: str) -> AsyncIterator[Web]:
     """Give a console with nobody in it, and a clock that a test may move."""
-    opened = await Database.connect(database)
+    # With the console's rights and no more.
+    opened = await Database.connect(f"{database}?role={Role.CONSOLE}")
     clock = [datetime.now(UTC)]
     settings = WebSettings(origin=ORIGIN)
     deps = ConsoleDeps(
