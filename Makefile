@@ -139,9 +139,11 @@ check-locks: # no address, a hash for every pin, and the same versions in both
 	@grep '==' requirements.lock | while read -r pin; do grep -qxF "$$pin" requirements-dev.lock || { \
 		echo "requirements-dev.lock does not hold $$pin; make both again with: make lock" >&2; exit 1; }; done
 
-docs: install ## docs/CONFIGURATION.md anew from the settings, docs/schemas/ from the event payloads
+docs: install ## docs/CONFIGURATION.md anew from the settings, docs/schemas/ from the event payloads, docs/METRICS.md, dashboards
 	@$(BIN)/python -m workers.configuration
 	@$(BIN)/python -m workers.event_schemas
+	@$(BIN)/python -m workers.metric_docs
+	@$(BIN)/python -m workers.dashboards
 
 lock: install-dev ## both lock files anew from pyproject.toml (newer versions: make lock UPGRADE=--upgrade)
 	$(UV_COMPILE) $(UPGRADE) --extra aws --extra vault --extra embedded --extra build --extra test --extra dev -o requirements-dev.lock

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from market.clock import MarketClock
     from market.hours import MarketHours, TradingHours
     from market.source import QuotePair, QuoteSource
+    from observability.metrics import Metrics
     from storage.database import Database
 
 COMPONENT: Final = "ExecutionAgent"
@@ -43,6 +44,7 @@ class MarketActivities:
         clock: "MarketClock",
         hours: "MarketHours",
         quotes: "QuoteSource",
+        metrics: "Metrics",
         *,
         now: Callable[[], datetime],
     ) -> None:
@@ -51,6 +53,7 @@ class MarketActivities:
         self._clock = clock
         self._hours = hours
         self._quotes = quotes
+        self._metrics = metrics
         self._now = now
 
     @activity.defn(name=wire.ACTIVITY_REFRESH_MARKET)
@@ -103,7 +106,12 @@ class MarketActivities:
             hours = await self._hours.at(question.as_of, extended=order.extended_hours)
         except ClockUnavailableError as error:
             raise try_again(error.code, error.message) from error
-        verdict = pre_trade.check(_facts(order, decision, pair, hours))
+        facts = _facts(order, decision, pair, hours)
+        for quote in (facts.primary, facts.secondary):
+            if quote is not None:
+                age = facts.market_now - quote.quoted_at
+                self._metrics.quote_checked(quote.provider.value, age.total_seconds())
+        verdict = pre_trade.check(facts)
         return await self._record(question, verdict, pair, hours.wall_now)
 
     async def _record(

@@ -142,6 +142,9 @@ class RiskActivities:
         )
         if not last_try and not snapshot_is_fresh:
             return AssessmentKind.NEEDS_SNAPSHOT
+        if quote is not None:
+            age = market_now - quote.quoted_at
+            self._metrics.quote_checked(quote.provider.value, age.total_seconds())
         # Before the positions: an order that fills between the two readings is then seen twice, never not at all.
         working = await rows.read_working(connection, row.proposal.ticker)
         facts = RiskFacts(

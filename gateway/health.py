@@ -1,5 +1,6 @@
 """Is the process alive, can it take signals, what has it counted."""
 
+import asyncio
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Final
@@ -66,7 +67,7 @@ async def readyz(deps: Deps, response: Response) -> Readiness:
 })  # fmt: skip
 async def metrics(deps: Deps) -> Response:
     """The counters of this process."""
-    return Response(deps.render_metrics(), media_type=METRICS_CONTENT_TYPE)
+    return Response(await asyncio.to_thread(deps.render_metrics), media_type=METRICS_CONTENT_TYPE)
 
 
 async def _said(check: Awaitable[object]) -> str:

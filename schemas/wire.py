@@ -37,6 +37,8 @@ ID_RECONCILE_DUE: Final = "reconcile-due"
 ID_RECONCILE_NOW: Final = "reconcile-now"
 """Started by a person."""
 SCHEDULE_RECONCILIATION: Final = "reconciliation"
+RECONCILE_BY_SCHEDULE: Final = "schedule"
+"""The trigger of a run that the Schedule has started."""
 SCHEDULE_RETENTION: Final = "audit-retention"
 
 SIGNAL_ORDER_UPDATED: Final = "order-updated"

@@ -12,7 +12,7 @@ from typing import Final
 
 from observability.logging import get_logger
 from observability.metrics import Metrics
-from schemas.alerts import Delivery, DeliveryState
+from schemas.alerts import Channel, Delivery, DeliveryState
 from storage import deliveries as rows
 from storage.database import Database
 from workers.alert_channels import TOTAL_SECONDS, AlertChannel, Outcome
@@ -55,6 +55,8 @@ class AlertPost:
         """Say once which channels are told of what; then count what waits and what was given up."""
         if not self._opened:
             await self._open()
+            on = {each.channel for each in self._channels}
+            self._metrics.set_channels({channel.value: channel in on for channel in Channel})
         async with self._database.connection() as connection:
             counts = await rows.count_unsent(connection)
         self._metrics.set_alert_deliveries(due=counts[DeliveryState.DUE], dead=counts[DeliveryState.DEAD])

@@ -4,7 +4,8 @@ import os
 import socket
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
+from importlib.metadata import version
 from typing import Final
 
 from temporalio.client import Client
@@ -25,7 +26,7 @@ from market.latency import FeedLatency
 from market.source import QuoteSource
 from observability.logging import get_logger
 from observability.metrics import CallOutcome, Metrics, call_outcome
-from observability.temporal import temporal_runtime
+from observability.temporal import CountedRuntime, counted_runtime, temporal_runtime
 from observability.tracing import ended_span, temporal_interceptors
 from schemas.audit import AuditEntry
 from schemas.broker import Account
@@ -34,7 +35,7 @@ from security.approvals import ApprovalKeys, ApprovalSigner
 from storage.database import PLACEMENT_SLOTS, Database
 from storage.events import append
 from storage.migrate import check
-from storage.switches import Installation, access_entry, bind_installation
+from storage.switches import Installation, access_entry, bind_installation, read_installation
 from workers.limits import require_limits
 from workers.settings import (
     AuditSettings,
@@ -46,6 +47,8 @@ from workers.settings import (
 )
 
 MODE: Final = "paper"
+UNKNOWN_MODE: Final = "unknown"
+VERSION: Final = version("trading-interface")
 PROCESS_NAME_MAX: Final = 63
 """PostgreSQL keeps no more of an application_name."""
 TOKENS_WAIT_MAX_SECONDS: Final = 60.0
@@ -59,22 +62,47 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-async def connect_temporal(settings: TemporalSettings, service: str, *, lazy: bool = False) -> Client:
-    """One client per process, with our converter; the core logs errors only. ``lazy``: connects when first used."""
-    return await Client.connect(
+async def connect_temporal(
+    settings: TemporalSettings, service: str, metrics: Metrics | None = None, *, lazy: bool = False
+) -> Client:
+    """One client per process, with our converter; the core logs errors only. ``metrics`` gets the core's own.
+
+    ``lazy``: it connects when it is first used.
+    """
+    counted = None if metrics is None else _counted(service)
+    client = await Client.connect(
         settings.temporal_address,
         namespace=settings.temporal_namespace,
         data_converter=pydantic_data_converter,
         interceptors=temporal_interceptors(),
-        runtime=_runtime(service),
+        runtime=_runtime(service) if counted is None else counted.runtime,
         lazy=lazy,
     )
+    if metrics is not None and counted is not None:
+        metrics.add_page(counted.page)
+    return client
 
 
 @cache
 def _runtime(service: str) -> Runtime:
     """One for the process, however often it has to connect: each has threads of its own."""
     return temporal_runtime(service)
+
+
+@cache
+def _counted(service: str) -> CountedRuntime:
+    return counted_runtime(service)
+
+
+async def process_metrics(service: str, database: Database | None = None) -> Metrics:
+    """A process's metrics, with what it is: its mode as the database says at its start."""
+    mode = None
+    if database is not None:
+        async with database.connection() as connection:
+            mode = (await read_installation(connection)).mode
+    metrics = Metrics()
+    metrics.set_build(version=VERSION, service=service, mode=mode or UNKNOWN_MODE)
+    return metrics
 
 
 async def open_database(
@@ -191,13 +219,18 @@ async def _authenticated(broker: AlpacaReader) -> Account:
 
 
 def quote_source(
-    settings: BrokerSettings, clock: MarketClock, *, streamed: bool
+    settings: BrokerSettings, clock: MarketClock, metrics: Metrics, *, streamed: bool
 ) -> tuple[tuple[QuoteFeed, ...], QuoteSource]:
     """Both providers; with ``streamed`` the feeds too, which their holder runs. Close the source."""
     primary = _provider(
         settings, settings.data_url, settings.data_stream_url, settings.data_feed, Provider.PRIMARY
     )
-    feeds = [QuoteFeed(primary, Provider.PRIMARY, FeedLatency(clock))] if streamed else []
+
+    def feed(data: AlpacaMarketData, provider: Provider) -> QuoteFeed:
+        told = partial(metrics.market_data_received, provider.value)
+        return QuoteFeed(data, provider, FeedLatency(clock, told=told))
+
+    feeds = [feed(primary, Provider.PRIMARY)] if streamed else []
     secondary = None
     if settings.secondary_data_url is not None:
         secondary = _provider(
@@ -208,7 +241,7 @@ def quote_source(
             Provider.SECONDARY,
         )
         if streamed and settings.secondary_data_stream_url is not None:
-            feeds.append(QuoteFeed(secondary, Provider.SECONDARY, FeedLatency(clock)))
+            feeds.append(feed(secondary, Provider.SECONDARY))
     return tuple(feeds), QuoteSource(clock, primary, secondary, feeds=feeds)
 
 

@@ -28,6 +28,7 @@ from workers.build_watch import BUILDS_SECONDS, BuildWatch
 from workers.clients import retention_of, utc_now
 from workers.cover_watch import COVER_SECONDS, CoverWatch
 from workers.equity_watch import EquityWatch
+from workers.gauges import POLLERS_SECONDS, READ_SECONDS, PollerGauges, RowGauges, queues_of
 from workers.loops import for_ever
 from workers.parts import OperationsParts
 from workers.relay import Relay
@@ -57,7 +58,7 @@ class Housekeeping:
         self._parts = parts
         self._operations_queue = operations_queue
         self._sweeper = Sweeper(parts.database, parts.client, starter, parts.notifier)
-        self._stream = StreamWatch(parts.database, parts.catch_up)
+        self._stream = StreamWatch(parts.database, parts.catch_up, parts.metrics)
         self._relay = Relay(parts.settings.dsn, parts.metrics)
         redis = parts.settings.event_redis
         self._feed = None if redis is None else RedisFeed(parts.settings.dsn, redis, parts.metrics)
@@ -76,6 +77,8 @@ class Housekeeping:
         isolated = operations_queue is Queue.OPERATIONS
         watch = BuildWatch(parts.database, parts.client, starter, parts.hours)
         self._builds = watch if isolated else None
+        self._gauges = RowGauges(parts.database, parts.metrics)
+        self._pollers = PollerGauges(parts.client, parts.metrics, queues_of(operations_queue))
         self._clock_stored: ClockReading | None = None
 
     async def run(self) -> None:
@@ -112,6 +115,8 @@ class Housekeeping:
                 (self._row_alerts.keep_drift, TICK_SECONDS),
                 (self._stream.answer_wakes, TICK_SECONDS),
                 (self._post.keep, COUNT_SECONDS),
+                (self._gauges.read_gauges, READ_SECONDS),
+                (self._pollers.count_pollers, POLLERS_SECONDS),
                 *((courier.deliver, LOOK_SECONDS) for courier in self._post.couriers),
             ):
                 loops.create_task(for_ever(job, seconds), name=job.__name__)
@@ -188,5 +193,3 @@ class Housekeeping:
         parts.metrics.set_open_orders(open_orders)
         parts.metrics.set_kill_switch(engaged=state.engaged)
         parts.metrics.set_unknown_outcomes(len(unknown))
-        for provider, latency_ms in parts.quotes.latency_ms().items():
-            parts.metrics.market_data_received(provider.value, latency_ms)

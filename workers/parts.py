@@ -30,11 +30,14 @@ from storage.switches import Installation
 from workers.audit_sealing import audit_jobs
 from workers.broker_budget import SharedBudget
 from workers.clients import (
+    UNKNOWN_MODE,
+    VERSION,
     audit_store,
     bind,
     broker_settings,
     connect_temporal,
     open_database,
+    process_metrics,
     quote_source,
     reporter,
     signing_keys,
@@ -156,7 +159,7 @@ async def build(settings: WorkerSettings) -> AsyncIterator[Parts]:
         side = await _side(
             stack, settings, AlpacaTrader, fences=True, service=settings.topology, approval_keys=approval_keys
         )
-        feeds, quotes = quote_source(settings, side.clock, streamed=True)
+        feeds, quotes = quote_source(settings, side.clock, side.metrics, streamed=True)
         stack.push_async_callback(quotes.close)
         notifier = _notifier(stack, side)
         yield Parts(
@@ -185,14 +188,16 @@ async def build_gateway(settings: GatewaySettings) -> AsyncIterator[GatewayParts
     """Rows and Temporal. Raises as `build`, save for the broker's errors."""
     async with AsyncExitStack() as stack:
         database = await open_database(stack, settings, "gateway")
-        client = await connect_temporal(settings, "gateway")
-        yield GatewayParts(client=client, metrics=Metrics(), database=database)
+        metrics = await process_metrics("gateway", database)
+        client = await connect_temporal(settings, "gateway", metrics)
+        yield GatewayParts(client=client, metrics=metrics, database=database)
 
 
 @asynccontextmanager
 async def build_orders(settings: OrdersSettings) -> AsyncIterator[OrdersParts]:
     """Temporal alone."""
-    yield OrdersParts(client=await connect_temporal(settings, "orders"), metrics=Metrics())
+    metrics = await process_metrics("orders")
+    yield OrdersParts(client=await connect_temporal(settings, "orders", metrics), metrics=metrics)
 
 
 @asynccontextmanager
@@ -203,10 +208,11 @@ async def build_risk(settings: RiskSettings) -> AsyncIterator[RiskParts]:
         database = await open_database(stack, settings, "risk")
         async with database.connection() as connection:
             await require_limits(connection, utc_now())
-        client = await connect_temporal(settings, "risk")
+        metrics = await process_metrics("risk", database)
+        client = await connect_temporal(settings, "risk", metrics)
         reader = StoredClock(database, now=utc_now)
         clock = await stack.enter_async_context(RowClock(reader, speed=settings.market_speed))
-        yield RiskParts(client=client, metrics=Metrics(), database=database, clock=clock, signer=signer)
+        yield RiskParts(client=client, metrics=metrics, database=database, clock=clock, signer=signer)
 
 
 @asynccontextmanager
@@ -228,7 +234,7 @@ async def build_execution(
             stop=stop,
             approval_keys=approval_keys,
         )
-        _, quotes = quote_source(settings, side.clock, streamed=False)
+        _, quotes = quote_source(settings, side.clock, side.metrics, streamed=False)
         stack.push_async_callback(quotes.close)
         yield ExecutionParts(
             database=side.database,
@@ -252,7 +258,7 @@ async def build_operations(
     """A broker that reads and cancels, and the streams. Raises and waits as `build_execution`."""
     async with AsyncExitStack() as stack:
         side = await _side(stack, settings, AlpacaReader, fences=False, service="operations", stop=stop)
-        feeds, quotes = quote_source(settings, side.clock, streamed=True)
+        feeds, quotes = quote_source(settings, side.clock, side.metrics, streamed=True)
         stack.push_async_callback(quotes.close)
         notifier = _notifier(stack, side)
         yield OperationsParts(
@@ -296,6 +302,7 @@ async def _side(
     stack.push_async_callback(kill_broker.close)
     stack.push_async_callback(broker.close)
     installation = await bind(database, broker, approval_keys)
+    metrics.set_build(version=VERSION, service=service, mode=installation.mode or UNKNOWN_MODE)
     every = PROBE_EVERY_IN_RESERVE if service == "execution" else PROBE_EVERY
     watcher = KillWatcher(database, kill_broker, metrics)
     probe = HaltProbe(database, kill_broker, budget, metrics, every=every)
@@ -304,7 +311,7 @@ async def _side(
     for job, seconds in (*jobs, *audit):
         stack.callback(asyncio.create_task(for_ever(job, seconds), name=job.__qualname__).cancel)
     if stop is None or isinstance(settings, WorkerSettings):
-        client = await connect_temporal(settings, service)
+        client = await connect_temporal(settings, service, metrics)
     else:
         client = await temporal_when_up(settings, service, stop, database=database, metrics=metrics)
     clock = await stack.enter_async_context(_clock(settings, broker, database))

@@ -93,7 +93,7 @@ def operations_activities(parts: OperationsParts) -> list[Activity]:
 def execution_activities(parts: ExecutionParts) -> list[Activity]:
     """What the execution agent does."""
     market = MarketActivities(
-        parts.database, parts.broker, parts.clock, parts.hours, parts.quotes, now=utc_now
+        parts.database, parts.broker, parts.clock, parts.hours, parts.quotes, parts.metrics, now=utc_now
     )
     placement = PlacementActivities(
         parts.database,

@@ -4,21 +4,15 @@ a folder of secret files. The one table of who holds what is ``PROCESSES``."""
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from audit.store.opening import is_bucket
 from broker.budget import REQUESTS_PER_MINUTE_MIN
-from schemas.builds import BUILD_PATTERN
-from schemas.wire import NAMESPACE
-from storage.database import PLACEMENT_SLOTS
 from storage.grants import Role
-from workers.build_id import own_build
 from workers.outgoing import (
     GivenSecret,
     Origin,
@@ -30,51 +24,26 @@ from workers.outgoing import (
     WakeSecret,
     redis_address,
 )
+from workers.settings_base import (
+    ENV_PREFIX,
+    SECRETS_DIR_VARIABLE,
+    BuildSettings,
+    HealthSettings,
+    PlacementSettings,
+    Port,
+    Settings,
+    SettingsError,
+    TemporalSettings,
+)
 
-ENV_PREFIX: Final = "TRADING_"
-SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-class SettingsError(Exception):
-    """A setting is missing or wrong; the message names it."""
-
-
-class Settings(BaseSettings):
-    """Settings of every process. Secrets are files like ``trading_broker_key`` in ``$TRADING_SECRETS_DIR``."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        frozen=True,
-        extra="ignore",
-        use_attribute_docstrings=True,
-        # Compose can only empty a variable, not leave it out.
-        env_ignore_empty=True,
-    )
-
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    """``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
-    log_file: Path | None = None
-    """Where logs go instead of standard error."""
-
-
-class TemporalSettings(Settings):
-    """Where Temporal is."""
-
-    temporal_address: str
-    """``host:port`` of Temporal's front end."""
-    temporal_namespace: str = NAMESPACE
-    """The installation's namespace."""
-
-
-class HealthSettings(Settings):
-    """The door of a process that has no gateway: ``/healthz``, ``/readyz`` and ``/metrics``."""
-
-    metrics_host: str = "127.0.0.1"
-    """Where ``/healthz``, ``/readyz`` and ``/metrics`` are served."""
-    metrics_port: Port = 0
-    """Their port; 0 takes a free one."""
+__all__ = [
+    "ENV_PREFIX",
+    "SECRETS_DIR_VARIABLE",
+    "HealthSettings",
+    "Settings",
+    "SettingsError",
+    "TemporalSettings",
+]
 
 
 class WorkflowSettings(Settings):
@@ -82,18 +51,6 @@ class WorkflowSettings(Settings):
 
     cached_workflows: Annotated[int, Field(ge=1)] = 1250
     """Workflows kept in memory: expected open orders × 1.25."""
-
-
-class BuildSettings(Settings):
-    """For who runs workflows as one of several builds, and for who promotes one."""
-
-    build_id: Annotated[str, Field(pattern=f"^{BUILD_PATTERN}$")] | None = None
-    """How this build is called where several run side by side; by default its version and a hash of its files."""
-
-    @property
-    def build(self) -> str:
-        """The build's name."""
-        return self.build_id or own_build()
 
 
 class DatabaseSettings(Settings):
@@ -158,13 +115,6 @@ class BrokerSettings(MarketSettings):
     """Its stream."""
     secondary_data_feed: str = "sip"
     """Its feed."""
-
-
-class PlacementSettings(Settings):
-    """For who places orders."""
-
-    placement_slots: Annotated[int, Field(ge=1, le=64)] = PLACEMENT_SLOTS
-    """Orders that this process places at the same time, each with a database connection of its own."""
 
 
 class ReconciliationSettings(Settings):

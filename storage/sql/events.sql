@@ -53,7 +53,7 @@ with numbered as (
         limit $1
     ) waiting
     where e.event_id = waiting.event_id
-    returning e.position
+    returning e.position, e.topic
 ),
 counted as (
     select count(*) as count, max(position) as newest from numbered
@@ -61,7 +61,7 @@ counted as (
 kept as (
     update event_relay set position = counted.newest from counted where counted.count > 0
 )
-select count from counted
+select topic, count(*) as count from numbered group by topic
 
 -- name: set_asleep
 update event_relay set asleep = $1 where asleep <> $1
