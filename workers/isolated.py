@@ -11,6 +11,7 @@ from security.approvals import ApprovalKeyError
 from security.grants import KeyFileError
 from storage.grants import Role
 from workers import compose, embedded, keys, postgres, temporal, valkey
+from workers.build_id import own_build
 from workers.datadir import DataDirError
 from workers.market_options import market_speed, requests_per_minute
 from workers.native import Native
@@ -25,6 +26,7 @@ VALKEY: Final = ("valkey", 6379)
 HEALTH_PORT: Final = 9464
 CONSOLE: Final = (embedded.CONSOLE, 8081)
 WORKERS: Final = ("orders", "risk", "execution", "operations")
+BUILD_VARIABLE: Final = "TRADING_BUILD_ID"
 OWNER_PASSWORD: Final = "trading_owner_password"  # noqa: S105 - its name
 
 
@@ -49,6 +51,8 @@ class IsolatedInstallation(Installation):
             "TRADING_MARKET_SPEED": market_speed(options),
             "TRADING_BROKER_REQUESTS_PER_MINUTE": requests_per_minute(options),
             EVENT_BUS_VARIABLE: self.event_bus,
+            # One for all of them, and after a restart too: somebody may edit these files meanwhile.
+            BUILD_VARIABLE: own_build(),
         }
         file = compose.load(environ=as_there)
         server = await postgres.initialise(data_dir.postgres)
