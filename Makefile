@@ -27,7 +27,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals runaway stream-faults audit-mutations bench-audit rotate-secrets console-attacks check docs lock clean
+.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals runaway stream-faults audit-mutations bench-audit rotate-secrets console-attacks deploy scale check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -124,6 +124,12 @@ audit-mutations: install-servers ## every byte flip, and every row missing, inse
 
 rotate-secrets: install-servers ## 100 key rotations during 1000 orders, on OpenBao, Secrets Manager and files; prints JSON
 	$(BIN)/python -m pytest -m slow -q -s tests/e2e/test_key_rotation.py $(PYTEST_ARGS)
+
+deploy: install-dev ## a changed workflow deployed with orders in flight, on a whole installation; about 3 minutes
+	$(BIN)/python -m pytest -m slow -s tests/chaos/test_deploy.py $(PYTEST_ARGS)
+
+scale: install-dev ## orders a second with 1, 2 and 4 execution workers and a broker 300 ms away, and what an order costs; 4 minutes
+	$(BIN)/python -m benchmarks.scale --write benchmarks/scale.json
 
 bench-audit: install-dev ## 1,000,000 audit rows: verified against read and hashed, append and sealing rates (N=50000)
 	$(BIN)/python -m benchmarks.audit --rows $(or $(N),1000000)

@@ -12,11 +12,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from pydantic import Field, SecretStr, ValidationError
 
 from broker.budget import REQUESTS_PER_MINUTE_MIN
-from schemas.builds import BUILD_PATTERN
 from schemas.wire import NAMESPACE
-from storage.database import PLACEMENT_SLOTS
 from storage.grants import Role
-from workers.build_id import own_build
 from workers.outgoing import (
     GivenSecret,
     Origin,
@@ -24,7 +21,16 @@ from workers.outgoing import (
     WakeSecret,
 )
 from workers.secret_settings import ClockSettings, SecretStoreSettings
-from workers.settings_base import ENV_PREFIX, SECRETS_DIR_VARIABLE, Port, Settings, SettingsError
+from workers.settings_base import (
+    ENV_PREFIX,
+    SECRETS_DIR_VARIABLE,
+    BuildSettings,
+    HealthSettings,
+    PlacementSettings,
+    Port,
+    Settings,
+    SettingsError,
+)
 from workers.settings_operations import AlertSettings, AuditSettings, EventBusSettings, RetentionSettings
 from workers.settings_temporal import CodecDoorSettings, TemporalSettings
 
@@ -35,6 +41,7 @@ __all__ = [
     "AuditSettings",
     "CodecDoorSettings",
     "EventBusSettings",
+    "HealthSettings",
     "Port",
     "RetentionSettings",
     "Settings",
@@ -44,32 +51,11 @@ __all__ = [
 """Others import these from here too."""
 
 
-class HealthSettings(Settings):
-    """The door of a process that has no gateway: ``/healthz``, ``/readyz`` and ``/metrics``."""
-
-    metrics_host: str = "127.0.0.1"
-    """Where ``/healthz``, ``/readyz`` and ``/metrics`` are served."""
-    metrics_port: Port = 0
-    """Their port; 0 takes a free one."""
-
-
 class WorkflowSettings(Settings):
     """For who runs workflows."""
 
     cached_workflows: Annotated[int, Field(ge=1)] = 1250
     """Workflows kept in memory: expected open orders × 1.25."""
-
-
-class BuildSettings(Settings):
-    """For who runs workflows as one of several builds, and for who promotes one."""
-
-    build_id: Annotated[str, Field(pattern=f"^{BUILD_PATTERN}$")] | None = None
-    """How this build is called where several run side by side; by default its version and a hash of its files."""
-
-    @property
-    def build(self) -> str:
-        """The build's name."""
-        return self.build_id or own_build()
 
 
 class DatabaseSettings(SecretStoreSettings):
@@ -134,13 +120,6 @@ class BrokerSettings(MarketSettings, ClockSettings, SecretStoreSettings):
     """Its stream."""
     secondary_data_feed: str = "sip"
     """Its feed."""
-
-
-class PlacementSettings(Settings):
-    """For who places orders."""
-
-    placement_slots: Annotated[int, Field(ge=1, le=64)] = PLACEMENT_SLOTS
-    """Orders that this process places at the same time, each with a database connection of its own."""
 
 
 class ReconciliationSettings(Settings):

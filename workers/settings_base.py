@@ -1,4 +1,5 @@
-"""What settings of every process begin with: environment variables ``TRADING_…`` and a folder of secret files."""
+"""What settings of every process begin with: environment variables ``TRADING_…`` and a folder of secret files; and
+the groups that name no secret."""
 
 import os
 from pathlib import Path
@@ -7,7 +8,10 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.builds import BUILD_PATTERN
 from schemas.live import LIVE_MODE_WORD
+from storage.database import PLACEMENT_SLOTS
+from workers.build_id import own_build
 
 ENV_PREFIX: Final = "TRADING_"
 SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
@@ -46,3 +50,31 @@ class Settings(BaseSettings):
     live_mode: LiveMode = Field(default_factory=lambda: os.environ.get("LIVE_MODE") == LIVE_MODE_WORD)
     """``true`` asks for live trading, which takes much more than this: docs/RUNBOOK.md. Every other text is paper.
     ``LIVE_MODE`` may stand for it; where both are set, both must say so."""
+
+
+class HealthSettings(Settings):
+    """The door of a process that has no gateway: ``/healthz``, ``/readyz`` and ``/metrics``."""
+
+    metrics_host: str = "127.0.0.1"
+    """Where ``/healthz``, ``/readyz`` and ``/metrics`` are served."""
+    metrics_port: Port = 0
+    """Their port; 0 takes a free one."""
+
+
+class BuildSettings(Settings):
+    """For who runs workflows as one of several builds, and for who promotes one."""
+
+    build_id: Annotated[str, Field(pattern=f"^{BUILD_PATTERN}$")] | None = None
+    """How this build is called where several run side by side; by default its version and a hash of its files."""
+
+    @property
+    def build(self) -> str:
+        """The build's name."""
+        return self.build_id or own_build()
+
+
+class PlacementSettings(Settings):
+    """For who places orders."""
+
+    placement_slots: Annotated[int, Field(ge=1, le=64)] = PLACEMENT_SLOTS
+    """Orders that this process places at the same time, each with a database connection of its own."""
