@@ -64,6 +64,7 @@ _COMMANDS: Final = (
         "console.processes:chaos",
         "Break everything on purpose; the exchange's ledger judges.",
     ),
+    ("Operate", "live", "console.live:app", "Whether orders may go to the live brokerage; take that back."),
     ("Operate", "keys", "console.keys:app", "List, rotate, retire or revoke the keys of approvals."),
     ("Operate", "builds", "console.builds:builds", "List builds: which gets new work, which still drain."),
     ("Operate", "promote", "console.builds:promote", "Give new work to a build, or back to a former one."),
@@ -89,6 +90,11 @@ _GROUPS: Final = (
         ("list", "console.strategies:list_strategies", "List disabled strategies; --all: those enabled again too."),
         ("disable", "console.strategies:disable", "Let a strategy open nothing."),
         ("enable", "console.strategies:enable", "Let a disabled strategy trade again, by a named person."),
+    )),
+    ("token", "Strategies' tokens: who may propose what.", (
+        ("make", "console.tokens:make", "Make a token for one strategy or several; it is shown once."),
+        ("list", "console.tokens:list_tokens", "List tokens with what each may, never a secret."),
+        ("revoke", "console.tokens:revoke", "Let a token open nothing any more, at once."),
     )),
     ("people", "Who may use the operator console.", (
         ("list", "console.people:list_people", "List people: role, second factors, state, last seen."),

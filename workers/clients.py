@@ -23,7 +23,7 @@ from market.clock import MarketClock
 from market.feed import QuoteFeed
 from market.latency import FeedLatency
 from market.source import QuoteSource
-from observability.logging import get_logger
+from observability.logging import get_logger, use_mode
 from observability.metrics import CallOutcome, Metrics, call_outcome
 from observability.temporal import CountedRuntime, counted_runtime, temporal_runtime
 from observability.tracing import ended_span, temporal_interceptors
@@ -37,16 +37,18 @@ from storage.events import append
 from storage.migrate import check
 from storage.switches import Installation, access_entry, bind_installation, read_installation
 from workers.limits import require_limits
+from workers.live import may_reach, tell_configuration
 from workers.settings import (
     AuditSettings,
     BrokerSettings,
     DatabaseSettings,
+    ExecutionSettings,
     RetentionSettings,
     SigningSettings,
     TemporalSettings,
+    WorkerSettings,
 )
 
-MODE: Final = "paper"
 UNKNOWN_MODE: Final = "unknown"
 VERSION: Final = version("trading-interface")
 PROCESS_NAME_MAX: Final = 63
@@ -155,6 +157,10 @@ async def open_database(
     )
     stack.push_async_callback(database.close)
     await check(settings.dsn)
+    async with database.connection() as connection:
+        bound = (await read_installation(connection)).mode
+    if bound is not None:
+        use_mode(bound)
     return database
 
 
@@ -195,6 +201,7 @@ def broker_settings(settings: BrokerSettings) -> AlpacaSettings:
         secret_key=settings.broker_secret,
         trading_url=settings.broker_trading_url,
         stream_url=settings.broker_stream_url,
+        live_set_up=may_reach(settings),
     )
 
 
@@ -221,20 +228,27 @@ def reporter(metrics: Metrics) -> OnCall:
 
 
 async def bind(
-    database: Database, broker: AlpacaReader, approval_keys: ApprovalKeys | None = None
+    database: Database,
+    broker: AlpacaReader,
+    settings: BrokerSettings,
+    approval_keys: ApprovalKeys | None = None,
 ) -> Installation:
-    """Prove the keys, tie the database to the account, and refuse to start without limits.
+    """Prove the keys, tie the database to the account and to what the broker's addresses are, paper or live, and
+    refuse to start without limits.
 
     Whoever places says with ``approval_keys`` whose approvals it takes from now on: an audit row of every start.
     """
     account = await _authenticated(broker)
     async with database.transaction("start.bound") as connection:
         installation = await bind_installation(
-            connection, account=account.account_id, mode=MODE, now=utc_now()
+            connection, account=account.account_id, mode=broker.mode.value, now=utc_now()
         )
         await require_limits(connection, utc_now())
         if approval_keys is not None:
             await append(connection, _trusted(approval_keys, utc_now()))
+            if isinstance(settings, ExecutionSettings | WorkerSettings):
+                await tell_configuration(connection, settings, installation, approval_keys, utc_now())
+    use_mode(broker.mode.value)
     return installation
 
 

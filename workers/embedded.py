@@ -40,7 +40,6 @@ CONSOLE_SECRETS: Final[Mapping[str, str]] = {
     "trading_console_gateway_token": "console_gateway_token",
 }
 """File in the console's own folder → the secret's name."""
-CONSOLE_TOKEN: Final = "console"  # noqa: S105 - its name, not its secret
 DEMO_TOKEN: Final = "demo"  # noqa: S105 - its name, not its secret
 OPERATOR: Final = "operator"
 ADDING_OPTIONS: Final = ("--symbol", "--market")

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from temporalio.client import Client
 
 from activities.catch_up import CatchUp
+from activities.live import LiveGuard
 from activities.notifier import OrderNotifier
 from audit.store.port import ObjectStore
 from broker.alpaca.client import AlpacaReader
@@ -46,6 +47,7 @@ from workers.clients import (
 from workers.halt_probe import LOOK_SECONDS, PROBE_EVERY, PROBE_EVERY_IN_RESERVE, HaltProbe
 from workers.kill_watch import WATCH_SECONDS, KillWatcher
 from workers.limits import require_limits
+from workers.live import live_guard
 from workers.loops import for_ever
 from workers.settings import (
     ExecutionSettings,
@@ -107,6 +109,8 @@ class ExecutionParts(BrokerParts):
 
     broker: AlpacaTrader
     approval_keys: ApprovalKeys
+    live: LiveGuard | None
+    """Who is asked before an order goes to the live brokerage; None: it is paper."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +155,8 @@ async def build(settings: WorkerSettings) -> AsyncIterator[Parts]:
     """Connect to everything, check what must hold before the first order, close in reverse.
 
     Raises:
-        DatabaseUnavailable, MigrationError, LimitsMissing, WrongInstallation, BrokerError, ApprovalKeyError: do
-            not start.
+        DatabaseUnavailable, MigrationError, LimitsMissing, WrongInstallation, BrokerError, ApprovalKeyError,
+            LiveKeyError, HostRefused: do not start.
     """
     async with AsyncExitStack() as stack:
         signer, approval_keys = signing_keys(settings)
@@ -166,6 +170,7 @@ async def build(settings: WorkerSettings) -> AsyncIterator[Parts]:
             settings=settings,
             signer=signer,
             approval_keys=approval_keys,
+            live=live_guard(settings, side.installation, approval_keys),
             database=side.database,
             client=side.client,
             broker=side.broker,
@@ -241,6 +246,7 @@ async def build_execution(
             client=side.client,
             broker=side.broker,
             approval_keys=approval_keys,
+            live=live_guard(settings, side.installation, approval_keys),
             kill_broker=side.kill_broker,
             budget=side.budget,
             clock=side.clock,
@@ -293,15 +299,17 @@ async def _side(
     """With ``stop`` Temporal is waited for until then; the kill switch and the audit log are seen to meanwhile, and
     ever after.
     """
+    # Before anything is reached: an address that orders may not go to.
+    alpaca = broker_settings(settings)
     slots = PLACEMENT_SLOTS if isinstance(settings, OperationsSettings) else settings.placement_slots
     database = await open_database(stack, settings, service, fences=fences, slots=slots)
     metrics = Metrics()
     budget = SharedBudget(database, metrics, requests_per_minute=settings.broker_requests_per_minute)
-    broker = make(broker_settings(settings), on_call=reporter(metrics), budget=budget)
-    kill_broker = AlpacaReader(broker_settings(settings), on_call=reporter(metrics))
+    broker = make(alpaca, on_call=reporter(metrics), budget=budget)
+    kill_broker = AlpacaReader(alpaca, on_call=reporter(metrics))
     stack.push_async_callback(kill_broker.close)
     stack.push_async_callback(broker.close)
-    installation = await bind(database, broker, approval_keys)
+    installation = await bind(database, broker, settings, approval_keys)
     metrics.set_build(version=VERSION, service=service, mode=installation.mode or UNKNOWN_MODE)
     every = PROBE_EVERY_IN_RESERVE if service == "execution" else PROBE_EVERY
     watcher = KillWatcher(database, kill_broker, metrics)

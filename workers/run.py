@@ -18,15 +18,18 @@ from temporalio.service import RPCError
 
 from activities.builds import UnknownBuild
 from activities.starter import OrderStarter, TemporalUnavailable
+from broker.alpaca.hosts import HostRefused
 from broker.errors import BrokerError
 from gateway.app import build_app
 from gateway.deps import GatewayDeps
 from gateway.server import serving
-from observability.logging import configure_logging, get_logger
+from observability.logging import configure_logging, get_logger, use_mode
 from observability.tracing import configure_tracing
+from schemas.mode import Mode
 from schemas.wire import Queue
 from security.approvals import ApprovalKeyError
 from security.grants import KeyFileError
+from security.live import LiveKeyError
 from security.notes import AuditKeyError
 from security.payloads import PayloadKeyError
 from security.sealing import SealError
@@ -153,6 +156,8 @@ async def _main(name: str, settings: Settings) -> int:
         WrongInstallation,
         ApprovalKeyError,
         AuditKeyError,
+        LiveKeyError,
+        HostRefused,
         UnknownBuild,
         SealError,
         PayloadKeyError,
@@ -198,6 +203,8 @@ def main(arguments: Sequence[str]) -> int:
         return _tell(error, EXIT_REFUSED, "REFUSED", as_json=options.json)
     except SettingsError as error:
         return _tell(error, EXIT_USAGE, "BAD_USAGE", as_json=options.json)
+    # Until the database says what it is bound to, and for who has none: nobody who was not asked for live is live.
+    use_mode((Mode.LIVE if settings.live_mode else Mode.PAPER).value)
     configure_logging(name, level=settings.log_level, file=settings.log_file)
     tell_of_crash_points()
     tracing = configure_tracing(name)

@@ -18,6 +18,7 @@ from storage.database import PLACEMENT_SLOTS
 from storage.grants import Role
 from workers.build_id import own_build
 from workers.outgoing import (
+    GivenSecret,
     Origin,
     OutgoingUrl,
     WakeSecret,
@@ -183,6 +184,10 @@ class ExecutionSettings(
     PlacementSettings, ApprovalSettings, BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings
 ):
     """The execution agent: the only one that can place an order."""
+
+    console_grant_public_key: GivenSecret = None
+    """The console's public key, in hexadecimal, with which grants of live trading are signed: who could write it
+    could grant. Without it nothing is ever sent to the live brokerage."""
 
 
 class OperationsSettings(

@@ -1,14 +1,25 @@
 """What settings of every process begin with: environment variables ``TRADING_…`` and a folder of secret files."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.live import LIVE_MODE_WORD
 
 ENV_PREFIX: Final = "TRADING_"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _asks_for_live(value: object) -> bool:
+    """Nothing that is not exactly the word asks for it; nothing is an error, which would be no paper either."""
+    return value in (True, LIVE_MODE_WORD) and os.environ.get("LIVE_MODE", LIVE_MODE_WORD) == LIVE_MODE_WORD
+
+
+LiveMode = Annotated[bool, BeforeValidator(_asks_for_live)]
 
 
 class Settings(BaseSettings):
@@ -27,3 +38,6 @@ class Settings(BaseSettings):
     """``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
     log_file: Path | None = None
     """Where logs go instead of standard error."""
+    live_mode: LiveMode = Field(default_factory=lambda: os.environ.get("LIVE_MODE") == LIVE_MODE_WORD)
+    """``true`` asks for live trading, which takes much more than this: docs/RUNBOOK.md. Every other text is paper.
+    ``LIVE_MODE`` may stand for it; where both are set, both must say so."""

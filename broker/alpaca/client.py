@@ -47,6 +47,7 @@ class AlpacaReader:
         self, settings: AlpacaSettings, *, on_call: OnCall | None = None, budget: BrokerBudget | None = None
     ) -> None:
         self._settings = settings
+        self.mode = settings.mode
         self._calls = Calls(settings, on_call, budget)
 
     async def authenticate(self) -> Account:

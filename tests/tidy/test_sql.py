@@ -29,6 +29,7 @@ MAY_READ_THE_DATABASE_CLOCK = {
     "halt.open_halt": "from when the first probe is due, on the same clock",
     "budget.take": "counts the requests of all processes on one clock; a test gives its own",
     "budget.pause": "the same",
+    "tokens.use_token": "counts the requests of all gateways on one clock; a test gives its own",
     "placement.write_intent": "sets posting_deadline, the one time that all processes read off one clock",
     "placement.database_time": "tells how far posting_deadline is away",
     "placement.unanswered_posts": "compares posting_deadline",

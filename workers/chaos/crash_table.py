@@ -18,6 +18,7 @@ from workers.chaos import crash_events as events
 from workers.chaos import crash_orders as orders
 from workers.chaos import crash_people as people
 from workers.chaos import crash_sign_in as sign_in
+from workers.chaos import crash_tokens as tokens
 from workers.chaos import crash_watch as watch
 from workers.chaos.crash_scenario import Scenario
 from workers.chaos.points import MOMENTS, names
@@ -90,6 +91,10 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     sign_in.SignsIn,
     sign_in.ChangesOwn,
     sign_in.PeopleByCommand,
+    tokens.TokenMade,
+    tokens.TokenRevoked,
+    tokens.TokenUsed,
+    tokens.LiveRevoked,
     cold.EventsMoved,
     cold.CopyWrong,
     cold.MonthDropped,
