@@ -87,6 +87,7 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     acts.AlertSeenTo,
     acts.SecondPerson,
     acts.ClosedByConsole,
+    acts.LiveAsked,
     sign_in.ComesIn,
     sign_in.SignsIn,
     sign_in.ChangesOwn,
@@ -111,7 +112,7 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
 BESIDE: Final = "beside"
 """No process of the stage: the command line, or what sets a database up."""
 VICTIMS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
-    (CONSOLE, ("commit console.approval_[!k]*", "commit console.close_asked")),
+    (CONSOLE, ("commit console.approval_[!k]*", "commit console.close_asked", "commit console.live_asked")),
     (
         BESIDE,
         (
