@@ -27,7 +27,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals runaway stream-faults audit-mutations bench-audit check docs lock clean
+.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals runaway stream-faults audit-mutations bench-audit rotate-secrets check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -118,6 +118,9 @@ forged-approvals: install-dev ## 500 and more forged, edited, expired and replay
 
 audit-mutations: install-servers ## every byte flip, and every row missing, inserted, swapped or cut off, in 1,000 sealed rows: all found and named
 	$(BIN)/python -m pytest -m "slow or not slow" -s tests/audit $(PYTEST_ARGS)
+
+rotate-secrets: install-servers ## 100 key rotations during 1000 orders, on OpenBao, Secrets Manager and files; prints JSON
+	$(BIN)/python -m pytest -m slow -q -s tests/e2e/test_key_rotation.py $(PYTEST_ARGS)
 
 bench-audit: install-dev ## 1,000,000 audit rows: verified against read and hashed, append and sealing rates (N=50000)
 	$(BIN)/python -m benchmarks.audit --rows $(or $(N),1000000)

@@ -96,6 +96,10 @@ def use_mode(mode: str) -> None:
     _mode = mode
 
 
+TALKATIVE = ("boto3", "botocore", "hvac", "urllib3", "websockets")
+"""At DEBUG these write whole requests and answers, of which some are nothing but secrets: they never do."""
+
+
 def configure_logging(
     service: str,
     *,
@@ -132,6 +136,8 @@ def configure_logging(
     _installed = _Installed(handler, root.level, sys.excepthook, threading.excepthook)
     root.addHandler(handler)
     root.setLevel(level)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.INFO)
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread

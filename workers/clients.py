@@ -8,6 +8,7 @@ from functools import cache, partial
 from importlib.metadata import version
 from typing import Final
 
+from pydantic import SecretStr
 from temporalio.client import Client
 from temporalio.runtime import Runtime
 
@@ -15,8 +16,10 @@ from audit.cold.mover import Retention
 from audit.store.opening import S3Access, open_store
 from audit.store.port import ObjectStore
 from broker.alpaca.client import AlpacaReader
+from broker.alpaca.scope import check_scope
 from broker.alpaca.settings import AlpacaSettings
 from broker.budget import patiently
+from broker.keys import BrokerKeys
 from broker.told import BrokerCall, OnCall
 from market.alpaca_data import AlpacaDataSettings, AlpacaMarketData
 from market.clock import MarketClock
@@ -196,6 +199,8 @@ def retention_of(settings: RetentionSettings) -> Retention:
 
 
 def broker_settings(settings: BrokerSettings) -> AlpacaSettings:
+    """Raises HostRefused, KeyScopeRefused."""
+    check_scope(settings.broker_key.get_secret_value(), settings.broker_trading_url)
     return AlpacaSettings(
         key_id=settings.broker_key,
         secret_key=settings.broker_secret,
@@ -269,11 +274,11 @@ async def _authenticated(broker: AlpacaReader) -> Account:
 
 
 def quote_source(
-    settings: BrokerSettings, clock: MarketClock, metrics: Metrics, *, streamed: bool
+    settings: BrokerSettings, clock: MarketClock, metrics: Metrics, keys: BrokerKeys, *, streamed: bool
 ) -> tuple[tuple[QuoteFeed, ...], QuoteSource]:
     """Both providers; with ``streamed`` the feeds too, which their holder runs. Close the source."""
     primary = _provider(
-        settings, settings.data_url, settings.data_stream_url, settings.data_feed, Provider.PRIMARY
+        settings, keys, settings.data_url, settings.data_stream_url, settings.data_feed, Provider.PRIMARY
     )
 
     def feed(data: AlpacaMarketData, provider: Provider) -> QuoteFeed:
@@ -285,6 +290,7 @@ def quote_source(
     if settings.secondary_data_url is not None:
         secondary = _provider(
             settings,
+            keys,
             settings.secondary_data_url,
             settings.secondary_data_stream_url or "",
             settings.secondary_data_feed,
@@ -296,9 +302,13 @@ def quote_source(
 
 
 def _provider(
-    settings: BrokerSettings, url: str, stream_url: str, feed: str, provider: Provider
+    settings: BrokerSettings, keys: BrokerKeys, url: str, stream_url: str, feed: str, provider: Provider
 ) -> AlpacaMarketData:
-    return AlpacaMarketData(
+    def current() -> tuple[SecretStr, SecretStr]:
+        pair = keys.current
+        return pair.key_id, pair.secret_key
+
+    made = AlpacaMarketData(
         AlpacaDataSettings(
             url=url,
             stream_url=stream_url,
@@ -306,5 +316,8 @@ def _provider(
             key_id=settings.broker_key,
             secret_key=settings.broker_secret,
             provider=provider,
-        )
+        ),
+        current,
     )
+    keys.on_replaced(made.drop_stream)
+    return made

@@ -23,12 +23,14 @@ from workers.outgoing import (
     OutgoingUrl,
     WakeSecret,
 )
-from workers.settings_base import ENV_PREFIX, Port, Settings
+from workers.secret_settings import ClockSettings, SecretStoreSettings
+from workers.settings_base import ENV_PREFIX, SECRETS_DIR_VARIABLE, Port, Settings, SettingsError
 from workers.settings_operations import AlertSettings, AuditSettings, EventBusSettings, RetentionSettings
 from workers.settings_temporal import CodecDoorSettings, TemporalSettings
 
 __all__ = [
     "ENV_PREFIX",
+    "SECRETS_DIR_VARIABLE",
     "AlertSettings",
     "AuditSettings",
     "CodecDoorSettings",
@@ -36,15 +38,10 @@ __all__ = [
     "Port",
     "RetentionSettings",
     "Settings",
+    "SettingsError",
     "TemporalSettings",
 ]
 """Others import these from here too."""
-
-SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
-
-
-class SettingsError(Exception):
-    """A setting is missing or wrong; the message names it."""
 
 
 class HealthSettings(Settings):
@@ -75,7 +72,7 @@ class BuildSettings(Settings):
         return self.build_id or own_build()
 
 
-class DatabaseSettings(Settings):
+class DatabaseSettings(SecretStoreSettings):
     """For who has a database role."""
 
     database_url: SecretStr
@@ -111,7 +108,7 @@ class MarketSettings(Settings):
     """Market seconds in a real second: above 1 only with a replayed market."""
 
 
-class BrokerSettings(MarketSettings):
+class BrokerSettings(MarketSettings, ClockSettings, SecretStoreSettings):
     """For who holds the broker's keys."""
 
     broker_trading_url: str
@@ -341,15 +338,15 @@ PROCESSES: Final[Mapping[str, Process]] = MappingProxyType({
 S = TypeVar("S", bound=Settings)
 
 
-def read_settings(kind: type[S]) -> S:
-    """The settings of this process.
+def read_settings(kind: type[S], stored: Mapping[str, Any] | None = None) -> S:
+    """The settings of this process. ``stored``: what a secret store has for it, which outranks everything else.
 
     Raises:
         SettingsError: naming every field that is missing or wrong, without its value.
     """
     folder = os.environ.get(SECRETS_DIR_VARIABLE)
     try:
-        return kind(_secrets_dir=folder)
+        return kind(_secrets_dir=folder, **(stored or {}))
     except ValidationError as error:
         problems = "; ".join(f"TRADING_{each['loc'][0]!s}: {each['msg']}".upper() for each in error.errors())
         raise SettingsError(f"settings: {problems}") from None

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from schemas.live import LIVE_MODE_WORD
 
 ENV_PREFIX: Final = "TRADING_"
+SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -20,6 +21,10 @@ def _asks_for_live(value: object) -> bool:
 
 
 LiveMode = Annotated[bool, BeforeValidator(_asks_for_live)]
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message names it."""
 
 
 class Settings(BaseSettings):
