@@ -175,7 +175,7 @@ class SecondPerson(AtConsole):
 
 
 class LiveAsked(AtConsole):
-    """An Admin asks for live trading: once, however often it is sent. This is paper, whatever the row says meanwhile."""
+    """An Admin asks for live trading: once, however often it is sent. This is paper, whatever the row says."""
 
     covers = ("commit console.live_asked",)
     role = Role.ADMIN
