@@ -89,6 +89,7 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     acts.AlertSeenTo,
     acts.SecondPerson,
     acts.ClosedByConsole,
+    acts.LiveAsked,
     sign_in.ComesIn,
     sign_in.SignsIn,
     sign_in.ChangesOwn,
@@ -113,7 +114,7 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
 BESIDE: Final = "beside"
 """No process of the stage: the command line, or what sets a database up."""
 VICTIMS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
-    (CONSOLE, ("commit console.approval_[!k]*", "commit console.close_asked")),
+    (CONSOLE, ("commit console.approval_[!k]*", "commit console.close_asked", "commit console.live_asked")),
     (
         BESIDE,
         (
