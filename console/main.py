@@ -61,6 +61,12 @@ _COMMANDS: Final = (
         "console.processes:chaos",
         "Break everything on purpose; the exchange's ledger judges.",
     ),
+    (
+        "Operate",
+        "logs",
+        "console.logs:logs",
+        "Print log lines of all processes; --order: those of one order.",
+    ),
     ("Operate", "keys", "console.keys:app", "List, rotate, retire or revoke the keys of approvals."),
     ("Operate", "doctor", "console.doctor:doctor", "Check every part and say what is wrong."),
 )

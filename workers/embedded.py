@@ -214,6 +214,7 @@ def product_spec(
         "TRADING_GATEWAY_PORT": str(ports.gateway),
         "TRADING_AUDIT_TARGET": str(data_dir.audit),
         "TRADING_CODEC_PORT": str(ports.codec),
+        "TRADING_LOG_FILE": str(data_dir.log(PRODUCT)),
         **(extra or {}),
     }
     return ChildSpec(

@@ -31,7 +31,7 @@ from storage.database import BadDatabaseAddress, DatabaseUnavailable
 from storage.limits import LimitsMissing
 from storage.migrate import MigrationError
 from storage.switches import WrongInstallation
-from workers.clients import payload_ring
+from workers.clients import MODE, payload_ring
 from workers.codec import codec_served
 from workers.crash_orders import CrashPointsRefused, refuse_crash_points, tell_of_crash_points
 from workers.held import SecretNotAllowed, refuse_another_role, refuse_what_is_not_ours
@@ -180,9 +180,9 @@ def main(arguments: Sequence[str]) -> int:
         return _tell(error, EXIT_REFUSED, "REFUSED", as_json=options.json)
     except SettingsError as error:
         return _tell(error, EXIT_USAGE, "BAD_USAGE", as_json=options.json)
-    configure_logging(name, level=settings.log_level, file=settings.log_file)
+    configure_logging(name, level=settings.log_level, file=settings.log_file, mode=MODE)
     tell_of_crash_points()
-    tracing = configure_tracing(name)
+    tracing = configure_tracing(name, endpoint=settings.otlp_endpoint, file=settings.trace_file, mode=MODE)
     try:
         return asyncio.run(_main(name, settings))
     finally:

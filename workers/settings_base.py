@@ -1,14 +1,28 @@
 """What settings of every process begin with: environment variables ``TRADING_…`` and a folder of secret files."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENV_PREFIX: Final = "TRADING_"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+_ENDPOINT: Final = re.compile(
+    r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?(?:/[A-Za-z0-9._~%/-]*)?"
+)
+
+
+def _endpoint(value: str | None) -> str | None:
+    if value is not None and not _ENDPOINT.fullmatch(value):
+        raise ValueError("no address like http://HOST:4318, without user, query or fragment")
+    return value
+
+
+OtlpEndpoint = Annotated[str | None, AfterValidator(_endpoint)]
 
 
 class Settings(BaseSettings):
@@ -27,3 +41,7 @@ class Settings(BaseSettings):
     """``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
     log_file: Path | None = None
     """Where logs go instead of standard error."""
+    otlp_endpoint: OtlpEndpoint = None
+    """A collector that takes traces by OTLP over HTTP: ``http://collector:4318``, or with the path."""
+    trace_file: Path | None = None
+    """A file that gets one JSON object for each span; several processes may share it."""
