@@ -5,9 +5,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from console.errors import BadUsage, DependencyDown
 
+SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
+PASSWORD_FILE: Final = "trading_database_password"  # noqa: S105 - its name
 DATA_DIR_VARIABLE: Final = "TRADING_DATA_DIR"
 ROOT_LOCATION: Final = Path("/var/lib/trading-interface")
 USER_LOCATION: Final = Path("~/.local/share/trading-interface")
@@ -16,6 +19,7 @@ DEFAULT_NAMESPACE: Final = "trading"
 
 VARIABLES: Final = {
     "gateway_url": "TRADING_GATEWAY_URL",
+    "console_url": "TRADING_CONSOLE_URL",
     "database_url": "TRADING_DATABASE_URL",
     "temporal_address": "TRADING_TEMPORAL_ADDRESS",
     "namespace": "TRADING_TEMPORAL_NAMESPACE",
@@ -27,6 +31,7 @@ VARIABLES: Final = {
 }
 NAMES: Final = {
     "gateway_url": "the gateway's address",
+    "console_url": "the operator console's address",
     "database_url": "the database's address",
     "temporal_address": "Temporal's address",
     "namespace": "Temporal's namespace",
@@ -100,7 +105,23 @@ def find(chosen: Path | None) -> Addresses:
     for name, variable in VARIABLES.items():
         if os.environ.get(variable):
             known[name] = os.environ[variable]
+            if name == "database_url":
+                known[name] = _with_password(known[name])
     return Addresses(data_dir, known, running)
+
+
+def _with_password(url: str) -> str:
+    """In a container the address names the role, and its password is a file, as every process's is."""
+    file = Path(os.environ.get(SECRETS_DIR_VARIABLE) or "/nowhere") / PASSWORD_FILE
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url  # Whoever connects says what is wrong with it.
+    if parts.password is not None or not parts.username or not file.is_file():
+        return url
+    password = quote(file.read_text("utf-8").strip(), safe="")
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{host}"))
 
 
 def _read(path: Path) -> dict[str, Any]:

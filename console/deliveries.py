@@ -13,6 +13,8 @@ from storage.statements import load
 if TYPE_CHECKING:
     import asyncpg
 
+    from storage.database import Connection
+
 DELIVERIES_MAX: Final = 500
 DEAD: Final = "dead"
 _TIMES: Final = ("raised_at", "changed_at", "next_try_at", "sent_at")
@@ -84,7 +86,7 @@ async def resend(
     return EXIT_DONE
 
 
-async def read_post(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
+async def read_post(connection: "Connection") -> dict[str, Any]:
     """Which channels are told of what, and how many messages are due and dead: for `trading status`."""
     statements = load("deliveries")
     channels = await connection.fetch(statements["read_channels"])

@@ -14,6 +14,7 @@ from console.common import NO_OPTIONS, Common, ago, console, emit, table, utc_no
 from console.errors import EXIT_DEPENDENCY, EXIT_DONE, EXIT_REFUSED, CommandFailed, DependencyDown
 from console.rows import rows
 from console.temporal import QUERY_RPC_TIMEOUT, connect
+from schemas.builds import VERSIONED, BuildState
 from schemas.wire import ID_KILL_SWITCH, ID_TRADE_UPDATES, Queue
 
 if TYPE_CHECKING:
@@ -225,12 +226,35 @@ async def _temporal(addresses: Addresses) -> AsyncIterator[Check]:
     yield Check("Temporal", State.OK, f"{addresses.need('temporal_address')}, namespace {client.namespace}")
     looks: list[tuple[str, Awaitable[Check]]] = [("retention", _retention(client))]
     looks += [(f"queue {queue}", _polled(client, queue)) for queue in _queues(addresses)]
+    if addresses.get("topology") == "isolated":
+        looks += [(f"build of {queue}", _build(client, queue)) for queue in VERSIONED]
     looks += [(f"workflow {one}", _running(client, one)) for one in (ID_KILL_SWITCH, ID_TRADE_UPDATES)]
     for name, look in looks:
         try:
             yield await look
         except RPCError as error:
             yield Check(name, State.WRONG, f"{error.status.name}: {error}", "restart `trading up`")
+
+
+async def _build(client: "Client", queue: Queue) -> Check:
+    from activities.builds import Builds
+    from activities.starter import TemporalUnavailable
+
+    name, known = f"build of {queue}", Builds(client)
+    try:
+        found = await known.read(queue.value)
+        asking = await known.attended(queue.value, utc_now())
+    except TemporalUnavailable as error:
+        return Check(name, State.WRONG, str(error), "see the log of Temporal")
+    current = next((each.build_id for each in found if each.state is BuildState.CURRENT), None)
+    draining = [each.build_id for each in found if each.state is BuildState.DRAINING]
+    told = f"{current} gets new work" + (f"; still draining: {', '.join(draining)}" if draining else "")
+    if current is None:
+        return Check(name, State.WRONG, "none gets new work", "`trading promote BUILD`")
+    if current not in asking:
+        do = "start its workers, or `trading promote` one that runs"
+        return Check(name, State.WRONG, f"{told}; no process runs it", do)
+    return Check(name, State.NOTE if draining else State.OK, told)
 
 
 def _queues(addresses: Addresses) -> list[Queue]:

@@ -68,6 +68,14 @@ _COMMANDS: Final = (
         "Print log lines of all processes; --order: those of one order.",
     ),
     ("Operate", "keys", "console.keys:app", "List, rotate, retire or revoke the keys of approvals."),
+    ("Operate", "builds", "console.builds:builds", "List builds: which gets new work, which still drain."),
+    ("Operate", "promote", "console.builds:promote", "Give new work to a build, or back to a former one."),
+    (
+        "Operate",
+        "drain",
+        "console.builds:drain",
+        "Move what is open on a former build to the current one now.",
+    ),
     ("Operate", "doctor", "console.doctor:doctor", "Check every part and say what is wrong."),
 )
 _GROUPS: Final = (
@@ -84,6 +92,16 @@ _GROUPS: Final = (
         ("list", "console.strategies:list_strategies", "List disabled strategies; --all: those enabled again too."),
         ("disable", "console.strategies:disable", "Let a strategy open nothing."),
         ("enable", "console.strategies:enable", "Let a disabled strategy trade again, by a named person."),
+    )),
+    ("people", "Who may use the operator console.", (
+        ("list", "console.people:list_people", "List people: role, second factors, state, last seen."),
+        ("invite", "console.people:invite", "Invite somebody; prints a link that works once."),
+        ("first-admin", "console.people:first_admin", "Print the first Admin's link once more."),
+        ("role", "console.people:role", "Give somebody another role."),
+        ("disable", "console.people:disable", "Let somebody in no more, and sign them out everywhere."),
+        ("enable", "console.people:enable", "Let a disabled person sign in again."),
+        ("unlock", "console.people:unlock", "Forget somebody's wrong tries to sign in."),
+        ("reset", "console.people:reset", "Take password and second factors away; prints a link for new ones."),
     )),
     ("equity", "What was lost today and of the peak.", (
         ("show", "console.equity:show", "Show equity, its session's start, its peak, and what may be lost."),

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from console.alerts import read_alerts
+from console.build_lines import build_lines, read_builds
 from console.common import NO_OPTIONS, Common, ago, clean, emit, use_colours, utc_now
 from console.deliveries import post_line, read_post
 from console.errors import EXIT_DONE
@@ -89,6 +90,7 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
             "speed": clock["speed"], "is_open": clock["is_open"],
         },
         "events": {"position": newest, "waiting": waiting},
+        "builds": await read_builds(connection),
         "audit": {
             "sealed": sealed["size"], "checkpoint": sealed["checkpoint_size"],
             "checkpoint_at": _time(sealed["published_at"]),
@@ -185,6 +187,7 @@ def _lines(found: dict[str, Any], now: datetime) -> list[tuple[str, str, bool]]:
         _audit_line(found, now),
         ("account", _account(found, now), found["equity"] is None),
         _limits_line(found["limits"]),
+        *build_lines(found["builds"]),
     ]  # fmt: skip
 
 

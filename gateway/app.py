@@ -13,10 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import documents, events, health, orders, problems, signals, wake
 from gateway.deps import GatewayDeps
-from gateway.event_feed import EventFeed
 from gateway.problems import ApiError, Code, FieldProblem
 from observability.logging import get_logger
 from storage.database import DATABASE_ERRORS
+from storage.event_feed import EventFeed
 
 _log = get_logger(__name__)
 

@@ -11,9 +11,9 @@ from typing import Final
 
 from fastapi.sse import ServerSentEvent
 
-from gateway.event_feed import PAGE, EventFeed, FeedClosed
 from schemas.wire import Topic
 from storage.database import DATABASE_ERRORS
+from storage.event_feed import PAGE, EventFeed, FeedClosed
 from storage.event_stream import StreamEvent
 
 SLOW_SECONDS: Final = 20.0

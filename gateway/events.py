@@ -9,11 +9,11 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from gateway.deps import Caller, Credentials, Deps, caller
 from gateway.documents import problems
-from gateway.event_feed import EventFeed, TooManyStreams
 from gateway.event_reader import Reader
 from gateway.problems import RETRY_AFTER_SECONDS, ApiError, Code, FieldProblem
 from schemas.events import parse_since
 from schemas.wire import Topic
+from storage.event_feed import EventFeed, TooManyStreams
 from storage.event_stream import NotInStream, start_position
 
 LAST_EVENT_ID: Final = "Last-Event-ID"

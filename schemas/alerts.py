@@ -64,6 +64,8 @@ class AlertCode(StrEnum):
     """No check of the audit log has ended for two days."""
     AUDIT_TARGET_DOWN = "AUDIT_TARGET_DOWN"
     """Checkpoints of the audit log cannot be written outside the database."""
+    BUILD_UNATTENDED = "BUILD_UNATTENDED"
+    """No process runs the build that gets all new work: it waits."""
     DEAD_EVENTS = "DEAD_EVENTS"
     """A group of consumers could not take some events: they were put aside, and those behind them went on."""
 

@@ -78,6 +78,8 @@ FUNCTIONS: Final[Mapping[str, tuple[Role, ...]]] = {
     # The check of the log, which is told of payloads only what they hash to.
     "audit_payload_hashes(bigint[])": (Role.OPERATIONS,),
     "audit_moved()": (Role.OPERATIONS, Role.CONSOLE),
+    # What a strategy said of one signal, for the person who looks at it.
+    "strategys_words(text)": (Role.CONSOLE,),
 }
 """Functions that act with their owner's rights and are called by name; no other role may call them."""
 
@@ -150,6 +152,11 @@ async def _locks(connection: asyncpg.Connection) -> list[str]:
     closed = [row[0] for row in await connection.fetch(_SQL["close_locks"], [role.value for role in Role])]
     given = [f"grant execute on function {name} to {', '.join(roles)}" for name, roles in LOCKS.items()]
     return closed + given
+
+
+async def can_log_in(connection: asyncpg.Connection, role: Role) -> bool:
+    """Whether a role was let in before."""
+    return bool(await connection.fetchval(_SQL["can_log_in"], role.value))
 
 
 async def set_passwords(connection: asyncpg.Connection, passwords: Mapping[Role, str], now: datetime) -> None:

@@ -157,6 +157,11 @@ async def effective_limits(
     return found
 
 
+async def every_in_force(connection: Connection, now: datetime) -> list[LimitsRow]:
+    """The row that counts at ``now`` of the account and of every strategy and ticker that has one."""
+    return [_row(row) for row in await connection.fetch(_SQL["every_in_force"], now)]
+
+
 async def read_standing(connection: Connection, scope: LimitScope, name: str, now: datetime) -> Standing:
     """The rows of one scope that count at ``now``."""
     current = await connection.fetchrow(_SQL["in_force"], scope.value, name, now)

@@ -32,7 +32,7 @@ from schemas.broker import Account
 from schemas.market import Provider
 from security.approvals import ApprovalKeys, ApprovalSigner
 from security.payloads import KeyRing, PayloadKeys, data_converter, header_behavior
-from storage.database import Database
+from storage.database import PLACEMENT_SLOTS, Database
 from storage.events import append
 from storage.migrate import check
 from storage.switches import Installation, access_entry, bind_installation
@@ -62,8 +62,8 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-async def connect_temporal(settings: TemporalSettings, service: str) -> Client:
-    """One client per process, with our converter; the core logs errors only.
+async def connect_temporal(settings: TemporalSettings, service: str, *, lazy: bool = False) -> Client:
+    """One client per process, with our converter; the core logs errors only. ``lazy``: connects when first used.
 
     Raises:
         PayloadKeyError: the keys of payloads cannot be used.
@@ -76,6 +76,7 @@ async def connect_temporal(settings: TemporalSettings, service: str) -> Client:
         header_codec_behavior=header_behavior(ring),
         interceptors=[*temporal_interceptors(), StepLog()],
         runtime=_runtime(service),
+        lazy=lazy,
     )
 
 
@@ -110,10 +111,22 @@ def _runtime(service: str) -> Runtime:
 
 
 async def open_database(
-    stack: AsyncExitStack, settings: DatabaseSettings, service: str, *, fences: bool = False
+    stack: AsyncExitStack,
+    settings: DatabaseSettings,
+    service: str,
+    *,
+    fences: bool = False,
+    slots: int = PLACEMENT_SLOTS,
 ) -> Database:
+    """Open the pools, closed with the stack; ``fences``: those of ``slots`` placements too.
+
+    Raises:
+        BadDatabaseAddress, DatabaseUnavailable, MigrationError: there is none, or of another release.
+    """
     process = f"trading {service} {os.getpid()}@{socket.gethostname()}"
-    database = await Database.connect(settings.dsn, fences=fences, process=process[:PROCESS_NAME_MAX])
+    database = await Database.connect(
+        settings.dsn, fences=fences, slots=slots, process=process[:PROCESS_NAME_MAX]
+    )
     stack.push_async_callback(database.close)
     await check(settings.dsn)
     return database

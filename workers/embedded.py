@@ -19,6 +19,7 @@ from workers.postgres import PostgresError
 
 EXCHANGE: Final = "exchange"
 PRODUCT: Final = "compact"
+CONSOLE: Final = "console"
 CODEC_TOKEN: Final = "trading_codec_token"  # noqa: S105 - its name, not its secret
 PRODUCT_GRACE_SECONDS: Final = 25.0
 """Above the workers' own grace of 20 s."""
@@ -27,6 +28,16 @@ READY_TIMEOUT_SECONDS: Final = 60.0
 HTTP_TIMEOUT_SECONDS: Final = 1.0
 SECRET_BYTES: Final = 32
 PRIVATE_FILE_MODE: Final = 0o600
+CONSOLE_GRACE_SECONDS: Final = 12.0
+"""Above what requests in flight are given."""
+CONSOLE_ROLE: Final = "ti_console"
+CONSOLE_PASSWORD: Final = "ti_console_password"  # noqa: S105 - its name
+CONSOLE_SECRETS: Final[Mapping[str, str]] = {
+    "trading_database_password": CONSOLE_PASSWORD,
+    "trading_console_key": "trading_console_key",
+    "trading_payload_keys": "trading_payload_keys",
+}
+"""File in the console's own folder → the secret's name."""
 DEMO_TOKEN: Final = "demo"  # noqa: S105 - its name, not its secret
 OPERATOR: Final = "operator"
 ADDING_OPTIONS: Final = ("--symbol", "--market")
@@ -74,6 +85,7 @@ class Ports:
     exchange: int
     gateway: int
     codec: int
+    console: int = 0
 
     @property
     def exchange_url(self) -> str:
@@ -87,11 +99,19 @@ class Ports:
     def gateway_url(self) -> str:
         return f"http://127.0.0.1:{self.gateway}"
 
+    @property
+    def console_url(self) -> str:
+        """By name: browsers let a passkey be bound to no number."""
+        return f"http://localhost:{self.console}"
+
 
 def choose_ports(data_dir: DataDir) -> Ports:
     """Those of the last start where they are free."""
     return Ports(
-        exchange=data_dir.port(EXCHANGE), gateway=data_dir.port("gateway"), codec=data_dir.port("codec")
+        exchange=data_dir.port(EXCHANGE),
+        gateway=data_dir.port("gateway"),
+        codec=data_dir.port("codec"),
+        console=data_dir.port(CONSOLE),
     )
 
 
@@ -229,6 +249,43 @@ def product_spec(
     )
 
 
+def console_spec(
+    data_dir: DataDir,
+    ports: Ports,
+    *,
+    database: str,
+    temporal_address: str,
+    temporal_ui: str,
+    extra: Mapping[str, str],
+) -> ChildSpec:
+    """The operator console as a child: its own process, role and secrets, in this topology too.
+
+    ``database``: ``HOST:PORT/NAME``.
+    """
+    folder = data_dir.service_secrets(CONSOLE)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name, source in CONSOLE_SECRETS.items():
+        write_private(folder / name, secret(data_dir, source))
+    return ChildSpec(
+        name=CONSOLE,
+        argv=(*_python(), "-m", "workers.run", CONSOLE),
+        log_path=data_dir.log(CONSOLE),
+        env={
+            "TRADING_SECRETS_DIR": str(folder),
+            "TRADING_DATABASE_URL": f"postgresql://{CONSOLE_ROLE}@{database}",
+            "TRADING_TEMPORAL_ADDRESS": temporal_address,
+            "TRADING_TEMPORAL_UI_URL": temporal_ui,
+            "TRADING_AUDIT_CHECKPOINTS": str(data_dir.audit),
+            "TRADING_CONSOLE_PORT": str(ports.console),
+            **extra,
+        },
+        grace_seconds=CONSOLE_GRACE_SECONDS,
+        ready=_probe(f"http://127.0.0.1:{ports.console}/readyz"),
+        ready_timeout_seconds=READY_TIMEOUT_SECONDS,
+        advice="the log says why",
+    )
+
+
 def _probe(url: str) -> "Any":
     async def answers() -> str | None:
         return await asyncio.to_thread(_get, url)
@@ -272,11 +329,12 @@ async def seed(data_dir: DataDir, dsn: str, known: Secrets) -> None:
 async def _seed(data_dir: DataDir, dsn: str, known: Secrets) -> None:
     from security.grants import make_key_file
     from storage.migrate import migrate
-    from workers.setup import first_rows
+    from workers.setup import first_rows, let_console_in
 
     await migrate(dsn)
     _, public_key = make_key_file(operator_key_file(data_dir), OPERATOR)
     await first_rows(dsn, token=known.token, operator_key=public_key)
+    await let_console_in(dsn, secret(data_dir, CONSOLE_PASSWORD))
 
 
 def operator_key_file(data_dir: DataDir) -> Path:

@@ -6,13 +6,12 @@ Each job is a loop of its own; one that fails is logged and tried again, and tak
 import asyncio
 from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from activities.catch_up import clock_row
 from activities.drift_kill import carry_out_kill
 from activities.row_alerts import RowAlerts
 from activities.starter import OrderStarter
-from events.redis_feed import RedisFeed
 from market.clock import ClockReading
 from market.feed import RECONNECT_SECONDS
 from risk.readiness import can_be_mended, waits_for
@@ -24,6 +23,7 @@ from storage import watch as watch_rows
 from workers.alert_channels import configured
 from workers.alert_post import COUNT_SECONDS, LOOK_SECONDS, AlertPost
 from workers.audit_check import AGE_SECONDS, CHECK_SECONDS, audit_check
+from workers.build_watch import BUILDS_SECONDS, BuildWatch
 from workers.clients import retention_of, utc_now
 from workers.cover_watch import COVER_SECONDS, CoverWatch
 from workers.equity_watch import EquityWatch
@@ -35,6 +35,9 @@ from workers.singletons import ensure_singletons, start_reconciliation
 from workers.stream_watch import StreamWatch
 from workers.sweeper import SWEEP_SECONDS, Sweeper
 from workers.worries import DOUBTS_SECONDS, WORRY_SECONDS, Worries
+
+if TYPE_CHECKING:
+    from events.redis_feed import RedisFeed
 
 RESEND_SECONDS: Final = 5.0
 RESEND_GRACE: Final = timedelta(seconds=5)
@@ -49,6 +52,14 @@ FILLS_WATCH_SECONDS: Final = 10.0
 WATCH_SIGNALS_FOR: Final = timedelta(minutes=10)
 
 
+def _redis_feed(parts: OperationsParts) -> "RedisFeed | None":
+    if (address := parts.settings.event_redis) is None:
+        return None
+    from events.redis_feed import RedisFeed  # Only who publishes there pays for Redis's client.
+
+    return RedisFeed(parts.settings.dsn, address, parts.metrics)
+
+
 class Housekeeping:
     """The loops of the operations role."""
 
@@ -58,8 +69,7 @@ class Housekeeping:
         self._sweeper = Sweeper(parts.database, parts.client, starter, parts.notifier)
         self._stream = StreamWatch(parts.database, parts.catch_up)
         self._relay = Relay(parts.settings.dsn, parts.metrics)
-        redis = parts.settings.event_redis
-        self._feed = None if redis is None else RedisFeed(parts.settings.dsn, redis, parts.metrics)
+        self._feed = _redis_feed(parts)
         self._worries = Worries(parts.database)
         self._cover = CoverWatch(parts.database, parts.notifier)
         self._equity = EquityWatch(parts, operations_queue=operations_queue)
@@ -71,6 +81,10 @@ class Housekeeping:
         self._retention = RetentionWatch(
             parts.database, parts.metrics, retention_of(parts.settings), now=utc_now
         )
+        # In one process there is one build, and no other that could take over.
+        isolated = operations_queue is Queue.OPERATIONS
+        watch = BuildWatch(parts.database, parts.client, starter, parts.hours)
+        self._builds = watch if isolated else None
         self._clock_stored: ClockReading | None = None
 
     async def run(self) -> None:
@@ -86,6 +100,7 @@ class Housekeeping:
                 (self._audit_check.tell_age, AGE_SECONDS),
                 (self._retention.watch_retention, WATCH_SECONDS),
                 *(((self.publish_events, TICK_SECONDS),) if self._feed is not None else ()),
+                *(((self._builds.watch_builds, BUILDS_SECONDS),) if self._builds is not None else ()),
                 (self._sweeper.sweep, SWEEP_SECONDS),
                 (self._sweeper.sweep_protections, SWEEP_SECONDS),
                 (self._parts.notifier.flush, FLUSH_SECONDS),

@@ -24,6 +24,7 @@ DATABASE: Final = ("database", 5432)
 TEMPORAL: Final = ("temporal", 7233)
 VALKEY: Final = ("valkey", 6379)
 HEALTH_PORT: Final = 9464
+CONSOLE: Final = (embedded.CONSOLE, 8081)
 CODEC: Final = ("codec", 8088)
 WORKERS: Final = ("orders", "risk", "execution", "operations")
 OWNER_PASSWORD: Final = "trading_owner_password"  # noqa: S105 - its name
@@ -33,14 +34,21 @@ class IsolatedInstallation(Installation):
     """One data folder; the command line gets the console's database role."""
 
     topology = "isolated"
-    product = (GATEWAY[0], *WORKERS, CODEC[0], "migrate")
+    product = (GATEWAY[0], *WORKERS, CONSOLE[0], CODEC[0], "migrate", "promote")
     exchange = EXCHANGE[0]
 
     async def start(self, supervisor: Supervisor) -> dict[str, Any]:
         """As in the compact topology."""
         data_dir = self.data_dir
         options = embedded.exchange_options(data_dir, self.exchange_options)
+        engine = temporal.Server(
+            db_file=data_dir.temporal_db,
+            port=data_dir.port("temporal"),
+            ui_port=data_dir.port("temporal ui"),
+            codec_url=self.codec_url(data_dir.port(f"{CODEC[0]}:{CODEC[1]}")),
+        )
         as_there = {
+            "TRADING_TEMPORAL_UI_URL": engine.ui,
             "TRADING_MARKET_SPEED": market_speed(options),
             "TRADING_BROKER_REQUESTS_PER_MINUTE": requests_per_minute(options),
             EVENT_BUS_VARIABLE: self.event_bus,
@@ -50,12 +58,6 @@ class IsolatedInstallation(Installation):
         if self.payloads != "encrypted":
             file = replace(file, services={n: each for n, each in file.services.items() if n != CODEC[0]})
         server = await postgres.initialise(data_dir.postgres)
-        engine = temporal.Server(
-            db_file=data_dir.temporal_db,
-            port=data_dir.port("temporal"),
-            ui_port=data_dir.port("temporal ui"),
-            codec_url=self.codec_url(data_dir.port(f"{CODEC[0]}:{CODEC[1]}")),
-        )
         secrets = self._secrets(file, server)
         places = {DATABASE: server.port, TEMPORAL: engine.port, VALKEY: data_dir.port(valkey.NAME)}
         native = Native(file, data_dir, secrets, places, extra={self.exchange: options})
@@ -79,7 +81,7 @@ class IsolatedInstallation(Installation):
                 task.cancel()
             await asyncio.gather(database, temporal_up, bus_up, return_exceptions=True)
         embedded.keep_exchange_options(data_dir, options)
-        addresses = self._addresses(native, server, engine, secrets) | {
+        addresses = self._all_addresses(native, server, engine, secrets) | {
             "event_redis_url": None if bus is None else bus.url(),
             "pids": supervisor.pids,
         }
@@ -95,7 +97,7 @@ class IsolatedInstallation(Installation):
             raise DataDirError(str(error)) from error
         return made | {OWNER_PASSWORD: server.password}
 
-    def _addresses(
+    def _all_addresses(
         self, native: Native, server: postgres.Server, engine: temporal.Server, secrets: dict[str, str]
     ) -> dict[str, Any]:
         def url(service: str, port: int, path: str = "") -> str:
@@ -104,6 +106,7 @@ class IsolatedInstallation(Installation):
         password = quote(secrets[f"{Role.CONSOLE}_password"], safe="")
         return {
             "gateway_url": url(*GATEWAY),
+            "console_url": f"http://localhost:{native.port(*CONSOLE)}",
             "temporal_address": engine.address,
             "temporal_ui": engine.ui,
             "namespace": temporal.NAMESPACE,

@@ -10,6 +10,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 WAKE_SECRET_LENGTH_MIN: Final = 32
 _ROUTING_KEY: Final = re.compile(r"[0-9A-Za-z]{32}")
 
+_ORIGIN: Final = re.compile(r"https://[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::\d{1,5})?|http://localhost(?::\d{1,5})?")
+"""As browsers send it."""
+
 _REDIS: Final = re.compile(r"rediss?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?(?:/\d{1,4})?")
 
 # As text, so that no trick of spelling has to be recognised: no user info, blank, backslash or control character.
@@ -41,6 +44,14 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _origin(origin: str | None) -> str | None:
+    if origin is not None and not _ORIGIN.fullmatch(origin):
+        raise ValueError(
+            "https://HOST or https://HOST:PORT in small letters, without a path; http for localhost only"
+        )
+    return origin
 
 
 def _none_if_empty(value: Any) -> Any:
@@ -94,6 +105,8 @@ RoutingKey = Annotated[SecretStr | None, BeforeValidator(_none_if_empty), AfterV
 GivenSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty)]
 """One that others make."""
 WakeSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty), AfterValidator(_wake_secret)]
+Origin = Annotated[str | None, BeforeValidator(_none_if_empty), AfterValidator(_origin)]
+"""Where browsers find us."""
 RedisUrl = Annotated[
     str | None, BeforeValidator(_none_if_empty), AfterValidator(_redis_url), Field(validate_default=True)
 ]

@@ -25,7 +25,7 @@ from market.hours import MarketHours
 from market.source import QuoteSource
 from observability.metrics import Metrics
 from security.approvals import ApprovalKeys, ApprovalSigner
-from storage.database import Database
+from storage.database import PLACEMENT_SLOTS, Database
 from storage.switches import Installation
 from workers.audit_sealing import audit_jobs
 from workers.broker_budget import SharedBudget
@@ -287,7 +287,8 @@ async def _side(
     """With ``stop`` Temporal is waited for until then; the kill switch and the audit log are seen to meanwhile, and
     ever after.
     """
-    database = await open_database(stack, settings, service, fences=fences)
+    slots = PLACEMENT_SLOTS if isinstance(settings, OperationsSettings) else settings.placement_slots
+    database = await open_database(stack, settings, service, fences=fences, slots=slots)
     metrics = Metrics()
     budget = SharedBudget(database, metrics, requests_per_minute=settings.broker_requests_per_minute)
     broker = make(broker_settings(settings), on_call=reporter(metrics), budget=budget)

@@ -16,7 +16,8 @@ from typing import Any, Final
 import asyncpg
 from temporalio.service import RPCError
 
-from activities.starter import OrderStarter
+from activities.builds import UnknownBuild
+from activities.starter import OrderStarter, TemporalUnavailable
 from broker.errors import BrokerError
 from gateway.app import build_app
 from gateway.deps import GatewayDeps
@@ -27,18 +28,28 @@ from schemas.wire import Queue
 from security.approvals import ApprovalKeyError
 from security.notes import AuditKeyError
 from security.payloads import PayloadKeyError
+from security.sealing import SealError
 from storage.database import BadDatabaseAddress, DatabaseUnavailable
 from storage.limits import LimitsMissing
 from storage.migrate import MigrationError
 from storage.switches import WrongInstallation
 from workers.clients import MODE, payload_ring
 from workers.codec import codec_served
+from workers.console import run_console
 from workers.crash_orders import CrashPointsRefused, refuse_crash_points, tell_of_crash_points
 from workers.held import SecretNotAllowed, refuse_another_role, refuse_what_is_not_ours
 from workers.housekeeping import Housekeeping
 from workers.limits import LimitsUnsound
 from workers.parts import Parts, build
-from workers.processes import run_codec, run_execution, run_gateway, run_operations, run_orders, run_risk
+from workers.processes import (
+    run_codec,
+    run_execution,
+    run_gateway,
+    run_operations,
+    run_orders,
+    run_promote,
+    run_risk,
+)
 from workers.roles import compact_workers, isolated_workers
 from workers.settings import PROCESSES, Settings, SettingsError, WorkerSettings, read_settings
 from workers.setup import run_migrate
@@ -103,8 +114,10 @@ RUNNERS: Final[dict[str, Callable[[Any, asyncio.Event], Awaitable[None]]]] = {
     "risk": run_risk,
     "execution": run_execution,
     "operations": run_operations,
+    "console": run_console,
     "codec": run_codec,
     "migrate": run_migrate,
+    "promote": run_promote,
     "compact": run_compact,
 }
 
@@ -125,6 +138,7 @@ async def _main(name: str, settings: Settings) -> int:
         DatabaseUnavailable,
         BrokerError,
         RPCError,
+        TemporalUnavailable,
         asyncpg.PostgresError,
         RuntimeError,
         OSError,
@@ -138,6 +152,8 @@ async def _main(name: str, settings: Settings) -> int:
         WrongInstallation,
         ApprovalKeyError,
         AuditKeyError,
+        UnknownBuild,
+        SealError,
         PayloadKeyError,
     ) as error:
         _log.error("refusing to start", reason=str(error))

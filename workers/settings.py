@@ -4,6 +4,7 @@ a folder of secret files. The one table of who holds what is ``PROCESSES``."""
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -12,10 +13,14 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 
 from audit.store.opening import is_bucket
 from broker.budget import REQUESTS_PER_MINUTE_MIN
+from schemas.builds import BUILD_PATTERN
 from schemas.wire import NAMESPACE
+from storage.database import PLACEMENT_SLOTS
 from storage.grants import Role
+from workers.build_id import own_build
 from workers.outgoing import (
     GivenSecret,
+    Origin,
     OutgoingSecretUrl,
     OutgoingUrl,
     RedisPassword,
@@ -24,7 +29,7 @@ from workers.outgoing import (
     WakeSecret,
     redis_address,
 )
-from workers.settings_base import ENV_PREFIX, Port, Settings
+from workers.settings_base import ENV_PREFIX, Port, Settings, TraceUrl
 from workers.settings_temporal import CodecDoorSettings, TemporalSettings
 
 __all__ = ["ENV_PREFIX", "CodecDoorSettings", "Port", "Settings", "TemporalSettings"]
@@ -51,6 +56,18 @@ class WorkflowSettings(Settings):
 
     cached_workflows: Annotated[int, Field(ge=1)] = 1250
     """Workflows kept in memory: expected open orders × 1.25."""
+
+
+class BuildSettings(Settings):
+    """For who runs workflows as one of several builds, and for who promotes one."""
+
+    build_id: Annotated[str, Field(pattern=f"^{BUILD_PATTERN}$")] | None = None
+    """How this build is called where several run side by side; by default its version and a hash of its files."""
+
+    @property
+    def build(self) -> str:
+        """The build's name."""
+        return self.build_id or own_build()
 
 
 class DatabaseSettings(Settings):
@@ -115,6 +132,13 @@ class BrokerSettings(MarketSettings):
     """Its stream."""
     secondary_data_feed: str = "sip"
     """Its feed."""
+
+
+class PlacementSettings(Settings):
+    """For who places orders."""
+
+    placement_slots: Annotated[int, Field(ge=1, le=64)] = PLACEMENT_SLOTS
+    """Orders that this process places at the same time, each with a database connection of its own."""
 
 
 class ReconciliationSettings(Settings):
@@ -213,7 +237,7 @@ class GatewaySettings(DoorSettings, DatabaseSettings, TemporalSettings):
     """Takes signals over HTTP and starts their workflows."""
 
 
-class OrdersSettings(WorkflowSettings, HealthSettings, TemporalSettings):
+class OrdersSettings(BuildSettings, WorkflowSettings, HealthSettings, TemporalSettings):
     """Runs order workflows, which do no I/O: holds nothing."""
 
 
@@ -221,7 +245,9 @@ class RiskSettings(SigningSettings, DatabaseSettings, MarketSettings, HealthSett
     """The risk manager: decides from rows."""
 
 
-class ExecutionSettings(ApprovalSettings, BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings):
+class ExecutionSettings(
+    PlacementSettings, ApprovalSettings, BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings
+):
     """The execution agent: the only one that can place an order."""
 
 
@@ -231,6 +257,7 @@ class OperationsSettings(
     RetentionSettings,
     EventBusSettings,
     ReconciliationSettings,
+    BuildSettings,
     WorkflowSettings,
     BrokerSettings,
     DatabaseSettings,
@@ -249,6 +276,7 @@ class WorkerSettings(
     EventBusSettings,
     ReconciliationSettings,
     WorkflowSettings,
+    PlacementSettings,
     SigningSettings,
     BrokerSettings,
     DatabaseSettings,
@@ -258,6 +286,33 @@ class WorkerSettings(
 
     topology: Literal["compact", "isolated"] = "compact"
     """``isolated`` gives each role its own queue, still in this one process."""
+
+
+class ConsoleSettings(DatabaseSettings, TemporalSettings):
+    """The operator console: a web app for people. Reads rows, asks workflows; reaches no broker."""
+
+    console_host: str = "127.0.0.1"
+    """Where the console is served."""
+    console_port: Annotated[int, Field(ge=1, le=65535)] = 8081
+    """Its port."""
+    console_origin: Origin = None
+    """``https://HOST`` as browsers see the console, behind whatever speaks TLS for it; by default
+    ``http://localhost:PORT``. Passkeys are bound to its host; nothing sent from another origin changes anything."""
+    console_key: SecretStr
+    """What TOTP secrets are sealed with in the database: 64 hexadecimal digits. To change it, put a new one in a
+    line above the old one."""
+    temporal_ui_url: OutgoingUrl | None = None
+    """Where people find the Temporal Web UI, for links to runs."""
+    trace_url: TraceUrl = None
+    """Where people read the trace of a signal, with ``{trace_id}`` in it."""
+    audit_checkpoints: Path | None = None
+    """The folder with the audit log's checkpoints, or a copy that is kept up to date, for proofs in the page:
+    reading it is enough. Where they are in a bucket, `trading audit prove` makes proofs."""
+
+    @property
+    def origin(self) -> str:
+        """Where browsers find it."""
+        return self.console_origin or f"http://localhost:{self.console_port}"
 
 
 class CodecSettings(CodecDoorSettings, HealthSettings, DatabaseSettings):
@@ -286,6 +341,10 @@ class MigrateSettings(DatabaseSettings):
     """A token for strategies named ``demo``."""
     operator_public_key: SecretStr | None = None
     """The operator's public key, in hexadecimal: whose grants release the kill switch."""
+
+
+class PromoteSettings(BuildSettings, TemporalSettings):
+    """Runs once for each release, when its workers have started: new work goes to their build from then on."""
 
 
 @dataclass(frozen=True)
@@ -317,8 +376,10 @@ PROCESSES: Final[Mapping[str, Process]] = MappingProxyType({
     "risk": Process(RiskSettings, Role.RISK),
     "execution": Process(ExecutionSettings, Role.EXECUTION),
     "operations": Process(OperationsSettings, Role.OPERATIONS),
+    "console": Process(ConsoleSettings, Role.CONSOLE),
     "codec": Process(CodecSettings, Role.CONSOLE),
     "migrate": Process(MigrateSettings),
+    "promote": Process(PromoteSettings),
     "compact": Process(WorkerSettings, alone=False),
 })  # fmt: skip
 

@@ -15,6 +15,8 @@ _ENDPOINT: Final = re.compile(
     r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?(?:/[A-Za-z0-9._~%/-]*)?"
 )
 
+_TEMPLATE: Final = re.compile(r"https?://[A-Za-z0-9._~:/?#=&%{}\[\]@+,-]+")
+
 
 def _endpoint(value: str | None) -> str | None:
     if value is not None and not _ENDPOINT.fullmatch(value):
@@ -22,6 +24,13 @@ def _endpoint(value: str | None) -> str | None:
     return value
 
 
+def _template(value: str | None) -> str | None:
+    if value is not None and not (_TEMPLATE.fullmatch(value) and value.count("{trace_id}") == 1):
+        raise ValueError("no address like https://traces.example.com/trace/{trace_id}")
+    return value
+
+
+TraceUrl = Annotated[str | None, AfterValidator(_template)]
 OtlpEndpoint = Annotated[str | None, AfterValidator(_endpoint)]
 
 

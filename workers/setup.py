@@ -7,11 +7,13 @@ from typing import Final
 
 import asyncpg
 
+from console.person_changes import first_admin_link as make_first_admin_link
 from observability.logging import get_logger
 from schemas.risk import Limits
 from security.grants import public_key_id
+from security.one_time import new_secret
 from storage.database import CONNECT_TIMEOUT_SECONDS, BadDatabaseAddress, Database, DatabaseUnavailable
-from storage.grants import Role, set_passwords
+from storage.grants import Role, can_log_in, set_passwords
 from storage.limits import LimitsMissing, save_limits
 from storage.migrate import MigrationError, migrate
 from storage.signals import save_token
@@ -74,6 +76,27 @@ def _key(text: str) -> bytes:
     if len(key) != KEY_BYTES:
         raise MigrationError("trading_operator_public_key is not 64 hexadecimal digits")
     return key
+
+
+async def let_console_in(dsn: str, password: str) -> None:
+    """Let the console's role log in with its password, unless it can: each start would be a row otherwise."""
+    connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS)
+    try:
+        if not await can_log_in(connection, Role.CONSOLE):
+            await set_passwords(connection, {Role.CONSOLE: password}, datetime.now(UTC))
+    finally:
+        await connection.close()
+
+
+async def first_admin_link(dsn: str) -> str | None:
+    """The path of a link for the first Admin, unless there is an Admin or the link was made before."""
+    connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS)
+    try:
+        now = datetime.now(UTC)
+        done = await make_first_admin_link(connection, by="trading up", now=now, secret=new_secret())
+    finally:
+        await connection.close()
+    return None if done is None else done.link
 
 
 async def first_rows(dsn: str, *, token: str | None, operator_key: bytes | None) -> None:

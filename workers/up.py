@@ -47,7 +47,7 @@ class Installation:
     """One data folder with everything it runs."""
 
     topology = "compact"
-    product: tuple[str, ...] = (embedded.PRODUCT,)
+    product: tuple[str, ...] = (embedded.PRODUCT, embedded.CONSOLE)
     """The children whose refusal is the product's own, gateway first."""
     exchange = embedded.EXCHANGE
 
@@ -86,6 +86,7 @@ class Installation:
                 if starting.done():
                     self._running = starting.result()
                     self._announce(self._running)
+                    await self._welcome_first_admin(self._running)
                     watching = asyncio.create_task(supervisor.watch())
                     await stopped
             finally:
@@ -116,15 +117,15 @@ class Installation:
         )
         options = embedded.exchange_options(data_dir, self.exchange_options)
 
-        async def start_database() -> str:
+        async def start_database() -> tuple[str, str]:
             server = await postgres.initialise(data_dir.postgres)
             await supervisor.start(postgres.spec(server, log_path=data_dir.log(postgres.NAME)))
             dsn = await postgres.ensure_database(server)
             await embedded.seed(data_dir, dsn, known)
-            return dsn
+            return dsn, f"127.0.0.1:{server.port}/{postgres.DATABASE}"
 
         bus = await self.start_event_bus(supervisor)
-        dsn, *_ = await asyncio.gather(
+        (dsn, database), *_ = await asyncio.gather(
             start_database(),
             supervisor.start(temporal.spec(engine, log_path=data_dir.log(temporal.NAME))),
             supervisor.start(embedded.exchange_spec(data_dir, ports, known, options)),
@@ -135,28 +136,39 @@ class Installation:
         product = embedded.product_spec(
             data_dir, ports, temporal_address=engine.address, extra=self._told(engine, bus, options)
         )
-        await supervisor.start(product)
-        addresses = {
+        console = embedded.console_spec(
+            data_dir, ports, database=database, temporal_address=engine.address, temporal_ui=engine.ui,
+            extra={PAYLOADS_VARIABLE: self.payloads},
+        )  # fmt: skip
+        await asyncio.gather(supervisor.start(product), supervisor.start(console))
+        addresses = self._addresses(ports, engine, known) | {
+            "database_url": dsn,
+            "event_redis_url": None if bus is None else bus.url(),
+            "pids": supervisor.pids,
+        }
+        data_dir.write_addresses(addresses)
+        return addresses
+
+    def _addresses(
+        self, ports: embedded.Ports, engine: temporal.Server, known: embedded.Secrets
+    ) -> dict[str, Any]:
+        return {
             "gateway_url": ports.gateway_url,
+            "console_url": ports.console_url,
             "temporal_address": engine.address,
             "temporal_ui": engine.ui,
             "namespace": temporal.NAMESPACE,
-            "database_url": dsn,
             "exchange_url": ports.exchange_url,
-            "event_redis_url": None if bus is None else bus.url(),
             "metrics_url": f"{ports.gateway_url}/metrics",
             **self.payload_addresses(ports.codec),
             "pid": os.getpid(),
-            "pids": supervisor.pids,
             "started_at": datetime.now(UTC).isoformat(),
             "ready_seconds": round(time.monotonic() - self.began, 2),
             "topology": self.topology,
             "mode": "paper",
             "tokens": {embedded.DEMO_TOKEN: known.token},
-            "operator_key_file": str(embedded.operator_key_file(data_dir)),
+            "operator_key_file": str(embedded.operator_key_file(self.data_dir)),
         }
-        data_dir.write_addresses(addresses)
-        return addresses
 
     def _told(
         self, engine: temporal.Server, bus: valkey.Server | None, options: tuple[str, ...]
@@ -196,14 +208,30 @@ class Installation:
         await supervisor.start(valkey.spec(server, log_path=data_dir.log(valkey.NAME)))
         return server
 
+    async def _welcome_first_admin(self, addresses: dict[str, Any]) -> None:
+        """Print the first Admin's link: once, at the first start."""
+        from workers.setup import first_admin_link
+
+        link = await first_admin_link(addresses["database_url"])
+        if link is None:
+            return
+        url = f"{addresses['console_url']}{link}"
+        if self._as_json:
+            print(json.dumps({"first_admin_link": url}), flush=True)
+            return
+        self._say("The console has no Admin yet. This link makes you one; it is shown this once, works once,")
+        self._say("and for an hour (another: trading people first-admin):")
+        self._say(f"  {url}")
+
     def _announce(self, addresses: dict[str, Any]) -> None:
         if self._as_json:
-            names = ("gateway_url", "temporal_ui", "temporal_address", "ready_seconds", "pid")
+            names = ("gateway_url", "console_url", "temporal_ui", "temporal_address", "ready_seconds", "pid")
             told = {key: addresses[key] for key in names}
             print(json.dumps({"ready": told}), flush=True)
             return
         self._say(f"ready after {addresses['ready_seconds']} s · PAPER · data in {self.data_dir.root}")
         for name, key in (
+            ("console", "console_url"),
             ("gateway", "gateway_url"),
             ("Temporal Web UI", "temporal_ui"),
             ("Temporal", "temporal_address"),

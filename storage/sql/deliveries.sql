@@ -81,3 +81,11 @@ limit $2
 select 'due' as state, count(*) as count from alert_deliveries where state = 'due'
 union all
 select 'dead', count(*) from alert_deliveries where state = 'dead'
+
+-- name: deliveries_of
+-- Of these alerts the newest messages, each with its own.
+select told.* from unnest($1::text[]) as wanted (alert_id),
+    lateral (
+        select * from alert_deliveries d where d.alert_id = wanted.alert_id order by d.delivery_id desc limit $2
+    ) told
+order by told.delivery_id desc

@@ -34,5 +34,8 @@ from pg_proc
 where pronamespace = 'pg_catalog'::regnamespace
     and (starts_with(proname, 'pg_try_advisory_') or proname ~ '^pg_advisory_(xact_)?lock')
 
+-- name: can_log_in
+select rolcanlogin from pg_roles where rolname = $1
+
 -- name: set_password
 select format('alter role %I login password %L', $1::text, $2::text)

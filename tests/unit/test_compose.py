@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from schemas.builds import BUILD_PATTERN, VERSIONED
 from storage.grants import Role
-from workers.compose import FILE, ComposeError, Service, load
+from workers.build_id import PACKAGES, own_build
+from workers.compose import FILE, OUR_IMAGE, ComposeError, Service, load
 from workers.datadir import DataDir
 from workers.native import Native
 from workers.roles import GRACE
@@ -20,6 +22,7 @@ COMPOSE = load(environ={})
 RAW: dict[str, Any] = yaml.safe_load(FILE.read_text())
 WORKERS = [name for name in COMPOSE.services if name in PROCESSES]
 DONE = "service_completed_successfully"
+ONCE = ("migrate", "promote")
 
 
 def test_every_process_but_compact_is_a_service() -> None:
@@ -47,7 +50,7 @@ def test_a_worker_connects_as_its_role_and_no_address_holds_a_password(name: str
     service, role = COMPOSE.services[name], PROCESSES[name].role
     url = service.environment.get("TRADING_DATABASE_URL")
     if role is None:
-        assert url == (None if name == "orders" else "postgresql://trading@database:5432/trading")
+        assert url == ("postgresql://trading@database:5432/trading" if name == "migrate" else None)
         return
     assert url == f"postgresql://{role}@database:5432/trading"
     assert service.secrets["trading_database_password"] == f"{role}_password"
@@ -65,13 +68,13 @@ def test_no_two_roles_share_a_password_and_every_role_gets_one() -> None:
     assert {f"{role}_password" for role in Role} <= given
 
 
-def test_it_listens_on_this_machine_only_and_runs_what_is_pinned() -> None:
+def test_it_listens_on_this_machine_only_and_runs_this_release() -> None:
     version = tomllib.loads((FILE.parent / "pyproject.toml").read_text())["project"]["version"]
     for name, service in RAW["services"].items():
         for port in service.get("ports", ()):
             assert port.startswith("127.0.0.1:"), (name, port)
-        tag = service["image"].rpartition(":")[2]
-        assert tag == version if name in COMPOSE.services else tag[0].isdigit(), (name, service["image"])
+        if name in COMPOSE.services:
+            assert service["image"] == f"{OUR_IMAGE}{version}"
 
 
 def test_no_secret_is_a_value() -> None:
@@ -87,7 +90,7 @@ def test_workers_have_time_to_end_and_start_when_what_they_need_is_there() -> No
     for name in WORKERS:
         service = COMPOSE.services[name]
         assert service.grace_seconds > GRACE.total_seconds()
-        if name == "migrate":
+        if name in ONCE:
             assert service.health is None
             continue
         assert service.health is not None
@@ -186,3 +189,16 @@ def test_the_exchange_keeps_its_files_and_gets_what_is_added(tmp_path: Path) -> 
         f"--data-dir={tmp_path / 'exchange'}", f"--key-file={keys / 'trading_broker_key'}",
         f"--secret-file={keys / 'trading_broker_secret'}", "--seed=7",
     )  # fmt: skip
+
+
+def test_new_work_goes_to_a_build_whose_workers_run() -> None:
+    promote = COMPOSE.services["promote"]
+    assert set(promote.needs.items()) == {(each.value, "service_healthy") for each in VERSIONED}
+    given = {COMPOSE.services[each].environment["TRADING_BUILD_ID"] for each in ("promote", *VERSIONED)}
+    assert len(given) == 1, "one image, one build"
+
+
+def test_a_builds_name_follows_its_content_whatever_package_it_is_in() -> None:
+    packages = tomllib.loads((FILE.parent / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert sorted(PACKAGES) == sorted(packages["targets"]["wheel"]["packages"])
+    assert re.fullmatch(BUILD_PATTERN, own_build())

@@ -53,11 +53,13 @@ def test_the_table_is_the_designs() -> None:
         "audit_s3_secret",
         "event_redis_password",
     }
+    assert holds["console"] == database | {"console_key", "payload_keys"}
     assert not holds["migrate"] & broker
     roles = {name: PROCESSES[name].role for name in ALONE}
     assert roles == {
         "gateway": Role.GATEWAY, "orders": None, "risk": Role.RISK, "execution": Role.EXECUTION,
-        "operations": Role.OPERATIONS, "codec": Role.CONSOLE, "migrate": None,
+        "operations": Role.OPERATIONS, "console": Role.CONSOLE, "codec": Role.CONSOLE, "migrate": None,
+        "promote": None,
     }  # fmt: skip
 
 

@@ -178,7 +178,7 @@ class StartOfOperations(StartOfExecution):
 
     covers = (
         "call temporal.start_kill_switch", "call temporal.start_trade_updates", "call temporal.schedule",
-        "commit market.clock", "commit alerts.delivery_channels",
+        "commit market.clock", "commit alerts.delivery_channels", "commit builds.seen",
     )  # fmt: skip
     process = "operations"
 

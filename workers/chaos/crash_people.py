@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 from security.approval_files import PUBLIC_KEYS, SIGNING_KEY, read_files
 from security.payload_files import ensure_file
 from security.payload_files import read_file as read_payload_keys
+from workers.build_id import own_build
 from workers.chaos import crash_sql as sql
 from workers.chaos.crash_books import EXIT_REFUSED, PROGRAM, TRIES_MAX, Kill
 from workers.chaos.crash_play import WrongEnd
@@ -103,6 +104,20 @@ class PeakReset(Person):
 
     covers = ("commit console.peak_reset",)
     command = ("equity", "reset-peak")
+
+    async def finish(self) -> None:
+        await self.give_until(*self.command)
+
+
+class BuildPromoted(Person):
+    """A build is given new work, which it has: whoever's command died gives it again."""
+
+    covers = ("commit console.build_promoted", "call temporal.promote")
+
+    @property
+    def command(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The one build that runs."""
+        return ("promote", own_build())
 
     async def finish(self) -> None:
         await self.give_until(*self.command)

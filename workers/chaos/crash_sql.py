@@ -116,3 +116,9 @@ LETTERS: Final = "select coalesce(array_agg(event_id), '{}') from event_dead_let
 LETTERS_LEFT: Final = "select count(*) from event_dead_letters where group_name = $1"
 LETTER_IS_DUE: Final = "select bool_and(state = 'due') from event_dead_letters where group_name = $1"
 EVENTS_BETWEEN: Final = "select array_agg(event_id) from events where position > $1 and position <= $2"
+SIGNED_IN: Final = "select count(*) from audit_log where decision = 'SIGNED_IN' and actor = $1"
+SHOWN: Final = "select count(*) from sessions where person_id = $1 and mfa_at is not null"
+SEEN_LONG_AGO: Final = """
+update sessions s set seen_at = s.seen_at - interval '5 minutes'
+from people p where p.person_id = s.person_id and p.name = $1 and s.ended_at is null
+"""

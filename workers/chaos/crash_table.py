@@ -16,9 +16,11 @@ from workers.chaos import crash_cold as cold
 from workers.chaos import crash_events as events
 from workers.chaos import crash_orders as orders
 from workers.chaos import crash_people as people
+from workers.chaos import crash_sign_in as sign_in
 from workers.chaos import crash_watch as watch
 from workers.chaos.crash_scenario import Scenario
 from workers.chaos.points import MOMENTS, names
+from workers.chaos.victims import CONSOLE
 
 REPEATS: Final = 3
 SHORT: Final = (
@@ -73,10 +75,15 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     people.StrategyDisabled,
     people.StrategyEnabled,
     people.PeakReset,
+    people.BuildPromoted,
     people.KeysRotated,
     people.PayloadKeysAdded,
     people.PayloadsRead,
     people.LossKill,
+    sign_in.ComesIn,
+    sign_in.SignsIn,
+    sign_in.ChangesOwn,
+    sign_in.PeopleByCommand,
     cold.EventsMoved,
     cold.CopyWrong,
     cold.MonthDropped,
@@ -97,9 +104,11 @@ VICTIMS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
         BESIDE,
         (
             "commit console.*", "commit start.[!b]*", "commit bus.group_created", "commit bus.taken",
-            "commit bus.failed", "commit bus.acknowledged",
+            "commit bus.failed", "commit bus.acknowledged", "commit people.invited", "commit people.changed",
+            "commit people.first_admin",
         ),
     ),
+    (CONSOLE, ("commit people.*",)),
     ("gateway", ("commit gateway.*", "call temporal.start")),
     ("risk", ("commit risk.*",)),
     (

@@ -42,7 +42,7 @@ IDLE_SECONDS_MAX: Final = 2.0
 EXCHANGE_OPTIONS: Final = ("--requests-per-minute=6000",)
 SETTINGS: Final[Mapping[str, str]] = {"TRADING_BROKER_REQUESTS_PER_MINUTE": "6000"}
 """The broker's limit, as the exchange is told."""
-PRODUCT: Final = frozenset({*WORKERS, GATEWAY, embedded.PRODUCT})
+PRODUCT: Final = frozenset({*WORKERS, GATEWAY, embedded.CONSOLE, embedded.PRODUCT})
 
 WIDE_LIMITS: Final[Mapping[str, Any]] = {
     "max_order_notional": "1000000",

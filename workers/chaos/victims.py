@@ -18,6 +18,7 @@ RESTART_BACKOFF_MAX_SECONDS: Final = 0.4
 """Being killed is no crash loop."""
 LAST_TOLD: Final = 6
 GATEWAY: Final = "gateway"
+CONSOLE: Final = "console"
 WORKERS: Final = ("orders", "risk", "execution", "operations")
 DATABASE: Final = "database"
 TEMPORAL: Final = "temporal"

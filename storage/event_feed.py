@@ -20,7 +20,7 @@ RECENT_MAX: Final = 1000
 CATCHING_UP_MAX: Final = 2
 """Streams that read older pages at once: the pool's other connections belong to signals."""
 STREAMS_MAX: Final = 200
-STREAMS_PER_TOKEN_MAX: Final = 20
+STREAMS_PER_READER_MAX: Final = 20
 TICK_SECONDS: Final = 5.0
 """Between two looks, should a wake-up have been lost."""
 RECONNECT_SECONDS: Final = 1.0
@@ -52,22 +52,22 @@ class EventFeed:
         self._closed = False
 
     @asynccontextmanager
-    async def joined(self, token_id: UUID) -> AsyncIterator[None]:
-        """Take one stream's place for the length of the block.
+    async def joined(self, reader_id: UUID) -> AsyncIterator[None]:
+        """Take one stream's place for the length of the block. ``reader_id``: whose, a token's or a session's.
 
         Raises:
-            TooManyStreams: there is none left, for this token or at all.
+            TooManyStreams: there is none left, for this reader or at all.
         """
-        if self._streams[token_id] >= STREAMS_PER_TOKEN_MAX or self.open_streams >= STREAMS_MAX:
+        if self._streams[reader_id] >= STREAMS_PER_READER_MAX or self.open_streams >= STREAMS_MAX:
             raise TooManyStreams
-        self._streams[token_id] += 1
+        self._streams[reader_id] += 1
         if self._following is None:
             self._following = asyncio.create_task(self._follow(), name="event feed")
         try:
             yield
         finally:
-            self._streams[token_id] -= 1
-            self._streams += Counter()  # Forgets tokens without a stream.
+            self._streams[reader_id] -= 1
+            self._streams += Counter()  # Forgets readers without a stream.
             if not self._streams and self._following is not None:
                 self._following.cancel()
                 self._following = None
@@ -76,6 +76,11 @@ class EventFeed:
     def open_streams(self) -> int:
         """How many are followed now."""
         return self._streams.total()
+
+    @property
+    def newest(self) -> int:
+        """The newest position that is known; -1 while nobody follows."""
+        return self._newest
 
     def close(self) -> None:
         """Let every stream end now, and every later one at once."""

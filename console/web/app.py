@@ -1,0 +1,96 @@
+"""The console's web application, put together."""
+
+from importlib.metadata import version
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from console.web import answers, health, static_files
+from console.web.deps import ConsoleDeps
+from console.web.guard import BodyTooLarge, Guard
+from console.web.pages import ROUTERS
+from console.web.problems import Code, Elsewhere, WebError
+from observability.logging import get_logger
+from storage.database import DATABASE_ERRORS
+from storage.event_feed import EventFeed
+
+_log: Final = get_logger(__name__)
+
+
+def build_console(deps: ConsoleDeps) -> FastAPI:
+    """The application. Serve it as any other: it keeps nothing between requests but the newest events."""
+    app = FastAPI(
+        title="trading-interface console",
+        version=version("trading-interface"),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    app.state.deps = deps
+    app.state.feed = EventFeed(deps.database, deps.dsn)
+    for router in (health.router, static_files.router, *ROUTERS):
+        app.include_router(router)
+    _add_handlers(app)
+    app.add_middleware(Guard, origin=deps.settings.origin)
+    return app
+
+
+def _add_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(WebError, _web_error)
+    app.add_exception_handler(Elsewhere, _elsewhere)
+    app.add_exception_handler(RequestValidationError, _bad_input)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(BodyTooLarge, _too_large)
+    for kind in DATABASE_ERRORS:
+        app.add_exception_handler(kind, _database_away)
+    app.add_exception_handler(Exception, _internal)
+
+
+async def _web_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, WebError)
+    return await answers.problem(request, error)
+
+
+async def _elsewhere(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Elsewhere)
+    return answers.elsewhere(request, error)
+
+
+async def _bad_input(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    # Without the values: one may be a password.
+    names = ", ".join(dict.fromkeys(str(each["loc"][-1]) for each in error.errors()))
+    return await answers.problem(request, WebError(422, Code.INVALID_REQUEST, f"wrong or missing: {names}"))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    codes = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}
+    code = codes.get(error.status_code, Code.INVALID_REQUEST)
+    return await answers.problem(request, WebError(error.status_code, code, str(error.detail)))
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=400)  # Nobody is left to read it.
+
+
+async def _too_large(request: Request, __: Exception) -> Response:
+    return await answers.problem(request, WebError(413, Code.TOO_LARGE, "that is too much"))
+
+
+async def _database_away(request: Request, error: Exception) -> Response:
+    _log.error("database does not answer", error=type(error).__name__)
+    message = "the database does not answer: look again before you repeat what you did"
+    return await answers.problem(request, WebError(503, Code.UNAVAILABLE, message))
+
+
+async def _internal(request: Request, error: Exception) -> Response:
+    _log.error("unexpected error", exc_info=error)
+    return await answers.problem(request, WebError(500, Code.INTERNAL, "a fault of ours; it is in the log"))

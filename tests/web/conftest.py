@@ -1,0 +1,42 @@
+"""The real console on a real database; passwords hashed cheaply."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+
+from console.web.app import build_console
+from console.web.deps import ConsoleDeps, WebSettings
+from security.passkeys import Passkeys
+from security.passwords import Passwords
+from security.sealing import Sealer
+from storage.database import Database
+from tests.web.browser import ORIGIN, Web
+
+
+@asynccontextmanager
+async def console_on(database: str) -> AsyncIterator[Web]:
+    """A console on these rows, and a clock that a test may move."""
+    opened = await Database.connect(database)
+    clock = [datetime.now(UTC)]
+    settings = WebSettings(origin=ORIGIN)
+    deps = ConsoleDeps(
+        database=opened,
+        dsn=database,
+        client=None,
+        settings=settings,
+        passwords=Passwords(time_cost=1, memory_kib=8, parallelism=1),
+        sealer=Sealer([b"k" * 32]),
+        passkeys=Passkeys(ORIGIN, settings.rp_id),
+        now=lambda: clock[0],
+    )
+    yield Web(build_console(deps), deps, clock)
+    await opened.close()
+
+
+@pytest.fixture
+async def web(database: str) -> AsyncIterator[Web]:
+    """Give a console with nobody in it."""
+    async with console_on(database) as made:
+        yield made
