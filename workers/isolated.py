@@ -53,6 +53,7 @@ class IsolatedInstallation(Installation):
             "TRADING_BROKER_REQUESTS_PER_MINUTE": requests_per_minute(options),
             EVENT_BUS_VARIABLE: self.event_bus,
             PAYLOADS_VARIABLE: self.payloads,
+            "TRADING_CODEC_ORIGINS": engine.ui,
         }
         file = compose.load(environ=as_there)
         if self.payloads != "encrypted":
