@@ -27,7 +27,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals runaway stream-faults audit-mutations bench-audit rotate-secrets console-attacks deploy scale check docs lock clean
+.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals runaway stream-faults audit-mutations bench-audit rotate-secrets console-attacks deploy scale canaries check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -89,6 +89,9 @@ chaos-resting: install ## 10,000 orders at rest: what they cost idle, and how fa
 
 runaway: install-dev ## 212 parents in a loop for 45 minutes of skipped time: no more orders than the limits allow; prints JSON
 	$(BIN)/python -m pytest -m slow -q -s tests/e2e/test_runaway.py $(PYTEST_ARGS)
+
+canaries: install-dev ## no secret of a real installation anywhere: both topologies, plain and encrypted (minutes)
+	$(BIN)/python -m pytest -m "slow or not slow" tests/canaries $(PYTEST_ARGS)
 
 joint-limits: install ## 1000 rounds of 64 approvals at once with room for some, and again with limits lowered meanwhile (N=20)
 	@$(BIN)/trading chaos --joint-limits $(or $(N),1000) --seed $(SEED) $(if $(JSON),--json)

@@ -28,6 +28,7 @@ from market.latency import FeedLatency
 from market.source import QuoteSource
 from observability.logging import get_logger, use_mode
 from observability.metrics import CallOutcome, Metrics, call_outcome
+from observability.steps import StepLog
 from observability.temporal import CountedRuntime, counted_runtime, temporal_runtime
 from observability.tracing import ended_span, temporal_interceptors
 from schemas.audit import AuditEntry
@@ -86,7 +87,7 @@ async def connect_temporal(
         namespace=settings.temporal_namespace,
         data_converter=data_converter(ring, writes=settings.payloads == "encrypted"),
         header_codec_behavior=header_behavior(ring),
-        interceptors=temporal_interceptors(),
+        interceptors=[*temporal_interceptors(), StepLog()],
         runtime=_runtime(service) if counted is None else counted.runtime,
         lazy=lazy,
     )
@@ -218,10 +219,15 @@ def reporter(metrics: Metrics) -> OnCall:
         metrics.broker_call(call.operation, outcome, call.latency_ms)
         if call.operation == "place_order":
             metrics.order_post(outcome)
+        told = {**call.as_json(), "latency_ms": round(call.latency_ms, 1)}
+        if call.method == "GET" and outcome is CallOutcome.OK:
+            _log.debug("broker call", **told)  # The market's clock alone is asked some thousand times a day.
+        else:
+            _log.info("broker call", **told)
         ended_span(
             f"broker.{call.operation}",
             call.latency_ms,
-            failed=None if outcome is CallOutcome.OK else call.outcome,
+            None if outcome is CallOutcome.OK else call.outcome,
             method=call.method,
             path=call.path,
             outcome=call.outcome,

@@ -57,6 +57,7 @@ class IsolatedInstallation(Installation):
             PAYLOADS_VARIABLE: self.payloads,
             # One for all of them, and after a restart too: somebody may edit these files meanwhile.
             BUILD_VARIABLE: own_build(),
+            "TRADING_CODEC_ORIGINS": engine.ui,
         }
         file = compose.load(environ=as_there)
         if self.payloads != "encrypted":

@@ -24,7 +24,7 @@ from broker.errors import BrokerError
 from gateway.app import build_app
 from gateway.deps import GatewayDeps
 from gateway.server import serving
-from observability.logging import configure_logging, get_logger, use_mode
+from observability.logging import configure_logging, get_logger
 from observability.tracing import configure_tracing
 from schemas.mode import Mode
 from schemas.wire import Queue
@@ -212,10 +212,10 @@ def main(arguments: Sequence[str]) -> int:
     except SettingsError as error:
         return _tell(error, EXIT_USAGE, "BAD_USAGE", as_json=options.json)
     # Until the database says what it is bound to, and for who has none: nobody who was not asked for live is live.
-    use_mode((Mode.LIVE if settings.live_mode else Mode.PAPER).value)
-    configure_logging(name, level=settings.log_level, file=settings.log_file)
+    mode = (Mode.LIVE if settings.live_mode else Mode.PAPER).value
+    configure_logging(name, level=settings.log_level, file=settings.log_file, mode=mode)
     tell_of_crash_points()
-    tracing = configure_tracing(name)
+    tracing = configure_tracing(name, endpoint=settings.otlp_endpoint, file=settings.trace_file, mode=mode)
     try:
         return asyncio.run(_main(name, settings))
     finally:

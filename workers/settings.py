@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError
 
 from broker.budget import REQUESTS_PER_MINUTE_MIN
+from observability.redaction import SECRET_LENGTH_MIN, register_secret
 from schemas.wire import NAMESPACE
 from storage.grants import Role
 from workers.outgoing import (
@@ -30,6 +31,7 @@ from workers.settings_base import (
     Port,
     Settings,
     SettingsError,
+    TraceUrl,
 )
 from workers.settings_operations import AlertSettings, AuditSettings, EventBusSettings, RetentionSettings
 from workers.settings_temporal import CodecDoorSettings, TemporalSettings
@@ -225,6 +227,8 @@ class ConsoleSettings(DatabaseSettings, TemporalSettings):
     """The gateway, where a person's closing of positions is proposed as any signal is."""
     console_gateway_token: SecretStr | None = None
     """The console's own token there. Without it nothing is closed from the console."""
+    trace_url: TraceUrl = None
+    """Where people read the trace of a signal, with ``{trace_id}`` in it."""
     audit_checkpoints: Path | None = None
     """The folder with the audit log's checkpoints, or a copy that is kept up to date, for proofs in the page:
     reading it is enough. Where they are in a bucket, `trading audit prove` makes proofs."""
@@ -314,6 +318,9 @@ PROCESSES: Final[Mapping[str, Process]] = MappingProxyType({
     "compact": Process(WorkerSettings, alone=False),
 })  # fmt: skip
 
+PUBLIC: Final = frozenset({"approval_public_keys", "operator_public_key"})
+"""Kept like secrets, so that nobody changes them, but told to anybody."""
+
 S = TypeVar("S", bound=Settings)
 
 
@@ -325,10 +332,38 @@ def read_settings(kind: type[S], stored: Mapping[str, Any] | None = None) -> S:
     """
     folder = os.environ.get(SECRETS_DIR_VARIABLE)
     try:
-        return kind(_secrets_dir=folder, **(stored or {}))
+        settings = kind(_secrets_dir=folder, **(stored or {}))
+        register_secrets(settings)
+        return settings
     except ValidationError as error:
         problems = "; ".join(f"TRADING_{each['loc'][0]!s}: {each['msg']}".upper() for each in error.errors())
         raise SettingsError(f"settings: {problems}") from None
+
+
+def register_secrets(settings: Settings) -> None:
+    """Have the values of its secrets cut out of whatever leaves this process: logs, spans, failures.
+
+    Of an address its password alone, of payload keys each; public keys are no secrets of that kind.
+    """
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if not is_secret(field.annotation) or value is None or name in PUBLIC:
+            continue
+        for text in _parts(name, value.get_secret_value()):
+            if len(text.strip()) >= SECRET_LENGTH_MIN:
+                register_secret(text)
+
+
+def _parts(name: str, text: str) -> list[str]:
+    if name == "database_url":
+        try:
+            found = urlsplit(text)
+            return [part for part in (found.password, unquote(found.password or "")) if part]
+        except ValueError:
+            return [text]
+    if name == "payload_keys":
+        return [line.partition(":")[2] for line in text.splitlines()]
+    return [text, *text.splitlines()]
 
 
 def with_password(url: SecretStr, password: SecretStr | None) -> str:

@@ -44,6 +44,8 @@ class WebSettings:
     temporal_ui: str | None = None
     """Where the Temporal Web UI is, for links to runs."""
     namespace: str = "trading"
+    trace_url: str | None = None
+    """Where a trace is read, with ``{trace_id}`` in it."""
     settings: tuple[Shown, ...] = ()
     """The process's own settings with where each comes from."""
 

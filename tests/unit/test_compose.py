@@ -172,7 +172,7 @@ def test_a_service_becomes_a_process_of_this_machine(tmp_path: Path) -> None:
     exchange = here.port("paper-exchange", 8085)
     assert Path(spec.argv[0]).name == "trading"
     assert spec.argv[1:] == ("worker", "execution")
-    assert spec.env.keys() == service.environment.keys()
+    assert spec.env.keys() == service.environment.keys() | {"TRADING_LOG_FILE"}
     assert spec.env["TRADING_DATABASE_URL"] == "postgresql://ti_execution@127.0.0.1:1111/trading"
     assert spec.env["TRADING_TEMPORAL_ADDRESS"] == "127.0.0.1:2222"
     assert spec.env["TRADING_BROKER_STREAM_URL"] == f"ws://127.0.0.1:{exchange}/stream"
