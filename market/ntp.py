@@ -62,7 +62,8 @@ def _ask(server: str) -> NtpAnswer | None:
     before = time.time()
     try:
         said = ntplib.NTPClient().request(host, version=VERSION, port=port, timeout=ANSWER_SECONDS)
-    except (OSError, ntplib.NTPException, ValueError):
+    except Exception as error:  # noqa: BLE001 - whatever it is, that server has told no time
+        _log.info("a time server gave no answer", server=server, reason=type(error).__name__)
         return None
     after = time.time()
     if not before - ECHO_MAX_SECONDS <= said.orig_time <= after + ECHO_MAX_SECONDS:

@@ -104,15 +104,13 @@ class KeyRefresher:
             self._loop.call_soon_threadsafe(self._woken.set)
 
     async def look(self) -> None:
-        """Take what is new, then wait until the next look is due: a while, or until the broker refuses our keys."""
-        try:
-            await self.refresh()
-        finally:
-            await asyncio.sleep(WOKEN_SECONDS)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS - WOKEN_SECONDS):
-                    await self._woken.wait()
-            self._woken.clear()
+        """Wait until a look is due, for a while or until the broker refuses our keys; then take what is new."""
+        await asyncio.sleep(WOKEN_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS - WOKEN_SECONDS):
+                await self._woken.wait()
+        self._woken.clear()
+        await self.refresh()
 
     async def refresh(self) -> None:
         """Read the store once, and take a pair that is new and good."""
