@@ -27,7 +27,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals runaway stream-faults audit-mutations deploy scale bench-audit check docs lock clean
+.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals runaway stream-faults audit-mutations deploy scale bench-audit rotate-secrets check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -125,8 +125,14 @@ deploy: install-dev ## a changed workflow deployed with orders in flight, on a w
 scale: install-dev ## orders a second with 1, 2 and 4 execution workers and a broker 300 ms away, and what an order costs; 4 minutes
 	$(BIN)/python -m benchmarks.scale --write benchmarks/scale.json
 
+rotate-secrets: install-servers ## 100 key rotations during 1000 orders, on OpenBao, Secrets Manager and files; prints JSON
+	$(BIN)/python -m pytest -m slow -q -s tests/e2e/test_key_rotation.py $(PYTEST_ARGS)
+
 bench-audit: install-dev ## 1,000,000 audit rows: verified against read and hashed, append and sealing rates (N=50000)
 	$(BIN)/python -m benchmarks.audit --rows $(or $(N),1000000)
+
+screenshots: install-dev ## every view of the console in real Chromium, light, dark and on a phone: docs/images/ anew, about 5 minutes
+	$(BIN)/python -m pytest -m slow -q tests/web/test_screenshots.py $(PYTEST_ARGS)
 
 check: install-dev check-locks ## style, types, import rules and the lock files
 	$(BIN)/ruff check .

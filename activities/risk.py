@@ -127,7 +127,7 @@ class RiskActivities:
         """Everything read under the lock, or what is missing for it."""
         connection = locked.connection
         await rows.lapse_reservations(connection, self._now())
-        row = await rows.read_facts(connection, question.signal_id, now)
+        row = await rows.read_facts(connection, question.signal_id, now, wall=self._now())
         if row.limits is None or row.limits_version is None:
             raise LimitsMissing
         if row.installation.account is None:
@@ -165,6 +165,7 @@ class RiskActivities:
             limit_sources=row.limit_sources,
             snapshot_at=row.snapshot_at,
             funds_refusal=await open_refusal(connection, row.proposal.strategy),
+            locks=row.locks,
         )
         return _Basis(
             row.proposal,

@@ -26,6 +26,8 @@ VARIABLES: Final = {
     "token": "TRADING_TOKEN",
     "operator_key_file": "TRADING_OPERATOR_KEY_FILE",
     "event_redis_url": "TRADING_EVENT_REDIS_DSN",
+    "payload_keys_file": "TRADING_PAYLOAD_KEYS_FILE",
+    "payloads": "TRADING_PAYLOADS",
 }
 NAMES: Final = {
     "gateway_url": "the gateway's address",
@@ -37,6 +39,8 @@ NAMES: Final = {
     "operator_key_file": "the operator key file",
     "exchange_url": "the paper exchange's address",
     "event_redis_url": "the address of the Redis that events go to, with its password",
+    "payload_keys_file": "the file of the keys that payloads in Temporal are encrypted with",
+    "payloads": "whether payloads are `encrypted`",
 }
 
 

@@ -22,7 +22,7 @@ UNITS: Final[Mapping[str, str]] = {
     "_on": "0 or 1",
     "_failed": "0 or 1",
 }
-FLAGS: Final = frozenset({"broker_halt_open"})
+FLAGS: Final = frozenset({"broker_halt_open", "clock_halt_open"})
 """End like a count and are 0 or 1."""
 
 LABELS: Final[Mapping[str, str]] = {
@@ -33,13 +33,14 @@ LABELS: Final[Mapping[str, str]] = {
     "operation": "the methods of the broker's port (`place_order`, `get_clock`, …)",
     "outcome": "of calls and POSTs `ok`, `refused`, `rate_limited`, `unauthorized`, `server_error`, `no_answer`; "
     "of signals `approved`, `rejected`; of budget tokens `granted`, `none_left`; of alert messages `sent`, "
-    "`again`, `dead`",
+    "`again`, `dead`; of the broker's new keys `taken`, `refused`",
     "provider": "`primary`, `secondary`",
     "queue": "the task queues: `orders`, `risk`, `execution`, `operations`, `kill-switch`; compact: `trading`, "
     "`kill-switch`",
     "reason": "the names of the risk checks",
     "scope": "`gross`, `net`, `largest_ticker`, `largest_strategy`",
-    "service": "the processes: `gateway`, `orders`, `risk`, `execution`, `operations`, `console`, or `compact`",
+    "service": "the processes: `gateway`, `orders`, `risk`, `execution`, `operations`, `console`, `codec`, or "
+    "`compact`",
     "share": "the shares of the request budget",
     "topic": "the topics of `docs/EVENTS.md`",
     "version": "one for a process",
@@ -139,7 +140,7 @@ SDK: Final[tuple[Foreign, ...]] = (
         (*_SDK, "activity_type", "workflow_type"), "One try of a local activity (compact).",
     ),
     Foreign(
-        "temporal_workflow_task_schedule_to_start_latency", "histogram", "seconds", (*_SDK, "workflow_type"),
+        "temporal_workflow_task_schedule_to_start_latency", "histogram", "seconds", _SDK,
         "From a workflow task's scheduling to its start here.",
     ),
     Foreign(
@@ -188,8 +189,8 @@ SERVER: Final[tuple[Foreign, ...]] = (
         "Requests that the server took.",
     ),
     Foreign(
-        "service_errors", "counter", "count", ("operation", "service_name", "namespace"),
-        "Requests that it answered with an error.",
+        "service_error_with_type", "counter", "count",
+        ("operation", "service_name", "namespace", "error_type"), "Requests that it answered with an error.",
     ),
     Foreign(
         "service_latency", "histogram", "seconds", ("operation", "service_name", "namespace"),

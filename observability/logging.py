@@ -2,7 +2,8 @@
 
 structlog is used as the *formatter* of the standard library's logging, so that Temporal, uvicorn, asyncpg and
 every other library goes through the same redaction as we do. Fields of each line: ``timestamp`` (UTC, of the
-record), ``level``, ``logger``, ``service``, ``event``; ``trace_id`` and ``span_id`` inside a span; whatever
+record), ``level``, ``logger``, ``service``, ``mode``, ``event``; ``trace_id`` and ``span_id`` inside a span;
+whatever
 ``log_context`` bound; whatever the call named; ``exception`` as a list of frames without local variables.
 
 Call ``configure_logging`` once, first thing in a process. Our code logs with ``get_logger(__name__)``,
@@ -33,6 +34,7 @@ __all__ = [
     "log_context",
     "register_secret",
     "restore_logging",
+    "use_mode",
     "use_trace_ids",
 ]
 
@@ -43,7 +45,7 @@ EXCEPTION_FRAMES_MAX: Final = 30
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LINE_BREAKS = re.compile(r"[\n\t]")
 _MULTI_LINE_FIELDS: Final = ("exception", "stack")
-_LEADING_FIELDS: Final = ("timestamp", "level", "service", "logger", "event")
+_LEADING_FIELDS: Final = ("timestamp", "level", "service", "mode", "logger", "event")
 
 
 class TraceIds(NamedTuple):
@@ -53,6 +55,7 @@ class TraceIds(NamedTuple):
     span_id: str
 
 
+_mode = "paper"
 _trace_ids: Callable[[], TraceIds | None] | None = None
 _installed: "_Installed | None" = None
 
@@ -85,6 +88,16 @@ def use_trace_ids(source: Callable[[], TraceIds | None]) -> None:
     """Ask ``source`` for the current span at each line. Tracing calls this: logging need not import it."""
     global _trace_ids  # noqa: PLW0603 - one span source a process
     _trace_ids = source
+
+
+def use_mode(mode: str) -> None:
+    """Whether this process' lines are of paper or of live trading, from now on."""
+    global _mode  # noqa: PLW0603 - one installation a process
+    _mode = mode
+
+
+TALKATIVE = ("boto3", "botocore", "hvac", "urllib3", "websockets")
+"""At DEBUG these write whole requests and answers, of which some are nothing but secrets: they never do."""
 
 
 def configure_logging(
@@ -123,6 +136,8 @@ def configure_logging(
     _installed = _Installed(handler, root.level, sys.excepthook, threading.excepthook)
     root.addHandler(handler)
     root.setLevel(level)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.INFO)
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
@@ -149,6 +164,7 @@ def _fields_of_every_record() -> list[Processor]:
 def _formatter(service: str, as_json: bool, *, colours: bool) -> logging.Formatter:
     def add_service(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         event["service"] = service
+        event["mode"] = _mode
         return event
 
     exceptions: Processor

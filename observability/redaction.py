@@ -68,6 +68,8 @@ _TEXT_RULES: Final = (
     ("://", r"(?i)(\b[a-z][a-z0-9+.-]{0,20}://[^\s:/@]{0,99}):[^\s/@]{1,999}@", rf"\1:{REDACTED}@"),
     # JSON web tokens.
     ("eyj", r"\beyJ[\w-]{8,2000}\.[\w-]{8,2000}\.[\w-]*", REDACTED),
+    # Strategies' tokens.
+    ("ti_", r"\bti_[0-9A-Za-z]{49}\b", REDACTED),
     # Alpaca key ids (PK paper, AK live, CK broker).
     ("k", r"\b[PAC]K[A-Z0-9]{16,26}\b", REDACTED),
     # Alpaca account numbers stand in error texts without a field name.

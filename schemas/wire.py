@@ -50,6 +50,8 @@ SIGNAL_KILL: Final = "activate"
 SIGNAL_RELEASE: Final = "release"
 UPDATE_CANCEL_ORDER: Final = "cancel-order"
 UPDATE_RELEASE: Final = "release-kill-switch"
+ASK_AGAIN: Final = "(ask again)"
+"""In the refusal of a release that came between two runs of the kill switch's workflow."""
 QUERY_STATUS: Final = "status"
 QUERY_TIMELINE: Final = "timeline"
 

@@ -36,6 +36,19 @@ _SETTINGS: Final = {
 }
 
 
+DATABASE_ERRORS: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+)
+"""How asyncpg says that PostgreSQL is away or overloaded. The transaction may or may not have committed."""
+
+
 class DatabaseUnavailable(Exception):
     """PostgreSQL does not answer. Nothing was changed that is not committed; try again."""
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 from schemas.wire import Topic
 from storage.commits import committing
@@ -64,6 +65,8 @@ class StreamEvent:
     """The topic's JSON object."""
     strategy: str | None
     """Whose signal it is about; None for what belongs to no strategy."""
+    token_id: UUID | None = None
+    """Of who sent that signal."""
 
 
 async def try_lead(connection: Connection, key: int = RELAY_KEY) -> bool:

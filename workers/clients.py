@@ -8,23 +8,25 @@ from functools import cache, partial
 from importlib.metadata import version
 from typing import Final
 
+from pydantic import SecretStr
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import Runtime
 
 from audit.cold.mover import Retention
 from audit.store.opening import S3Access, open_store
 from audit.store.port import ObjectStore
 from broker.alpaca.client import AlpacaReader
+from broker.alpaca.scope import check_scope
 from broker.alpaca.settings import AlpacaSettings
 from broker.budget import patiently
+from broker.keys import BrokerKeys
 from broker.told import BrokerCall, OnCall
 from market.alpaca_data import AlpacaDataSettings, AlpacaMarketData
 from market.clock import MarketClock
 from market.feed import QuoteFeed
 from market.latency import FeedLatency
 from market.source import QuoteSource
-from observability.logging import get_logger
+from observability.logging import get_logger, use_mode
 from observability.metrics import CallOutcome, Metrics, call_outcome
 from observability.temporal import CountedRuntime, counted_runtime, temporal_runtime
 from observability.tracing import ended_span, temporal_interceptors
@@ -32,21 +34,24 @@ from schemas.audit import AuditEntry
 from schemas.broker import Account
 from schemas.market import Provider
 from security.approvals import ApprovalKeys, ApprovalSigner
+from security.payloads import KeyRing, PayloadKeys, data_converter, header_behavior
 from storage.database import PLACEMENT_SLOTS, Database
 from storage.events import append
 from storage.migrate import check
 from storage.switches import Installation, access_entry, bind_installation, read_installation
 from workers.limits import require_limits
+from workers.live import may_reach, tell_configuration
 from workers.settings import (
     AuditSettings,
     BrokerSettings,
     DatabaseSettings,
+    ExecutionSettings,
     RetentionSettings,
     SigningSettings,
     TemporalSettings,
+    WorkerSettings,
 )
 
-MODE: Final = "paper"
 UNKNOWN_MODE: Final = "unknown"
 VERSION: Final = version("trading-interface")
 PROCESS_NAME_MAX: Final = 63
@@ -55,6 +60,8 @@ TOKENS_WAIT_MAX_SECONDS: Final = 60.0
 """Within it some request is free again, whoever else asks."""
 
 _log = get_logger(__name__)
+_rings: Final[list[KeyRing]] = []
+"""Of this process: no workflow code imports this module."""
 
 
 def utc_now() -> datetime:
@@ -65,15 +72,20 @@ def utc_now() -> datetime:
 async def connect_temporal(
     settings: TemporalSettings, service: str, metrics: Metrics | None = None, *, lazy: bool = False
 ) -> Client:
-    """One client per process, with our converter; the core logs errors only. ``metrics`` gets the core's own.
+    """One client per process, with our converter; the core logs errors only, and ``metrics`` gets what it counts.
 
-    ``lazy``: it connects when it is first used.
+    ``lazy``: connects when first used.
+
+    Raises:
+        PayloadKeyError: the keys of payloads cannot be used.
     """
+    ring = payload_ring(settings)
     counted = None if metrics is None else _counted(service)
     client = await Client.connect(
         settings.temporal_address,
         namespace=settings.temporal_namespace,
-        data_converter=pydantic_data_converter,
+        data_converter=data_converter(ring, writes=settings.payloads == "encrypted"),
+        header_codec_behavior=header_behavior(ring),
         interceptors=temporal_interceptors(),
         runtime=_runtime(service) if counted is None else counted.runtime,
         lazy=lazy,
@@ -81,6 +93,30 @@ async def connect_temporal(
     if metrics is not None and counted is not None:
         metrics.add_page(counted.page)
     return client
+
+
+def payload_ring(settings: TemporalSettings) -> KeyRing | None:
+    """The keys of payloads; None: there are none.
+
+    Raises:
+        PayloadKeyError: they cannot be used.
+    """
+    if settings.payload_keys is None:
+        return None
+    ring = KeyRing(PayloadKeys.parse(settings.payload_keys.get_secret_value()))
+    _rings.append(ring)
+    return ring
+
+
+def use_payload_keys(text: str) -> None:
+    """From now on every client of this process encrypts and decrypts with these.
+
+    Raises:
+        PayloadKeyError: they cannot be used; nothing was changed.
+    """
+    keys = PayloadKeys.parse(text)
+    for ring in _rings:
+        ring.use(keys)
 
 
 @cache
@@ -113,12 +149,21 @@ async def open_database(
     fences: bool = False,
     slots: int = PLACEMENT_SLOTS,
 ) -> Database:
+    """Open the pools, closed with the stack; ``fences``: those of ``slots`` placements too.
+
+    Raises:
+        BadDatabaseAddress, DatabaseUnavailable, MigrationError: there is none, or of another release.
+    """
     process = f"trading {service} {os.getpid()}@{socket.gethostname()}"
     database = await Database.connect(
         settings.dsn, fences=fences, slots=slots, process=process[:PROCESS_NAME_MAX]
     )
     stack.push_async_callback(database.close)
     await check(settings.dsn)
+    async with database.connection() as connection:
+        bound = (await read_installation(connection)).mode
+    if bound is not None:
+        use_mode(bound)
     return database
 
 
@@ -154,11 +199,14 @@ def retention_of(settings: RetentionSettings) -> Retention:
 
 
 def broker_settings(settings: BrokerSettings) -> AlpacaSettings:
+    """Raises HostRefused, KeyScopeRefused."""
+    check_scope(settings.broker_key.get_secret_value(), settings.broker_trading_url)
     return AlpacaSettings(
         key_id=settings.broker_key,
         secret_key=settings.broker_secret,
         trading_url=settings.broker_trading_url,
         stream_url=settings.broker_stream_url,
+        live_set_up=may_reach(settings),
     )
 
 
@@ -185,20 +233,27 @@ def reporter(metrics: Metrics) -> OnCall:
 
 
 async def bind(
-    database: Database, broker: AlpacaReader, approval_keys: ApprovalKeys | None = None
+    database: Database,
+    broker: AlpacaReader,
+    settings: BrokerSettings,
+    approval_keys: ApprovalKeys | None = None,
 ) -> Installation:
-    """Prove the keys, tie the database to the account, and refuse to start without limits.
+    """Prove the keys, tie the database to the account and to what the broker's addresses are, paper or live, and
+    refuse to start without limits.
 
     Whoever places says with ``approval_keys`` whose approvals it takes from now on: an audit row of every start.
     """
     account = await _authenticated(broker)
     async with database.transaction("start.bound") as connection:
         installation = await bind_installation(
-            connection, account=account.account_id, mode=MODE, now=utc_now()
+            connection, account=account.account_id, mode=broker.mode.value, now=utc_now()
         )
         await require_limits(connection, utc_now())
         if approval_keys is not None:
             await append(connection, _trusted(approval_keys, utc_now()))
+            if isinstance(settings, ExecutionSettings | WorkerSettings):
+                await tell_configuration(connection, settings, installation, approval_keys, utc_now())
+    use_mode(broker.mode.value)
     return installation
 
 
@@ -219,11 +274,11 @@ async def _authenticated(broker: AlpacaReader) -> Account:
 
 
 def quote_source(
-    settings: BrokerSettings, clock: MarketClock, metrics: Metrics, *, streamed: bool
+    settings: BrokerSettings, clock: MarketClock, metrics: Metrics, keys: BrokerKeys, *, streamed: bool
 ) -> tuple[tuple[QuoteFeed, ...], QuoteSource]:
     """Both providers; with ``streamed`` the feeds too, which their holder runs. Close the source."""
     primary = _provider(
-        settings, settings.data_url, settings.data_stream_url, settings.data_feed, Provider.PRIMARY
+        settings, keys, settings.data_url, settings.data_stream_url, settings.data_feed, Provider.PRIMARY
     )
 
     def feed(data: AlpacaMarketData, provider: Provider) -> QuoteFeed:
@@ -235,6 +290,7 @@ def quote_source(
     if settings.secondary_data_url is not None:
         secondary = _provider(
             settings,
+            keys,
             settings.secondary_data_url,
             settings.secondary_data_stream_url or "",
             settings.secondary_data_feed,
@@ -246,9 +302,13 @@ def quote_source(
 
 
 def _provider(
-    settings: BrokerSettings, url: str, stream_url: str, feed: str, provider: Provider
+    settings: BrokerSettings, keys: BrokerKeys, url: str, stream_url: str, feed: str, provider: Provider
 ) -> AlpacaMarketData:
-    return AlpacaMarketData(
+    def current() -> tuple[SecretStr, SecretStr]:
+        pair = keys.current
+        return pair.key_id, pair.secret_key
+
+    made = AlpacaMarketData(
         AlpacaDataSettings(
             url=url,
             stream_url=stream_url,
@@ -256,5 +316,8 @@ def _provider(
             key_id=settings.broker_key,
             secret_key=settings.broker_secret,
             provider=provider,
-        )
+        ),
+        current,
     )
+    keys.on_replaced(made.drop_stream)
+    return made

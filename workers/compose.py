@@ -111,7 +111,7 @@ def _service(name: str, raw: Mapping[str, Any]) -> Service:
         command=tuple(str(each) for each in raw["command"]),
         environment={key: str(value) for key, value in raw.get("environment", {}).items()},
         secrets={each["target"]: each["source"] for each in raw.get("secrets", ())},
-        volumes=tuple(str(each).partition(":")[2] for each in raw.get("volumes", ())),
+        volumes=tuple(str(each).split(":")[1] for each in raw.get("volumes", ())),
         needs={need: how["condition"] for need, how in raw.get("depends_on", {}).items()},
         health=None if check is None else str(check["test"][-1]),
         grace_seconds=_seconds(raw["stop_grace_period"]),

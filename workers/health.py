@@ -11,10 +11,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from activities.starter import TemporalUnavailable
-from gateway.deps import DATABASE_ERRORS
 from gateway.server import listening
 from observability.metrics import CONTENT_TYPE, Metrics
-from storage.database import Database
+from storage.database import DATABASE_ERRORS, Database
 from storage.switches import read_state
 from workers.settings import HealthSettings
 

@@ -6,13 +6,12 @@ Each job is a loop of its own; one that fails is logged and tried again, and tak
 import asyncio
 from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from activities.catch_up import clock_row
 from activities.drift_kill import carry_out_kill
 from activities.row_alerts import RowAlerts
 from activities.starter import OrderStarter
-from events.redis_feed import RedisFeed
 from market.clock import ClockReading
 from market.feed import RECONNECT_SECONDS
 from risk.readiness import can_be_mended, waits_for
@@ -38,6 +37,9 @@ from workers.stream_watch import StreamWatch
 from workers.sweeper import SWEEP_SECONDS, Sweeper
 from workers.worries import DOUBTS_SECONDS, WORRY_SECONDS, Worries
 
+if TYPE_CHECKING:
+    from events.redis_feed import RedisFeed
+
 RESEND_SECONDS: Final = 5.0
 RESEND_GRACE: Final = timedelta(seconds=5)
 RESEND_MAX: Final = 1000
@@ -51,6 +53,14 @@ FILLS_WATCH_SECONDS: Final = 10.0
 WATCH_SIGNALS_FOR: Final = timedelta(minutes=10)
 
 
+def _redis_feed(parts: OperationsParts) -> "RedisFeed | None":
+    if (address := parts.settings.event_redis) is None:
+        return None
+    from events.redis_feed import RedisFeed  # Only who publishes there pays for Redis's client.
+
+    return RedisFeed(parts.settings.dsn, address, parts.metrics)
+
+
 class Housekeeping:
     """The loops of the operations role."""
 
@@ -60,8 +70,7 @@ class Housekeeping:
         self._sweeper = Sweeper(parts.database, parts.client, starter, parts.notifier)
         self._stream = StreamWatch(parts.database, parts.catch_up, parts.metrics)
         self._relay = Relay(parts.settings.dsn, parts.metrics)
-        redis = parts.settings.event_redis
-        self._feed = None if redis is None else RedisFeed(parts.settings.dsn, redis, parts.metrics)
+        self._feed = _redis_feed(parts)
         self._worries = Worries(parts.database)
         self._cover = CoverWatch(parts.database, parts.notifier)
         self._equity = EquityWatch(parts, operations_queue=operations_queue)
@@ -73,12 +82,12 @@ class Housekeeping:
         self._retention = RetentionWatch(
             parts.database, parts.metrics, retention_of(parts.settings), now=utc_now
         )
+        self._gauges = RowGauges(parts.database, parts.metrics)
+        self._pollers = PollerGauges(parts.client, parts.metrics, queues_of(operations_queue))
         # In one process there is one build, and no other that could take over.
         isolated = operations_queue is Queue.OPERATIONS
         watch = BuildWatch(parts.database, parts.client, starter, parts.hours)
         self._builds = watch if isolated else None
-        self._gauges = RowGauges(parts.database, parts.metrics)
-        self._pollers = PollerGauges(parts.client, parts.metrics, queues_of(operations_queue))
         self._clock_stored: ClockReading | None = None
 
     async def run(self) -> None:

@@ -15,8 +15,10 @@ from gateway.server import serving
 from observability.logging import get_logger
 from schemas.builds import VERSIONED
 from schemas.wire import Queue
+from security.payloads import KeyRing, PayloadKeys
 from storage.database import Database
-from workers.clients import connect_temporal
+from workers.clients import connect_temporal, open_database, process_metrics
+from workers.codec import codec_served
 from workers.first_build import first_build
 from workers.health import Check, health_served, reads
 from workers.housekeeping import Housekeeping
@@ -37,6 +39,7 @@ from workers.roles import (
     role_worker,
 )
 from workers.settings import (
+    CodecSettings,
     ExecutionSettings,
     GatewaySettings,
     HealthSettings,
@@ -127,6 +130,24 @@ async def run_promote(settings: PromoteSettings, stop: asyncio.Event) -> None:
     for queue in VERSIONED:
         await builds.promote(queue.value, settings.build)
         _log.info("promoted", deployment=queue.value, build=settings.build)
+
+
+async def run_codec(settings: CodecSettings, stop: asyncio.Event) -> None:
+    """Payloads for Temporal's Web UI and command line.
+
+    Raises:
+        PayloadKeyError: there are no keys that can be used.
+    """
+    async with AsyncExitStack() as stack:
+        database = await open_database(stack, settings, "codec")
+        ring = KeyRing(PayloadKeys.parse(settings.payload_keys.get_secret_value()))
+        port = await stack.enter_async_context(codec_served(settings, ring, database))
+        checks: dict[str, Check] = {"database": lambda: reads(database)}
+        metrics = await process_metrics("codec", database)
+        health = await stack.enter_async_context(health_served(settings, metrics, checks))
+        _log.info("ready", codec_port=port, health_port=health, keys=ring.ids)
+        await stop.wait()
+        _log.info("stopping")
 
 
 async def _work(

@@ -103,6 +103,7 @@ def execution_activities(parts: ExecutionParts) -> list[Activity]:
         parts.metrics,
         parts.budget,
         parts.approval_keys,
+        parts.live,
     )
     resolution = ResolutionActivities(parts.database, parts.broker, parts.clock)
     end = OrderEndActivities(parts.database, parts.broker, parts.clock)

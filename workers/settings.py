@@ -4,46 +4,53 @@ a folder of secret files. The one table of who holds what is ``PROCESSES``."""
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError
 
-from audit.store.opening import is_bucket
 from broker.budget import REQUESTS_PER_MINUTE_MIN
+from schemas.builds import BUILD_PATTERN
+from schemas.wire import NAMESPACE
+from storage.database import PLACEMENT_SLOTS
 from storage.grants import Role
+from workers.build_id import own_build
 from workers.outgoing import (
     GivenSecret,
     Origin,
-    OutgoingSecretUrl,
     OutgoingUrl,
-    RedisPassword,
-    RedisUrl,
-    RoutingKey,
     WakeSecret,
-    redis_address,
 )
-from workers.settings_base import (
-    ENV_PREFIX,
-    SECRETS_DIR_VARIABLE,
-    BuildSettings,
-    HealthSettings,
-    PlacementSettings,
-    Port,
-    Settings,
-    SettingsError,
-    TemporalSettings,
-)
+from workers.secret_settings import ClockSettings, SecretStoreSettings
+from workers.settings_base import ENV_PREFIX, SECRETS_DIR_VARIABLE, Port, Settings, SettingsError
+from workers.settings_operations import AlertSettings, AuditSettings, EventBusSettings, RetentionSettings
+from workers.settings_temporal import CodecDoorSettings, TemporalSettings
 
 __all__ = [
     "ENV_PREFIX",
     "SECRETS_DIR_VARIABLE",
-    "HealthSettings",
+    "AlertSettings",
+    "AuditSettings",
+    "CodecDoorSettings",
+    "EventBusSettings",
+    "Port",
+    "RetentionSettings",
     "Settings",
     "SettingsError",
     "TemporalSettings",
 ]
+"""Others import these from here too."""
+
+
+class HealthSettings(Settings):
+    """The door of a process that has no gateway: ``/healthz``, ``/readyz`` and ``/metrics``."""
+
+    metrics_host: str = "127.0.0.1"
+    """Where ``/healthz``, ``/readyz`` and ``/metrics`` are served."""
+    metrics_port: Port = 0
+    """Their port; 0 takes a free one."""
 
 
 class WorkflowSettings(Settings):
@@ -53,7 +60,19 @@ class WorkflowSettings(Settings):
     """Workflows kept in memory: expected open orders × 1.25."""
 
 
-class DatabaseSettings(Settings):
+class BuildSettings(Settings):
+    """For who runs workflows as one of several builds, and for who promotes one."""
+
+    build_id: Annotated[str, Field(pattern=f"^{BUILD_PATTERN}$")] | None = None
+    """How this build is called where several run side by side; by default its version and a hash of its files."""
+
+    @property
+    def build(self) -> str:
+        """The build's name."""
+        return self.build_id or own_build()
+
+
+class DatabaseSettings(SecretStoreSettings):
     """For who has a database role."""
 
     database_url: SecretStr
@@ -89,7 +108,7 @@ class MarketSettings(Settings):
     """Market seconds in a real second: above 1 only with a replayed market."""
 
 
-class BrokerSettings(MarketSettings):
+class BrokerSettings(MarketSettings, ClockSettings, SecretStoreSettings):
     """For who holds the broker's keys."""
 
     broker_trading_url: str
@@ -117,6 +136,13 @@ class BrokerSettings(MarketSettings):
     """Its feed."""
 
 
+class PlacementSettings(Settings):
+    """For who places orders."""
+
+    placement_slots: Annotated[int, Field(ge=1, le=64)] = PLACEMENT_SLOTS
+    """Orders that this process places at the same time, each with a database connection of its own."""
+
+
 class ReconciliationSettings(Settings):
     """For who compares our books with the broker's."""
 
@@ -126,76 +152,6 @@ class ReconciliationSettings(Settings):
     """An execution younger than this may still be on its way to us."""
     reconcile_order_grace_seconds: Annotated[float, Field(ge=0, le=60)] = 60.0
     """So may the news of an order."""
-
-
-class AlertSettings(Settings):
-    """For who tells people of alerts. Without a channel they are rows only."""
-
-    alert_slack_url: OutgoingSecretUrl = None
-    """Address of a Slack incoming webhook."""
-    alert_slack_from: Literal["critical", "high", "medium"] = "medium"
-    """The least severity that Slack is told of."""
-    alert_pagerduty_routing_key: RoutingKey = None
-    """Integration key of a PagerDuty service with Events API v2."""
-    alert_pagerduty_url: OutgoingUrl = "https://events.pagerduty.com/v2/enqueue"
-    """Where its events go; `https://events.eu.pagerduty.com/v2/enqueue` in the EU region."""
-    alert_pagerduty_from: Literal["critical", "high", "medium"] = "high"
-    """The least severity that opens an incident."""
-
-
-class AuditSettings(Settings):
-    """For who seals the audit log."""
-
-    audit_key: SecretStr
-    """The private key that checkpoints of the audit log are signed with, in hexadecimal; `trading keys` shows an
-    auditor its public half."""
-    audit_s3_key: GivenSecret = None
-    """Access key id of the bucket, where checkpoints and cold storage go to one."""
-    audit_s3_secret: GivenSecret = None
-    """Its secret key. It needs no right to delete, and none to change locks."""
-    audit_s3_region: str = "us-east-1"
-    """The bucket's region."""
-    audit_s3_endpoint: OutgoingUrl | None = None
-    """Address of another service than Amazon's that speaks S3."""
-    audit_target: str
-    """Where checkpoints and cold storage go, the same for every operations process: the absolute path of a folder,
-    best one that nobody can write who can write the database, or `s3://BUCKET/PREFIX`, with object lock."""
-    audit_failure_kills: bool = True
-    """Whether the kill switch is engaged when the audit log is found changed or rolled back."""
-
-    @field_validator("audit_target")
-    @classmethod
-    def _can_be_opened(cls, value: str, info: ValidationInfo) -> str:
-        if is_bucket(value) and not (info.data.get("audit_s3_key") and info.data.get("audit_s3_secret")):
-            raise ValueError("a bucket needs TRADING_AUDIT_S3_KEY and TRADING_AUDIT_S3_SECRET")
-        return value
-
-
-class RetentionSettings(Settings):
-    """For who moves what is old to cold storage."""
-
-    retention_days: Annotated[int, Field(ge=30, le=2557)] = 30
-    """Payloads of audit rows stay in the database for so long; the rows themselves for seven years."""
-    retention_events_days: Annotated[int, Field(ge=30, le=2557)] = 30
-    """So do events, as far as every consumer group has acknowledged them."""
-
-
-class EventBusSettings(Settings):
-    """For who publishes events."""
-
-    event_bus: Literal["postgres", "redis"] = "postgres"
-    """Where groups of consumers are told of events: from the rows, or from Redis Streams beside them."""
-    event_redis_url: RedisUrl = None
-    """``redis://HOST:PORT/DATABASE`` or ``rediss://…``, with `redis`; a database of its own."""
-    event_redis_password: RedisPassword = None
-    """Its password, where it has one."""
-
-    @property
-    def event_redis(self) -> str | None:
-        """The address with the password in it: a secret. None: events go to no Redis."""
-        if self.event_bus != "redis" or self.event_redis_url is None:
-            return None
-        return redis_address(self.event_redis_url, self.event_redis_password)
 
 
 class DoorSettings(Settings):
@@ -226,6 +182,10 @@ class ExecutionSettings(
 ):
     """The execution agent: the only one that can place an order."""
 
+    console_grant_public_key: GivenSecret = None
+    """The console's public key, in hexadecimal, with which grants of live trading are signed: who could write it
+    could grant. Without it nothing is ever sent to the live brokerage."""
+
 
 class OperationsSettings(
     AlertSettings,
@@ -245,6 +205,7 @@ class OperationsSettings(
 
 class WorkerSettings(
     DoorSettings,
+    CodecDoorSettings,
     AlertSettings,
     AuditSettings,
     RetentionSettings,
@@ -278,6 +239,16 @@ class ConsoleSettings(DatabaseSettings, TemporalSettings):
     line above the old one."""
     temporal_ui_url: OutgoingUrl | None = None
     """Where people find the Temporal Web UI, for links to runs."""
+    console_grant_key: SecretStr | None = None
+    """What the console signs releases of the kill switch with, in the name of an Admin: 64 hexadecimal digits. The
+    set-up makes its public half known. Without it the kill switch is released by the operator's key file alone."""
+    console_gateway_url: str | None = None
+    """The gateway, where a person's closing of positions is proposed as any signal is."""
+    console_gateway_token: SecretStr | None = None
+    """The console's own token there. Without it nothing is closed from the console."""
+    audit_checkpoints: Path | None = None
+    """The folder with the audit log's checkpoints, or a copy that is kept up to date, for proofs in the page:
+    reading it is enough. Where they are in a bucket, `trading audit prove` makes proofs."""
 
     @property
     def origin(self) -> str:
@@ -285,7 +256,23 @@ class ConsoleSettings(DatabaseSettings, TemporalSettings):
         return self.console_origin or f"http://localhost:{self.console_port}"
 
 
-class MigrateSettings(DatabaseSettings):
+class CodecSettings(CodecDoorSettings, HealthSettings, DatabaseSettings):
+    """Decrypts payloads for Temporal's Web UI and command line, for who may read them."""
+
+    payload_keys: SecretStr
+    """As for every process that speaks to Temporal."""
+    temporal_namespace: str = NAMESPACE
+    """The installation's namespace."""
+
+
+class TwoPersonsSettings(Settings):
+    """For who sets an installation up, with the owner's rights."""
+
+    two_persons: Literal["live", "always"] = "live"
+    """When a raise of limits, and a live grant, need a second person: in live mode, or `always`."""
+
+
+class MigrateSettings(TwoPersonsSettings, DatabaseSettings):
     """Runs once with the owner's rights: schema, roles and their passwords, and what a first start needs."""
 
     ti_gateway_password: SecretStr
@@ -302,6 +289,10 @@ class MigrateSettings(DatabaseSettings):
     """A token for strategies named ``demo``."""
     operator_public_key: SecretStr | None = None
     """The operator's public key, in hexadecimal: whose grants release the kill switch."""
+    console_grant_public_key: SecretStr | None = None
+    """The public half of the console's grant key, in hexadecimal."""
+    console_gateway_token: SecretStr | None = None
+    """The console's own token, for the closing signals of persons."""
 
 
 class PromoteSettings(BuildSettings, TemporalSettings):
@@ -338,6 +329,7 @@ PROCESSES: Final[Mapping[str, Process]] = MappingProxyType({
     "execution": Process(ExecutionSettings, Role.EXECUTION),
     "operations": Process(OperationsSettings, Role.OPERATIONS),
     "console": Process(ConsoleSettings, Role.CONSOLE),
+    "codec": Process(CodecSettings, Role.CONSOLE),
     "migrate": Process(MigrateSettings),
     "promote": Process(PromoteSettings),
     "compact": Process(WorkerSettings, alone=False),
@@ -346,15 +338,15 @@ PROCESSES: Final[Mapping[str, Process]] = MappingProxyType({
 S = TypeVar("S", bound=Settings)
 
 
-def read_settings(kind: type[S]) -> S:
-    """The settings of this process.
+def read_settings(kind: type[S], stored: Mapping[str, Any] | None = None) -> S:
+    """The settings of this process. ``stored``: what a secret store has for it, which outranks everything else.
 
     Raises:
         SettingsError: naming every field that is missing or wrong, without its value.
     """
     folder = os.environ.get(SECRETS_DIR_VARIABLE)
     try:
-        return kind(_secrets_dir=folder)
+        return kind(_secrets_dir=folder, **(stored or {}))
     except ValidationError as error:
         problems = "; ".join(f"TRADING_{each['loc'][0]!s}: {each['msg']}".upper() for each in error.errors())
         raise SettingsError(f"settings: {problems}") from None

@@ -1,20 +1,26 @@
-"""What every kind of settings begins with, and the groups that name no secret: see `workers.settings`."""
+"""What settings of every process begin with: environment variables ``TRADING_…`` and a folder of secret files."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.builds import BUILD_PATTERN
-from schemas.wire import NAMESPACE
-from storage.database import PLACEMENT_SLOTS
-from workers.build_id import own_build
+from schemas.live import LIVE_MODE_WORD
 
 ENV_PREFIX: Final = "TRADING_"
 SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _asks_for_live(value: object) -> bool:
+    """Nothing that is not exactly the word asks for it; nothing is an error, which would be no paper either."""
+    return value in (True, LIVE_MODE_WORD) and os.environ.get("LIVE_MODE", LIVE_MODE_WORD) == LIVE_MODE_WORD
+
+
+LiveMode = Annotated[bool, BeforeValidator(_asks_for_live)]
 
 
 class SettingsError(Exception):
@@ -37,40 +43,6 @@ class Settings(BaseSettings):
     """``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
     log_file: Path | None = None
     """Where logs go instead of standard error."""
-
-
-class TemporalSettings(Settings):
-    """Where Temporal is."""
-
-    temporal_address: str
-    """``host:port`` of Temporal's front end."""
-    temporal_namespace: str = NAMESPACE
-    """The installation's namespace."""
-
-
-class HealthSettings(Settings):
-    """The door of a process that has no gateway: ``/healthz``, ``/readyz`` and ``/metrics``."""
-
-    metrics_host: str = "127.0.0.1"
-    """Where ``/healthz``, ``/readyz`` and ``/metrics`` are served."""
-    metrics_port: Port = 0
-    """Their port; 0 takes a free one."""
-
-
-class BuildSettings(Settings):
-    """For who runs workflows as one of several builds, and for who promotes one."""
-
-    build_id: Annotated[str, Field(pattern=f"^{BUILD_PATTERN}$")] | None = None
-    """How this build is called where several run side by side; by default its version and a hash of its files."""
-
-    @property
-    def build(self) -> str:
-        """The build's name."""
-        return self.build_id or own_build()
-
-
-class PlacementSettings(Settings):
-    """For who places orders."""
-
-    placement_slots: Annotated[int, Field(ge=1, le=64)] = PLACEMENT_SLOTS
-    """Orders that this process places at the same time, each with a database connection of its own."""
+    live_mode: LiveMode = Field(default_factory=lambda: os.environ.get("LIVE_MODE") == LIVE_MODE_WORD)
+    """``true`` asks for live trading, which takes much more than this: docs/RUNBOOK.md. Every other text is paper.
+    ``LIVE_MODE`` may stand for it; where both are set, both must say so."""

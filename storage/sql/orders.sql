@@ -23,7 +23,8 @@ select * from orders where client_order_id = $1
 
 -- name: find_by_any_id
 select signal_id, leg, generation from orders
-where signal_id = $1 or client_order_id = $1 or broker_order_id = $1 or internal_order_id::text = $1
+where signal_id = $1 or client_order_id = $1 or broker_order_id = $1
+    or internal_order_id = case when $1 ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then $1::uuid end
     or predecessors @> array[$1::text]
 -- A signal's id is its entry's; a leg is found by its own.
 order by leg <> 'entry'

@@ -139,8 +139,8 @@ TEMPORAL: Final = Board("trading-temporal", "Temporal & workers", "Whether what 
     Row("Server", (
         graph("Requests a second", "By operation.",
               (f"topk(10, {per_second('service_requests', 'operation')})", "{{operation}}")),
-        graph("Errors a minute", "By operation.",
-              (f"topk(10, {per_minute('service_errors', 'operation')})", "{{operation}}")),
+        graph("Errors a minute", "By kind.",
+              (f"topk(10, {per_minute('service_error_with_type', 'error_type')})", "{{error_type}}")),
         graph("Latency p95", "By operation.",
               (f"topk(10, {quantile(0.95, 'service_latency', 'operation')})", "{{operation}}"), unit="s"),
         graph("Database p95", "By operation.",
