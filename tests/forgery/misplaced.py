@@ -184,9 +184,12 @@ async def _signed_for(column: str, value: str, bench: Bench) -> str:
     before = getattr(bench.installation, column)
     # Its owner can take away what keeps it as it is.
     await bench.run("alter table installation disable trigger installation_kept")
-    await bench.run(f"update installation set {column} = $1", value)
+
+    async def change() -> None:
+        await bench.run(f"update installation set {column} = $1", value)
+
     try:
-        signal_id = await bench.approved()
+        signal_id = await bench.approved(before_risk=change)
     finally:
         await bench.run(f"update installation set {column} = $1", before)
     return await bench.place(signal_id)
