@@ -92,7 +92,7 @@ def each_process_counts_its_own(topology: str, pages: dict[str, dict[str, float]
         assert pages.keys() == {"gateway"}
         assert pages["gateway"]['trading_build_info{mode="paper",service="compact",version="0.1.0"}'] == 1
         return
-    assert pages.keys() == {"gateway", "orders", "risk", "execution", "operations", "console", "codec"}
+    assert pages.keys() == {"gateway", "orders", "risk", "execution", "operations", "console"}
     for process, samples in pages.items():
         told = [name for name in samples if name.startswith("trading_build_info")]
         assert [f'service="{process}"' in name for name in told] == [True], told
