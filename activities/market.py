@@ -8,6 +8,7 @@ from temporalio import activity
 
 from activities.catch_up import clock_row
 from activities.failures import as_failure, try_again
+from activities.telling import tell_of_refusal
 from broker import lifecycle
 from broker.errors import BrokerError
 from market.errors import ClockUnavailableError, MarketDataError
@@ -136,9 +137,12 @@ class MarketActivities:
                 await write_pre_trade(locked, now)
                 await audit(locked, locked.order, step)
                 return PreTradeAnswer(passed=True, order=locked.order.view)
-            fact = lifecycle.Refused(",".join(reason.value for reason in verdict.reasons))
-            after = await refuse(locked, lifecycle.apply(locked.state, fact), step)
-            return PreTradeAnswer(passed=False, order=after.view)
+            reasons = [reason.value for reason in verdict.reasons]
+            after = await refuse(
+                locked, lifecycle.apply(locked.state, lifecycle.Refused(",".join(reasons))), step
+            )
+        tell_of_refusal("pre-trade refused", after, reasons, verdict.checks)
+        return PreTradeAnswer(passed=False, order=after.view)
 
     @activity.defn(name=wire.ACTIVITY_SESSION)
     async def read_session(self, question: OrderQuestion) -> SessionAnswer:

@@ -111,8 +111,8 @@ class PlacementActivities:
         that finds an earlier POST without a proved fate sends nothing and answers UNKNOWN.
 
         Raises:
-            ApplicationError: type NO_SLOT, KILL_PENDING, NOT_RECONCILED, BROKER_HALT, FENCE_LOST, ERR_NETWORK
-                or ERR_RATE_LIMIT; nothing was sent.
+            ApplicationError: type NO_SLOT, KILL_PENDING, NOT_RECONCILED, BROKER_HALT, CLOCK_SKEW, FENCE_LOST,
+                ERR_NETWORK or ERR_RATE_LIMIT; nothing was sent.
         """
         try:
             permit = await self._gate.enter(question)

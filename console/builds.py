@@ -80,29 +80,38 @@ async def promote(
 
     name = _name(build)
     who, why = who_and_why(person, reason)
-    deployments = [queue.value for queue in VERSIONED]
     addresses = common.addresses()
     client = await connect(addresses)
-    async with (
-        rows(addresses) as connection,
-        committing(connection, "console.build_promoted"),
-    ):
-        await note_promotion(
-            connection, deployments, name, percent=percent, person=who, reason=why, now=utc_now()
-        )
+    known = Builds(client)
     try:
-        for deployment in deployments:
-            await Builds(client).promote(
-                deployment, name, percent=percent, within_seconds=PROMOTE_WITHIN_SECONDS
+        deployments = await _with(known, name)
+        async with rows(addresses) as connection, committing(connection, "console.build_promoted"):
+            await note_promotion(
+                connection, deployments, name, percent=percent, person=who, reason=why, now=utc_now()
             )
+        for deployment in deployments:
+            await known.promote(deployment, name, percent=percent, within_seconds=PROMOTE_WITHIN_SECONDS)
     except UnknownBuild as error:
         raise Refused(clean(error), do=f"start its workers; {_LOOK}") from error
     except TemporalUnavailable as error:
         raise DependencyDown(str(error), do="promote it again: that does no harm") from error
     part = "all new work" if percent is None else f"{percent} % of new work"
-    text = f"{name} gets {part}; what is open moves to the current build at the close"
-    emit(common, {"promoted": name, "percent": percent, "message": text}, lambda: print(text))
+    text = f"{name} gets {part} of {' and '.join(deployments)}; what is open moves at the close"
+    told = {"promoted": name, "deployments": deployments, "percent": percent, "message": text}
+    emit(common, told, lambda: print(text))
     return EXIT_DONE
+
+
+async def _with(known: "Builds", build: str) -> list[str]:
+    """The deployments that have such a build: a release may be of orders alone."""
+    found = [
+        queue.value
+        for queue in VERSIONED
+        if any(each.build_id == build for each in await known.read(queue.value))
+    ]
+    if not found:
+        raise Refused(f"no process of a build {clean(build)} has ever asked for work", do=_LOOK)
+    return found
 
 
 async def drain(build: BuildId, /, *, common: Common = NO_OPTIONS) -> int:

@@ -11,7 +11,8 @@ import hmac
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
 
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from starlette.applications import Starlette
@@ -24,6 +25,10 @@ from console.codec_audit import PayloadReads, Reading
 from observability.logging import get_logger
 from security.payloads import KeyRing, UnreadablePayload, is_sealed
 from storage.database import DATABASE_ERRORS
+from storage.sessions import read_session
+
+if TYPE_CHECKING:
+    from storage.database import Database
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 """Four of the largest payloads that Temporal takes."""
@@ -34,6 +39,9 @@ PREFLIGHT_SECONDS: Final = 600
 """How long a browser may remember what it may ask."""
 TOKEN_LENGTH_MIN: Final = 32
 NAMESPACE_HEADER: Final = "X-Namespace"
+COOKIES: Final = ("__Host-console", "console")
+"""The console's session, over https and on this machine."""
+COOKIE_CHARACTERS_MAX: Final = 128
 ALLOWED_HEADERS: Final = "authorization, authorization-extras, content-type, x-namespace"
 
 Doorkeeper = Callable[[Request], Awaitable[str | None]]
@@ -78,6 +86,23 @@ def bearer(token: str, name: str = "codec token") -> Doorkeeper:
         found = hashlib.sha256(sent.strip().encode("utf-8", "replace")).digest()
         matches = hmac.compare_digest(found, expected)
         return name if matches and scheme.lower() == "bearer" else None
+
+    return known
+
+
+def signed_in(database: "Database") -> Doorkeeper:
+    """Lets in who is signed in to the console in the same browser, second factor shown, whatever the role.
+
+    A browser sends the console's cookie to this host alone, and says which page asks: without that nobody is known.
+    """
+
+    async def known(request: Request) -> str | None:
+        secret = next((request.cookies[name] for name in COOKIES if name in request.cookies), "")
+        if "origin" not in request.headers or not 0 < len(secret) <= COOKIE_CHARACTERS_MAX:
+            return None
+        async with database.connection() as connection:
+            session = await read_session(connection, secret, datetime.now(UTC))
+        return None if session is None or session.mfa_at is None else session.name
 
     return known
 
@@ -165,7 +190,10 @@ async def _answer(deps: CodecDeps, request: Request, work: Work) -> dict[str, ob
 
 async def _who(deps: CodecDeps, request: Request) -> str:
     for doorkeeper in deps.doorkeepers:
-        who = await doorkeeper(request)
+        try:
+            who = await doorkeeper(request)
+        except DATABASE_ERRORS as error:
+            raise CodecRefused(503, "UNAVAILABLE", "the database does not answer: nobody is known") from error
         if who is not None:
             return who
     raise CodecRefused(

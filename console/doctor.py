@@ -82,6 +82,7 @@ async def _checks(addresses: Addresses) -> AsyncIterator[Check]:
         yield await _http("paper exchange", addresses, "exchange_url", "/_exchange/health")
     yield _key(addresses)
     yield _approval_keys(addresses)
+    yield _broker_key(addresses)
 
 
 def _python() -> Check:
@@ -170,6 +171,19 @@ async def _clock(connection: "asyncpg.Connection[Any]") -> Check:
     return Check("market clock", State.OK, detail)
 
 
+async def _own_clocks(connection: "asyncpg.Connection[Any]") -> Check:
+    from schemas.clock import ClockVerdict
+    from storage.clock import read_clock_checks
+
+    checks = await read_clock_checks(connection)
+    told = "; ".join(f"{each.holder}: {each.detail}" for each in checks) or "no process has asked yet"
+    if any(each.halted_since is not None or each.verdict is ClockVerdict.SKEWED for each in checks):
+        return Check("clocks", State.WRONG, told, "set that machine's clock right: new orders wait")
+    if not checks or any(each.verdict is not ClockVerdict.IN_SYNC for each in checks):
+        return Check("clocks", State.NOTE, told, "docs/SECRETS.md, The clock")
+    return Check("clocks", State.OK, told)
+
+
 async def _stream(connection: "asyncpg.Connection[Any]") -> Check:
     from storage.switches import read_stream
 
@@ -213,6 +227,7 @@ _LOOKS: Final[dict[str, Callable[["asyncpg.Connection[Any]"], Awaitable[Check]]]
     "limits": _limits,
     "kill switch": _kill_switch,
     "market clock": _clock,
+    "clocks": _own_clocks,
     "update stream": _stream,
     "account": _account,
     "unknown outcomes": _unknown,
@@ -358,3 +373,18 @@ def _approval_keys(addresses: Addresses) -> Check:
     except (ApprovalKeyError, OSError) as error:
         return Check("approval keys", State.WRONG, str(error), "see `trading keys list`")
     return Check("approval keys", State.OK, f"{signer.key_id} signs, {len(keys.states)} known")
+
+
+def _broker_key(addresses: Addresses) -> Check:
+    """What it may do, as far as its broker shows."""
+    from broker.alpaca.scope import KeyScope, key_scope
+
+    file = addresses.data_dir / "keys" / "trading_broker_key"
+    try:
+        scope = key_scope(file.read_text("utf-8").strip())
+    except OSError:
+        where = "execution and operations look at theirs when they start"
+        return Check("broker key", State.NOTE, f"not in {file.parent}", where)
+    if scope is KeyScope.TRANSFERS:
+        return Check("broker key", State.WRONG, "it may transfer money", "use a key of the Trading API")
+    return Check("broker key", State.OK, f"of this machine's exchange ({scope.value})")

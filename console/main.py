@@ -65,6 +65,12 @@ _COMMANDS: Final = (
         "Break everything on purpose; the exchange's ledger judges.",
     ),
     ("Operate", "live", "console.live:app", "Whether orders may go to the live brokerage; take that back."),
+    (
+        "Operate",
+        "logs",
+        "console.logs:logs",
+        "Print log lines of all processes; --order: those of one order.",
+    ),
     ("Operate", "keys", "console.keys:app", "List, rotate, retire or revoke the keys of approvals."),
     ("Operate", "builds", "console.builds:builds", "List builds: which gets new work, which still drain."),
     ("Operate", "promote", "console.builds:promote", "Give new work to a build, or back to a former one."),

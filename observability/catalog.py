@@ -22,7 +22,7 @@ UNITS: Final[Mapping[str, str]] = {
     "_on": "0 or 1",
     "_failed": "0 or 1",
 }
-FLAGS: Final = frozenset({"broker_halt_open"})
+FLAGS: Final = frozenset({"broker_halt_open", "clock_halt_open"})
 """End like a count and are 0 or 1."""
 
 LABELS: Final[Mapping[str, str]] = {
@@ -33,7 +33,7 @@ LABELS: Final[Mapping[str, str]] = {
     "operation": "the methods of the broker's port (`place_order`, `get_clock`, …)",
     "outcome": "of calls and POSTs `ok`, `refused`, `rate_limited`, `unauthorized`, `server_error`, `no_answer`; "
     "of signals `approved`, `rejected`; of budget tokens `granted`, `none_left`; of alert messages `sent`, "
-    "`again`, `dead`",
+    "`again`, `dead`; of the broker's new keys `taken`, `refused`",
     "provider": "`primary`, `secondary`",
     "queue": "the task queues: `orders`, `risk`, `execution`, `operations`, `kill-switch`; compact: `trading`, "
     "`kill-switch`",

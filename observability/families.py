@@ -77,6 +77,9 @@ class Families(States):
         self.audit_sealed = self._counter(
             "audit_sealed_rows", "Audit rows sealed by this process' sealer.", []
         )
+        self.key_rotations = self._counter(
+            "broker_key_rotations", "New broker keys of the store, by outcome (taken, refused).", ["outcome"]
+        )
         self.events_numbered = self._counter(
             "events_numbered", "Events numbered by this process' relay, by topic.", ["topic"]
         )

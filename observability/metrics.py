@@ -119,6 +119,10 @@ class Metrics(Readings):
         """One try to tell a channel of an alert ended: ``sent``, ``again`` or ``dead``."""
         self._families.alert_tries.labels(channel, outcome).inc()
 
+    def keys_rotated(self, outcome: str) -> None:
+        """New broker keys were found and tried: ``taken`` or ``refused``."""
+        self._families.key_rotations.labels(outcome).inc()
+
     def token_asked(self, share: str, *, granted: bool) -> None:
         """A request asked our own budget for leave."""
         self._families.budget_tokens.labels(share, "granted" if granted else "none_left").inc()

@@ -116,8 +116,16 @@ class Readings:
             self._families.workers.labels(queue).set(count)
 
     def set_clock_offset(self, seconds: float) -> None:
-        """This machine's clock against its time servers; positive where it is ahead."""
+        """How far the true time is ahead of this machine's clock, as its time servers say."""
         self._families.clock_offset.set(seconds)
+
+    def set_clock_halt(self, *, is_open: bool) -> None:
+        """Whether this process stops new orders for its clock."""
+        self._families.clock_halt.set(1 if is_open else 0)
+
+    def set_secrets_age(self, age_seconds: float) -> None:
+        """Since the store last gave us the broker's keys."""
+        self._families.secrets_age.set(max(0.0, age_seconds))
 
     def set_audit_sealing(self, *, lag_seconds: float, tree_size: int) -> None:
         """For how long the oldest audit row waits for its leaf, and how many have one."""

@@ -161,8 +161,15 @@ class States:
         )
         self.clock_offset = self._state(
             "clock_offset_seconds",
-            "Seconds by which this machine's clock is ahead of the median of its time servers, negative where it "
-            "is behind; beyond 2 either way trading halts.",
+            "Seconds by which the true time is ahead of this machine's clock, by the median of its time servers; "
+            "beyond 2 either way new orders wait.",
+        )
+        self.clock_halt = self._state(
+            "clock_halt_open", "1 while this process stops new orders for its clock, else 0."
+        )
+        self.secrets_age = self._state(
+            "secrets_read_age_seconds",
+            "Seconds since the store last gave this process the broker's keys; absent where nobody asks again.",
         )
 
     def _make_audit_states(self) -> None:

@@ -121,6 +121,14 @@ def protect_workflow_id(signal_id: str) -> str:
     return f"protect-{signal_id}"
 
 
+def signal_of_workflow(workflow_id: str) -> str | None:
+    """The signal that an order's or a protection's workflow serves; None for every other."""
+    for prefix in (order_workflow_id(""), protect_workflow_id("")):
+        if workflow_id.startswith(prefix):
+            return workflow_id.removeprefix(prefix)
+    return None
+
+
 def client_order_id(installation: uuid.UUID, account: str, signal_id: str, leg: Leg, generation: int) -> str:
     """The broker's idempotency key of one order: 35 characters, the same on every try.
 

@@ -94,7 +94,7 @@ async def use_token(connection: Connection, token: Token, *, now: datetime | Non
     assert token.rate_per_minute is not None, "one without a rate is not counted"
     burst = token.rate_per_minute // 2
     every = WINDOW_SECONDS / (token.rate_per_minute - burst)
-    row = await connection.fetchrow(_SQL["use_token"], token.token_id, float(burst), every, now)
+    row = await connection.fetchrow(_SQL["use_token"], token.token_id, burst, every, now)
     # A token that has a rate was made with its row; without it nobody can count.
     return Use(granted=False, wait_seconds=WINDOW_SECONDS) if row is None else Use.model_validate(dict(row))
 

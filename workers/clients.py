@@ -8,6 +8,7 @@ from functools import cache, partial
 from importlib.metadata import version
 from typing import Final
 
+from pydantic import SecretStr
 from temporalio.client import Client
 from temporalio.runtime import Runtime
 
@@ -15,8 +16,10 @@ from audit.cold.mover import Retention
 from audit.store.opening import S3Access, open_store
 from audit.store.port import ObjectStore
 from broker.alpaca.client import AlpacaReader
+from broker.alpaca.scope import check_scope
 from broker.alpaca.settings import AlpacaSettings
 from broker.budget import patiently
+from broker.keys import BrokerKeys
 from broker.told import BrokerCall, OnCall
 from market.alpaca_data import AlpacaDataSettings, AlpacaMarketData
 from market.clock import MarketClock
@@ -25,6 +28,7 @@ from market.latency import FeedLatency
 from market.source import QuoteSource
 from observability.logging import get_logger, use_mode
 from observability.metrics import CallOutcome, Metrics, call_outcome
+from observability.steps import StepLog
 from observability.temporal import CountedRuntime, counted_runtime, temporal_runtime
 from observability.tracing import ended_span, temporal_interceptors
 from schemas.audit import AuditEntry
@@ -83,7 +87,7 @@ async def connect_temporal(
         namespace=settings.temporal_namespace,
         data_converter=data_converter(ring, writes=settings.payloads == "encrypted"),
         header_codec_behavior=header_behavior(ring),
-        interceptors=temporal_interceptors(),
+        interceptors=[*temporal_interceptors(), StepLog()],
         runtime=_runtime(service) if counted is None else counted.runtime,
         lazy=lazy,
     )
@@ -196,6 +200,8 @@ def retention_of(settings: RetentionSettings) -> Retention:
 
 
 def broker_settings(settings: BrokerSettings) -> AlpacaSettings:
+    """Raises HostRefused, KeyScopeRefused."""
+    check_scope(settings.broker_key.get_secret_value(), settings.broker_trading_url)
     return AlpacaSettings(
         key_id=settings.broker_key,
         secret_key=settings.broker_secret,
@@ -213,10 +219,15 @@ def reporter(metrics: Metrics) -> OnCall:
         metrics.broker_call(call.operation, outcome, call.latency_ms)
         if call.operation == "place_order":
             metrics.order_post(outcome)
+        told = {**call.as_json(), "latency_ms": round(call.latency_ms, 1)}
+        if call.method == "GET" and outcome is CallOutcome.OK:
+            _log.debug("broker call", **told)  # The market's clock alone is asked some thousand times a day.
+        else:
+            _log.info("broker call", **told)
         ended_span(
             f"broker.{call.operation}",
             call.latency_ms,
-            failed=None if outcome is CallOutcome.OK else call.outcome,
+            None if outcome is CallOutcome.OK else call.outcome,
             method=call.method,
             path=call.path,
             outcome=call.outcome,
@@ -269,11 +280,11 @@ async def _authenticated(broker: AlpacaReader) -> Account:
 
 
 def quote_source(
-    settings: BrokerSettings, clock: MarketClock, metrics: Metrics, *, streamed: bool
+    settings: BrokerSettings, clock: MarketClock, metrics: Metrics, keys: BrokerKeys, *, streamed: bool
 ) -> tuple[tuple[QuoteFeed, ...], QuoteSource]:
     """Both providers; with ``streamed`` the feeds too, which their holder runs. Close the source."""
     primary = _provider(
-        settings, settings.data_url, settings.data_stream_url, settings.data_feed, Provider.PRIMARY
+        settings, keys, settings.data_url, settings.data_stream_url, settings.data_feed, Provider.PRIMARY
     )
 
     def feed(data: AlpacaMarketData, provider: Provider) -> QuoteFeed:
@@ -285,6 +296,7 @@ def quote_source(
     if settings.secondary_data_url is not None:
         secondary = _provider(
             settings,
+            keys,
             settings.secondary_data_url,
             settings.secondary_data_stream_url or "",
             settings.secondary_data_feed,
@@ -296,9 +308,13 @@ def quote_source(
 
 
 def _provider(
-    settings: BrokerSettings, url: str, stream_url: str, feed: str, provider: Provider
+    settings: BrokerSettings, keys: BrokerKeys, url: str, stream_url: str, feed: str, provider: Provider
 ) -> AlpacaMarketData:
-    return AlpacaMarketData(
+    def current() -> tuple[SecretStr, SecretStr]:
+        pair = keys.current
+        return pair.key_id, pair.secret_key
+
+    made = AlpacaMarketData(
         AlpacaDataSettings(
             url=url,
             stream_url=stream_url,
@@ -306,5 +322,8 @@ def _provider(
             key_id=settings.broker_key,
             secret_key=settings.broker_secret,
             provider=provider,
-        )
+        ),
+        current,
     )
+    keys.on_replaced(made.drop_stream)
+    return made

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from console.codec_audit import PayloadReads
-from console.codec_server import CodecDeps, bearer, build_codec
+from console.codec_server import CodecDeps, bearer, build_codec, signed_in
 from gateway.server import listening
 from security.payloads import KeyRing, PayloadKeyError
 from storage.database import Database
@@ -18,15 +18,15 @@ async def codec_served(
     """Decode payloads for who may read them until the block ends; yields the port.
 
     Raises:
-        PayloadKeyError: nobody could be let in, or with a token that can be guessed.
+        PayloadKeyError: the token can be guessed.
         OSError: the port is taken.
     """
-    if settings.codec_token is None:
-        raise PayloadKeyError("TRADING_CODEC_TOKEN is not set: nobody could read a payload")
-    try:
-        doorkeepers = (bearer(settings.codec_token.get_secret_value()),)
-    except ValueError as error:
-        raise PayloadKeyError(str(error)) from error
+    doorkeepers = [signed_in(database)]
+    if settings.codec_token is not None:
+        try:
+            doorkeepers.append(bearer(settings.codec_token.get_secret_value()))
+        except ValueError as error:
+            raise PayloadKeyError(str(error)) from error
     deps = CodecDeps(
         ring=ring,
         reads=PayloadReads(database),

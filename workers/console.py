@@ -37,6 +37,7 @@ async def run_console(settings: ConsoleSettings, stop: asyncio.Event) -> None:
             origin=settings.origin,
             temporal_ui=settings.temporal_ui_url,
             namespace=settings.temporal_namespace,
+            trace_url=settings.trace_url,
             settings=shown(settings),
         )
         metrics = await process_metrics("console", database)

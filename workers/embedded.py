@@ -20,6 +20,8 @@ from workers.postgres import PostgresError
 EXCHANGE: Final = "exchange"
 PRODUCT: Final = "compact"
 CONSOLE: Final = "console"
+BROKER_KEY: Final = "trading_broker_key"
+BROKER_SECRET: Final = "trading_broker_secret"  # noqa: S105 - its name, not its secret
 CODEC_TOKEN: Final = "trading_codec_token"  # noqa: S105 - its name, not its secret
 PRODUCT_GRACE_SECONDS: Final = 25.0
 """Above the workers' own grace of 20 s."""
@@ -86,7 +88,7 @@ class Ports:
 
     exchange: int
     gateway: int
-    codec: int
+    codec: int = 0
     console: int = 0
 
     @property
@@ -137,8 +139,8 @@ def read_secrets(data_dir: DataDir) -> Secrets:
     secret(data_dir, AUDIT_KEY)
     secret(data_dir, CODEC_TOKEN)
     return Secrets(
-        broker_key=secret(data_dir, "trading_broker_key"),
-        broker_secret=secret(data_dir, "trading_broker_secret"),
+        broker_key=secret(data_dir, BROKER_KEY),
+        broker_secret=secret(data_dir, BROKER_SECRET),
         token=secret(data_dir, "demo_token"),
     )
 
@@ -202,17 +204,20 @@ def _python() -> tuple[str, ...]:
 
 
 def exchange_spec(
-    data_dir: DataDir, ports: Ports, known: Secrets, options: tuple[str, ...] = ()
+    data_dir: DataDir, ports: Ports, options: tuple[str, ...] = (), *, keys: Path | None = None
 ) -> ChildSpec:
-    """The paper exchange as a child."""
+    """The paper exchange as a child; ``keys``: the folder of its keys, the installation's by default."""
+    folder = keys or data_dir.keys
     return ChildSpec(
         name=EXCHANGE,
         argv=(
             *_python(), "-m", "workers.exchange", "--data-dir", str(data_dir.exchange_ledger.parent),
-            "--port", str(ports.exchange), *options,
+            "--port", str(ports.exchange),
+            # By file: an environment can be listed.
+            "--key-file", str(folder / BROKER_KEY), "--secret-file", str(folder / BROKER_SECRET),
+            *options,
         ),
         log_path=data_dir.log(EXCHANGE),
-        env={"EXCHANGE_KEY": known.broker_key, "EXCHANGE_SECRET": known.broker_secret},
         grace_seconds=EXCHANGE_GRACE_SECONDS,
         ready=_probe(f"{ports.exchange_url}/_exchange/health"),
         ready_timeout_seconds=READY_TIMEOUT_SECONDS,
@@ -236,6 +241,7 @@ def product_spec(
         "TRADING_GATEWAY_PORT": str(ports.gateway),
         "TRADING_AUDIT_TARGET": str(data_dir.audit),
         "TRADING_CODEC_PORT": str(ports.codec),
+        "TRADING_LOG_FILE": str(data_dir.log(PRODUCT)),
         **(extra or {}),
     }
     return ChildSpec(

@@ -12,6 +12,7 @@ from security.approvals import ApprovalKeyError
 from security.grants import KeyFileError
 from storage.grants import Role
 from workers import compose, embedded, keys, postgres, temporal, valkey
+from workers.build_id import own_build
 from workers.datadir import DataDirError
 from workers.market_options import market_speed, requests_per_minute
 from workers.native import Native
@@ -27,6 +28,7 @@ HEALTH_PORT: Final = 9464
 CONSOLE: Final = (embedded.CONSOLE, 8081)
 CODEC: Final = ("codec", 8088)
 WORKERS: Final = ("orders", "risk", "execution", "operations")
+BUILD_VARIABLE: Final = "TRADING_BUILD_ID"
 OWNER_PASSWORD: Final = "trading_owner_password"  # noqa: S105 - its name
 
 
@@ -53,6 +55,9 @@ class IsolatedInstallation(Installation):
             "TRADING_BROKER_REQUESTS_PER_MINUTE": requests_per_minute(options),
             EVENT_BUS_VARIABLE: self.event_bus,
             PAYLOADS_VARIABLE: self.payloads,
+            # One for all of them, and after a restart too: somebody may edit these files meanwhile.
+            BUILD_VARIABLE: own_build(),
+            "TRADING_CODEC_ORIGINS": engine.ui,
         }
         file = compose.load(environ=as_there)
         if self.payloads != "encrypted":

@@ -27,7 +27,7 @@ GRANT_PUBLIC_KEY: Final = "trading_console_grant_public_key"
 APPROVALS: Final = frozenset({SIGNING_KEY, PUBLIC_KEYS})
 GIVEN: Final = frozenset({
     "trading_alert_slack_url", "trading_alert_pagerduty_routing_key", "trading_audit_s3_key",
-    "trading_audit_s3_secret",
+    "trading_audit_s3_secret", "execution_vault_secret_id", "operations_vault_secret_id",
 })  # fmt: skip
 """Others make these: empty, which says that nothing is wanted, until a person writes what they are."""
 

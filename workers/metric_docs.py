@@ -26,6 +26,8 @@ same in every operations process: take the largest, not the sum.
 [deploy/prometheus](../deploy/prometheus) scrapes all of them and holds the rules,
 [deploy/alertmanager](../deploy/alertmanager) says who is told, [deploy/grafana](../deploy/grafana) holds four
 dashboards. What to do when a rule fires: [RUNBOOK.md](RUNBOOK.md#alerts-of-prometheus).
+To watch a `trading up`, scrape its one page (`metrics_url` in `run/addresses.json` of its folder) under the label
+`process: compact`, and leave out `rules/containers.yml`.
 
 `broker_api_error_rate` and `signal_rejection_percentage` are both: each process shows its own share of the last
 five minutes under that name, for whoever reads a page by hand; in Prometheus the name is a recording rule over all

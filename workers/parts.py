@@ -19,6 +19,7 @@ from audit.store.port import ObjectStore
 from broker.alpaca.client import AlpacaReader
 from broker.alpaca.trader import AlpacaTrader
 from broker.budget import BrokerBudget
+from broker.keys import BrokerKeys, KeyPair
 from market.calendar import load_calendar
 from market.clock import MarketClock
 from market.feed import QuoteFeed
@@ -59,6 +60,7 @@ from workers.settings import (
 )
 from workers.stored_clock import RowClock, SharedClock, StoredClock
 from workers.waiting import temporal_when_up
+from workers.watches import Watched, Watches, start_watches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,9 @@ class BrokerParts(TimedParts):
     hours: MarketHours
     quotes: QuoteSource
     installation: Installation
+    keys: BrokerKeys
+    """As they are now."""
+    watches: Watches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +153,8 @@ class _Side(Generic[B]):
     clock: MarketClock
     hours: MarketHours
     installation: Installation
+    keys: BrokerKeys
+    watches: Watches
 
 
 @asynccontextmanager
@@ -156,14 +163,14 @@ async def build(settings: WorkerSettings) -> AsyncIterator[Parts]:
 
     Raises:
         DatabaseUnavailable, MigrationError, LimitsMissing, WrongInstallation, BrokerError, ApprovalKeyError,
-            LiveKeyError, HostRefused: do not start.
+            LiveKeyError, ClockRefused, HostRefused, KeyScopeRefused: do not start.
     """
     async with AsyncExitStack() as stack:
         signer, approval_keys = signing_keys(settings)
         side = await _side(
             stack, settings, AlpacaTrader, fences=True, service=settings.topology, approval_keys=approval_keys
         )
-        feeds, quotes = quote_source(settings, side.clock, side.metrics, streamed=True)
+        feeds, quotes = quote_source(settings, side.clock, side.metrics, side.keys, streamed=True)
         stack.push_async_callback(quotes.close)
         notifier = _notifier(stack, side)
         yield Parts(
@@ -181,6 +188,8 @@ async def build(settings: WorkerSettings) -> AsyncIterator[Parts]:
             quotes=quotes,
             feeds=feeds,
             installation=side.installation,
+            keys=side.keys,
+            watches=side.watches,
             metrics=side.metrics,
             notifier=notifier,
             catch_up=CatchUp(side.database, side.broker, side.clock, notifier, now=utc_now),
@@ -239,7 +248,7 @@ async def build_execution(
             stop=stop,
             approval_keys=approval_keys,
         )
-        _, quotes = quote_source(settings, side.clock, side.metrics, streamed=False)
+        _, quotes = quote_source(settings, side.clock, side.metrics, side.keys, streamed=False)
         stack.push_async_callback(quotes.close)
         yield ExecutionParts(
             database=side.database,
@@ -253,6 +262,8 @@ async def build_execution(
             hours=side.hours,
             quotes=quotes,
             installation=side.installation,
+            keys=side.keys,
+            watches=side.watches,
             metrics=side.metrics,
         )
 
@@ -264,7 +275,7 @@ async def build_operations(
     """A broker that reads and cancels, and the streams. Raises and waits as `build_execution`."""
     async with AsyncExitStack() as stack:
         side = await _side(stack, settings, AlpacaReader, fences=False, service="operations", stop=stop)
-        feeds, quotes = quote_source(settings, side.clock, side.metrics, streamed=True)
+        feeds, quotes = quote_source(settings, side.clock, side.metrics, side.keys, streamed=True)
         stack.push_async_callback(quotes.close)
         notifier = _notifier(stack, side)
         yield OperationsParts(
@@ -279,6 +290,8 @@ async def build_operations(
             quotes=quotes,
             feeds=feeds,
             installation=side.installation,
+            keys=side.keys,
+            watches=side.watches,
             metrics=side.metrics,
             notifier=notifier,
             catch_up=CatchUp(side.database, side.broker, side.clock, notifier, now=utc_now),
@@ -305,12 +318,18 @@ async def _side(
     database = await open_database(stack, settings, service, fences=fences, slots=slots)
     metrics = Metrics()
     budget = SharedBudget(database, metrics, requests_per_minute=settings.broker_requests_per_minute)
-    broker = make(alpaca, on_call=reporter(metrics), budget=budget)
-    kill_broker = AlpacaReader(alpaca, on_call=reporter(metrics))
+    keys = BrokerKeys(KeyPair(settings.broker_key, settings.broker_secret))
+    broker = make(alpaca, on_call=reporter(metrics), budget=budget, keys=keys)
+    kill_broker = AlpacaReader(alpaca, on_call=reporter(metrics), keys=keys)
     stack.push_async_callback(kill_broker.close)
     stack.push_async_callback(broker.close)
     installation = await bind(database, broker, settings, approval_keys)
     metrics.set_build(version=VERSION, service=service, mode=installation.mode or UNKNOWN_MODE)
+    watched = Watched(
+        settings=settings, keys=keys, broker=broker, installation=installation, database=database,
+        budget=budget, metrics=metrics, service=service,
+    )  # fmt: skip
+    watches = await start_watches(stack, watched)
     every = PROBE_EVERY_IN_RESERVE if service == "execution" else PROBE_EVERY
     watcher = KillWatcher(database, kill_broker, metrics)
     probe = HaltProbe(database, kill_broker, budget, metrics, every=every)
@@ -324,7 +343,9 @@ async def _side(
         client = await temporal_when_up(settings, service, stop, database=database, metrics=metrics)
     clock = await stack.enter_async_context(_clock(settings, broker, database))
     hours = MarketHours(clock, await load_calendar(), broker)
-    return _Side(client, metrics, database, broker, kill_broker, budget, clock, hours, installation)
+    return _Side(
+        client, metrics, database, broker, kill_broker, budget, clock, hours, installation, keys, watches
+    )
 
 
 def _clock(

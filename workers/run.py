@@ -19,11 +19,12 @@ from temporalio.service import RPCError
 from activities.builds import UnknownBuild
 from activities.starter import OrderStarter, TemporalUnavailable
 from broker.alpaca.hosts import HostRefused
+from broker.alpaca.scope import KeyScopeRefused
 from broker.errors import BrokerError
 from gateway.app import build_app
 from gateway.deps import GatewayDeps
 from gateway.server import serving
-from observability.logging import configure_logging, get_logger, use_mode
+from observability.logging import configure_logging, get_logger
 from observability.tracing import configure_tracing
 from schemas.mode import Mode
 from schemas.wire import Queue
@@ -33,11 +34,13 @@ from security.live import LiveKeyError
 from security.notes import AuditKeyError
 from security.payloads import PayloadKeyError
 from security.sealing import SealError
+from security.secrets.errors import SecretError, SecretsUnreachable
 from storage.database import BadDatabaseAddress, DatabaseUnavailable
 from storage.limits import LimitsMissing
 from storage.migrate import MigrationError
 from storage.switches import WrongInstallation
 from workers.clients import payload_ring
+from workers.clock_watch import ClockRefused
 from workers.codec import codec_served
 from workers.console import run_console
 from workers.crash_orders import CrashPointsRefused, refuse_crash_points, tell_of_crash_points
@@ -55,7 +58,8 @@ from workers.processes import (
     run_risk,
 )
 from workers.roles import compact_workers, isolated_workers
-from workers.settings import PROCESSES, Settings, SettingsError, WorkerSettings, read_settings
+from workers.secret_store import read_process_settings
+from workers.settings import Settings, SettingsError, WorkerSettings
 from workers.setup import run_migrate
 from workers.singletons import ensure_schedule, ensure_singletons
 from workers.waiting import StoppedWaiting
@@ -150,6 +154,9 @@ async def _main(name: str, settings: Settings) -> int:
         _log.error("cannot run: a dependency is down", reason=f"{type(error).__name__}: {error}")
         return EXIT_DEPENDENCY
     except (
+        ClockRefused,
+        HostRefused,
+        KeyScopeRefused,
         MigrationError,
         LimitsMissing,
         LimitsUnsound,
@@ -157,7 +164,6 @@ async def _main(name: str, settings: Settings) -> int:
         ApprovalKeyError,
         AuditKeyError,
         LiveKeyError,
-        HostRefused,
         UnknownBuild,
         SealError,
         PayloadKeyError,
@@ -196,18 +202,20 @@ def main(arguments: Sequence[str]) -> int:
     name: str = options.name
     try:
         refuse_what_is_not_ours(name)
-        settings = read_settings(PROCESSES[name].settings)
+        settings = read_process_settings(name)
         refuse_another_role(name, settings)
         refuse_crash_points(settings)
-    except (SecretNotAllowed, CrashPointsRefused) as error:
+    except SecretsUnreachable as error:
+        return _tell(error, EXIT_DEPENDENCY, "DEPENDENCY_DOWN", as_json=options.json)
+    except (SecretNotAllowed, SecretError, CrashPointsRefused) as error:
         return _tell(error, EXIT_REFUSED, "REFUSED", as_json=options.json)
     except SettingsError as error:
         return _tell(error, EXIT_USAGE, "BAD_USAGE", as_json=options.json)
     # Until the database says what it is bound to, and for who has none: nobody who was not asked for live is live.
-    use_mode((Mode.LIVE if settings.live_mode else Mode.PAPER).value)
-    configure_logging(name, level=settings.log_level, file=settings.log_file)
+    mode = (Mode.LIVE if settings.live_mode else Mode.PAPER).value
+    configure_logging(name, level=settings.log_level, file=settings.log_file, mode=mode)
     tell_of_crash_points()
-    tracing = configure_tracing(name)
+    tracing = configure_tracing(name, endpoint=settings.otlp_endpoint, file=settings.trace_file, mode=mode)
     try:
         return asyncio.run(_main(name, settings))
     finally:

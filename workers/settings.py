@@ -7,53 +7,50 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError
 
 from broker.budget import REQUESTS_PER_MINUTE_MIN
-from schemas.builds import BUILD_PATTERN
+from observability.redaction import SECRET_LENGTH_MIN, register_secret
 from schemas.wire import NAMESPACE
-from storage.database import PLACEMENT_SLOTS
 from storage.grants import Role
-from workers.build_id import own_build
 from workers.outgoing import (
     GivenSecret,
     Origin,
     OutgoingUrl,
     WakeSecret,
 )
-from workers.settings_base import ENV_PREFIX, Port, Settings
+from workers.secret_settings import ClockSettings, SecretStoreSettings
+from workers.settings_base import (
+    ENV_PREFIX,
+    SECRETS_DIR_VARIABLE,
+    BuildSettings,
+    HealthSettings,
+    PlacementSettings,
+    Port,
+    Settings,
+    SettingsError,
+    TraceUrl,
+)
 from workers.settings_operations import AlertSettings, AuditSettings, EventBusSettings, RetentionSettings
 from workers.settings_temporal import CodecDoorSettings, TemporalSettings
 
 __all__ = [
     "ENV_PREFIX",
+    "SECRETS_DIR_VARIABLE",
     "AlertSettings",
     "AuditSettings",
     "CodecDoorSettings",
     "EventBusSettings",
+    "HealthSettings",
     "Port",
     "RetentionSettings",
     "Settings",
+    "SettingsError",
     "TemporalSettings",
 ]
 """Others import these from here too."""
-
-SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
-
-
-class SettingsError(Exception):
-    """A setting is missing or wrong; the message names it."""
-
-
-class HealthSettings(Settings):
-    """The door of a process that has no gateway: ``/healthz``, ``/readyz`` and ``/metrics``."""
-
-    metrics_host: str = "127.0.0.1"
-    """Where ``/healthz``, ``/readyz`` and ``/metrics`` are served."""
-    metrics_port: Port = 0
-    """Their port; 0 takes a free one."""
 
 
 class WorkflowSettings(Settings):
@@ -63,19 +60,7 @@ class WorkflowSettings(Settings):
     """Workflows kept in memory: expected open orders × 1.25."""
 
 
-class BuildSettings(Settings):
-    """For who runs workflows as one of several builds, and for who promotes one."""
-
-    build_id: Annotated[str, Field(pattern=f"^{BUILD_PATTERN}$")] | None = None
-    """How this build is called where several run side by side; by default its version and a hash of its files."""
-
-    @property
-    def build(self) -> str:
-        """The build's name."""
-        return self.build_id or own_build()
-
-
-class DatabaseSettings(Settings):
+class DatabaseSettings(SecretStoreSettings):
     """For who has a database role."""
 
     database_url: SecretStr
@@ -111,7 +96,7 @@ class MarketSettings(Settings):
     """Market seconds in a real second: above 1 only with a replayed market."""
 
 
-class BrokerSettings(MarketSettings):
+class BrokerSettings(MarketSettings, ClockSettings, SecretStoreSettings):
     """For who holds the broker's keys."""
 
     broker_trading_url: str
@@ -137,13 +122,6 @@ class BrokerSettings(MarketSettings):
     """Its stream."""
     secondary_data_feed: str = "sip"
     """Its feed."""
-
-
-class PlacementSettings(Settings):
-    """For who places orders."""
-
-    placement_slots: Annotated[int, Field(ge=1, le=64)] = PLACEMENT_SLOTS
-    """Orders that this process places at the same time, each with a database connection of its own."""
 
 
 class ReconciliationSettings(Settings):
@@ -249,6 +227,8 @@ class ConsoleSettings(DatabaseSettings, TemporalSettings):
     """The gateway, where a person's closing of positions is proposed as any signal is."""
     console_gateway_token: SecretStr | None = None
     """The console's own token there. Without it nothing is closed from the console."""
+    trace_url: TraceUrl = None
+    """Where people read the trace of a signal, with ``{trace_id}`` in it."""
     audit_checkpoints: Path | None = None
     """The folder with the audit log's checkpoints, or a copy that is kept up to date, for proofs in the page:
     reading it is enough. Where they are in a bucket, `trading audit prove` makes proofs."""
@@ -338,21 +318,52 @@ PROCESSES: Final[Mapping[str, Process]] = MappingProxyType({
     "compact": Process(WorkerSettings, alone=False),
 })  # fmt: skip
 
+PUBLIC: Final = frozenset({"approval_public_keys", "operator_public_key"})
+"""Kept like secrets, so that nobody changes them, but told to anybody."""
+
 S = TypeVar("S", bound=Settings)
 
 
-def read_settings(kind: type[S]) -> S:
-    """The settings of this process.
+def read_settings(kind: type[S], stored: Mapping[str, Any] | None = None) -> S:
+    """The settings of this process. ``stored``: what a secret store has for it, which outranks everything else.
 
     Raises:
         SettingsError: naming every field that is missing or wrong, without its value.
     """
     folder = os.environ.get(SECRETS_DIR_VARIABLE)
     try:
-        return kind(_secrets_dir=folder)
+        settings = kind(_secrets_dir=folder, **(stored or {}))
+        register_secrets(settings)
+        return settings
     except ValidationError as error:
         problems = "; ".join(f"TRADING_{each['loc'][0]!s}: {each['msg']}".upper() for each in error.errors())
         raise SettingsError(f"settings: {problems}") from None
+
+
+def register_secrets(settings: Settings) -> None:
+    """Have the values of its secrets cut out of whatever leaves this process: logs, spans, failures.
+
+    Of an address its password alone, of payload keys each; public keys are no secrets of that kind.
+    """
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if not is_secret(field.annotation) or value is None or name in PUBLIC:
+            continue
+        for text in _parts(name, value.get_secret_value()):
+            if len(text.strip()) >= SECRET_LENGTH_MIN:
+                register_secret(text)
+
+
+def _parts(name: str, text: str) -> list[str]:
+    if name == "database_url":
+        try:
+            found = urlsplit(text)
+            return [part for part in (found.password, unquote(found.password or "")) if part]
+        except ValueError:
+            return [text]
+    if name == "payload_keys":
+        return [line.partition(":")[2] for line in text.splitlines()]
+    return [text, *text.splitlines()]
 
 
 def with_password(url: SecretStr, password: SecretStr | None) -> str:

@@ -38,9 +38,9 @@ class CodecDoorSettings(Settings):
     codec_port: Port = 8088
     """Its port; 0 takes a free one."""
     codec_token: GivenSecret = None
-    """Who sends it as bearer reads every payload; 32 characters or more."""
+    """Who sends it as bearer reads every payload, as who is signed in to the console; 32 characters or more."""
     codec_origins: str = ""
-    """Where the Web UI is, ``https://temporal.example.com``; several with commas. Pages of others get no answer."""
+    """Where the Web UI is, ``https://HOST``; several with commas. Pages of others get no answer."""
     codec_encodes: bool = False
     """Whether it encrypts too, for values typed at a terminal; what is not encrypted is taken all the same."""
 

@@ -83,8 +83,8 @@ class Server:
 
     @property
     def ui(self) -> str:
-        """Address of the Web UI."""
-        return f"http://127.0.0.1:{self.ui_port}"
+        """Address of the Web UI; with a codec under the name that the console's cookie is sent under."""
+        return f"http://{'127.0.0.1' if self.codec_url is None else 'localhost'}:{self.ui_port}"
 
 
 def spec(server: Server, *, log_path: Path, time_skipping: bool = False, name: str = NAME) -> ChildSpec:

@@ -128,7 +128,7 @@ class Installation:
         (dsn, database), *_ = await asyncio.gather(
             start_database(),
             supervisor.start(temporal.spec(engine, log_path=data_dir.log(temporal.NAME))),
-            supervisor.start(embedded.exchange_spec(data_dir, ports, known, options)),
+            supervisor.start(embedded.exchange_spec(data_dir, ports, options)),
         )
         self.owner_dsn = dsn
         embedded.keep_exchange_options(data_dir, options)
@@ -184,7 +184,7 @@ class Installation:
 
     def codec_url(self, port: int) -> str | None:
         """Where payloads are decoded for people; None: there is no need to."""
-        return f"http://127.0.0.1:{port}" if self.payloads == "encrypted" else None
+        return f"http://localhost:{port}" if self.payloads == "encrypted" else None
 
     def payload_addresses(self, codec_port: int) -> dict[str, Any]:
         """What the command line must know of payloads."""

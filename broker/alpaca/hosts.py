@@ -70,6 +70,14 @@ def check_trading_url(url: str) -> str:
     return _check(url, paper, _LOCAL_TRADING, "http://127.0.0.1:PORT")
 
 
+def is_beside_us(url: str) -> bool:
+    """Whether this is a paper exchange on this machine, or in our own network of containers."""
+    if url == f"http://{_CONTAINER}":
+        return True
+    match = _LOCAL_TRADING.fullmatch(url)
+    return match is not None and _is_loopback(match["host"].strip("[]"))
+
+
 def check_stream_url(url: str) -> str:
     """Return ``url`` if the update stream may be opened there. Raises as ``check_trading_url``."""
     paper = (PAPER_STREAM_URL, f"ws://{_CONTAINER}/stream")

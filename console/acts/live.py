@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from console.acts.people import COMPONENT, Actor
-from console.errors import Refused
+from console.errors import BadUsage, Refused
 from schemas.live import GrantPerson
+from schemas.mode import Mode
 from schemas.people import Role
-from security.live import LiveGrantRefused, grant_live
+from schemas.two_persons import AskedKind
+from security.live import GRANT_VALID_MAX, LiveGrantRefused, grant_live
+from security.two_persons import ASK_VALID_FOR, ask_fault
 from storage import live as rows
+from storage import two_persons
 from storage.commits import committing
 from storage.two_persons import read_standing
 
@@ -41,6 +45,46 @@ def grant_content(stored: rows.StoredConfiguration, actor: Actor, *, valid_for: 
         "valid_for_seconds": int(valid_for.total_seconds()),
         "asked_mfa_at": actor.mfa_at.isoformat(),
     }
+
+
+async def ask(
+    connection: Connection,
+    actor: Actor,
+    *,
+    approval_id: UUID,
+    configuration_hash: str,
+    valid_for: timedelta,
+    reason: str,
+) -> AskedApproval:
+    """Ask another Admin for a grant; the same ``approval_id`` again is the same wish.
+
+    ``configuration_hash`` is of what this person was shown.
+
+    Raises:
+        Refused: he may not, this installation is on paper, or execution runs with something else by now.
+        StepUpNeeded: no second factor was shown just now.
+        BadUsage: for longer than a grant may be.
+    """
+    if not timedelta(0) < valid_for <= GRANT_VALID_MAX:
+        raise BadUsage(
+            f"a grant is valid for {GRANT_VALID_MAX / timedelta(hours=1):g} hours at most", do="8h"
+        )
+    async with committing(connection, "console.live_asked"):
+        stored, now = await rows.read_configuration(connection), actor.now()
+        if stored is None or stored.mode is not Mode.LIVE:
+            raise Refused("this installation is on paper: there is nothing to grant", do=LOOK)
+        if stored.configuration.hash != configuration_hash:
+            raise Refused("execution runs with another configuration by now", do=f"look at it; {LOOK}")
+        content = grant_content(stored, actor, valid_for=valid_for)
+        asker = await read_standing(connection, actor.person_id)
+        fault = "nobody knows this person" if asker is None else ask_fault(AskedKind.LIVE_GRANT, asker)
+        if fault is not None:
+            raise Refused(fault, do=LOOK)
+        return await two_persons.ask(
+            connection, AskedKind.LIVE_GRANT, content, approval_id=approval_id, asker=asker,
+            asked_name=actor.name, reason=reason, now=now, valid_until=now + ASK_VALID_FOR,
+            component=COMPONENT,
+        )  # fmt: skip
 
 
 class Granting:

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from observability.catalog import SDK, families
+from tests.e2e.books import quote, resting
 from tests.servers.stack import POLL_SECONDS, Stack, StackFactory, signal
 
 LIMITS = {
@@ -79,20 +80,23 @@ async def test_a_fill_a_rejection_and_a_broker_fault(stack_factory: StackFactory
     assert abs(after["broker_api_error_rate"] * sum(calls.values()) - 1) < 0.5, calls
     assert after['order_posts_total{outcome="server_error"}'] == 1
     assert round(after["signal_rejection_percentage"], 1) == 33.3
-    await everything_is_shown(stack)
+    await everything_is_shown(stack, unique)
 
 
-async def everything_is_shown(stack: Stack) -> None:
-    """How: what is read now and then is waited for; then the book of one fill is as it should be."""
+async def everything_is_shown(stack: Stack, unique: Any) -> None:
+    """How: an order rests; what is read now and then is waited for, and says of the book what it should."""
+    await quote(stack, "MSFT", "100.00", "100.10")
+    await resting(stack, unique, "MSFT", "99.50")
     wanted = {name for each in families() if each.name not in LATER for name in each.samples}
     wanted |= {name for each in SDK if each.name not in FAILURES for name in each.samples}
     async with asyncio.timeout(SHOWN_WITHIN_SECONDS):
-        while not wanted <= bare(after := await page(stack)) or after['exposure_pct{scope="gross"}'] == 0:
+        while not wanted <= bare(after := await page(stack)) or after["reservations_open"] == 0:
             await asyncio.sleep(POLL_SECONDS)
     assert after['trading_build_info{mode="paper",service="compact",version="0.1.0"}'] == 1
     assert after['workers_present{queue="trading"}'] == after['workers_present{queue="kill-switch"}'] == 1
-    assert after['events_numbered_total{topic="trading.execution.fill"}'] == 1
-    assert after["unknown_outcomes"] == after["reservations_open"] == 1, "the unlucky one holds room"
+    assert after['events_numbered_total{topic="trading.execution.fill"}'] >= 1
+    assert after["open_orders"] >= 1
+    assert after["reservations_usd"] >= 99
     assert 0 < after['exposure_pct{scope="gross"}'] == after['exposure_pct{scope="largest_ticker"}'] < 100
     assert after["insufficient_funds_streak"] == after["reconciliation_schedule_lag_seconds"] == 0
     assert 0 <= after["readings_age_seconds"] < SHOWN_WITHIN_SECONDS

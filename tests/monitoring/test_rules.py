@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from schemas.alerts import Severity
+from schemas.alerts import AlertCode, Severity
 from tests.monitoring.promql import RULE_TESTS, RULES, faults, named, promtool
 from tests.tidy.test_files import headings
 from tests.tidy.tree import ROOT
@@ -66,6 +66,17 @@ def test_an_alert_says_what_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
     page, _, anchor = told["runbook"].partition("#")
     assert anchor == rule["alert"].lower()
     assert anchor in headings((ROOT / page).read_text())
+
+
+@pytest.mark.parametrize(
+    "alert", [rule["alert"] for rule in ALERTS if rule["labels"].get("told") == "product"]
+)
+def test_what_the_product_tells_by_itself_it_has_a_code_for(alert: str) -> None:
+    """Otherwise nobody would be told: Alertmanager leaves these to the product."""
+    page = (ROOT / "docs" / "RUNBOOK.md").read_text()
+    section = page.partition(f"\n### {alert}\n")[2].partition("\n#")[0]
+    assert set(re.findall(r"As alert `(\w+)`", section)) <= {*AlertCode}
+    assert "As alert `" in section
 
 
 def test_the_runbook_tells_of_no_alert_that_is_none() -> None:

@@ -15,6 +15,7 @@ from console.main import _COMMANDS, _GROUPS
 from schemas.wire import Topic
 from storage import (
     builds,
+    clock,
     deliveries,
     equity,
     halt,
@@ -129,7 +130,7 @@ def test_every_topic_and_every_command_is_on_the_page() -> None:
 def test_every_story_that_is_no_signals_is_on_the_page() -> None:
     stories = {
         switches.CORRELATION, switches.ACCESS, reconciliation.CORRELATION, journal.CORRELATION, limits.AUDIT_KEY,
-        equity.CORRELATION, builds.CORRELATION, halt.SUBJECT, locks.CORRELATION,
+        equity.CORRELATION, builds.CORRELATION, halt.SUBJECT, locks.CORRELATION, clock.CORRELATION,
         two_persons.CORRELATION, deliveries.CHANNELS, STREAM, AUDIT, RETENTION,
     }  # fmt: skip
     assert table("Whose story: correlation ids").keys() == stories

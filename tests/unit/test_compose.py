@@ -15,6 +15,7 @@ from workers.compose import FILE, OUR_IMAGE, ComposeError, Service, load
 from workers.datadir import DataDir
 from workers.native import Native
 from workers.roles import GRACE
+from workers.secret_settings import LETS_IN
 from workers.settings import ENV_PREFIX, PROCESSES, SECRETS_DIR_VARIABLE, is_secret
 from workers.temporal import NAMESPACE, RETENTION_SECONDS, SEARCH_ATTRIBUTES
 
@@ -35,7 +36,11 @@ def test_a_worker_is_given_its_own_secrets_as_files_and_every_setting_by_its_nam
     service, process = COMPOSE.services[name], PROCESSES[name]
     assert service.command == ("trading", "worker", name)
     files = {each.removeprefix(ENV_PREFIX.lower()) for each in service.secrets}
-    assert files == process.secrets - {"database_url"}, "what it may hold, no more and no less"
+    assert files - LETS_IN == process.secrets - {"database_url"} - LETS_IN, (
+        "what it may hold, no more and no less"
+    )
+    holds_keys = "broker_key" in process.secrets
+    assert files & LETS_IN == ({"vault_secret_id"} if holds_keys else set()), "how it is let into a store"
     fields = process.settings.model_fields
     for variable in service.environment.keys() - {SECRETS_DIR_VARIABLE}:
         setting = variable.removeprefix(ENV_PREFIX).lower()
@@ -167,7 +172,7 @@ def test_a_service_becomes_a_process_of_this_machine(tmp_path: Path) -> None:
     exchange = here.port("paper-exchange", 8085)
     assert Path(spec.argv[0]).name == "trading"
     assert spec.argv[1:] == ("worker", "execution")
-    assert spec.env.keys() == service.environment.keys()
+    assert spec.env.keys() == service.environment.keys() | {"TRADING_LOG_FILE"}
     assert spec.env["TRADING_DATABASE_URL"] == "postgresql://ti_execution@127.0.0.1:1111/trading"
     assert spec.env["TRADING_TEMPORAL_ADDRESS"] == "127.0.0.1:2222"
     assert spec.env["TRADING_BROKER_STREAM_URL"] == f"ws://127.0.0.1:{exchange}/stream"

@@ -97,8 +97,8 @@ async def second_code(
         is_in = session.mfa_at is not None
         return render(
             request, "step_up.html" if is_in else "second.html",
-            person=person_of(session) if is_in else None, status=error.status, session=session, next=inside(next), wrong=error.message,
-            message=error.message, fragment=False,
+            person=person_of(session) if is_in else None, status=error.status, session=session,
+            next=inside(next), wrong=error.message, message=error.message, fragment=False,
         )  # fmt: skip
     response = go(inside(next))
     set_cookie(response, deps, secret)
