@@ -27,7 +27,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals runaway stream-faults audit-mutations bench-audit rotate-secrets console-attacks deploy scale canaries check docs lock clean
+.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals fuzz runaway stream-faults audit-mutations bench-audit rotate-secrets console-attacks deploy scale canaries check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -118,6 +118,9 @@ chaos-kill: install ## 1000 kill-switch activations while orders leave, and eigh
 
 forged-approvals: install-dev ## 500 and more forged, edited, expired and replayed approvals: none reaches the exchange, its ledger says
 	@$(BIN)/python -m pytest -q -s --show-capture=no tests/forgery tests/e2e/test_forged_workflows.py $(PYTEST_ARGS)
+
+fuzz: install-dev ## the gateway's OpenAPI document, 500 good and as many bad requests to each operation (N=50)
+	FUZZ_EXAMPLES=$(or $(N),500) $(BIN)/python -m pytest -m slow -q -s tests/fuzz $(PYTEST_ARGS)
 
 console-attacks: install-dev ## guesses, replays and wrong passkeys against the console: 1,000 codes a second time, 0 taken
 	$(BIN)/python -m pytest -m "slow or not slow" -s tests/web/test_guesses.py tests/web/test_passkeys.py $(PYTEST_ARGS)

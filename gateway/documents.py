@@ -15,7 +15,8 @@ from schemas.signals import SignalIn
 
 DESCRIPTION: Final = """\
 Strategies propose trades here; they decide nothing. Every accepted signal becomes one durable workflow: risk,
-pre-trade checks, one order at the broker, its fills. **Paper trading.** Not financial advice.
+pre-trade checks, one order at the broker, its fills. **Paper trading**, unless `/healthz` says `live`.
+Not financial advice.
 
 - Send each signal with an id of your own and repeat the request as often as you like: it is taken once.
 - Times need a zone. Prices and quantities are decimal strings; a JSON number is taken digit by digit.

@@ -81,8 +81,10 @@ def spoken() -> Iterator[Hostile]:
     """Every limit, argued with in every free field."""
     for number, (kind, changes) in enumerate(KINDS.items()):
         for other, (name, words) in enumerate(WORDS.items()):
-            fields = {"rationale": words, "references": [words[:200], name]}
-            body = json.dumps(base(f"w-{number}-{other}", **changes, **fields)).encode()
+            # Of two of the same content the second would be refused for that alone.
+            quantity = str(int(changes.get("quantity", "10")) + other + 1)
+            fields = {"rationale": words, "references": [words[:200], name], "quantity": quantity}
+            body = json.dumps(base(f"w-{number}-{other}", **changes | fields)).encode()
             fate = Fate.AS_PLAIN if kind == "good" else Fate.REJECTED
             yield Hostile(f"{kind}: {name}", body, fate, kind)
 
