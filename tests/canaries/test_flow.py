@@ -117,6 +117,7 @@ async def failures_that_know_secrets(stack: Stack, canaries: Canaries, search: S
             await broker.get_account()
             pytest.fail("the broker refuses everything")
         except BrokerError as error:
+            search.look("answers", f"{error.message} {error!r}")
             await log_as_everyone_does(error, search)
         finally:
             broker.close()

@@ -16,12 +16,15 @@ from temporalio.client import Client, WorkflowHistory
 from temporalio.common import RawValue
 
 from schemas.wire import ID_KILL_SWITCH, order_workflow_id
-from security.payloads import KeyRing, PayloadKeys
+from security.payloads import KeyRing, PayloadKeys, data_converter
 from storage.switches import read_state
+from tests.replay.replaying import failure
 from tests.servers.stack import Stack, StackFactory, signal
 from workers import temporal
 from workers.clients import use_payload_keys
 from workers.datadir import free_port
+from workflows.orders import OrderWorkflow
+from workflows.protection import ProtectionWorkflow
 
 FIRST, SECOND, FOREIGN = f"first:{'a1' * 32}", f"second:{'b2' * 32}", f"foreign:{'c3' * 32}"
 TOKEN = secrets.token_hex(32)
@@ -91,6 +94,10 @@ async def test_an_order_leaves_nothing_readable_and_keys_rotate_under_way(sealed
         # With keys it is all there, and so for every worker.
         own = await sealed.workflow(signal_id).describe()
         assert "buy 10 AAPL" in (await own.static_summary() or "")
+    keys = data_converter(KeyRing(PayloadKeys.parse(f"{SECOND}\n{FIRST}")))
+    for signal_id in (before, after):
+        replayed = await history(sealed, order_workflow_id(signal_id))
+        assert await failure(replayed, OrderWorkflow, ProtectionWorkflow, converter=keys) is None
     await the_codec_server_shows_them_to_who_may_read(sealed, before)
     await every_kill_by_hand_engages(sealed)
 
