@@ -23,6 +23,8 @@ Retryability and refusal are attributes of the class, never read off a text.
 
 from typing import ClassVar
 
+from observability.redaction import redact_text
+
 
 class BrokerError(Exception):
     """A broker call failed."""
@@ -35,8 +37,9 @@ class BrokerError(Exception):
     def __init__(
         self, message: str, *, http_status: int | None = None, request_id: str | None = None
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        # A broker, or a proxy before it, may say what it was sent; this text goes into rows that are never changed.
+        self.message = redact_text(message)
+        super().__init__(self.message)
         self.http_status = http_status
         self.request_id = request_id
         """The broker's X-Request-ID, for its support desk."""

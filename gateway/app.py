@@ -44,6 +44,7 @@ def build_app(deps: GatewayDeps) -> FastAPI:
     app.state.deps = deps
     app.state.feed = EventFeed(deps.database, deps.dsn)
     app.state.pushes = wake.Pushes()
+    app.state.mode = health.KnownMode()
     for router in (signals.router, orders.router, events.router, wake.router, health.router):
         app.include_router(router)
     app.openapi = lambda: documents.describe(app)  # type: ignore[method-assign]

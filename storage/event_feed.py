@@ -11,6 +11,7 @@ from uuid import UUID
 from observability.logging import get_logger
 from storage.database import DATABASE_ERRORS, Database
 from storage.event_stream import NUMBERED, StreamEvent, events_after, start_position
+from storage.signals import TOKENS_CHANGED
 from storage.wakeups import Bell, bell_of
 
 PAGE: Final = 200
@@ -50,6 +51,8 @@ class EventFeed:
         self._news = asyncio.Event()
         self._catching_up = asyncio.Semaphore(CATCHING_UP_MAX)
         self._closed = False
+        self.tokens_changed = 0
+        """Grows whenever a token may have changed: who reads for one looks at it again."""
 
     @asynccontextmanager
     async def joined(self, reader_id: UUID) -> AsyncIterator[None]:
@@ -88,16 +91,19 @@ class EventFeed:
         self._tell()
 
     async def after(self, position: int) -> list[StreamEvent]:
-        """The events after ``position``, at most ``PAGE``; waits until there is one.
+        """The events after ``position``, at most ``PAGE``; waits until there is one, or a token may have changed.
 
         Raises:
             FeedClosed: the process is ending.
             DATABASE_ERRORS: an older page cannot be read.
         """
-        while self._newest <= position and not self._closed:
+        tokens = self.tokens_changed
+        while self._newest <= position and not self._closed and tokens == self.tokens_changed:
             await self._news.wait()
         if self._closed:
             raise FeedClosed
+        if self._newest <= position:
+            return []
         skip = position - (self._newest - len(self._recent))
         if skip >= 0:
             return list(islice(self._recent, skip, skip + PAGE))
@@ -110,6 +116,9 @@ class EventFeed:
         while True:
             try:
                 async with bell_of(self._dsn, NUMBERED, name="trading-event-feed") as bell:
+                    await bell.connection.add_listener(TOKENS_CHANGED, self._look_at_tokens)
+                    # One may have been revoked while nobody listened.
+                    self._look_at_tokens()
                     await self._read_on(bell)
             except DATABASE_ERRORS as error:
                 _log.warning("event feed: connection lost, starting again", reason=type(error).__name__)
@@ -130,6 +139,10 @@ class EventFeed:
                 self._tell()
             if len(page) < PAGE:
                 await bell.wait(TICK_SECONDS)
+
+    def _look_at_tokens(self, *_: object) -> None:
+        self.tokens_changed += 1
+        self._tell()
 
     def _tell(self) -> None:
         self._news.set()

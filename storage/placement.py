@@ -71,6 +71,11 @@ class NoFenceConnection(Exception):
 class IntentRefused(Exception):
     """The intent must not be stored; the message is the reason's code. Roll the transaction back."""
 
+    def __init__(self, reason: str, why: str = "", *, user_message: str | None = None) -> None:
+        super().__init__(reason)
+        self.why = why
+        self.user_message = user_message
+
 
 async def take_fence(connection: Connection) -> bool:
     """Share the fence for this session; False while the kill switch holds it."""

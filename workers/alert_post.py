@@ -12,7 +12,7 @@ from typing import Final
 
 from observability.logging import get_logger
 from observability.metrics import Metrics
-from schemas.alerts import Delivery, DeliveryState
+from schemas.alerts import Channel, Delivery, DeliveryState
 from storage import deliveries as rows
 from storage.alerts import end_silence, over_silences
 from storage.database import Database
@@ -56,6 +56,8 @@ class AlertPost:
         """Say once which channels are told of what; then end silences that are over, and count what waits."""
         if not self._opened:
             await self._open()
+            on = {each.channel for each in self._channels}
+            self._metrics.set_channels({channel.value: channel in on for channel in Channel})
         async with self._database.connection() as connection:
             counts = await rows.count_unsent(connection)
             over = await over_silences(connection, self._now())

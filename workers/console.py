@@ -10,12 +10,11 @@ from console.web.app import build_console
 from console.web.deps import ConsoleDeps, GatewayDoor, Shown, WebSettings
 from gateway.server import serving
 from observability.logging import get_logger
-from observability.metrics import Metrics
 from security.grants import GrantKey
 from security.passkeys import Passkeys
 from security.passwords import Passwords
 from security.sealing import Sealer
-from workers.clients import connect_temporal, open_database
+from workers.clients import connect_temporal, open_database, process_metrics
 from workers.settings import ENV_PREFIX, ConsoleSettings, Settings, is_secret
 
 OWNER: Final = "console"
@@ -38,18 +37,20 @@ async def run_console(settings: ConsoleSettings, stop: asyncio.Event) -> None:
             origin=settings.origin,
             temporal_ui=settings.temporal_ui_url,
             namespace=settings.temporal_namespace,
+            trace_url=settings.trace_url,
             settings=shown(settings),
         )
+        metrics = await process_metrics("console", database)
         deps = ConsoleDeps(
             database=database,
             dsn=settings.dsn,
-            client=await connect_temporal(settings, "console", lazy=True),
+            client=await connect_temporal(settings, "console", metrics, lazy=True),
             settings=web,
             passwords=Passwords(),
             sealer=sealer,
             passkeys=Passkeys(web.origin, web.rp_id),
             outside=None if settings.audit_checkpoints is None else Folder(settings.audit_checkpoints),
-            render_metrics=Metrics().render,
+            render_metrics=metrics.render,
             grant_key=_grant_key(settings),
             gateway=_gateway(settings),
         )

@@ -11,6 +11,8 @@ from typing import Final
 from security.approval_files import PUBLIC_KEYS, SIGNING_KEY, ensure_files
 from security.approvals import ApprovalKeyError
 from security.grants import GrantKey, KeyFileError, make_key_file
+from security.payload_files import PAYLOAD_KEYS
+from security.payloads import PayloadKeys
 from workers.compose import ComposeError, load
 from workers.embedded import OPERATOR
 
@@ -25,7 +27,7 @@ GRANT_PUBLIC_KEY: Final = "trading_console_grant_public_key"
 APPROVALS: Final = frozenset({SIGNING_KEY, PUBLIC_KEYS})
 GIVEN: Final = frozenset({
     "trading_alert_slack_url", "trading_alert_pagerduty_routing_key", "trading_audit_s3_key",
-    "trading_audit_s3_secret",
+    "trading_audit_s3_secret", "execution_vault_secret_id", "operations_vault_secret_id",
 })  # fmt: skip
 """Others make these: empty, which says that nothing is wanted, until a person writes what they are."""
 
@@ -59,6 +61,8 @@ def _one(folder: Path, name: str, mode: int) -> str:
         value = GrantKey.from_hex(_one(folder, GRANT_KEY, mode), "console").public_key.hex()
     elif path.exists():
         return path.read_text().strip()
+    elif name == PAYLOAD_KEYS:
+        value = PayloadKeys.generate(datetime.now(UTC)).text
     else:
         value = "" if name in GIVEN else secrets.token_hex(SECRET_BYTES)
     fresh = path.with_name(path.name + ".new")

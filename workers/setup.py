@@ -10,6 +10,7 @@ import asyncpg
 from console.person_changes import first_admin_link as make_first_admin_link
 from observability.logging import get_logger
 from schemas.risk import Limits
+from schemas.tokens import CONSOLE_TOKEN
 from security.grants import public_key_id
 from security.one_time import new_secret
 from storage.database import CONNECT_TIMEOUT_SECONDS, BadDatabaseAddress, Database, DatabaseUnavailable
@@ -19,7 +20,7 @@ from storage.migrate import MigrationError, migrate
 from storage.signals import save_token
 from storage.switches import save_operator_key
 from storage.two_persons import set_rule
-from workers.embedded import CONSOLE, CONSOLE_TOKEN, DEMO_TOKEN, FIRST_LIMITS, OPERATOR
+from workers.embedded import CONSOLE, DEMO_TOKEN, FIRST_LIMITS, OPERATOR
 from workers.limits import require_limits
 from workers.settings import MigrateSettings
 

@@ -34,6 +34,7 @@ from broker.errors import (
     ValidationRefused,
     WashTrade,
 )
+from observability.redaction import redact_text
 from schemas.base import storable
 
 RETRY_AFTER_MAX_SECONDS = 60.0
@@ -136,7 +137,8 @@ def classify(kind: Kind, answer: Answer) -> BrokerError:
     """The one error that an answer outside 2xx means. Total: any status and any body."""
     said = _read(answer)
     error_class = _error_class(kind, answer.status, said)
-    message = f"{answer.status}: {said.message or 'no readable body'}"[:MESSAGE_MAX_CHARS]
+    # Before it is cut: half a secret would not be recognised.
+    message = f"{answer.status}: {redact_text(said.message) or 'no readable body'}"[:MESSAGE_MAX_CHARS]
     if error_class is RateLimited:
         return RateLimited(
             message,

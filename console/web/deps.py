@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from temporalio.client import Client
 
     from audit.check.outside import Outside
-    from console.acts.approvals import Performer
-    from schemas.two_persons import AskedKind
 
 
 def utc_now() -> datetime:
@@ -46,6 +44,8 @@ class WebSettings:
     temporal_ui: str | None = None
     """Where the Temporal Web UI is, for links to runs."""
     namespace: str = "trading"
+    trace_url: str | None = None
+    """Where a trace is read, with ``{trace_id}`` in it."""
     settings: tuple[Shown, ...] = ()
     """The process's own settings with where each comes from."""
 
@@ -96,8 +96,6 @@ class ConsoleDeps:
     """Signs releases of the kill switch in an Admin's name; None: nobody is released here."""
     gateway: GatewayDoor | None = None
     """Where closing signals are proposed; None: nothing is closed here."""
-    performers: "Mapping[AskedKind, Performer]" = field(default_factory=dict)
-    """What more can be carried out by a second person, beside raises of limits."""
 
     def mode(self) -> Mode:
         """As the newest request read it from the installation's row: what the broker connection reports."""

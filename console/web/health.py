@@ -1,5 +1,7 @@
 """Does the process live, can people sign in, what has it counted."""
 
+import asyncio
+
 import asyncpg
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
@@ -39,4 +41,4 @@ async def readyz(deps: Deps) -> JSONResponse:
 @router.get("/metrics")
 async def metrics(deps: Deps) -> Response:
     """The counters of this process."""
-    return Response(deps.render_metrics(), media_type=METRICS_CONTENT_TYPE)
+    return Response(await asyncio.to_thread(deps.render_metrics), media_type=METRICS_CONTENT_TYPE)

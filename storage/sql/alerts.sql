@@ -15,9 +15,6 @@ from alerts where alert_id = any ($1) and cleared_at is null
 -- name: read_subjects
 select subject from alerts where code = $1 and cleared_at is null order by subject
 
--- name: is_known
-select exists (select from alerts where alert_id = $1)
-
 -- name: raise_alert
 insert into alerts (alert_id, code, severity, subject, text, correlation_id, raised_at, last_raised_at)
 values ($1, $2, $3, $4, $5, $6, $7, $7)

@@ -13,10 +13,12 @@ for update
 select signal_id, leg, generation from orders where broker_order_id = $1 or client_order_id = $2 limit 1
 
 -- name: lock_by_broker_id
-select * from orders where broker_order_id = $1 or client_order_id = $2 limit 1 for update
+select *, (select traceparent from signals where signals.signal_id = orders.signal_id) as traceparent
+from orders where broker_order_id = $1 or client_order_id = $2 limit 1 for update
 
 -- name: lock_by_chain
-select * from orders where broker_order_id = $1 or replaced_by = $2 or predecessors @> array[$2::text] limit 1 for update
+select *, (select traceparent from signals where signals.signal_id = orders.signal_id) as traceparent
+from orders where broker_order_id = $1 or replaced_by = $2 or predecessors @> array[$2::text] limit 1 for update
 
 -- name: find_by_client_id
 select * from orders where client_order_id = $1

@@ -5,12 +5,14 @@ The owner of the database may do more than any role of ours: whatever he cannot 
 
 import itertools
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
+from uuid import uuid4
 
 import asyncpg
 import httpx2
@@ -23,11 +25,13 @@ from activities.protection import ProtectionActivities
 from activities.risk import RiskActivities
 from broker.alpaca.settings import AlpacaSettings
 from broker.alpaca.trader import AlpacaTrader
+from broker.permit import LivePermit
 from market.clock import MarketClock
 from observability.metrics import Metrics
 from schemas.approvals import SignedApproval
 from schemas.audit import canonical_json
 from schemas.market import Provider, Quote
+from schemas.mode import Mode
 from schemas.orders import BrokerOrder, Fill, Side
 from schemas.protection import ProtectQuestion
 from schemas.risk import AssessmentKind
@@ -62,6 +66,13 @@ REFRESH_AFTER: Final = timedelta(seconds=5)
 """Account and quote must be fresh for risk to decide."""
 
 
+class _Willing:
+    """Would let anything go to the live brokerage: the approval alone has to keep it here."""
+
+    async def permit(self, *_: object) -> LivePermit:
+        return LivePermit(trading_url="anywhere", account="any", grant_id=uuid4(), made_at=time.monotonic())
+
+
 @dataclass
 class Bench:
     """What a case works with."""
@@ -84,18 +95,26 @@ class Bench:
     ) -> PlacementActivities:
         """Execution of this installation, or of another over the same rows."""
         mine = installation or self.installation
+        live: Any = _Willing() if mine.mode == Mode.LIVE else None
         return PlacementActivities(
-            self.database, self.broker, self.clock, mine, Metrics(), NoLimit(), approval_keys=keys
+            self.database, self.broker, self.clock, mine, Metrics(), NoLimit(), approval_keys=keys, live=live
         )
 
-    async def approved(self, **fields: Any) -> str:
-        """A signal that risk has approved and the pre-trade checks have passed. Returns its id."""
+    async def approved(
+        self, *, before_risk: Callable[[], Awaitable[Any]] | None = None, **fields: Any
+    ) -> str:
+        """A signal that risk has approved and the pre-trade checks have passed. Returns its id.
+
+        ``before_risk``: what is done once it is taken, and before risk decides.
+        """
         now = datetime.now(UTC)
         if self.refreshed_at is None or now - self.refreshed_at > REFRESH_AFTER:
             self.refreshed_at = now
             async with self.database.transaction("test") as connection:
                 await refresh(connection)
         signal_id = await self.proposed(**fields)
+        if before_risk is not None:
+            await before_risk()
         risk = RiskActivities(
             self.database, self.clock, Metrics(), now=lambda: datetime.now(UTC), signer=SIGNER
         )

@@ -182,9 +182,14 @@ async def _by_another(change: dict[str, Any], follow: bool, bench: Bench) -> str
 async def _signed_for(column: str, value: str, bench: Bench) -> str:
     """Risk itself is led to sign for another account: the row that says which one this is was changed."""
     before = getattr(bench.installation, column)
-    await bench.run(f"update installation set {column} = $1", value)
+    # Its owner can take away what keeps it as it is.
+    await bench.run("alter table installation disable trigger installation_kept")
+
+    async def change() -> None:
+        await bench.run(f"update installation set {column} = $1", value)
+
     try:
-        signal_id = await bench.approved()
+        signal_id = await bench.approved(before_risk=change)
     finally:
         await bench.run(f"update installation set {column} = $1", before)
     return await bench.place(signal_id)

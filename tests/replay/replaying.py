@@ -6,6 +6,7 @@ from pathlib import Path
 
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter
 from temporalio.worker import (
     Replayer,
     WorkflowInstance,
@@ -46,10 +47,10 @@ def load(file: Path) -> WorkflowHistory:
     return WorkflowHistory.from_json(file.name.split(".")[0], file.read_text(encoding="utf-8"))
 
 
-async def failure(history: WorkflowHistory, *workflows: type) -> Exception | None:
+async def failure(
+    history: WorkflowHistory, *workflows: type, converter: DataConverter = pydantic_data_converter
+) -> Exception | None:
     """What replaying it on these workflows fails of; None where they go the same way."""
     queue = history.events[0].workflow_execution_started_event_attributes.task_queue.name
-    replayer = Replayer(
-        workflows=workflows, workflow_runner=OnItsQueue(queue), data_converter=pydantic_data_converter
-    )
+    replayer = Replayer(workflows=workflows, workflow_runner=OnItsQueue(queue), data_converter=converter)
     return (await replayer.replay_workflow(history, raise_on_replay_failure=False)).replay_failure

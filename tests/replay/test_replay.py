@@ -14,6 +14,7 @@ from temporalio.workflow import NondeterminismError
 
 from market.calendar import load_calendar
 from schemas import wire
+from security.payloads import KeyRing, PayloadKeys, data_converter
 from tests.replay.changed import OneStepLess, OneStepMore, OtherAlarm, SameSteps
 from tests.replay.paths import PATHS
 from tests.replay.record import HISTORIES, IDENTITY, connect, record
@@ -60,6 +61,13 @@ def ids(files: list[Path]) -> Iterator[str]:
 @pytest.mark.parametrize("file", FILES, ids=ids(FILES))
 async def test_todays_workflows_replay(file: Path) -> None:
     assert await failure(load(file), *WORKFLOWS) is None
+
+
+@pytest.mark.parametrize("name", ["filled.compact.001", "filled.isolated.001", "kill-switch.isolated.004"])
+async def test_a_plain_history_replays_where_payloads_are_encrypted(name: str) -> None:
+    """An installation that is switched over goes on with what it began before."""
+    sealing = data_converter(KeyRing(PayloadKeys.parse(f"new:{'a1' * 32}")))
+    assert await failure(load(HISTORIES / f"{name}.json"), *WORKFLOWS, converter=sealing) is None
 
 
 class TestTheGuardIsAwake:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from security.grants import key_id, public_key_id
+from security.grants import GrantKey
 from workers.keys import CONTAINER_READABLE_MODE, main, make_missing
 
 NAMES = ("ti_risk_password", "demo_token", "operator_public_key")
@@ -24,12 +24,11 @@ def test_what_is_there_is_never_replaced(tmp_path: Path) -> None:
 
 
 def test_the_public_key_is_the_operators(tmp_path: Path) -> None:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
     made = make_missing(tmp_path, ["operator_public_key"])
+    key = GrantKey.from_file(tmp_path / "operator.json")
+    assert (key.owner, key.public_key.hex()) == ("operator", made["operator_public_key"])
     private = json.loads((tmp_path / "operator.json").read_text())["private_key"]
-    public = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(private)).public_key()
-    assert public_key_id(bytes.fromhex(made["operator_public_key"])) == key_id(public)
+    assert GrantKey.from_hex(private, "operator").key_id == key.key_id
 
 
 def test_for_compose_every_secret_of_the_file_is_made(tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ from security.passkeys import Passkeys
 from security.passwords import Passwords
 from security.sealing import Sealer
 from storage.database import Database
+from storage.grants import Role
 from tests.web.browser import ORIGIN, Web
 
 
 @asynccontextmanager
 async def console_on(database: str) -> AsyncIterator[Web]:
-    """A console on these rows, and a clock that a test may move."""
-    opened = await Database.connect(database)
+    """A console on these rows, with its own rights and no more, and a clock that a test may move."""
+    opened = await Database.connect(f"{database}?role={Role.CONSOLE}")
     clock = [datetime.now(UTC)]
     settings = WebSettings(origin=ORIGIN)
     deps = ConsoleDeps(

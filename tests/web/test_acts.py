@@ -1,12 +1,15 @@
 """Each act by each role: who may does it, once, in their name; who may not changes nothing."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from audit.check.outside import Folder
 from console.acts.people import COMPONENT
 from schemas.alerts import Alert, AlertCode, Severity
 from schemas.people import Role
@@ -17,6 +20,7 @@ from storage.locks import holding_locks
 from storage.switches import read_state
 from tests.postgres.books import prepare
 from tests.postgres.two_people import always_two
+from tests.web import trades
 from tests.web.acting import Staff, staff
 from tests.web.browser import Browser, Web
 
@@ -256,3 +260,26 @@ async def test_every_page_of_an_act_is_shown_to_who_may(people: Staff) -> None:
         for role in Role:
             answer = await people.of(role).get(path)
             assert answer.status_code == (200 if role.covers(least) else FORBIDDEN), (path, role)
+
+
+async def test_the_newest_of_the_audit_log_is_checked_now_and_a_change_is_found(
+    people: Staff, tmp_path: Path
+) -> None:
+    assert (await people.operator.post("/acts/audit")).status_code == REFUSED, (
+        "not told where checkpoints are"
+    )
+    deps = people.web.deps
+    people.web.app.state.deps = replace(deps, outside=Folder(tmp_path))
+    assert "no key lies beside" in (await people.operator.post("/acts/audit")).text
+    await trades.seal(deps.dsn, tmp_path)
+    assert (await people.viewer.post("/acts/audit")).headers[CODE] == "ROLE_TOO_LOW"
+    assert "It is what was sealed" in (await people.operator.post("/acts/audit")).text
+    async with deps.database.transaction("test") as connection:
+        await connection.execute("alter table audit_payloads disable trigger all")
+        await connection.execute(
+            'update audit_payloads set payload = \'{"detail":"forged"}\''
+            " where audit_id = (select min(audit_id) from audit_payloads)"
+        )
+    found = (await people.operator.post("/acts/audit")).text
+    assert "NOT AS IT WAS SEALED" in found
+    people.web.app.state.deps = deps

@@ -3,12 +3,14 @@
 import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 from console.acts.limits import Change, Wanted, raise_content
 from schemas.alerts import AlertCode
 from schemas.limits import StrategyLimits
+from schemas.mode import Mode
 from schemas.orders import OrderStatus
 from schemas.people import Role
 from schemas.risk import LimitScope
@@ -16,6 +18,7 @@ from schemas.two_persons import AskedKind, AskedState, Standing
 from security.two_persons import ASK_VALID_FOR
 from storage import two_persons
 from storage.limits import read_standing, save_limits
+from storage.live import read_configuration, save_configuration
 from storage.people import insert_person
 from storage.two_persons import list_asked, read_asked
 from workers.chaos import crash_sql as sql
@@ -120,8 +123,8 @@ class SecondPerson(AtConsole):
                 }
             )
             await save_limits(
-                connection, StrategyLimits(max_order_quantity=10), author=COMPONENT, reason=COMPONENT, now=now,
-                name=self.strategy,
+                connection, StrategyLimits(max_order_quantity=Decimal(10)),
+                author=COMPONENT, reason=COMPONENT, now=now, name=self.strategy,
             )  # fmt: skip
         await self.until(self.enter, "signed in")
 
@@ -169,6 +172,54 @@ class SecondPerson(AtConsole):
         done = sum(each.state is AskedState.CARRIED_OUT for each in found)
         if versions != 1 + done:
             raise WrongEnd(f"{self.tag}: {done} raises were carried out, and {versions} versions stand there")
+
+
+class LiveAsked(AtConsole):
+    """An Admin asks for live trading: once, however often it is sent. This is paper, whatever the row says."""
+
+    covers = ("commit console.live_asked",)
+    role = Role.ADMIN
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        self.approval_id = uuid4()
+        async with self.play.stage.database() as connection:
+            stored = await read_configuration(connection)
+        if stored is None:
+            raise WrongEnd(f"{self.tag}: execution has not said what it runs with")
+        self.stored = stored
+        await self.until(self.enter, "signed in")
+
+    async def act(self) -> None:
+        await self.anew()
+        await self.say(Mode.LIVE)
+        try:
+            await self.ask()
+        finally:
+            await self.say(Mode.PAPER)
+
+    async def say(self, mode: Mode) -> None:
+        async with self.play.stage.database() as connection, connection.transaction():
+            await save_configuration(
+                connection, self.stored.configuration, mode=mode, reasons=[COMPONENT], component=COMPONENT,
+                now=datetime.now(UTC),
+            )  # fmt: skip
+
+    async def ask(self) -> None:
+        form = {
+            "configuration_hash": self.stored.configuration.hash, "approval_id": str(self.approval_id),
+            "span": "1h", "reason": COMPONENT,
+        }  # fmt: skip
+        await self.post("/acts/live/ask", form)
+
+    async def finish(self) -> None:
+        await super().finish()
+        await self.until(self.act, "heard")
+        async with self.play.stage.database() as connection:
+            asked = await read_asked(connection, self.approval_id)
+            told = await connection.fetchval(sql.ASKED_BY, self.name)
+        if (asked.state, told) != (AskedState.ASKED, 1):
+            raise WrongEnd(f"{self.tag}: {asked.state}, told {told} times")
 
 
 class ClosedByConsole(AtConsole):

@@ -13,9 +13,11 @@ from console.web.pages import (
     act_index,
     act_kill,
     act_limits,
+    act_live,
     act_locks,
     act_orders,
     act_strategies,
+    act_tokens,
     alerts,
     audit,
     charts,
@@ -58,4 +60,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     act_strategies.router,
     act_alerts.router,
     act_checks.router,
+    act_tokens.router,
+    act_live.router,
 )

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
 from console.acts import approvals as acts
+from console.acts.live import Granting
 from console.web.access import FreshRisk, Risk, Viewer
 from console.web.acting import actor_of, go_back, show, told
 from console.web.deps import Deps
-from schemas.two_persons import AskedState
+from schemas.two_persons import AskedKind, AskedState
 from storage.two_persons import list_asked
 
 router = APIRouter()
@@ -45,10 +46,12 @@ async def carry_out(
     """Do what another has asked for. What needs an Admin refuses everybody else inside."""
     with told():
         async with deps.database.connection() as connection:
+            actor, performers = actor_of(person, deps), dict(acts.PERFORMERS)
+            if deps.grant_key is not None:
+                performers[AskedKind.LIVE_GRANT] = Granting(deps.grant_key, actor)
             await acts.carry_out(
-                connection, approval_id, actor_of(person, deps), content_hash=content_hash,
-                performers={**acts.PERFORMERS, **deps.performers},
-            )  # fmt: skip
+                connection, approval_id, actor, content_hash=content_hash, performers=performers
+            )
     return go_back(request, APPROVALS)
 
 

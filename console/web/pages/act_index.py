@@ -20,6 +20,9 @@ ACTS: Final = (
     ("/acts/approvals", "Second person", "What waits for another person's decision.", Role.OPERATOR),
     ("/acts/strategies", "Strategies", "Disable one, or let it trade again.", Role.OPERATOR),
     ("/acts/alerts", "Alerts", "Seen, silenced, cleared.", Role.OPERATOR),
+    ("/acts/audit", "Check the audit log", "Its newest rows against what was sealed outside.", Role.OPERATOR),
+    ("/acts/tokens", "Strategies' tokens", "Make, look at, revoke.", Role.OPERATOR),
+    ("/acts/live", "Live trading", "Two Admins grant it; one person ends it.", Role.OPERATOR),
     ("/acts/reconcile", "Reconcile now", "Compare our books with the broker's.", Role.OPERATOR),
 )
 """Where, what, in a few words, and who may."""

@@ -14,6 +14,7 @@ from console.web.access import (
     address_of,
     clear_cookie,
     inside,
+    person_of,
     set_cookie,
     standing_of,
 )
@@ -93,10 +94,11 @@ async def second_code(
     except WebError as error:
         if error.code is not Code.NOT_LET_IN or wants_json(request):
             raise
-        template = "second.html" if session.mfa_at is None else "step_up.html"
+        is_in = session.mfa_at is not None
         return render(
-            request, template, status=error.status, session=session, next=inside(next), wrong=error.message,
-            message=error.message, fragment=False,
+            request, "step_up.html" if is_in else "second.html",
+            person=person_of(session) if is_in else None, status=error.status, session=session,
+            next=inside(next), wrong=error.message, message=error.message, fragment=False,
         )  # fmt: skip
     response = go(inside(next))
     set_cookie(response, deps, secret)
@@ -121,24 +123,12 @@ async def second_passkey(
 
 
 @router.get("/step-up")
-async def show_step_up(
-    request: Request,
-    deps: Deps,
-    person: Viewer,
-    session: Entering,
-    next: str = "/",  # noqa: A002
-) -> Response:
+async def show_step_up(request: Request, person: Viewer, next: str = "/") -> Response:  # noqa: A002
     """The page on which somebody who is signed in shows the second factor once more."""
-    message = "Show your second factor once more."
     return render(
-        request,
-        "step_up.html",
-        person=person,
-        session=session,
-        next=inside(next),
-        message=message,
-        fragment=False,
-    )
+        request, "step_up.html", person=person, session=request.state.session, next=inside(next),
+        message="Show your second factor once more.", fragment=False,
+    )  # fmt: skip
 
 
 @router.post("/logout")

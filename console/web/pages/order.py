@@ -17,6 +17,7 @@ from console.web.problems import Code, WebError
 from console.web.rendering import render
 from console.web.routes import page
 from console.web.text import segment
+from observability.trace_links import trace_link
 from schemas.orders import OrderView
 from schemas.signals import SignalRow
 from schemas.wire import Leg, order_workflow_id, protect_workflow_id
@@ -83,6 +84,7 @@ async def order(request: Request, person: Viewer, deps: Deps, some_id: SomeId) -
         request, "order.html", person=person, found=found, order=one, slippage=slippage(one, found.arrival),
         run=_run(deps, order_workflow_id(one.signal_id)),
         protect_run=_run(deps, protect_workflow_id(one.signal_id)) if found.legs else None,
+        trace=trace_link(deps.settings.trace_url, found.signal.traceparent),
     )  # fmt: skip
 
 
