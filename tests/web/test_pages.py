@@ -4,7 +4,6 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -204,8 +203,9 @@ async def test_the_other_views_show_what_there_is(traded: Browser) -> None:
         "/controls": ("RELEASED", "never engaged"),
         "/alerts": ("OUTCOME_UNKNOWN in words", "slack: raised", "INSUFFICIENT_FUNDS in words"),
     }
-    # Signing in has moved the console's clock on: what was heard of just now would be old.
-    traded.web.clock[0] = datetime.now(UTC)
+    async with traded.web.deps.database.connection() as connection:
+        # Else what was heard of when the rows were made would be old.
+        traded.web.clock[0] = await connection.fetchval("select last_seen_at from trade_stream")
     for path, words in told.items():
         _, text = await page_of(traded, path)
         for word in words:
