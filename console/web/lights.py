@@ -1,11 +1,13 @@
 """How the things that we rest on stand: one light each, with its age and a reason in words."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from schemas.clock import ClockCheck, ClockVerdict
 from schemas.market import Provider
 from storage.market import QuoteAge
 
@@ -73,7 +75,14 @@ async def _fault(client: "Client") -> str | None:
     return None if serving else "it says that it is not serving"
 
 
-def lights(row: dict[str, Any], quotes: list[QuoteAge], now: datetime, *, database_ms: int) -> list[Light]:
+def lights(
+    row: dict[str, Any],
+    quotes: list[QuoteAge],
+    clocks: Sequence[ClockCheck],
+    now: datetime,
+    *,
+    database_ms: int,
+) -> list[Light]:
     """From what rows tell; ``database_ms``: how long they took."""
     return [
         _broker(row, now),
@@ -82,7 +91,8 @@ def lights(row: dict[str, Any], quotes: list[QuoteAge], now: datetime, *, databa
             "database", Kind.GOOD if database_ms < 1000 else Kind.WARN, f"answered in {database_ms} ms", now
         ),
         _bus(row, now),
-        _clock(row, now),
+        _market(row, now),
+        _clock(clocks, now),
         _audit(row, now),
     ]
 
@@ -124,14 +134,34 @@ def _bus(row: dict[str, Any], now: datetime) -> Light:
     return Light("bus", Kind.BAD, f"{position}, others wait: no relay numbers them", waiting)
 
 
-def _clock(row: dict[str, Any], now: datetime) -> Light:
+def _market(row: dict[str, Any], now: datetime) -> Light:
     read: datetime | None = row["read_at"]
     if read is None:
-        return Light("clock", Kind.BAD, "the broker's clock was never read")
+        return Light("hours", Kind.BAD, "the broker's clock was never read")
     if now - read > CLOCK_READ_MAX:
-        return Light("clock", Kind.BAD, "the broker's clock is read too seldom: orders are refused", read)
+        return Light("hours", Kind.BAD, "the broker's clock is read too seldom: orders are refused", read)
     speed = "" if row["speed"] == 1 else f", {row['speed']:g} × real time"
-    return Light("clock", Kind.GOOD, f"market {'open' if row['is_open'] else 'closed'}{speed}", read)
+    return Light("hours", Kind.GOOD, f"market {'open' if row['is_open'] else 'closed'}{speed}", read)
+
+
+def _clock(clocks: Sequence[ClockCheck], now: datetime) -> Light:
+    """The worst of what the processes found when they last asked what time it is."""
+    if not clocks:
+        return Light("clock", Kind.WARN, "no process has asked what time it is lately")
+    halting = next((each for each in clocks if each.halted_since is not None), None)
+    if halting is not None:
+        return Light(
+            "clock", Kind.BAD, f"orders wait: {halting.holder}: {halting.halt_cause}", halting.halted_since
+        )
+    oldest = max(clocks, key=lambda each: each.age)
+    wrong = next(
+        (each for each in clocks if each.verdict in (ClockVerdict.SKEWED, ClockVerdict.NO_SOURCE)), None
+    )
+    if wrong is not None:
+        return Light("clock", Kind.WARN, f"{wrong.holder}: {wrong.detail}", now - wrong.age)
+    asked = sum(each.verdict is ClockVerdict.IN_SYNC for each in clocks)
+    text = f"in sync in {asked} processes" if asked else "the exchange shares this machine's clock"
+    return Light("clock", Kind.GOOD, text, now - oldest.age)
 
 
 def _audit(row: dict[str, Any], now: datetime) -> Light:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+import asyncpg
 import httpx2
 import pytest
 
@@ -46,8 +47,10 @@ async def following(web: Web, person: Browser, last_id: str | None = None) -> As
 
 async def number(web: Web) -> None:
     """What the relay does."""
-    async with web.deps.database.transaction("test") as connection:
+    connection = await asyncpg.connect(web.deps.dsn)
+    async with connection.transaction():
         await number_events(connection, limit=100)
+    await connection.close()
 
 
 async def until(reading: Reading, event: str) -> tuple[str, int | None]:

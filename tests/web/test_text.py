@@ -8,6 +8,7 @@ import pytest
 
 from console.web.lights import Kind, lights
 from console.web.text import money, percent, plain, price, seen, signed_money, took
+from schemas.clock import ClockCheck, ClockSource, ClockVerdict
 from schemas.market import Provider
 from storage.blotter import Mark
 from storage.market import QuoteAge
@@ -69,9 +70,19 @@ def test_each_light_says_what_is_wrong() -> None:
     quotes = [QuoteAge(provider=Provider.PRIMARY, received_at=now, tickers=3)]
     old = now - timedelta(minutes=5)
 
+    right = ClockCheck(
+        holder="risk@one",
+        verdict=ClockVerdict.IN_SYNC,
+        source=ClockSource.NTP,
+        detail="",
+        age=timedelta(seconds=9),
+    )
+    skewed = right.model_copy(update={"verdict": ClockVerdict.SKEWED})
+    halting = skewed.model_copy(update={"halted_since": old, "halt_cause": "5 s behind"})
+
     def kinds(**changed: Any) -> dict[str, Kind]:
-        of = changed.pop("quotes", quotes)
-        return {each.name: each.kind for each in lights(row | changed, of, now, database_ms=3)}
+        of, clocks = changed.pop("quotes", quotes), changed.pop("clocks", [right])
+        return {each.name: each.kind for each in lights(row | changed, of, clocks, now, database_ms=3)}
 
     assert set(kinds().values()) == {Kind.GOOD}
     stale = [QuoteAge(provider=Provider.PRIMARY, received_at=old, tickers=3)]
@@ -80,7 +91,9 @@ def test_each_light_says_what_is_wrong() -> None:
         ({"stream_connected_at": None}, "broker", Kind.BAD), ({"failures": 2}, "broker", Kind.WARN),
         ({"quotes": stale}, "data", Kind.BAD), ({"quotes": stale, "is_open": False}, "data", Kind.WARN),
         ({"quotes": []}, "data", Kind.BAD), ({"oldest_waiting_at": old}, "bus", Kind.BAD),
-        ({"read_at": old}, "clock", Kind.BAD), ({"read_at": None}, "clock", Kind.BAD),
+        ({"read_at": old}, "hours", Kind.BAD), ({"read_at": None}, "hours", Kind.BAD),
+        ({"clocks": []}, "clock", Kind.WARN), ({"clocks": [right, skewed]}, "clock", Kind.WARN),
+        ({"clocks": [right, halting]}, "clock", Kind.BAD),
         ({"oldest_unsealed_at": old}, "audit log", Kind.BAD),
     ):  # fmt: skip
         assert kinds(**changed)[name] is kind, changed

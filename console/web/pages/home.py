@@ -22,6 +22,7 @@ from schemas.alerts import StoredAlert
 from schemas.conduct import EquityReading, LossKind
 from storage.alerts import list_alerts
 from storage.blotter import BlotterRow, OrderFilter, count_open, orders_page, read_health
+from storage.clock import read_clock_checks
 from storage.conduct import StopRow, list_stops
 from storage.database import Connection
 from storage.equity import read_equity
@@ -84,7 +85,13 @@ async def _read(connection: Connection, now: datetime) -> Found:
     daily, drawdown = await _losses(connection, reading, now)
     open_orders, unknown = await count_open(connection)
     return Found(
-        lights=lights(row, await quote_ages(connection), now, database_ms=database_ms),
+        lights=lights(
+            row,
+            await quote_ages(connection),
+            await read_clock_checks(connection),
+            now,
+            database_ms=database_ms,
+        ),
         market=_market(row, now),
         reading=reading,
         daily=daily,
@@ -120,4 +127,4 @@ def _market(row: dict[str, Any], now: datetime) -> Market | None:
 
 
 def _halt(found: list[Light]) -> Light | None:
-    return next((each for each in found if each.name == "broker" and each.kind == "bad"), None)
+    return next((each for each in found if each.name in ("broker", "clock") and each.kind == "bad"), None)

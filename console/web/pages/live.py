@@ -66,6 +66,8 @@ class PageStream:
                 page = await self._feed.after(self._position)
         except TimeoutError:
             return False
+        if not page:
+            return False  # Something else has changed that others wait for.
         self._position = max(page[-1].position, self._feed.newest)
         return True
 
