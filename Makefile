@@ -128,8 +128,8 @@ console-attacks: install-dev ## guesses, replays and wrong passkeys against the 
 audit-mutations: install-servers ## every byte flip, and every row missing, inserted, swapped or cut off, in 1,000 sealed rows: all found and named
 	$(BIN)/python -m pytest -m "slow or not slow" -s tests/audit $(PYTEST_ARGS)
 
-rotate-secrets: install-servers ## 100 key rotations during 1000 orders, on OpenBao, Secrets Manager and files; prints JSON
-	$(BIN)/python -m pytest -m slow -q -s tests/e2e/test_key_rotation.py $(PYTEST_ARGS)
+rotate-secrets: install-servers ## 100 key rotations during 1000 orders, on OpenBao, Secrets Manager and files; prints JSON (N=10)
+	ROTATIONS=$(or $(N),100) $(BIN)/python -m pytest -m slow -q -s tests/e2e/test_key_rotation.py $(PYTEST_ARGS)
 
 deploy: install-dev ## a changed workflow deployed with orders in flight, on a whole installation; about 3 minutes
 	$(BIN)/python -m pytest -m slow -s tests/chaos/test_deploy.py $(PYTEST_ARGS)

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from activities.failures import try_again
-from schemas.live import ClockHealth, LiveSeen, LiveSetup
+from schemas.clock import ClockHealth
+from schemas.live import LiveSeen, LiveSetup
 from schemas.wire import Leg
 from storage.live import read_seen
 from storage.placement import IntentRefused

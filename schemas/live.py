@@ -1,12 +1,12 @@
 """Live trading: who granted it, to what, and what must hold at the moment an order leaves."""
 
-from datetime import timedelta
 from enum import StrEnum
 from typing import Final, Literal
 from uuid import UUID
 
 from schemas.audit import sha256_hex
 from schemas.base import Edge, UtcTime, Wire
+from schemas.clock import ClockHealth
 from schemas.mode import Mode
 
 LIVE_MODE_WORD: Final = "true"
@@ -88,15 +88,6 @@ class SignedGrant(Wire):
     """Ed25519, in hexadecimal."""
     key_id: str
     revoked_at: UtcTime | None = None
-
-
-class ClockHealth(Wire):
-    """All processes that compare their clock with others, in one answer."""
-
-    in_sync: bool
-    """Every process that was heard of lately is in sync and none stops orders; at least one was heard of."""
-    age: timedelta | None = None
-    """Of the oldest of their readings, by the database's clock; None: there is none."""
 
 
 class LiveSetup(Wire):

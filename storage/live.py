@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from schemas.base import UtcTime, Wire
-from schemas.live import ClockHealth, LiveConfiguration, LiveGrant, LiveSeen, SignedGrant
+from schemas.clock import ClockHealth
+from schemas.live import LiveConfiguration, LiveGrant, LiveSeen, SignedGrant
 from schemas.mode import Mode
 from storage.events import append
 from storage.statements import load

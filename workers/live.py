@@ -8,10 +8,11 @@ from uuid import UUID
 from activities.live import LiveGuard
 from broker.alpaca.hosts import LiveHostRefused, mode_of
 from observability.logging import get_logger
-from schemas.live import ClockHealth, KeySource, LiveConfiguration, LiveReason, LiveSeen, LiveSetup
+from schemas.live import KeySource, LiveConfiguration, LiveReason, LiveSeen, LiveSetup
 from schemas.mode import Mode
 from security.approvals import ApprovalKeys
 from security.live import LiveDecision, LiveGrantKey, may_trade_live, wrong_setup
+from storage.clock import read_clock_health
 from storage.live import save_configuration
 from storage.switches import Installation
 from workers.settings import BrokerSettings, ExecutionSettings, WorkerSettings
@@ -24,9 +25,9 @@ COMPONENT: Final = "ExecutionAgent"
 _log = get_logger(__name__)
 
 
-def key_source(_: BrokerSettings) -> KeySource:
-    """Where this process' broker keys came from: no secret store is read by this release."""
-    return KeySource.EMBEDDED
+def key_source(settings: BrokerSettings) -> KeySource:
+    """Where this process' broker keys came from: whoever reads them from a store takes them from nowhere else."""
+    return KeySource(settings.secret_source)
 
 
 def broker_mode(settings: BrokerSettings) -> Mode:
@@ -50,11 +51,6 @@ def may_reach(settings: BrokerSettings) -> bool:
     return True
 
 
-async def read_no_clock(_: "Connection") -> ClockHealth:
-    """Nobody has compared our clocks with others."""
-    return ClockHealth(in_sync=False)
-
-
 def live_guard(
     settings: ExecutionSettings | WorkerSettings, installation: Installation, approval_keys: ApprovalKeys
 ) -> LiveGuard | None:
@@ -73,7 +69,7 @@ def live_guard(
     def decide(setup: LiveSetup, seen: LiveSeen, now: datetime) -> LiveDecision:
         return may_trade_live(setup, seen, key, now)
 
-    return LiveGuard(setup, decide, read_no_clock)
+    return LiveGuard(setup, decide, read_clock_health)
 
 
 async def tell_configuration(

@@ -363,6 +363,10 @@ def _parts(name: str, text: str) -> list[str]:
             return [text]
     if name == "payload_keys":
         return [line.partition(":")[2] for line in text.splitlines()]
+    if text.startswith(("http://", "https://")):
+        # Who calls it may tell of the path alone, or of its end.
+        path = urlsplit(text).path
+        return [text, path, path.rpartition("/")[2]]
     return [text, *text.splitlines()]
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from pydantic import SecretStr
 
+from observability.redaction import SECRET_LENGTH_MIN, register_secret
 from security.secrets.errors import SecretMalformed, SecretMissing
 
 FIELD_LENGTH_MAX: Final = 64_000
@@ -77,7 +78,15 @@ def document(place: str, version: object, content: object) -> StoredSecret:
             raise SecretMalformed(f"{place}: a field has no plain name (small letters, digits, underscores)")
         if not isinstance(value, str) or not value.strip() or len(value) > FIELD_LENGTH_MAX:
             raise SecretMalformed(f"{place}: the field {name} is no text, or an empty one")
+    for value in content.values():
+        redacted(value)
     return StoredSecret(place, str(version), {name: SecretStr(value) for name, value in content.items()})
+
+
+def redacted(value: str) -> None:
+    """Have a secret that has just come cut out of whatever leaves this process."""
+    if len(value.strip()) >= SECRET_LENGTH_MIN:
+        register_secret(value)
 
 
 def json_document(place: str, version: object, text: object) -> StoredSecret:

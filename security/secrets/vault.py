@@ -17,7 +17,7 @@ from security.secrets.errors import (
     SecretsRefused,
     SecretsUnreachable,
 )
-from security.secrets.port import StoredSecret, document
+from security.secrets.port import StoredSecret, document, redacted
 
 CONNECT_SECONDS: Final = 2.0
 READ_SECONDS: Final = 3.0
@@ -145,6 +145,7 @@ class VaultSource:
                 secret_id=credential.get_secret_value(),
                 mount_point=settings.role_mount,
             )["auth"]
+        redacted(self._client.token)
         self._lives(auth["lease_duration"], renewable=auth["renewable"])
 
     def _look_at(self, token: SecretStr) -> None:

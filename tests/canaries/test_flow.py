@@ -1,16 +1,17 @@
 """A whole order flow with failures, a canary in every slot, and none of them in anything that was written."""
 
 import asyncio
+import base64
 import json
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, urlsplit
 
-import httpx2
 import pytest
 from pydantic import SecretStr
 from temporalio.api.failure.v1 import Failure
@@ -21,16 +22,24 @@ from broker.alpaca.client import AlpacaReader
 from broker.errors import BrokerError
 from observability import logging as our_logging
 from observability.logging import configure_logging, get_logger, restore_logging
+from observability.redaction import redact_text
 from observability.tracing import configure_tracing, span
-from security.payloads import KeyRing, PayloadKeys, data_converter
+from security.payloads import KeyRing, PayloadKeyError, PayloadKeys, data_converter
 from storage.database import Database, DatabaseUnavailable
-from tests.canaries.harness import Canaries, Search, canaries_in, fresh_canaries, slots
+from tests.canaries.harness import Canaries, Search, canaries_in, fresh_canaries
 from tests.servers.approvals import AUDIT_KEY
 from tests.servers.collector import Collector, collecting
-from tests.servers.stack import Stack, StackFactory, signal
+from tests.servers.stack import Stack, StackFactory, settings_for, signal
 from workers import temporal
 from workers.clients import audit_store, broker_settings, payload_ring
-from workers.settings import PROCESSES, WorkerSettings, register_secrets
+from workers.settings import (
+    PROCESSES,
+    SECRETS_DIR_VARIABLE,
+    SettingsError,
+    WorkerSettings,
+    read_settings,
+    register_secrets,
+)
 
 THE_STACKS_OWN = {"database_url", "database_password", "audit_key", "broker_key", "broker_secret"}
 """Slots that the test's servers fill: with unique values too."""
@@ -64,6 +73,7 @@ async def test_no_canary_stands_anywhere(
     stack_factory: StackFactory,
     unique: Any,
     topology: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """How: orders filled, refused by risk and of unknown outcome, in plain histories, which show most."""
     own = {
@@ -71,15 +81,15 @@ async def test_no_canary_stands_anywhere(
         for name, text in canaries.given.items()
         if name in PROCESSES["compact"].secrets - THE_STACKS_OWN
     }
+    monkeypatch.setattr("tests.servers.stack.settings_for", as_a_process_reads_them)
     stack = await stack_factory(topology=topology, ours={**own, "payloads": "plain"})
-    register_secrets(stack.settings)
     search = Search(canaries.but(
         audit_key=AUDIT_KEY, broker_key=stack.exchange.key, broker_secret=stack.exchange.secret, token=stack.token,
         owner=urlsplit(stack.dsn).password or "",
     ))  # fmt: skip
     await orders_of_every_end(stack, unique)
     await failures_that_know_secrets(stack, canaries, search)
-    error_texts(stack, search)
+    error_texts(canaries, written[0].parent.parent / "wrong", search, monkeypatch)
     await what_is_asked_over_http(stack, search)
     for shown in (stack.settings, stack.parts, vars(stack.parts), broker_settings(stack.settings),
                   audit_store(stack.settings), payload_ring(stack.settings), stack.parts.broker):  # fmt: skip
@@ -93,6 +103,13 @@ async def test_no_canary_stands_anywhere(
         "logs", "spans", "histories", "workflows", "table public.audit_payloads", "table public.orders",
         "metrics", "answers", "failures", "repr",
     )  # fmt: skip
+
+
+def as_a_process_reads_them(*servers: Any, **ours: Any) -> WorkerSettings:
+    """Settings of a stack, whose secrets are known to redaction before anything is made with them."""
+    settings = settings_for(*servers, **ours)
+    register_secrets(settings)
+    return settings
 
 
 async def orders_of_every_end(stack: Stack, unique: Any) -> None:
@@ -120,7 +137,7 @@ async def failures_that_know_secrets(stack: Stack, canaries: Canaries, search: S
             search.look("answers", f"{error.message} {error!r}")
             await log_as_everyone_does(error, search)
         finally:
-            broker.close()
+            await broker.close()
     password = canaries.needles["database_url"]
     try:
         await Database.connect(canaries.given["database_url"])
@@ -152,14 +169,22 @@ async def log_as_everyone_does(error: Exception, search: Search) -> None:
         search.look("failures", f"{await converter.decode_failure(failure)}")
 
 
-def error_texts(stack: Stack, search: Search) -> None:
-    """What a wrong setting says of itself."""
-    given = dict.fromkeys(WorkerSettings.model_fields, "x")
-    try:
-        WorkerSettings.model_validate(given | {name: SecretStr("short") for name in slots()})
-    except ValueError as error:
-        search.look("failures", str(error))
-    search.look("failures", repr(stack.settings))
+def error_texts(canaries: Canaries, folder: Path, search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What wrong secrets say of themselves: too long, too short, no keys, no address."""
+    folder.mkdir()
+    for name, text in {
+        "alert_pagerduty_routing_key": canaries.given["alert_pagerduty_routing_key"] + "x",
+        "broker_wake_secret": canaries.given["broker_wake_secret"][:20],
+        "alert_slack_url": canaries.given["alert_slack_url"].replace("http", "ftp"),
+    }.items():
+        (folder / f"trading_{name}").write_text(text)
+    monkeypatch.setenv(SECRETS_DIR_VARIABLE, str(folder))
+    with pytest.raises(SettingsError) as refused:
+        read_settings(WorkerSettings)
+    search.look("failures", "".join(traceback.format_exception(refused.value)))
+    with pytest.raises(PayloadKeyError) as wrong:
+        PayloadKeys.parse(canaries.given["payload_keys"].strip() + "0")
+    search.look("failures", "".join(traceback.format_exception(wrong.value)))
 
 
 async def what_is_asked_over_http(stack: Stack, search: Search) -> None:
@@ -204,13 +229,39 @@ def echoing_broker() -> Iterator[str]:
         server.server_close()
 
 
+NOT_SECRET = {
+    "temporal_address": "127.0.0.1:1", "audit_target": "/nowhere", "broker_trading_url": "http://127.0.0.1:1",
+    "broker_stream_url": "ws://127.0.0.1:1/stream", "data_url": "http://127.0.0.1:1",
+    "data_stream_url": "ws://127.0.0.1:1/v2/iex",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_every_slot_of_a_process_is_known_to_redaction(name: str, canaries: Canaries) -> None:
+    """A secret that a process gets and redaction does not is found here, whoever adds it."""
+    process = PROCESSES[name]
+    own = {each: canaries.given[each] for each in process.secrets}
+    settings = process.settings.model_validate(NOT_SECRET | own)
+    register_secrets(settings)
+    for each in process.secrets & canaries.needles.keys():
+        needle = canaries.needles[each]
+        for text in (
+            needle,
+            quote_plus(needle),
+            base64.b64encode(needle.encode()).decode(),
+            json.dumps(needle),
+        ):
+            assert needle not in redact_text(f"it was {text} and failed")
+            assert text.strip('"=') not in redact_text(f"it was {text} and failed"), each
+        assert needle not in f"{settings!r} {settings}", each
+
+
 def test_the_search_is_awake(tmp_path: Path, canaries: Canaries) -> None:
     """How: each canary, as other layers write it, is put somewhere and found; public keys are no canaries."""
-    assert canaries.given.keys() == slots()
     for name, needle in canaries.needles.items():
-        for text in (needle, needle.encode(), httpx2.URL(f"http://h/?q={needle}").query):
+        for text in (needle, quote_plus(needle), json.dumps({"x": needle}), repr(needle)):
             search = Search(canaries)
-            search.look("place", text if isinstance(text, bytes) else f"before {text} after")
+            search.look("place", f"before {text} after")
             assert search.hits, name
             with pytest.raises(AssertionError):
                 search.assert_nowhere("place")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import console.acts.orders
 import console.orders
 from console.addresses import Addresses
 from schemas.orders import CancelAnswer
@@ -82,7 +83,7 @@ async def test_unknown_to_the_broker_and_answers_that_do_not_come(
 
     await resting(stack, silent, ticker="MSFT")
     await fault(stack, "drop_before_landing", times=None)
-    monkeypatch.setattr(console.orders, "UPDATE_RPC_TIMEOUT", timedelta(seconds=2))
+    monkeypatch.setattr(console.acts.orders, "UPDATE_RPC_TIMEOUT", timedelta(seconds=2))
     known = {"temporal_address": stack.temporal.address}
     addresses = Addresses(data_dir=Path("/nonexistent"), known=known, running=True)
     async with stack.parts.database.connection() as connection:

@@ -66,7 +66,10 @@ def test_k108_no_line_of_any_library_shows_it_at_the_loudest_level(kept: Kept, t
     configure_logging("test", level="DEBUG", file=log)
     try:
         logging.getLogger("test").debug("the loudest level is on")
-        kept.source.read(PATH)
+        found = kept.source.read(PATH)
+        logging.getLogger("test").error(
+            "a mistake of ours: %s", found.text("broker_secret").get_secret_value()
+        )
         kept.source.close()
     finally:
         restore_logging()

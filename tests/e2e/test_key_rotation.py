@@ -5,6 +5,7 @@ Judged by the exchange's ledger, which notes the key of every request and every 
 
 import asyncio
 import json
+import os
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -35,6 +36,8 @@ PREFIX = "trading"
 WITHIN_SECONDS = 60
 SIDE_BY_SIDE = 8
 LONG_SECONDS = 1800
+ROTATIONS = int(os.environ.get("ROTATIONS", "100"))
+"""Of the long run, with ten orders for each."""
 TICKERS = 100
 
 
@@ -278,7 +281,7 @@ async def test_a_hundred_rotations_during_a_thousand_orders(
     monkeypatch.setattr("tests.servers.stack.SETTLED_WITHIN_SECONDS", LONG_SECONDS)
     monkeypatch.setattr(f"{__name__}.WITHIN_SECONDS", LONG_SECONDS)
     rotating = await start()
-    found = await rotate_during(rotating, unique("r"), orders=1000, rotations=100)
+    found = await rotate_during(rotating, unique("r"), orders=10 * ROTATIONS, rotations=ROTATIONS)
     print(json.dumps({"source": rotating.stack.parts.settings.secret_source, **found}))
 
 

@@ -155,6 +155,7 @@ async def test_words_alone_change_no_byte_of_a_decision(
     """How: the same signal with other words, each in a transaction that is taken back; what is random is fixed, so
     that the approval's signature too must be the same."""
     monkeypatch.setattr("activities.risk.uuid4", lambda: UUID(int=1))
+    monkeypatch.setattr("storage.signals.uuid4", lambda: UUID(int=2))
     monkeypatch.setattr("activities.approvals.secrets.token_hex", lambda _: "0" * 32)
     async with at_the_door(database) as door, door.database.connection() as connection:
         created_at = door.at.isoformat()

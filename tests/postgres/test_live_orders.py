@@ -16,8 +16,9 @@ from activities.risk import RiskActivities
 from broker.alpaca.trader import AlpacaTrader
 from market.clock import MarketClock
 from observability.metrics import Metrics
+from schemas.clock import ClockHealth
 from schemas.kill import KillCommand
-from schemas.live import ClockHealth, LiveSeen, LiveSetup, SignedGrant
+from schemas.live import LiveSeen, LiveSetup, SignedGrant
 from schemas.orders import OrderStatus
 from schemas.runs import OrderQuestion, RiskQuestion
 from schemas.wire import Leg

@@ -9,9 +9,9 @@ from pydantic import SecretStr
 
 from broker.alpaca.hosts import LiveHosts
 from broker.alpaca.settings import AlpacaSettings
+from schemas.clock import ClockHealth
 from schemas.live import (
     ADMIN,
-    ClockHealth,
     GrantPerson,
     KeySource,
     LiveConfiguration,

@@ -11,7 +11,8 @@ import pytest
 
 from broker.alpaca.trader import AlpacaTrader
 from broker.permit import LiveNotPermitted
-from schemas.live import ClockHealth, GrantPerson, KeySource, LiveReason
+from schemas.clock import ClockHealth
+from schemas.live import GrantPerson, KeySource, LiveReason
 from schemas.mode import Mode
 from security.live import (
     GRANT_VALID_MAX,
