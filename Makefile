@@ -27,7 +27,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals runaway stream-faults console-attacks audit-mutations bench-audit check docs lock clean
+.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals runaway stream-faults audit-mutations bench-audit rotate-secrets console-attacks deploy scale canaries check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -90,6 +90,9 @@ chaos-resting: install ## 10,000 orders at rest: what they cost idle, and how fa
 runaway: install-dev ## 212 parents in a loop for 45 minutes of skipped time: no more orders than the limits allow; prints JSON
 	$(BIN)/python -m pytest -m slow -q -s tests/e2e/test_runaway.py $(PYTEST_ARGS)
 
+canaries: install-dev ## no secret of a real installation anywhere: both topologies, plain and encrypted (minutes)
+	$(BIN)/python -m pytest -m "slow or not slow" tests/canaries $(PYTEST_ARGS)
+
 joint-limits: install ## 1000 rounds of 64 approvals at once with room for some, and again with limits lowered meanwhile (N=20)
 	@$(BIN)/trading chaos --joint-limits $(or $(N),1000) --seed $(SEED) $(if $(JSON),--json)
 	@$(BIN)/trading chaos --joint-limits $(or $(N),1000) --lower --seed $(SEED) $(if $(JSON),--json)
@@ -122,8 +125,20 @@ console-attacks: install-dev ## guesses, replays and wrong passkeys against the 
 audit-mutations: install-servers ## every byte flip, and every row missing, inserted, swapped or cut off, in 1,000 sealed rows: all found and named
 	$(BIN)/python -m pytest -m "slow or not slow" -s tests/audit $(PYTEST_ARGS)
 
+rotate-secrets: install-servers ## 100 key rotations during 1000 orders, on OpenBao, Secrets Manager and files; prints JSON
+	$(BIN)/python -m pytest -m slow -q -s tests/e2e/test_key_rotation.py $(PYTEST_ARGS)
+
+deploy: install-dev ## a changed workflow deployed with orders in flight, on a whole installation; about 3 minutes
+	$(BIN)/python -m pytest -m slow -s tests/chaos/test_deploy.py $(PYTEST_ARGS)
+
+scale: install-dev ## orders a second with 1, 2 and 4 execution workers and a broker 300 ms away, and what an order costs; 4 minutes
+	$(BIN)/python -m benchmarks.scale --write benchmarks/scale.json
+
 bench-audit: install-dev ## 1,000,000 audit rows: verified against read and hashed, append and sealing rates (N=50000)
 	$(BIN)/python -m benchmarks.audit --rows $(or $(N),1000000)
+
+screenshots: install-dev ## every view of the console in real Chromium, light, dark and on a phone: docs/images/ anew, about 5 minutes
+	$(BIN)/python -m pytest -m slow -q tests/web/test_screenshots.py $(PYTEST_ARGS)
 
 check: install-dev check-locks ## style, types, import rules and the lock files
 	$(BIN)/ruff check .
@@ -142,9 +157,11 @@ check-locks: # no address, a hash for every pin, and the same versions in both
 	@grep '==' requirements.lock | while read -r pin; do grep -qxF "$$pin" requirements-dev.lock || { \
 		echo "requirements-dev.lock does not hold $$pin; make both again with: make lock" >&2; exit 1; }; done
 
-docs: install ## docs/CONFIGURATION.md anew from the settings, docs/schemas/ from the event payloads
+docs: install ## docs/CONFIGURATION.md anew from the settings, docs/schemas/ from the event payloads, docs/METRICS.md, dashboards
 	@$(BIN)/python -m workers.configuration
 	@$(BIN)/python -m workers.event_schemas
+	@$(BIN)/python -m workers.metric_docs
+	@$(BIN)/python -m workers.dashboards
 
 lock: install-dev ## both lock files anew from pyproject.toml (newer versions: make lock UPGRADE=--upgrade)
 	$(UV_COMPILE) $(UPGRADE) --extra aws --extra vault --extra embedded --extra build --extra test --extra dev -o requirements-dev.lock

@@ -1,11 +1,13 @@
 """What the broker says of an order, brought to its row: from the stream, the fill list and look-ups alike."""
 
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from activities.identity import conflict_in, stop_everything
+from activities.telling import MS_PER_SECOND, tell_of_evidence
 from broker import lifecycle
 from risk.messages import UserMessage
 from schemas.alerts import Alert, AlertCode, Severity
@@ -58,6 +60,8 @@ class Taken:
 
     order: StoredOrder
     news: bool
+    filled: Decimal = Decimal(0)
+    """Shares that it has brought; below 0 where the exchange took some back."""
 
     @property
     def is_told(self) -> bool:
@@ -73,9 +77,13 @@ async def take_in(database: "Database", evidence: Evidence, *, now: datetime, so
     Returns:
         The order after it, or None when neither the order nor what it replaced is ours.
     """
-    return await database.run(
+    began = time.perf_counter()
+    taken = await database.run(
         "evidence.taken_in", lambda connection: _take_in(connection, evidence, now, source)
     )
+    if taken is not None and taken.news:
+        tell_of_evidence(taken.order, taken.filled, source, MS_PER_SECOND * (time.perf_counter() - began))
+    return taken
 
 
 async def _take_in(connection: "Connection", evidence: Evidence, now: datetime, source: str) -> Taken | None:
@@ -90,7 +98,11 @@ async def _take_in(connection: "Connection", evidence: Evidence, now: datetime, 
         await stop_everything(locked, found, conflict, now)
         return Taken(locked.order, news=False)
     after = await bring(locked, evidence, now=now, source=source)
-    return Taken(after, news=after.row_version != locked.order.row_version)
+    return Taken(
+        after.model_copy(update={"traceparent": locked.order.traceparent}),
+        news=after.row_version != locked.order.row_version,
+        filled=after.filled_quantity - locked.order.filled_quantity,
+    )
 
 
 async def _lock_by_chain(connection: "Connection", evidence: Evidence) -> LockedOrder | None:

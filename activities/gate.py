@@ -1,4 +1,4 @@
-"""What a placement try must pass before it takes the fence: the broker halt and the request budget.
+"""What a placement try must pass before it takes the fence: the halts and the request budget.
 
 Nothing waits here. A try without a token, or while the broker is given up on, ends at once and comes again later,
 so its slot is free for cancels. Its order says why it waits, and whatever may refuse it does so meanwhile.
@@ -18,6 +18,7 @@ from risk.messages import UserMessage
 from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind
 from schemas.wire import Leg
 from storage import placement as rows
+from storage.clock import read_clock_halt
 from storage.halt import read_halt
 from storage.orders import LockedOrder, StoredOrder, lock_keyed, read_keyed
 from storage.transitions import Step, announce, refuse
@@ -68,12 +69,13 @@ class PlacementGate:
         """Take the token of one placement, or end the order where it may not leave any more.
 
         Raises:
-            ApplicationError: type BROKER_HALT or ERR_RATE_LIMIT, with the time to come again.
+            ApplicationError: type BROKER_HALT, CLOCK_SKEW or ERR_RATE_LIMIT, with the time to come again.
             BudgetUnavailable: nobody can say whether a request may leave.
         """
         async with self._database.connection() as connection:
             order = await read_keyed(connection, question)
             halt = await read_halt(connection)
+            wrong_clock = await read_clock_halt(connection)
         if _is_beyond(order):
             self._waiting.remove(question.signal_id)
             return Permit(None)
@@ -82,6 +84,11 @@ class PlacementGate:
                 "BROKER_HALT", f"no order leaves: {halt.cause}", self._waiting.spread(HALT_RETRY)
             )
             return await self._delay(question, UserMessage.BROKER_API_DOWN, again)
+        if wrong_clock is not None and order.leg is Leg.ENTRY:
+            again = try_again(
+                "CLOCK_SKEW", f"no new order leaves: {wrong_clock}", self._waiting.spread(HALT_RETRY)
+            )
+            return await self._delay(question, UserMessage.CLOCK_SKEW, again)
         share = Share.ORDERS if order.leg is Leg.ENTRY else Share.STOPS
         try:
             await self._budget.take(share)
@@ -120,7 +127,7 @@ class PlacementGate:
             locked = await lock_keyed(connection, question)
             if _is_beyond(locked.order):
                 return Permit(None)
-            reason = self._refusal(locked.order, await rows.read_basis(locked), now)
+            reason = self._refusal(locked.order, await rows.read_basis(locked, self._clock.wall()), now)
             if reason is not None:
                 self._waiting.remove(question.signal_id)
                 return await refuse_unsent(locked, reason, now)

@@ -8,6 +8,7 @@ from temporalio import activity
 
 from activities.catch_up import clock_row
 from activities.failures import as_failure, try_again
+from activities.telling import tell_of_refusal
 from broker import lifecycle
 from broker.errors import BrokerError
 from market.errors import ClockUnavailableError, MarketDataError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from market.clock import MarketClock
     from market.hours import MarketHours, TradingHours
     from market.source import QuotePair, QuoteSource
+    from observability.metrics import Metrics
     from storage.database import Database
 
 COMPONENT: Final = "ExecutionAgent"
@@ -43,6 +45,7 @@ class MarketActivities:
         clock: "MarketClock",
         hours: "MarketHours",
         quotes: "QuoteSource",
+        metrics: "Metrics",
         *,
         now: Callable[[], datetime],
     ) -> None:
@@ -51,6 +54,7 @@ class MarketActivities:
         self._clock = clock
         self._hours = hours
         self._quotes = quotes
+        self._metrics = metrics
         self._now = now
 
     @activity.defn(name=wire.ACTIVITY_REFRESH_MARKET)
@@ -103,7 +107,12 @@ class MarketActivities:
             hours = await self._hours.at(question.as_of, extended=order.extended_hours)
         except ClockUnavailableError as error:
             raise try_again(error.code, error.message) from error
-        verdict = pre_trade.check(_facts(order, decision, pair, hours))
+        facts = _facts(order, decision, pair, hours)
+        for quote in (facts.primary, facts.secondary):
+            if quote is not None:
+                age = facts.market_now - quote.quoted_at
+                self._metrics.quote_checked(quote.provider.value, age.total_seconds())
+        verdict = pre_trade.check(facts)
         return await self._record(question, verdict, pair, hours.wall_now)
 
     async def _record(
@@ -128,9 +137,12 @@ class MarketActivities:
                 await write_pre_trade(locked, now)
                 await audit(locked, locked.order, step)
                 return PreTradeAnswer(passed=True, order=locked.order.view)
-            fact = lifecycle.Refused(",".join(reason.value for reason in verdict.reasons))
-            after = await refuse(locked, lifecycle.apply(locked.state, fact), step)
-            return PreTradeAnswer(passed=False, order=after.view)
+            reasons = [reason.value for reason in verdict.reasons]
+            after = await refuse(
+                locked, lifecycle.apply(locked.state, lifecycle.Refused(",".join(reasons))), step
+            )
+        tell_of_refusal("pre-trade refused", after, reasons, verdict.checks)
+        return PreTradeAnswer(passed=False, order=after.view)
 
     @activity.defn(name=wire.ACTIVITY_SESSION)
     async def read_session(self, question: OrderQuestion) -> SessionAnswer:

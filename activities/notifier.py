@@ -11,6 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from observability.crash_points import calling
 from observability.logging import get_logger
+from observability.tracing import continued
 from schemas.orders import OrderView
 from schemas.wire import SIGNAL_LOOK_AGAIN, SIGNAL_ORDER_UPDATED, Leg, order_workflow_id, protect_workflow_id
 from storage.orders import StoredOrder
@@ -98,9 +99,10 @@ class OrderNotifier:
         self._last_sent[order.internal_order_id] = time.monotonic()
         own, *others = _listeners(order)
         try:
-            runs = await self._signal(own, SIGNAL_ORDER_UPDATED, order.view)
-            for name in others:
-                await self._signal(name, SIGNAL_ORDER_UPDATED, order.view)
+            with continued(order.traceparent):
+                runs = await self._signal(own, SIGNAL_ORDER_UPDATED, order.view)
+                for name in others:
+                    await self._signal(name, SIGNAL_ORDER_UPDATED, order.view)
         except RPCError as error:  # Unreachable: sent again.
             _log.warning("order not signalled", signal_id=order.signal_id, reason=str(error))
             return

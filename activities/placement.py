@@ -24,6 +24,7 @@ from risk.messages import UserMessage
 from risk.readiness import waits_for
 from schemas import wire
 from schemas.approvals import ApprovalRefused
+from schemas.mode import Mode
 from schemas.orders import BrokerOrder, OrderRequest
 from schemas.risk import CheckName
 from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind
@@ -36,7 +37,9 @@ from storage.reconciliation import read_readiness
 from storage.transitions import Step, advance, advance_or_tell, announce, audit
 
 if TYPE_CHECKING:
+    from activities.live import LiveGuard
     from broker.budget import BrokerBudget
+    from broker.permit import LivePermit
     from broker.port import BrokerTrader
     from market.clock import MarketClock
     from observability.metrics import Metrics
@@ -67,6 +70,8 @@ class _Intent:
     switch_read_at: float
     """Monotonic seconds."""
     received_at: datetime
+    leave: "LivePermit | None"
+    """To send it to the live brokerage."""
 
 
 class PlacementActivities:
@@ -81,15 +86,20 @@ class PlacementActivities:
         metrics: "Metrics",
         budget: "BrokerBudget",
         approval_keys: approvals.Keys,
+        live: "LiveGuard | None" = None,
     ) -> None:
+        """``live`` is asked before each order of a live installation; None: it is paper."""
         if installation.account is None:
             raise ValueError("the database is not bound to an account yet")
+        if (installation.mode == Mode.LIVE) is (live is None):
+            raise ValueError("who places at the live brokerage has somebody to ask, and nobody else")
         self._database = database
         self._broker = broker
         self._clock = clock
         self._installation = installation
         self._account = installation.account
         self._approval_keys = approval_keys
+        self._live = live
         self._metrics = metrics
         self._gate = PlacementGate(database, budget, clock, refusal=_refusal)
 
@@ -101,8 +111,8 @@ class PlacementActivities:
         that finds an earlier POST without a proved fate sends nothing and answers UNKNOWN.
 
         Raises:
-            ApplicationError: type NO_SLOT, KILL_PENDING, NOT_RECONCILED, BROKER_HALT, FENCE_LOST, ERR_NETWORK
-                or ERR_RATE_LIMIT; nothing was sent.
+            ApplicationError: type NO_SLOT, KILL_PENDING, NOT_RECONCILED, BROKER_HALT, CLOCK_SKEW, FENCE_LOST,
+                ERR_NETWORK or ERR_RATE_LIMIT; nothing was sent.
         """
         try:
             permit = await self._gate.enter(question)
@@ -129,7 +139,9 @@ class PlacementActivities:
                     async with committing(connection, "placement.intent_refused"):
                         locked = await lock_keyed(connection, question)
                         now = self._clock.instant(question.as_of)
-                        return await refuse_unsent(locked, str(refused), now)
+                        return await refuse_unsent(
+                            locked, str(refused), now, refused.why, user_message=refused.user_message
+                        )
                 if isinstance(found, PlaceAnswer):
                     return found
                 return await self._post(connection, found, permit)
@@ -152,10 +164,11 @@ class PlacementActivities:
             # That try may still be sending: its POST stays open until its own answer or its deadline.
             return await self._unknown(locked, now, "an earlier try has no answer yet", answers_post=False)
         read_at = time.monotonic()
-        basis = await rows.read_basis(locked)
+        basis = await rows.read_basis(locked, self._clock.wall())
         reason = _refusal(order, basis, now)
         if reason is not None:
             return await refuse_unsent(locked, reason, now)
+        leave = None if self._live is None else await self._live.permit(locked, now)
         own_id = client_order_id(
             self._installation.namespace, self._account, order.signal_id, order.leg, order.generation
         )
@@ -182,7 +195,7 @@ class PlacementActivities:
             return PlaceAnswer(kind=PlaceKind.RECHECK, order=order.view)
         assert basis.approval_id is not None, "no approval is a refusal"
         stored = await self._store_intent(locked, request, basis.approval_id, now)
-        return _Intent(stored, request, read_at, basis.received_at)
+        return _Intent(stored, request, read_at, basis.received_at, leave)
 
     async def _unapproved(
         self, locked: LockedOrder, basis: rows.PlacementBasis, request: OrderRequest, now: datetime
@@ -237,7 +250,7 @@ class PlacementActivities:
 
         with hearing() as calls:
             try:
-                sending = self._broker.place_order(intent.request, before_send=guard)
+                sending = self._broker.place_order(intent.request, before_send=guard, permit=intent.leave)
                 placed = await self._gate.hear(permit, sending)
             except FenceLost as lost:
                 await self._take_back(connection, intent, "FENCE_LOST", str(lost), calls)
@@ -377,6 +390,8 @@ def _refusal(order: StoredOrder, basis: rows.PlacementBasis, now: datetime) -> s
         return CheckName.SIGNAL_EXPIRED
     if order.action.opens and basis.strategy_disabled:
         return CheckName.STRATEGY_DISABLED
+    if order.action.opens and basis.symbol_locked:
+        return CheckName.SYMBOL_LOCKED
     if order.action.opens and basis.ticker_unknown:
         return CheckName.UNKNOWN_OUTCOME
     return None

@@ -38,6 +38,7 @@ from schemas.reconciliation import (
 from storage import journal
 from storage import reconciliation as rows
 from storage.alerts import clear_alert, raise_alert
+from storage.broker_side import save_broker_side
 from storage.equity import move_peak
 
 if TYPE_CHECKING:
@@ -300,6 +301,7 @@ class ReconciliationActivities:
         await keep_day(connection, state)
         report = report_of(run, state, comparison, opening=opening, booked=len(booked), now=self._now())
         await rows.finish(connection, report, read_at=read_at, market_at=self._known_up_to(state))
+        await save_broker_side(connection, order.run_id, state, read_at)
         await clear_alert(connection, AlertCode.NOT_RECONCILED, ALERT_SUBJECT, component=COMPONENT, now=now)
         self._metrics.set_drift(report.drift_pct or Decimal(0))
         return report

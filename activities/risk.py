@@ -11,6 +11,7 @@ from temporalio import activity
 
 from activities.approvals import Signer, approval_of
 from activities.runaway import stop_runaway
+from activities.telling import tell_of_refusal
 from observability.metrics import SignalOutcome
 from risk.clock import is_too_old
 from risk.constants import QUOTE_AGE_MAX
@@ -61,6 +62,15 @@ class _Basis:
     installation: Installation
 
 
+@dataclass(frozen=True)
+class _Decided:
+    """The answer; of a new refusal also what it was computed from."""
+
+    assessment: Assessment
+    refused: StoredOrder | None = None
+    checks: tuple[CheckResult, ...] = ()
+
+
 class RiskActivities:
     """Decides from rows only: no network call while the account is locked."""
 
@@ -92,11 +102,13 @@ class RiskActivities:
             NotBound: execution has not told yet which account this is.
         """
         await self._clock.ensure_reading()
-        assessment = await self._database.run(
+        decided = await self._database.run(
             "risk.decided", lambda connection: self._decide(connection, question)
         )
-        self._count(assessment)
-        return assessment
+        self._count(decided.assessment)
+        if decided.refused is not None:
+            tell_of_refusal("risk refused", decided.refused, decided.assessment.reasons, decided.checks)
+        return decided.assessment
 
     def _count(self, assessment: Assessment) -> None:
         if assessment.kind is AssessmentKind.APPROVED:
@@ -105,20 +117,20 @@ class RiskActivities:
             reason = assessment.reasons[0] if assessment.reasons else None
             self._metrics.signal_decided(SignalOutcome.REJECTED, reason=reason)
 
-    async def _decide(self, connection: "Connection", question: RiskQuestion) -> Assessment:
+    async def _decide(self, connection: "Connection", question: RiskQuestion) -> _Decided:
         now = self._clock.instant(question.as_of)
         await rows.lock_account(connection)
         locked = await lock_order(connection, question.signal_id)
         order = locked.order
         if order.status is not OrderStatus.CREATED or order.client_order_id is not None:
-            return Assessment(kind=AssessmentKind.BEYOND, order=order.view)
+            return _Decided(Assessment(kind=AssessmentKind.BEYOND, order=order.view))
         if order.row_version > 1:
             stored = await rows.read_decision(connection, question.signal_id)
             if stored is not None:
-                return _stored_answer(stored, order)
+                return _Decided(_stored_answer(stored, order))
         found = await self._basis(locked, question, now)
         if isinstance(found, AssessmentKind):
-            return Assessment(kind=found, order=locked.order.view)
+            return _Decided(Assessment(kind=found, order=locked.order.view))
         return await self._conclude(locked, found, now)
 
     async def _basis(
@@ -127,7 +139,7 @@ class RiskActivities:
         """Everything read under the lock, or what is missing for it."""
         connection = locked.connection
         await rows.lapse_reservations(connection, self._now())
-        row = await rows.read_facts(connection, question.signal_id, now)
+        row = await rows.read_facts(connection, question.signal_id, now, wall=self._now())
         if row.limits is None or row.limits_version is None:
             raise LimitsMissing
         if row.installation.account is None:
@@ -142,6 +154,9 @@ class RiskActivities:
         )
         if not last_try and not snapshot_is_fresh:
             return AssessmentKind.NEEDS_SNAPSHOT
+        if quote is not None:
+            age = market_now - quote.quoted_at
+            self._metrics.quote_checked(quote.provider.value, age.total_seconds())
         # Before the positions: an order that fills between the two readings is then seen twice, never not at all.
         working = await rows.read_working(connection, row.proposal.ticker)
         facts = RiskFacts(
@@ -162,6 +177,7 @@ class RiskActivities:
             limit_sources=row.limit_sources,
             snapshot_at=row.snapshot_at,
             funds_refusal=await open_refusal(connection, row.proposal.strategy),
+            locks=row.locks,
         )
         return _Basis(
             row.proposal,
@@ -182,7 +198,7 @@ class RiskActivities:
         secondary = await read_quote(connection, row.proposal.ticker, Provider.SECONDARY)
         return secondary if _is_fresh(secondary, market_now) else row.quote or secondary
 
-    async def _conclude(self, locked: LockedOrder, basis: _Basis, now: datetime) -> Assessment:
+    async def _conclude(self, locked: LockedOrder, basis: _Basis, now: datetime) -> _Decided:
         verdict = assess(basis.proposal, basis.facts)
         # A close needs no account: it must not be refused because the broker cannot be asked for it.
         if not basis.snapshot_is_fresh and basis.proposal.action.opens:
@@ -204,17 +220,20 @@ class RiskActivities:
                 locked.connection, basis.proposal, verdict, basis.facts, kill_epoch=basis.kill_epoch, now=now
             )
             reasons = tuple(reason.value for reason in verdict.reasons)
-            return Assessment(
+            answer = Assessment(
                 kind=AssessmentKind.REJECTED, order=order.view, reasons=reasons, user_message=message
             )
+            return _Decided(answer, order, verdict.checks)
         approval = self._sign(locked, basis, verdict, now)
         order = await rows.write_approval(locked, basis.proposal, verdict, approval)
-        return Assessment(
-            kind=AssessmentKind.APPROVED,
-            order=order.view,
-            approval_id=approval.approval_id,
-            approved_at=now,
-            expires_at=approval.expires_at,
+        return _Decided(
+            Assessment(
+                kind=AssessmentKind.APPROVED,
+                order=order.view,
+                approval_id=approval.approval_id,
+                approved_at=now,
+                expires_at=approval.expires_at,
+            )
         )
 
     def _sign(self, locked: LockedOrder, basis: _Basis, verdict: RiskVerdict, now: datetime) -> rows.Approval:

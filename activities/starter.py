@@ -73,16 +73,18 @@ class OrderStarter:
         except WorkflowAlreadyStartedError:
             return  # It ran to its end before: the row has its outcome.
 
-    async def restart(self, proposal: Proposal) -> None:
+    async def restart(self, proposal: Proposal, *, replace: bool = False) -> None:
         """Start the workflow unless one with its id runs now. For orders whose row is not settled.
+
+        ``replace``: one that runs is terminated, for those that no process can run any more.
 
         Raises:
             TemporalUnavailable: no answer; ask again later.
         """
-        await self._start(proposal, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
+        await self._start(proposal, WorkflowIDReusePolicy.ALLOW_DUPLICATE, replace=replace)
 
-    async def restart_protection(self, entry: OrderView) -> None:
-        """Start the entry's protection unless it runs now.
+    async def restart_protection(self, entry: OrderView, *, replace: bool = False) -> None:
+        """Start the entry's protection unless it runs now. ``replace`` as for `restart`.
 
         Raises:
             TemporalUnavailable: no answer; ask again later.
@@ -93,6 +95,7 @@ class OrderStarter:
             protect_workflow_id(entry.signal_id),
             _attributes(entry.ticker, entry.strategy, entry.action.side.value),
             WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            replace=replace,
         )
 
     async def check(self) -> None:
@@ -108,13 +111,16 @@ class OrderStarter:
         if not healthy:
             raise TemporalUnavailable("Temporal answers that it does not serve")
 
-    async def _start(self, proposal: Proposal, reuse: WorkflowIDReusePolicy) -> None:
+    async def _start(
+        self, proposal: Proposal, reuse: WorkflowIDReusePolicy, *, replace: bool = False
+    ) -> None:
         await self._begin(
             WORKFLOW_ORDER,
             OrderInput(signal_id=proposal.signal_id, display=display_line(proposal)),
             order_workflow_id(proposal.signal_id),
             _attributes(proposal.ticker, proposal.strategy, proposal.action.side.value),
             reuse,
+            replace=replace,
         )
 
     async def _begin(
@@ -124,7 +130,10 @@ class OrderStarter:
         workflow_id: str,
         attributes: TypedSearchAttributes,
         reuse: WorkflowIDReusePolicy,
+        *,
+        replace: bool = False,
     ) -> None:
+        conflict = WorkflowIDConflictPolicy
         try:
             with calling("temporal.start"):
                 await self._client.start_workflow(
@@ -133,7 +142,7 @@ class OrderStarter:
                     id=workflow_id,
                     task_queue=self._task_queue,
                     id_reuse_policy=reuse,
-                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    id_conflict_policy=conflict.TERMINATE_EXISTING if replace else conflict.USE_EXISTING,
                     request_eager_start=True,
                     static_summary=argument.display,
                     search_attributes=attributes,

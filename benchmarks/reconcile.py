@@ -221,7 +221,7 @@ async def _size(orders: int) -> list[Row]:
                 "--requests-per-minute=1000000", "--cash=1000000000", f"--tickers={positions}",
                 "--session=always_open", "--start=now",
             )  # fmt: skip
-            exchange = embedded.exchange_spec(data_dir, ports, known, options)
+            exchange = embedded.exchange_spec(data_dir, ports, options)
             await supervisor.start(exchange)
             await _bind(dsn)
             await supervisor.stop(exchange.name)

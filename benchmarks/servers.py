@@ -84,19 +84,19 @@ class _Starting:
 
     async def start(self, *, spans: bool) -> _Addresses:
         """Start every server, then both processes that are measured."""
-        data_dir, known = self._data_dir, self._known
+        data_dir = self._data_dir
         engine = temporal.Server(db_file=data_dir.temporal_db)
         ports = embedded.choose_ports(data_dir)
         bare_ports = embedded.Ports(exchange=free_port(), gateway=free_port())
         bare_exchange = replace(
-            embedded.exchange_spec(self._second_folder(), bare_ports, known, EXCHANGE_OPTIONS),
+            embedded.exchange_spec(self._second_folder(), bare_ports, EXCHANGE_OPTIONS, keys=data_dir.keys),
             name=BARE_EXCHANGE,
             log_path=data_dir.log(BARE_EXCHANGE),
         )
         dsn, *_ = await asyncio.gather(
             self._start_database(),
             self._supervisor.start(temporal.spec(engine, log_path=data_dir.log(temporal.NAME))),
-            self._supervisor.start(embedded.exchange_spec(data_dir, ports, known, EXCHANGE_OPTIONS)),
+            self._supervisor.start(embedded.exchange_spec(data_dir, ports, EXCHANGE_OPTIONS)),
             self._supervisor.start(bare_exchange),
         )
         embedded.write_private(data_dir.keys / "trading_database_url", dsn)

@@ -2,10 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import date, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from schemas.broker import Account, BrokerClock, CalendarDay, CashActivity, Position, TradeUpdate
 from schemas.orders import BrokerOrder, CancelAnswer, Fill, OrderRequest
+
+if TYPE_CHECKING:
+    from broker.permit import LivePermit
 
 
 class BrokerReader(Protocol):
@@ -87,12 +90,16 @@ class BrokerReader(Protocol):
 class BrokerTrader(BrokerReader, Protocol):
     """A reader that may place. Only the execution worker holds one."""
 
-    async def place_order(self, order: OrderRequest, *, before_send: Callable[[], None]) -> BrokerOrder:
+    async def place_order(
+        self, order: OrderRequest, *, before_send: Callable[[], None], permit: "LivePermit | None" = None
+    ) -> BrokerOrder:
         """POST the order exactly once: no hidden retry, connect 2 s, read 10 s, total 15 s.
 
         ``before_send`` runs in the sending thread right before the first byte; what it raises is passed on
         unchanged and nothing is sent. It runs again before every further piece, where a no leaves the request
         unfinished and the outcome unknown. Cancelling the caller does not return before that thread has ended.
+
+        At the live brokerage nothing is sent without a ``permit`` of this very moment.
 
         Raises:
             NothingSent: no byte left; safe to try again.

@@ -1,7 +1,7 @@
 """``trading positions`` and ``trading account``."""
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from console.books import BooksDay, read_books_day
 from console.common import NO_OPTIONS, Common, ago, console, emit, table, utc_now
@@ -9,13 +9,14 @@ from console.errors import EXIT_DONE
 from console.rows import rows
 from console.views import draw_pairs, money, shares
 from risk.entry_price import entry
-from schemas.base import DecimalText, Wire
-from storage.market import PositionRow, list_positions, position_executions, read_account
+from schemas.base import DecimalText, UtcTime, Wire
+from storage.market import PositionRow, entries_of_positions, list_positions, read_account
 from storage.risk import live_reservations
 from storage.switches import read_installation
 
 if TYPE_CHECKING:
-    import asyncpg
+    from schemas.orders import Side
+    from storage.database import Connection
 
 
 class PositionView(Wire):
@@ -33,15 +34,13 @@ class PositionView(Wire):
     unrealized: DecimalText | None
     realized: DecimalText | None
     """Of this strategy in this ticker, ever."""
+    updated_at: UtcTime
 
 
 async def positions(*, common: Common = NO_OPTIONS) -> int:
     """List positions by ticker and strategy, valued at the middle of the last quote."""
     async with rows(common.addresses()) as connection:
-        day = await read_books_day(connection)
-        views = [
-            _valued(row, day, await _entered(connection, row)) for row in await list_positions(connection)
-        ]
+        views = await read_positions(connection)
 
     def draw() -> None:
         if not views:
@@ -61,6 +60,16 @@ async def positions(*, common: Common = NO_OPTIONS) -> int:
     return EXIT_DONE
 
 
+async def read_positions(connection: "Connection") -> list[PositionView]:
+    """Every position that is not flat, in four readings however many there are."""
+    day = await read_books_day(connection)
+    entries = await entries_of_positions(connection)
+    return [
+        _valued(row, day, _entered(row, entries.get((row.ticker, row.strategy), [])))
+        for row in await list_positions(connection)
+    ]
+
+
 def _valued(row: PositionRow, day: BooksDay, entered: Decimal | None) -> PositionView:
     mark = day.marks.get(row.ticker)
     value = None if mark is None else row.quantity * mark
@@ -74,12 +83,13 @@ def _valued(row: PositionRow, day: BooksDay, entered: Decimal | None) -> Positio
         value=value,
         day=day.result_of(row.ticker, row.strategy),
         unrealized=unrealized,
+        updated_at=row.updated_at,
         realized=None if entered is None else row.cash + row.quantity * entered,
     )
 
 
-async def _entered(connection: "asyncpg.Connection[Any]", row: PositionRow) -> Decimal | None:
-    found = entry(await position_executions(connection, row.ticker, row.strategy))
+def _entered(row: PositionRow, executions: "list[tuple[Side, Decimal, Decimal]]") -> Decimal | None:
+    found = entry(executions)
     return found.price if found.quantity == row.quantity else None
 
 

@@ -5,9 +5,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from console.errors import BadUsage, DependencyDown
 
+SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
+PASSWORD_FILE: Final = "trading_database_password"  # noqa: S105 - its name
 DATA_DIR_VARIABLE: Final = "TRADING_DATA_DIR"
 ROOT_LOCATION: Final = Path("/var/lib/trading-interface")
 USER_LOCATION: Final = Path("~/.local/share/trading-interface")
@@ -23,6 +26,8 @@ VARIABLES: Final = {
     "token": "TRADING_TOKEN",
     "operator_key_file": "TRADING_OPERATOR_KEY_FILE",
     "event_redis_url": "TRADING_EVENT_REDIS_DSN",
+    "payload_keys_file": "TRADING_PAYLOAD_KEYS_FILE",
+    "payloads": "TRADING_PAYLOADS",
 }
 NAMES: Final = {
     "gateway_url": "the gateway's address",
@@ -34,6 +39,8 @@ NAMES: Final = {
     "operator_key_file": "the operator key file",
     "exchange_url": "the paper exchange's address",
     "event_redis_url": "the address of the Redis that events go to, with its password",
+    "payload_keys_file": "the file of the keys that payloads in Temporal are encrypted with",
+    "payloads": "whether payloads are `encrypted`",
 }
 
 
@@ -98,7 +105,23 @@ def find(chosen: Path | None) -> Addresses:
     for name, variable in VARIABLES.items():
         if os.environ.get(variable):
             known[name] = os.environ[variable]
+            if name == "database_url":
+                known[name] = _with_password(known[name])
     return Addresses(data_dir, known, running)
+
+
+def _with_password(url: str) -> str:
+    """In a container the address names the role, and its password is a file, as every process's is."""
+    file = Path(os.environ.get(SECRETS_DIR_VARIABLE) or "/nowhere") / PASSWORD_FILE
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url  # Whoever connects says what is wrong with it.
+    if parts.password is not None or not parts.username or not file.is_file():
+        return url
+    password = quote(file.read_text("utf-8").strip(), safe="")
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{host}"))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from uuid import uuid4
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from console.acts.people import REASON_MAX_CHARACTERS
 from console.addresses import Addresses
 from console.common import NO_OPTIONS, Common, clean, console, emit, table, utc_now
 from console.errors import EXIT_DONE, EXIT_REFUSED, BadUsage, DependencyDown, Refused
-from console.kill_steps import REASON_MAX_CHARACTERS, operator
+from console.kill_steps import operator
 from console.rows import rows
 from console.temporal import SIGNAL_RPC_TIMEOUT, connect, operations_queue
 from schemas import wire

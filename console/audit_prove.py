@@ -1,6 +1,8 @@
 """``trading audit prove``: that rows stand in the log, for somebody who trusts nothing of ours but the key."""
 
+import asyncio
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -22,6 +24,8 @@ from schemas.audit import leaf_text
 
 if TYPE_CHECKING:
     import asyncpg
+
+    from storage.database import Connection
 
 LEAVES_READ: Final = 65_536
 COLUMNS: Final = ("id", "occurred_at", "correlation_id", "component", "decision")
@@ -73,36 +77,62 @@ async def prove(
 
 
 async def _made(some_id: str, outside: Outside, key: VerifierKey, common: Common) -> str:
+    async with rows(common.addresses(), statement_seconds=STATEMENT_SECONDS) as connection:
+        found = await read_rows(connection, some_id)
+        made = await make_proof(connection, some_id, found, outside, key)
+    if made.left_out:
+        sys.stderr.write(f"{made.left_out} rows are not under a checkpoint yet: left out\n")
+    return made.text
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A proof that was checked as a stranger will."""
+
+    text: str
+    proved: list[Proved]
+    left_out: int
+    """Rows of the story that are not under a checkpoint yet."""
+
+
+async def make_proof(
+    connection: "Connection", name: str, found: "list[asyncpg.Record]", outside: Outside, key: VerifierKey
+) -> Made:
+    """Prove these rows, which somebody calls ``name``, against the newest checkpoint outside.
+
+    Raises:
+        Refused: none is under a checkpoint yet, or they cannot be proved.
+        OutsideUnreadable: the checkpoints cannot be read now.
+    """
     checkpoint = await newest_checkpoint(outside, key)
     if checkpoint is None:
         raise Refused(
             "no checkpoint that the key has signed is outside yet", do="wait a minute; see `audit verify`"
         )
-    async with rows(common.addresses(), statement_seconds=STATEMENT_SECONDS) as connection:
-        found = await read_rows(connection, some_id)
-        sealed = [row for row in found if row["sequence"] is not None and row["sequence"] < checkpoint.size]
-        if not sealed:
-            raise Refused(
-                f"{some_id} has rows, and none is under a checkpoint yet", do="wait a minute and try again"
-            )
-        if len(sealed) < len(found):
-            sys.stderr.write(f"{len(found) - len(sealed)} rows are not under a checkpoint yet: left out\n")
-        text = write_proof(await _entries(connection, sealed, checkpoint), checkpoint)
+    sealed = [row for row in found if row["sequence"] is not None and row["sequence"] < checkpoint.size]
+    if not sealed:
+        raise Refused(
+            f"{name} has rows, and none is under a checkpoint yet", do="wait a minute and try again"
+        )
+    text = write_proof(await _entries(connection, sealed, checkpoint), checkpoint)
     try:
-        check_proof(text, key)  # As a stranger will: the rows themselves may have been changed.
+        # As a stranger will: the rows themselves may have been changed.
+        return Made(text, check_proof(text, key), len(found) - len(sealed))
     except BadProof as error:
-        raise Refused(f"{some_id} cannot be proved: {error}", do=_VERIFY) from error
-    return text
+        raise Refused(f"{name} cannot be proved: {error}", do=_VERIFY) from error
 
 
 async def _entries(
-    connection: "asyncpg.Connection[Any]", sealed: "list[asyncpg.Record]", checkpoint: Checkpoint
+    connection: "Connection", sealed: "list[asyncpg.Record]", checkpoint: Checkpoint
 ) -> list[Entry]:
     """The rows with their audit paths, from the leaves in the database: what they give is held against the root."""
     indexes = [row["sequence"] for row in sealed]
     tree = Tree(wanted=nodes_of_paths(indexes, checkpoint.size))
     for first in range(0, checkpoint.size, LEAVES_READ):
-        tree.extend(await db.read_leaves(connection, first, min(first + LEAVES_READ, checkpoint.size)))
+        leaves = await db.read_leaves(connection, first, min(first + LEAVES_READ, checkpoint.size))
+        await asyncio.to_thread(
+            tree.extend, leaves
+        )  # A second for some hundred thousand: others are served meanwhile.
     if tree.size != checkpoint.size or tree.root() != checkpoint.root:
         raise Refused(
             "the leaves in the database do not give the signed root: nothing can be proved", do=_VERIFY

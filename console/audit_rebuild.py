@@ -167,7 +167,7 @@ def _draw(told: "Rebuilt", compared: Compared | None) -> None:
     columns = ("ticker", "strategy", "quantity", "cash")
     console().print(table(columns, lines, right=columns[2:]))
     executions = sum(len(order.fills) for order in told.orders.values())
-    print(f"{told.rows} audit rows tell of {len(told.orders)} orders and {executions} executions")
+    print(f"{told.rows} audit rows tell of orders: {len(told.orders)}, executions: {executions}")
     _name("the audit log contradicts itself", told.doubts)
     if told.without_payload:
         first = told.without_payload[0]

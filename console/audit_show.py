@@ -17,6 +17,8 @@ from storage.orders import find_by_any_id
 if TYPE_CHECKING:
     import asyncpg
 
+    from storage.database import Connection
+
 ROWS_MAX: Final = 10_000
 ID_DIGITS_MAX: Final = 18
 FIELD_CHARACTERS_MAX: Final = 160
@@ -33,12 +35,12 @@ async def show(some_id: SomeId, /, *, common: Common = NO_OPTIONS) -> int:
     Exit 1: no row has that id.
     """
     async with rows(common.addresses()) as connection:
-        found = [_Row(record) for record in await read_rows(connection, some_id)]
+        found = [StoryRow(record) for record in await read_rows(connection, some_id)]
     emit(common, [row.as_json() for row in found], lambda: _draw(found))
     return EXIT_DONE
 
 
-async def read_rows(connection: "asyncpg.Connection[Any]", some_id: str) -> "list[asyncpg.Record]":
+async def read_rows(connection: "Connection", some_id: str) -> "list[asyncpg.Record]":
     """The story under an id, at most ``ROWS_MAX`` rows, oldest first. A story's name comes before a row's id.
 
     Raises:
@@ -55,7 +57,7 @@ async def read_rows(connection: "asyncpg.Connection[Any]", some_id: str) -> "lis
     return found
 
 
-class _Row:
+class StoryRow:
     """One row as it is shown."""
 
     def __init__(self, record: "asyncpg.Record") -> None:
@@ -101,7 +103,7 @@ class _Row:
         }  # fmt: skip
 
 
-def _draw(found: Sequence[_Row]) -> None:
+def _draw(found: Sequence[StoryRow]) -> None:
     before: datetime | None = None
     for row in found:
         record = row.record

@@ -19,7 +19,7 @@ from storage.journal import Difference, Sum, TradingDay, read_day, read_differen
 from storage.market import read_clock, read_middles
 
 if TYPE_CHECKING:
-    import asyncpg
+    from storage.database import Connection
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class BooksDay:
         ]
 
 
-async def read_books_day(connection: "asyncpg.Connection[Any]") -> BooksDay:
+async def read_books_day(connection: "Connection") -> BooksDay:
     """From the two tables alone; marks and the day's beginning are prices and a time, no books."""
     clock = await read_clock(connection)
     now = utc_now()

@@ -13,6 +13,8 @@ from storage.statements import load
 if TYPE_CHECKING:
     import asyncpg
 
+    from storage.database import Connection
+
 DELIVERIES_MAX: Final = 500
 DEAD: Final = "dead"
 _TIMES: Final = ("raised_at", "changed_at", "next_try_at", "sent_at")
@@ -60,7 +62,8 @@ async def resend(
     common: Common = NO_OPTIONS,
 ) -> int:
     """Have a message sent again that was given up. Audited with who. Exit 1: it is not to be sent."""
-    from console.kill_steps import COMPONENT, operator
+    from console.acts.people import COMPONENT
+    from console.kill_steps import operator
     from storage import deliveries as storage
     from storage.commits import committing
 
@@ -84,7 +87,7 @@ async def resend(
     return EXIT_DONE
 
 
-async def read_post(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
+async def read_post(connection: "Connection") -> dict[str, Any]:
     """Which channels are told of what, and how many messages are due and dead: for `trading status`."""
     statements = load("deliveries")
     channels = await connection.fetch(statements["read_channels"])

@@ -9,6 +9,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from console.acts.limits import Change, Wanted, change_limits
+from console.acts.people import Actor
 from console.common import utc_now
 from console.demo import Demonstration
 from console.demo_exchange import Ledger
@@ -16,7 +18,8 @@ from console.demo_follow import Line
 from console.demo_scenes import EARLY, Example, Scene, examples_at, plan, selling
 from console.demo_signals import SUFFIX_BYTES
 from console.errors import BadUsage, Refused
-from console.limits_change import Wanted, change_limits, edited
+from console.kill_steps import operator
+from console.limits_change import edited
 from console.orders import ask_cancel
 from console.recordings import Recording, judge_fills, read_recordings
 from console.signal_files import as_text
@@ -185,13 +188,16 @@ class MarketDemonstration(Demonstration):
 
 async def allow_early(connection: "asyncpg.Connection[Any]") -> None:
     """Let the demonstration's early strategy trade outside the regular session, as a version of the limits."""
-    await change_limits(
-        connection,
+    change = Change(
         Wanted(LimitScope.ACCOUNT),
         lambda stored: edited(LimitScope.ACCOUNT, stored, [f"extended_hours_strategies+={EARLY}"]),
         author="trading demo",
         reason=f"{EARLY} proposes before the open",
     )
+    if (await change_limits(connection, change, Actor(operator()))).asked is not None:
+        raise Refused(
+            "a raise needs two persons here", do="leave TRADING_TWO_PERSONS out for the demonstration"
+        )
 
 
 def _works(line: Line) -> bool:

@@ -14,6 +14,7 @@ from console.common import NO_OPTIONS, Common, ago, console, emit, table, utc_no
 from console.errors import EXIT_DEPENDENCY, EXIT_DONE, EXIT_REFUSED, CommandFailed, DependencyDown
 from console.rows import rows
 from console.temporal import QUERY_RPC_TIMEOUT, connect
+from schemas.builds import VERSIONED, BuildState
 from schemas.wire import ID_KILL_SWITCH, ID_TRADE_UPDATES, Queue
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ async def _checks(addresses: Addresses) -> AsyncIterator[Check]:
         yield await _http("paper exchange", addresses, "exchange_url", "/_exchange/health")
     yield _key(addresses)
     yield _approval_keys(addresses)
+    yield _broker_key(addresses)
 
 
 def _python() -> Check:
@@ -169,6 +171,19 @@ async def _clock(connection: "asyncpg.Connection[Any]") -> Check:
     return Check("market clock", State.OK, detail)
 
 
+async def _own_clocks(connection: "asyncpg.Connection[Any]") -> Check:
+    from schemas.clock import ClockVerdict
+    from storage.clock import read_clock_checks
+
+    checks = await read_clock_checks(connection)
+    told = "; ".join(f"{each.holder}: {each.detail}" for each in checks) or "no process has asked yet"
+    if any(each.halted_since is not None or each.verdict is ClockVerdict.SKEWED for each in checks):
+        return Check("clocks", State.WRONG, told, "set that machine's clock right: new orders wait")
+    if not checks or any(each.verdict is not ClockVerdict.IN_SYNC for each in checks):
+        return Check("clocks", State.NOTE, told, "docs/SECRETS.md, The clock")
+    return Check("clocks", State.OK, told)
+
+
 async def _stream(connection: "asyncpg.Connection[Any]") -> Check:
     from storage.switches import read_stream
 
@@ -212,6 +227,7 @@ _LOOKS: Final[dict[str, Callable[["asyncpg.Connection[Any]"], Awaitable[Check]]]
     "limits": _limits,
     "kill switch": _kill_switch,
     "market clock": _clock,
+    "clocks": _own_clocks,
     "update stream": _stream,
     "account": _account,
     "unknown outcomes": _unknown,
@@ -225,12 +241,35 @@ async def _temporal(addresses: Addresses) -> AsyncIterator[Check]:
     yield Check("Temporal", State.OK, f"{addresses.need('temporal_address')}, namespace {client.namespace}")
     looks: list[tuple[str, Awaitable[Check]]] = [("retention", _retention(client))]
     looks += [(f"queue {queue}", _polled(client, queue)) for queue in _queues(addresses)]
+    if addresses.get("topology") == "isolated":
+        looks += [(f"build of {queue}", _build(client, queue)) for queue in VERSIONED]
     looks += [(f"workflow {one}", _running(client, one)) for one in (ID_KILL_SWITCH, ID_TRADE_UPDATES)]
     for name, look in looks:
         try:
             yield await look
         except RPCError as error:
             yield Check(name, State.WRONG, f"{error.status.name}: {error}", "restart `trading up`")
+
+
+async def _build(client: "Client", queue: Queue) -> Check:
+    from activities.builds import Builds
+    from activities.starter import TemporalUnavailable
+
+    name, known = f"build of {queue}", Builds(client)
+    try:
+        found = await known.read(queue.value)
+        asking = await known.attended(queue.value, utc_now())
+    except TemporalUnavailable as error:
+        return Check(name, State.WRONG, str(error), "see the log of Temporal")
+    current = next((each.build_id for each in found if each.state is BuildState.CURRENT), None)
+    draining = [each.build_id for each in found if each.state is BuildState.DRAINING]
+    told = f"{current} gets new work" + (f"; still draining: {', '.join(draining)}" if draining else "")
+    if current is None:
+        return Check(name, State.WRONG, "none gets new work", "`trading promote BUILD`")
+    if current not in asking:
+        do = "start its workers, or `trading promote` one that runs"
+        return Check(name, State.WRONG, f"{told}; no process runs it", do)
+    return Check(name, State.NOTE if draining else State.OK, told)
 
 
 def _queues(addresses: Addresses) -> list[Queue]:
@@ -334,3 +373,18 @@ def _approval_keys(addresses: Addresses) -> Check:
     except (ApprovalKeyError, OSError) as error:
         return Check("approval keys", State.WRONG, str(error), "see `trading keys list`")
     return Check("approval keys", State.OK, f"{signer.key_id} signs, {len(keys.states)} known")
+
+
+def _broker_key(addresses: Addresses) -> Check:
+    """What it may do, as far as its broker shows."""
+    from broker.alpaca.scope import KeyScope, key_scope
+
+    file = addresses.data_dir / "keys" / "trading_broker_key"
+    try:
+        scope = key_scope(file.read_text("utf-8").strip())
+    except OSError:
+        where = "execution and operations look at theirs when they start"
+        return Check("broker key", State.NOTE, f"not in {file.parent}", where)
+    if scope is KeyScope.TRANSFERS:
+        return Check("broker key", State.WRONG, "it may transfer money", "use a key of the Trading API")
+    return Check("broker key", State.OK, f"of this machine's exchange ({scope.value})")

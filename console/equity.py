@@ -79,7 +79,7 @@ async def reset_peak(
     common: Common = NO_OPTIONS,
 ) -> int:
     """Let the drawdown be measured from equity as it is now. Audited. Exit 1: no equity is known."""
-    from console.kill_steps import COMPONENT
+    from console.acts.people import COMPONENT
     from console.strategies import who_and_why
     from storage.commits import committing
     from storage.equity import reset_peak as reset

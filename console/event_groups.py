@@ -64,7 +64,7 @@ async def dead(
 
 
 async def _drop(group: str, reason: str, common: Common) -> int:
-    from console.kill_steps import COMPONENT
+    from console.acts.people import COMPONENT
     from console.strategies import who_and_why
     from storage.bus import NoSuchGroup
     from storage.bus_groups import drop_group
@@ -85,7 +85,7 @@ async def _drop(group: str, reason: str, common: Common) -> int:
 
 
 async def _put_back(group: str | None, position: int | None, reason: str, common: Common) -> int:
-    from console.kill_steps import COMPONENT
+    from console.acts.people import COMPONENT
     from console.strategies import who_and_why
     from storage.bus_groups import put_letters_back
     from storage.commits import committing

@@ -109,7 +109,7 @@ async def _end(connection: "asyncpg.Connection[Any]", until: str | None) -> int:
 
 
 async def _set_back(group: str, since: str, reason: str, common: Common) -> int:
-    from console.kill_steps import COMPONENT
+    from console.acts.people import COMPONENT
     from console.strategies import who_and_why
     from storage.bus import NoSuchGroup
     from storage.bus_groups import reset_group

@@ -143,7 +143,17 @@ async def gateway(addresses: Addresses) -> AsyncIterator[Gateway]:
     Raises:
         DependencyDown: address or token are not known.
     """
-    url, token = addresses.need("gateway_url"), addresses.need("token")
+    async with open_gateway(addresses.need("gateway_url"), addresses.need("token")) as door:
+        yield door
+
+
+@asynccontextmanager
+async def open_gateway(url: str, token: str) -> AsyncIterator[Gateway]:
+    """A gateway at an address, with a token.
+
+    Raises:
+        DependencyDown: that is no address.
+    """
     import httpx2
 
     limits = httpx2.Limits(max_connections=CONNECTIONS_MAX)

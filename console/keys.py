@@ -125,7 +125,8 @@ async def _change(
 
 
 async def _record(connection: "asyncpg.Connection[Any]", where: Path, act: str, reason: str) -> None:
-    from console.kill_steps import COMPONENT, REASON_MAX_CHARACTERS, operator
+    from console.acts.people import COMPONENT, REASON_MAX_CHARACTERS
+    from console.kill_steps import operator
     from storage.events import append
     from storage.switches import access_entry
 

@@ -3,22 +3,15 @@
 import asyncio
 import getpass
 import time
-from typing import Final
-from uuid import uuid4
 
+from console.acts.kill import engage_row, kill_command, signal_kill
 from console.addresses import Addresses
-from console.common import clean, utc_now
+from console.common import clean
 from console.errors import DependencyDown
 from console.rows import rows
-from console.temporal import SIGNAL_RPC_TIMEOUT, connect
+from console.temporal import connect
 from schemas.kill import KillCommand, KillScope, KillState
-from schemas.wire import ID_KILL_SWITCH, SIGNAL_KILL
-from storage import switches
-from storage.commits import committing
 from storage.fence import FENCE_POLL_SECONDS, FENCE_WAIT_MAX_SECONDS, Fence, try_fence
-
-COMPONENT: Final = "Console"
-REASON_MAX_CHARACTERS: Final = 500
 
 
 def operator() -> str:
@@ -27,10 +20,8 @@ def operator() -> str:
 
 
 def command_of(reason: str, scope: KillScope) -> KillCommand:
-    """One activation by this person; row and signal carry the same id, so that they are one."""
-    return KillCommand(
-        reason=reason[:REASON_MAX_CHARACTERS], triggered_by=operator(), scope=scope, request_id=str(uuid4())
-    )
+    """One activation by this person."""
+    return kill_command(reason, scope, operator())
 
 
 async def engage(addresses: Addresses, command: KillCommand) -> KillState:
@@ -39,24 +30,17 @@ async def engage(addresses: Addresses, command: KillCommand) -> KillState:
     Raises:
         DependencyDown: the database did not confirm it.
     """
-    assert command.request_id is not None, "command_of gives it one"
-    async with rows(addresses) as connection, committing(connection, "console.kill"):
-        return await switches.engage(
-            connection, command, request_id=command.request_id, now=utc_now(), component=COMPONENT
-        )
+    async with rows(addresses) as connection:
+        return await engage_row(connection, command)
 
 
 async def signal_switch(addresses: Addresses, command: KillCommand) -> bool:
     """Wake the workflow; False where Temporal does not take the signal."""
-    from temporalio.service import RPCError
-
     try:
         client = await connect(addresses)
-        handle = client.get_workflow_handle(ID_KILL_SWITCH)
-        await handle.signal(SIGNAL_KILL, command, rpc_timeout=SIGNAL_RPC_TIMEOUT)
-    except (DependencyDown, RPCError):
+    except DependencyDown:
         return False
-    return True
+    return await signal_kill(client, command)
 
 
 async def wait_for_fence(addresses: Addresses) -> Fence:

@@ -8,10 +8,12 @@ from typing import Annotated, Any, Final
 from cyclopts import App, Parameter
 from pydantic import ValidationError
 
+from console.acts.limits import SHOW, Change, Changed, Wanted, change_limits
+from console.acts.people import REASON_MAX_CHARACTERS, Actor
 from console.common import NO_OPTIONS, Common, clean, console, emit, table, utc_now
-from console.errors import EXIT_DONE, BadUsage, Refused
-from console.kill_steps import REASON_MAX_CHARACTERS
-from console.limits_change import SHOW, Changed, Wanted, change_limits, edited, from_file, until, wanted
+from console.errors import EXIT_DONE, EXIT_REFUSED, BadUsage, Refused
+from console.kill_steps import operator
+from console.limits_change import edited, from_file, until, wanted
 from console.rows import rows
 from risk.limit_changes import changes, in_force, states, told
 from schemas.limits import (
@@ -78,7 +80,8 @@ async def set_limits(
 ) -> int:
     """Set limits: a new version, in force at the next decision. Fields that are not named stay as they last.
 
-    A new version ends a raise of the same account, strategy or ticker. Exit 1: refused.
+    A new version ends a raise of the same account, strategy or ticker. Where raises need two persons (in live mode,
+    or as TRADING_TWO_PERSONS says) a raise is only asked for here. Exit 1: refused, or asked for.
     """
     whose = wanted(strategy, ticker)
     if (file is None) == (not edits):
@@ -144,32 +147,41 @@ async def _change(
     if not reason.strip():
         raise BadUsage("limits are changed for a reason", do='--reason "why"')
     async with rows(common.addresses()) as connection:
-        found = await change_limits(
-            connection, whose, edit, author=(author or "").strip() or getpass.getuser(),
+        change = Change(
+            whose, edit, author=(author or "").strip() or getpass.getuser(),
             reason=reason.strip()[:REASON_MAX_CHARACTERS], expires_at=expires_at,
         )  # fmt: skip
+        found = await change_limits(connection, change, Actor(operator()))
     data = {
         "scope": whose.scope.value,
         "name": whose.name,
         "version": found.version,
         "decision": found.decision.value if found.version is not None else None,
         "expires_at": None if expires_at is None else expires_at.isoformat(),
-        "changes": [change.model_dump(mode="json") for change in found.changes],
+        "changes": [each.model_dump(mode="json") for each in found.changes],
+        "asked": None if found.asked is None else str(found.asked.approval_id),
     }
     emit(common, data, lambda: _draw_changed(whose, found, expires_at))
-    return EXIT_DONE
+    return EXIT_DONE if found.asked is None else EXIT_REFUSED
 
 
 def _draw_changed(whose: Wanted, found: Changed, expires_at: datetime | None) -> None:
+    if found.asked is not None:
+        asked = found.asked
+        print(f"{clean(whose.owner)}: NOT CHANGED: this raise needs two persons ({asked.approval_id})")
+        print(
+            f"  what to do: before {_time(asked.expires_at)} one takes it up in the console, another carries it out"
+        )
+        return
     if found.version is None:
-        print(f"{whose.owner}: nothing to change")
+        print(f"{clean(whose.owner)}: nothing to change")
         return
     end = (
         ""
         if expires_at is None
         else f", until {_time(expires_at)}, then version {found.lasting_version} again"
     )
-    print(f"{whose.owner}: version {found.version}{end}")
+    print(f"{clean(whose.owner)}: version {found.version}{end}")
     if found.changes:
         lines = [
             (change.field, change.before, change.after, "raised" if change.wider else "lowered")

@@ -2,8 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -11,25 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from console.common import clean, utc_now
-from console.errors import BadUsage, DependencyDown, Refused
-from console.kill_steps import COMPONENT, operator
-from risk.limit_changes import LimitsDecision, decision
-from schemas.limits import LISTS, MODELS, LimitChange, NewDocument, faults, owner
+from console.acts.limits import SHOW, Wanted
+from console.common import clean
+from console.errors import BadUsage
+from schemas.limits import LISTS, MODELS, NewDocument, faults
 from schemas.risk import Limits, LimitScope
-from storage.commits import committing
-from storage.limits import (
-    LimitsRefused,
-    lock_limits,
-    read_document,
-    read_standing,
-    save_limits,
-)
 
 if TYPE_CHECKING:
-    import asyncpg
+    pass
 
-SHOW: Final = "see `trading limits show`"
 NONE: Final = "none"
 """What takes a field out of a strategy's or ticker's row, so that the account's counts alone."""
 FILE_BYTES_MAX: Final = 64 * 1024
@@ -37,31 +26,6 @@ FILE_BYTES_MAX: Final = 64 * 1024
 _EDIT: Final = re.compile(r"([A-Za-z_]+)(\+=|-=|=)(.*)", re.DOTALL)
 _SPAN: Final = re.compile(r"(\d{1,5})([smh])")
 _UNITS: Final = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Whose limits."""
-
-    scope: LimitScope
-    name: str = ""
-
-    @property
-    def owner(self) -> str:
-        """``account``, ``strategy momentum``, ``ticker TSLA``."""
-        return clean(owner(self.scope, self.name))
-
-
-@dataclass(frozen=True)
-class Changed:
-    """What a change came to."""
-
-    version: int | None
-    """None: nothing was to be changed, so nothing was stored."""
-    lasting_version: int | None
-    """What is in force again after a raise."""
-    decision: LimitsDecision
-    changes: tuple[LimitChange, ...]
 
 
 def wanted(strategy: str | None, ticker: str | None) -> Wanted:
@@ -75,51 +39,6 @@ def wanted(strategy: str | None, ticker: str | None) -> Wanted:
     if strategy is not None:
         return Wanted(LimitScope.STRATEGY, strategy)
     return Wanted(LimitScope.ACCOUNT) if ticker is None else Wanted(LimitScope.TICKER, ticker)
-
-
-async def change_limits(
-    connection: "asyncpg.Connection[Any]",
-    whose: Wanted,
-    edit: Callable[[dict[str, Any]], NewDocument],
-    *,
-    author: str,
-    reason: str,
-    expires_at: datetime | None = None,
-) -> Changed:
-    """Store what ``edit`` makes of the row that lasts, as one change that no decision runs through.
-
-    Raises:
-        Refused: these limits may not be stored.
-        DependencyDown: the lock was not to be had.
-        BadUsage: of ``edit``.
-    """
-    async with committing(connection, "console.limits"):
-        try:
-            await lock_limits(connection)
-        except TimeoutError as error:
-            raise DependencyDown(
-                "decisions held the account's lock all the while: nothing was changed",
-                do="run it again; `trading kill` waits for no lock",
-            ) from error
-        now = utc_now()
-        standing = await read_standing(connection, whose.scope, whose.name, now)
-        document = edit(await read_document(connection, whose.scope, whose.name))
-        changes = standing.changes(document)
-        version = None
-        if changes or expires_at is not None or standing.in_force != standing.lasting:
-            try:
-                version = await save_limits(
-                    connection, document, author=author, reason=reason, now=now, name=whose.name,
-                    expires_at=expires_at, actor=operator(), component=COMPONENT,
-                )  # fmt: skip
-            except LimitsRefused as error:
-                raise Refused(str(error), do=f"nothing was changed; {SHOW}") from error
-    return Changed(
-        version,
-        None if standing.lasting is None else standing.lasting.version,
-        decision(standing.in_force, standing.lasting, document),
-        changes,
-    )
 
 
 def edited(scope: LimitScope, stored: Mapping[str, Any], edits: Sequence[str]) -> NewDocument:
@@ -186,8 +105,8 @@ def made(scope: LimitScope, document: Mapping[str, Any]) -> NewDocument:
     return found
 
 
-def until(text: str, now: datetime) -> datetime:
-    """When a raise ends: ``30m``, ``2h``, ``90s`` from now, or a time with its zone.
+def until(text: str, now: datetime, *, option: str = "--until") -> datetime:
+    """When something ends: ``30m``, ``2h``, ``90s`` from now, or a time with its zone. ``option`` is what asked.
 
     Raises:
         BadUsage: neither.
@@ -201,7 +120,7 @@ def until(text: str, now: datetime) -> datetime:
     except (ValueError, OverflowError):
         pass
     raise BadUsage(
-        f"{clean(text)} is no end of a raise", do="--until 30m, --until 2h or --until 2026-11-26T15:00:00Z"
+        f"{clean(text)} is no end", do=f"{option} 30m, {option} 2h or {option} 2026-11-26T15:00:00Z"
     )
 
 

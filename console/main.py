@@ -46,6 +46,9 @@ _COMMANDS: Final = (
     ),
     ("Operate", "alerts", "console.alerts:app", "List what is wrong and lasts; --all: what is over too."),
     ("Operate", "limits", "console.limits:app", "Show, set and clear limits; who set which, and why."),
+    ("Operate", "lock", "console.locks:lock", "Let nothing new be opened in a ticker; closes pass."),
+    ("Operate", "unlock", "console.locks:unlock", "Lift the locks of a ticker."),
+    ("Operate", "locks", "console.locks:locks", "List locked tickers: until when, why, by whom."),
     ("Operate", "status", "console.status:status", "Show kill switch, open orders, stream, clock, limits."),
     ("Operate", "kill", "console.kill:kill", "Engage the kill switch: no new orders, cancel the open ones."),
     ("Operate", "release", "console.release:release", "Release the kill switch with the operator key."),
@@ -61,7 +64,22 @@ _COMMANDS: Final = (
         "console.processes:chaos",
         "Break everything on purpose; the exchange's ledger judges.",
     ),
+    ("Operate", "live", "console.live:app", "Whether orders may go to the live brokerage; take that back."),
+    (
+        "Operate",
+        "logs",
+        "console.logs:logs",
+        "Print log lines of all processes; --order: those of one order.",
+    ),
     ("Operate", "keys", "console.keys:app", "List, rotate, retire or revoke the keys of approvals."),
+    ("Operate", "builds", "console.builds:builds", "List builds: which gets new work, which still drain."),
+    ("Operate", "promote", "console.builds:promote", "Give new work to a build, or back to a former one."),
+    (
+        "Operate",
+        "drain",
+        "console.builds:drain",
+        "Move what is open on a former build to the current one now.",
+    ),
     ("Operate", "doctor", "console.doctor:doctor", "Check every part and say what is wrong."),
 )
 _GROUPS: Final = (
@@ -78,6 +96,11 @@ _GROUPS: Final = (
         ("list", "console.strategies:list_strategies", "List disabled strategies; --all: those enabled again too."),
         ("disable", "console.strategies:disable", "Let a strategy open nothing."),
         ("enable", "console.strategies:enable", "Let a disabled strategy trade again, by a named person."),
+    )),
+    ("token", "Strategies' tokens: who may propose what.", (
+        ("make", "console.tokens:make", "Make a token for one strategy or several; it is shown once."),
+        ("list", "console.tokens:list_tokens", "List tokens with what each may, never a secret."),
+        ("revoke", "console.tokens:revoke", "Let a token open nothing any more, at once."),
     )),
     ("people", "Who may use the operator console.", (
         ("list", "console.people:list_people", "List people: role, second factors, state, last seen."),
@@ -102,6 +125,12 @@ _GROUPS: Final = (
         ("archives", "console.audit_cold:archives", "List what went to cold storage, and what was dropped."),
         ("restore", "console.audit_cold:restore", "Bring payloads back from cold storage for a while."),
         ("drop", "console.audit_cold:drop", "Let a month go that is older than seven years, for ever."),
+    )),
+    ("payloads", "The keys that payloads in Temporal are encrypted with.", (
+        ("list", "console.payload_keys:list_keys", "List the keys' ids; the first encrypts."),
+        ("add", "console.payload_keys:add", "Add a key that decrypts only, until it is used."),
+        ("use", "console.payload_keys:use", "Encrypt with a key that every process knows."),
+        ("drop", "console.payload_keys:drop", "Forget a key: what it has encrypted cannot be read any more."),
     )),
     ("events", "Follow what happens.", (
         ("tail", "console.events:tail", "Print events as they come; --json prints one object a line."),

@@ -1,6 +1,5 @@
 """``trading reconcile``: compare our books with the broker's now, or look at the last runs."""
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
@@ -8,13 +7,12 @@ from cyclopts.validators import Number
 
 from console.addresses import Addresses
 from console.common import NO_OPTIONS, Common, ago, clean, console, emit, table, utc_now
-from console.errors import EXIT_DEPENDENCY, EXIT_DONE, EXIT_REFUSED, DependencyDown
+from console.errors import EXIT_DEPENDENCY, EXIT_DONE, EXIT_REFUSED
 from console.kill_steps import operator
 from console.rows import rows
-from console.temporal import SIGNAL_RPC_TIMEOUT, connect, operations_queue
+from console.temporal import connect
 from console.views import money, shares
-from schemas import wire
-from schemas.reconciliation import CASH, Finding, Outcome, ReconcileInput, Report
+from schemas.reconciliation import CASH, Finding, Outcome, Report
 from storage.reconciliation import list_runs, read_readiness
 
 if TYPE_CHECKING:
@@ -44,44 +42,18 @@ async def reconcile(
     addresses = common.addresses()
     if list_only:
         return await _list(common, addresses, limit)
-    report = await _run(addresses, await connect(addresses), wait_seconds)
+    report = await _run(await connect(addresses), wait_seconds)
     emit(common, _data(report), lambda: _draw(report))
     if report.outcome is Outcome.FAILED:
         return EXIT_DEPENDENCY
     return EXIT_DONE if report.outcome in (Outcome.CLEAN, Outcome.OPENED) else EXIT_REFUSED
 
 
-async def _run(addresses: Addresses, client: "Client", seconds: float) -> Report:
+async def _run(client: "Client", seconds: float) -> Report:
     """Start a run, or join the one a person started before, and wait for it."""
-    from temporalio.client import WorkflowFailureError
-    from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-    from temporalio.service import RPCError
+    from console.acts.reconcile import start_reconciliation, wait_for
 
-    from workflows.policies import RECONCILE_TIMEOUT
-
-    queue = await operations_queue(client)
-    try:
-        handle: Any = await client.start_workflow(
-            wire.WORKFLOW_RECONCILIATION,
-            ReconcileInput(trigger=operator()),
-            id=wire.ID_RECONCILE_NOW,
-            task_queue=queue,
-            execution_timeout=RECONCILE_TIMEOUT,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary="our books against the broker's: asked by a person",
-            result_type=Report,
-            rpc_timeout=SIGNAL_RPC_TIMEOUT,
-        )
-        report: Report = await asyncio.wait_for(handle.result(), seconds)
-    except TimeoutError as error:
-        raise DependencyDown(
-            f"no result within {seconds:g} s: no worker took it, or the broker is slow",
-            do="is `trading up` running? it goes on; look with `trading reconcile --list`",
-        ) from error
-    except (RPCError, WorkflowFailureError) as error:
-        raise DependencyDown(f"the run did not end: {error}", do="see `trading doctor`") from error
-    return report
+    return await wait_for(await start_reconciliation(client, operator()), seconds)
 
 
 async def _list(common: Common, addresses: Addresses, limit: int) -> int:

@@ -1,21 +1,18 @@
 """``trading release``: a signed grant from the operator's key file, given to the kill switch's workflow."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
+from console.acts.kill import release_switch
+from console.acts.people import REASON_MAX_CHARACTERS
 from console.common import NO_OPTIONS, Common, emit, utc_now
-from console.errors import EXIT_DONE, BadUsage, DependencyDown, Refused
-from console.kill_steps import REASON_MAX_CHARACTERS
+from console.errors import EXIT_DONE, BadUsage, Refused
 from console.rows import rows
-from console.temporal import UPDATE_RPC_TIMEOUT, connect
-from schemas.kill import ReleaseAnswer, ReleaseGrant
-from schemas.wire import ID_KILL_SWITCH, UPDATE_RELEASE
+from console.temporal import connect
+from schemas.kill import ReleaseGrant
 from storage import switches
-
-if TYPE_CHECKING:
-    from temporalio.client import Client
 
 
 async def release(
@@ -46,9 +43,7 @@ async def release(
         key, account=installation.account or "", epoch=state.epoch, reason=reason, person=person,
         unknown=accept_unknown,
     )  # fmt: skip
-    answer = await _execute(await connect(addresses), grant)
-    if not answer.released:
-        raise Refused(f"still ENGAGED: {answer.message}", do="see `trading status`")
+    answer = await release_switch(await connect(addresses), grant)
     emit(common, answer.model_dump(mode="json"), lambda: print(f"RELEASED: {answer.message}"))
     return EXIT_DONE
 
@@ -65,21 +60,3 @@ def _grant(
         )  # fmt: skip
     except KeyFileError as error:
         raise Refused(str(error), do="only the holder of the operator key may release") from error
-
-
-async def _execute(client: "Client", grant: ReleaseGrant) -> ReleaseAnswer:
-    from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
-    from temporalio.service import RPCError
-
-    handle: Any = client.get_workflow_handle(ID_KILL_SWITCH)
-    try:
-        answer: ReleaseAnswer = await handle.execute_update(
-            UPDATE_RELEASE, grant, id=grant.nonce, result_type=ReleaseAnswer, rpc_timeout=UPDATE_RPC_TIMEOUT
-        )
-    except WorkflowUpdateFailedError as error:
-        raise Refused(f"still ENGAGED: {error.cause}", do="see `trading status`") from error
-    except (WorkflowUpdateRPCTimeoutOrCancelledError, RPCError) as error:
-        raise DependencyDown(
-            f"the kill switch's workflow does not answer: {error}", do="see `trading doctor`; still ENGAGED"
-        ) from error
-    return answer

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from console.alerts import read_alerts
+from console.build_lines import build_lines, read_builds
 from console.common import NO_OPTIONS, Common, ago, clean, emit, use_colours, utc_now
 from console.deliveries import post_line, read_post
 from console.errors import EXIT_DONE
@@ -24,6 +25,8 @@ DISABLED_MAX: Final = 500
 STREAM_SEEN_MAX: Final = timedelta(seconds=15)
 CLOCK_READ_MAX: Final = timedelta(seconds=60)
 """Older than that, placement trusts no trading hours."""
+CLOCKS_HEARD_WITHIN: Final = timedelta(minutes=15)
+"""As in `storage.clock`."""
 WAITING_MAX: Final = 10_000
 WAITING_FEW: Final = 500
 """One batch of the relay; more are not on their way but held up."""
@@ -55,6 +58,7 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
     halt = await connection.fetchrow(load("halt")["read_halt"])
     unknown = await connection.fetch(switches["all_unknown"])
     clock = await connection.fetchrow(market["read_clock"])
+    clocks = await connection.fetch(load("clock")["read_checks"], CLOCKS_HEARD_WITHIN)
     account = await connection.fetchrow(market["read_account"])
     limits = await connection.fetchrow(load("limits")["in_force"], "account", "", utc_now())
     orders = await connection.fetch(load("orders")["list_orders"], None, None, None, True, ORDERS_MAX)
@@ -88,7 +92,9 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
             "read_at": _time(clock["read_at"]), "market_at": _time(clock["broker_at"]),
             "speed": clock["speed"], "is_open": clock["is_open"],
         },
+        "clocks": [_own_clock(row) for row in clocks],
         "events": {"position": newest, "waiting": waiting},
+        "builds": await read_builds(connection),
         "audit": {
             "sealed": sealed["size"], "checkpoint": sealed["checkpoint_size"],
             "checkpoint_at": _time(sealed["published_at"]),
@@ -142,6 +148,16 @@ async def _books(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _own_clock(row: "asyncpg.Record") -> dict[str, Any]:
+    offset = row["offset_us"]
+    return {
+        "process": row["holder"], "verdict": row["verdict"], "source": row["source"],
+        "offset_seconds": None if offset is None else offset / 1_000_000,
+        "age_seconds": round(row["age"].total_seconds(), 1), "halted_since": _time(row["halted_since"]),
+        "halt_cause": row["halt_cause"],
+    }  # fmt: skip
+
+
 def _by_status(orders: "list[asyncpg.Record]") -> dict[str, int]:
     found: dict[str, int] = {}
     for row in orders:
@@ -181,10 +197,12 @@ def _lines(found: dict[str, Any], now: datetime) -> list[tuple[str, str, bool]]:
         _stream_line(found["stream"], now),
         _books_line(found["reconciliation"], now),
         _clock_line(found["clock"], now),
+        *_own_clock_lines(found["clocks"]),
         _events_line(found["events"]),
         _audit_line(found, now),
         ("account", _account(found, now), found["equity"] is None),
         _limits_line(found["limits"]),
+        *build_lines(found["builds"]),
     ]  # fmt: skip
 
 
@@ -303,6 +321,20 @@ def _clock_line(clock: dict[str, Any] | None, now: datetime) -> tuple[str, str, 
     speed = "" if clock["speed"] == 1 else f", {clock['speed']:g} x real time"
     at = datetime.fromisoformat(clock["market_at"]).strftime("%Y-%m-%d %H:%M:%S UTC")
     return ("market clock", f"{state}, {at}{speed}; read {ago(read, now)} ago", old)
+
+
+def _own_clock_lines(clocks: list[dict[str, Any]]) -> list[tuple[str, str, bool]]:
+    """One for each process that is heard of; those whose exchange shares their clock say nothing."""
+    lines = []
+    for each in clocks:
+        who = clean(each["process"])
+        if each["halted_since"] is not None:
+            lines.append(("clock", f"{who}: NEW ORDERS WAIT: {clean(each['halt_cause'])}", True))
+        elif each["offset_seconds"] is not None:
+            lines.append(("clock", f"{who}: {each['offset_seconds']:+.3f} s by {each['source']}", False))
+        elif each["verdict"] == "NO_SOURCE":
+            lines.append(("clock", f"{who}: nobody says whether it is right", True))
+    return lines
 
 
 def _events_line(events: dict[str, int]) -> tuple[str, str, bool]:

@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from console.common import NO_OPTIONS, Common, ago, clean, console, emit, table, utc_now
-from console.errors import EXIT_DONE, BadUsage, Refused
+from console.errors import EXIT_DONE, BadUsage
 from console.rows import rows
 
 if TYPE_CHECKING:
     from storage.conduct import StopRow
 
-_LOOK = "look with `trading strategy list`"
 Person = Annotated[str | None, Parameter(help="Who says so (default: whoever sits at this terminal).")]
 
 
@@ -40,19 +39,13 @@ async def disable(
     common: Common = NO_OPTIONS,
 ) -> int:
     """Let a strategy open nothing; it may close. What was approved and has not left yet does not leave."""
-    from console.kill_steps import COMPONENT
-    from schemas.conduct import StopCause, StrategyStop
-    from storage.commits import committing
-    from storage.conduct import stop_strategy
+    from console.acts import strategies as acts
+    from console.acts.people import Actor
 
-    name = _name(strategy)
+    name = acts.named(strategy)
     who, why = who_and_why(person, reason)
-    stop = StrategyStop(strategy=name, since=utc_now(), cause=StopCause.BY_HAND, reason=why, stopped_by=who)
-    async with (
-        rows(common.addresses()) as connection,
-        committing(connection, "console.strategy_disabled"),
-    ):
-        fresh = await stop_strategy(connection, stop, component=COMPONENT, evidence={}, correlation_id=name)
+    async with rows(common.addresses()) as connection:
+        fresh = await acts.disable(connection, name, Actor(who), reason=why)
     text = f"{name} is disabled: it opens nothing" if fresh else f"{name} was disabled already"
     emit(common, {"disabled": fresh, "message": text}, lambda: print(text))
     return EXIT_DONE
@@ -67,39 +60,22 @@ async def enable(
     common: Common = NO_OPTIONS,
 ) -> int:
     """Let a disabled strategy trade again. Audited with who and why; its alert ends. Exit 1: it is not disabled."""
-    from console.kill_steps import COMPONENT
-    from storage.commits import committing
-    from storage.conduct import enable_strategy
+    from console.acts import strategies as acts
+    from console.acts.people import Actor
 
-    name = _name(strategy)
+    name = acts.named(strategy)
     who, why = who_and_why(person, reason)
-    async with (
-        rows(common.addresses()) as connection,
-        committing(connection, "console.strategy_enabled"),
-    ):
-        done = await enable_strategy(
-            connection, name, person=who, reason=why, component=COMPONENT, now=utc_now()
-        )
-    if not done:
-        raise Refused(f"{name} is not disabled", do=_LOOK)
+    async with rows(common.addresses()) as connection:
+        await acts.enable(connection, name, Actor(who), reason=why)
     text = f"{name} may trade again"
     emit(common, {"enabled": True, "message": text}, lambda: print(text))
     return EXIT_DONE
 
 
-def _name(strategy: str) -> str:
-    import re
-
-    from schemas.signals import STRATEGY_PATTERN
-
-    if not re.fullmatch(STRATEGY_PATTERN, strategy):
-        raise BadUsage(f"{clean(strategy)} is no strategy's name", do=_LOOK)
-    return strategy
-
-
 def who_and_why(person: str | None, reason: str) -> tuple[str, str]:
     """Who is named in the audit log, and why."""
-    from console.kill_steps import REASON_MAX_CHARACTERS, operator
+    from console.acts.people import REASON_MAX_CHARACTERS
+    from console.kill_steps import operator
 
     why = reason.strip()[:REASON_MAX_CHARACTERS]
     if not why:

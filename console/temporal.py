@@ -2,15 +2,18 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from console.addresses import Addresses
-from console.errors import DependencyDown
+from console.errors import BadUsage, DependencyDown
 from schemas import wire
 
 if TYPE_CHECKING:
     from temporalio.client import Client
     from temporalio.runtime import Runtime
+
+    from security.payloads import KeyRing
 
 CONNECT_SECONDS: Final = 3.0
 SIGNAL_RPC_TIMEOUT: Final = timedelta(seconds=5)
@@ -30,16 +33,19 @@ async def connect(addresses: Addresses) -> "Client":
     """
     address = addresses.need("temporal_address")
     from temporalio.client import Client
-    from temporalio.contrib.pydantic import pydantic_data_converter
     from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
+    from security.payloads import data_converter, header_behavior
+
     quiet = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
+    ring = payload_ring(addresses)
     runtime = Runtime(telemetry=TelemetryConfig(logging=quiet))
     _runtimes.append(runtime)
     connecting = Client.connect(
         address,
         namespace=addresses.namespace,
-        data_converter=pydantic_data_converter,
+        data_converter=data_converter(ring, writes=addresses.get("payloads") == "encrypted"),
+        header_codec_behavior=header_behavior(ring),
         runtime=runtime,
     )
     try:
@@ -47,6 +53,28 @@ async def connect(addresses: Addresses) -> "Client":
     except (RuntimeError, TimeoutError, ValueError) as error:
         raise DependencyDown(
             f"Temporal does not answer at {address}", do="is `trading up` running?"
+        ) from error
+
+
+def payload_ring(addresses: Addresses) -> "KeyRing | None":
+    """The installation's keys of payloads; None where it has none.
+
+    Raises:
+        BadUsage: the file cannot be read or used.
+    """
+    file = addresses.get("payload_keys_file")
+    if file is None:
+        return None
+    from security.payloads import KeyRing, PayloadKeyError, PayloadKeys
+
+    try:
+        return KeyRing(PayloadKeys.parse(Path(file).read_text()))
+    except FileNotFoundError:
+        return None  # An installation of an earlier release, not started since.
+    except (OSError, PayloadKeyError) as error:
+        raise BadUsage(
+            f"{file} cannot be used: {error}",
+            do="use the account that holds the secrets, or `trading payloads`",
         ) from error
 
 

@@ -12,10 +12,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import documents, events, health, orders, problems, signals, wake
-from gateway.deps import DATABASE_ERRORS, GatewayDeps
-from gateway.event_feed import EventFeed
+from gateway.deps import GatewayDeps
 from gateway.problems import ApiError, Code, FieldProblem
 from observability.logging import get_logger
+from storage.database import DATABASE_ERRORS
+from storage.event_feed import EventFeed
 
 _log = get_logger(__name__)
 
@@ -43,6 +44,7 @@ def build_app(deps: GatewayDeps) -> FastAPI:
     app.state.deps = deps
     app.state.feed = EventFeed(deps.database, deps.dsn)
     app.state.pushes = wake.Pushes()
+    app.state.mode = health.KnownMode()
     for router in (signals.router, orders.router, events.router, wake.router, health.router):
         app.include_router(router)
     app.openapi = lambda: documents.describe(app)  # type: ignore[method-assign]

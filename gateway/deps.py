@@ -3,31 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import ceil
 from typing import Annotated, Final, cast
 
-import asyncpg
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import SecretStr
 
 from activities.starter import OrderStarter
-from gateway.problems import unauthorized
+from gateway.problems import ApiError, Code, unauthorized
+from security.tokens import is_mistyped
 from storage.database import Database
 from storage.signals import Token, find_token
+from storage.tokens import use_token
 
 TOKEN_CHARACTERS_MAX: Final = 256
-
-DATABASE_ERRORS: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.exceptions.OperatorInterventionError,
-    asyncpg.exceptions.InsufficientResourcesError,
-    asyncpg.QueryCanceledError,
-    asyncpg.LockNotAvailableError,
-)
-"""How asyncpg says that PostgreSQL is away or overloaded. The transaction may or may not have committed."""
 
 
 def utc_now() -> datetime:
@@ -60,18 +50,38 @@ Deps = Annotated[GatewayDeps, Depends(deps_of)]
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-async def caller(deps: Deps, credentials: Credentials) -> Token:
-    """The token this request speaks for.
+async def holder(deps: Deps, credentials: Credentials) -> Token:
+    """The token this request speaks for; not counted as one of its requests.
 
     Raises:
         ApiError: 401, the token is missing, unknown, expired or revoked.
     """
     if credentials is None or not 0 < len(credentials.credentials) <= TOKEN_CHARACTERS_MAX:
         raise unauthorized()
+    if is_mistyped(credentials.credentials):
+        raise unauthorized()
     async with deps.database.connection() as connection:
         token = await find_token(connection, credentials.credentials, deps.now())
     if token is None:
         raise unauthorized()
+    return token
+
+
+async def caller(deps: Deps, token: Annotated[Token, Depends(holder)]) -> Token:
+    """The token this request speaks for, which it counts for.
+
+    Raises:
+        ApiError: 401 as `holder`; 429, the token has made as many requests as it may.
+    """
+    if token.rate_per_minute is None:
+        return token
+    async with deps.database.transaction("gateway.token_used") as connection:
+        use = await use_token(connection, token)
+    if not use.granted:
+        raise ApiError(
+            429, Code.RATE_LIMITED, f"this token may make {token.rate_per_minute} requests a minute",
+            headers={"Retry-After": str(ceil(use.wait_seconds) or 1)},
+        )  # fmt: skip
     return token
 
 

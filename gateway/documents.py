@@ -95,17 +95,29 @@ STREAM: Final = "text/event-stream"
 
 _ERRORS: Final = {
     401: ("UNAUTHORIZED", "The token is missing, unknown, expired or revoked."),
-    403: ("STRATEGY_FORBIDDEN", "The token belongs to another strategy."),
+    403: (
+        "STRATEGY_FORBIDDEN",
+        "The token may not propose for this strategy, or in this ticker (`TICKER_FORBIDDEN`).",
+    ),
     404: ("NOT_FOUND", "It does not exist, or is not this token's."),
     408: ("REQUEST_TIMEOUT", f"The body did not arrive within {BODY_SECONDS_MAX:g} s."),
     409: ("SIGNAL_CONFLICT", "The id was used before: with other content, or by another token."),
     413: ("TOO_LARGE", f"The body has more than {BODY_BYTES_MAX} bytes."),
     415: ("UNSUPPORTED_MEDIA_TYPE", "The body is not sent as plain application/json."),
     422: ("INVALID_SIGNAL", "Not accepted; `fields` names what to correct."),
-    429: ("TOO_MANY_STREAMS", "This token, or everyone together, follows as many streams as there may be."),
+    429: (
+        "RATE_LIMITED",
+        "This token has made as many requests as it may; `Retry-After` says when it may again.",
+    ),
     500: ("INTERNAL", "A fault of ours. Sending the same request again is safe."),
     503: ("UNAVAILABLE", "The database does not answer. Send the same request again."),
 }
+TOO_MANY_STREAMS: Final = (
+    "TOO_MANY_STREAMS",
+    "This token, or everyone together, follows as many streams as there may be; or the token has made as many "
+    "requests as it may (`RATE_LIMITED`).",
+)
+TOPIC_FORBIDDEN: Final = ("TOPIC_FORBIDDEN", "The token may not be told of this topic.")
 BAD_SIGNATURE: Final = (
     "BAD_SIGNATURE", "The signature is missing or wrong, its time is too far from ours, or it was used before.",
 )  # fmt: skip

@@ -11,15 +11,17 @@ from typing import Final
 
 from fastapi.sse import ServerSentEvent
 
-from gateway.deps import DATABASE_ERRORS
-from gateway.event_feed import PAGE, EventFeed, FeedClosed
 from schemas.wire import Topic
+from storage.database import DATABASE_ERRORS
+from storage.event_feed import PAGE, EventFeed, FeedClosed
 from storage.event_stream import StreamEvent
+from storage.signals import Token
 
 SLOW_SECONDS: Final = 20.0
 """Who takes no event for so long is sent away; coming back with Last-Event-ID, it goes on where it was."""
 CHECK_SECONDS: Final = 10.0
-"""How often a reader's token is looked at again, and how far it has read is told where it was shown nothing."""
+"""How often a reader's token is looked at again where nobody says that one has changed, and how far it has read is
+told where it was shown nothing."""
 RECONNECT_MS: Final = 1000
 TOLD_TO_ALL: Final = frozenset({Topic.KILLSWITCH_ACTIVATED})
 """Topics of no strategy that every strategy must know of."""
@@ -29,7 +31,7 @@ HIDDEN: Final[Mapping[str, Mapping[str, object]]] = {
     # Of the whole account, though the difference itself is about the reader's own signal.
     Topic.STATE_DRIFT: {"drift": None, "drift_pct": None, "equity": None},
 }
-"""What a reader that is bound to a strategy is not told of an event, and what stands in its place."""
+"""What a reader that is not for any strategy is not told of an event, and what stands in its place."""
 _MACHINES_REASON: Final = re.compile(r"([A-Z][A-Z_]{2,})(?=: | on )")
 """A code, and then what it was found by: amounts, tickers, order ids."""
 
@@ -52,24 +54,29 @@ class Reader:
     """Reads on from ``position``. It holds one page at most, however slowly its events are taken."""
 
     feed: EventFeed
-    strategy: str | None
+    token: Token
     topics: frozenset[Topic]
     position: int
     still_allowed: Callable[[], Awaitable[bool]]
     _checked_at: float = field(default_factory=_now)
+    _tokens_seen: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._tokens_seen = self.feed.tokens_changed
 
     def shows(self, event: StreamEvent) -> bool:
-        """Whether this reader sees the event. One without a known strategy is for unbound tokens only, save the
-        kill switch's: what no rule here lets through is nobody's who is bound."""
-        if self.topics and event.topic not in self.topics:
+        """Whether this reader sees the event: its own, and the kill switch's. What no rule here lets through is
+        for unbound tokens only."""
+        if (self.topics and event.topic not in self.topics) or not self.token.may_hear_of(event.topic):
             return False
-        return self.strategy in (None, event.strategy) or event.topic in TOLD_TO_ALL
+        own = self.token.strategies is None or event.token_id == self.token.token_id
+        return own or event.topic in TOLD_TO_ALL
 
     def told(self, event: StreamEvent) -> str:
-        """The payload as this reader may read it: who is bound to a strategy learns of no other's orders and
+        """The payload as this reader may read it: who is bound to strategies learns of no other's orders and
         holdings, and not what the account is worth."""
         hidden = HIDDEN.get(event.topic)
-        if self.strategy is None or hidden is None:
+        if self.token.strategies is None or hidden is None:
             return event.payload
         payload = json.loads(event.payload)
         payload |= {name: blank for name, blank in hidden.items() if name in payload}
@@ -85,6 +92,9 @@ class Reader:
             while await self._allowed():
                 page = await self._page()
                 for event in filter(self.shows, page):
+                    if not await self._allowed():
+                        yield _ended(End.REVOKED)
+                        return
                     handed_at = _now()
                     yield ServerSentEvent(
                         id=str(event.position), event=event.topic, raw_data=self.told(event)
@@ -112,9 +122,10 @@ class Reader:
         return []
 
     async def _allowed(self) -> bool:
-        if _now() - self._checked_at < CHECK_SECONDS:
+        changed = self.feed.tokens_changed
+        if changed == self._tokens_seen and _now() - self._checked_at < CHECK_SECONDS:
             return True
-        self._checked_at = _now()
+        self._tokens_seen, self._checked_at = changed, _now()
         return await self.still_allowed()
 
 

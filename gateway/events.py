@@ -7,13 +7,14 @@ from typing import Annotated, Final, cast
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from gateway.deps import Caller, Credentials, Deps, caller
-from gateway.documents import problems
-from gateway.event_feed import EventFeed, TooManyStreams
+from gateway.deps import Caller, Credentials, Deps, holder
+from gateway.documents import TOO_MANY_STREAMS, TOPIC_FORBIDDEN, problems
 from gateway.event_reader import Reader
 from gateway.problems import RETRY_AFTER_SECONDS, ApiError, Code, FieldProblem
+from gateway.scopes import refused_use
 from schemas.events import parse_since
 from schemas.wire import Topic
+from storage.event_feed import EventFeed, TooManyStreams
 from storage.event_stream import NotInStream, start_position
 
 LAST_EVENT_ID: Final = "Last-Event-ID"
@@ -40,15 +41,18 @@ async def _reader(
 ) -> AsyncIterator[Reader]:  # fmt: skip
     async def still_allowed() -> bool:
         try:
-            return await caller(deps, credentials) == token
+            return await holder(deps, credentials) == token
         except ApiError:
             return False
 
+    for each in topic or ():
+        if not token.may_hear_of(each):
+            raise await refused_use(deps, token, "topic", each, token.topics)
     position = await _position(deps, since, last_event_id)
     feed = cast(EventFeed, request.app.state.feed)
     try:
         async with feed.joined(token.token_id):
-            yield Reader(feed, token.strategy, frozenset(topic or ()), position, still_allowed)
+            yield Reader(feed, token, frozenset(topic or ()), position, still_allowed)
     except TooManyStreams as error:
         raise ApiError(
             429, Code.TOO_MANY_STREAMS, "as many streams are open as there may be: close one",
@@ -73,16 +77,17 @@ async def _position(deps: Deps, since: str | None, last_event_id: str | None) ->
     "",
     summary="Follow events live",
     response_class=EventSourceResponse,
-    responses=problems(401, 422, 429, 500, 503),
+    responses=problems(401, 422, 500, 503, own={403: TOPIC_FORBIDDEN, 429: TOO_MANY_STREAMS}),
 )
 async def follow_events(reader: Annotated[Reader, Depends(_reader)]) -> AsyncIterator[ServerSentEvent]:
     """Every event from `since` on, then each new one a moment after its commit, in one order for everybody.
 
     `id` is the event's position, `event` its topic, `data` the topic's payload. Coming back with
-    `Last-Event-ID` neither loses nor repeats any. A token for any strategy sees all. A token bound to a strategy
-    sees the events of that strategy's signals and orders: of `system.state_drift` those about its own signals,
-    with `drift`, `drift_pct` and `equity` null. It also sees `system.killswitch.activated`, with `orders` and
-    `unprotected` empty, and of a machine's `reason` the code alone.
+    `Last-Event-ID` neither loses nor repeats any. A token sees the events of the signals that it has sent,
+    and of their orders: of `system.state_drift` those about its own signals, with `drift`, `drift_pct` and `equity`
+    null. It also sees `system.killswitch.activated`, with `orders` and `unprotected` empty, and of a machine's
+    `reason` the code alone. Made for some topics, it is told of these alone. Only the token of a local
+    installation's setup, which is for any strategy and never taken in live mode, sees all.
 
     Lines that begin with `:` are comments: a heartbeat every 15 s, and `end: REASON` before the stream is
     ended. After `shutdown`, `slow-reader` (nothing was taken for 20 s) and `database-away` come back; after

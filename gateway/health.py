@@ -1,19 +1,24 @@
 """Is the process alive, can it take signals, what has it counted."""
 
+import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal, cast
 
 import asyncpg
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from activities.starter import TemporalUnavailable
-from gateway.deps import DATABASE_ERRORS, Deps, GatewayDeps
+from gateway.deps import Deps, GatewayDeps
+from schemas.mode import Mode
 from storage import migrate
+from storage.database import DATABASE_ERRORS, Database
 from storage.limits import LimitsMissing, current_limits
 from storage.switches import read_installation
 
+MODE_SECONDS_MAX: Final = 1.0
 METRICS_CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 router = APIRouter(tags=["operation"])
@@ -25,6 +30,8 @@ class Alive(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     status: str = "alive"
+    mode: Literal["paper", "live", "unknown"]
+    """What the installation is bound to. ``unknown``: to nothing yet, or the database was never heard of."""
 
 
 class Readiness(BaseModel):
@@ -36,10 +43,27 @@ class Readiness(BaseModel):
     checks: dict[str, str]
 
 
+class KnownMode:
+    """What the installation is bound to, which never changes: asked until it is known, and then no more."""
+
+    def __init__(self) -> None:
+        self._known: Mode | None = None
+
+    async def read(self, database: Database) -> Mode | None:
+        """None: nobody can say. It takes at most ``MODE_SECONDS_MAX``."""
+        if self._known is None:
+            with suppress(*DATABASE_ERRORS, asyncpg.PostgresError):
+                async with asyncio.timeout(MODE_SECONDS_MAX), database.connection() as connection:
+                    found = (await read_installation(connection)).mode
+                    self._known = None if found is None else Mode.read(found)
+        return self._known
+
+
 @router.get("/healthz", summary="Does the process live?")
-async def healthz() -> Alive:
+async def healthz(request: Request, deps: Deps) -> Alive:
     """200 as long as the process answers at all."""
-    return Alive()
+    mode = await cast(KnownMode, request.app.state.mode).read(deps.database)
+    return Alive(mode="unknown" if mode is None else mode.value)
 
 
 @router.get(
@@ -66,7 +90,7 @@ async def readyz(deps: Deps, response: Response) -> Readiness:
 })  # fmt: skip
 async def metrics(deps: Deps) -> Response:
     """The counters of this process."""
-    return Response(deps.render_metrics(), media_type=METRICS_CONTENT_TYPE)
+    return Response(await asyncio.to_thread(deps.render_metrics), media_type=METRICS_CONTENT_TYPE)
 
 
 async def _said(check: Awaitable[object]) -> str:

@@ -5,6 +5,7 @@ from pydantic import BaseModel, ConfigDict
 from activities.starter import TemporalUnavailable
 from gateway.deps import GatewayDeps
 from gateway.problems import ApiError, Code, FieldProblem
+from gateway.scopes import refused_use
 from gateway.signals_in import check_times
 from observability.logging import get_logger
 from observability.tracing import current_traceparent
@@ -53,13 +54,16 @@ async def take(deps: GatewayDeps, token: Token, signal: SignalIn) -> bool:
     When this returns the signal is committed. If Temporal did not answer, the sweeper starts the workflow.
 
     Raises:
-        ApiError: 403 another strategy's token, 409 the id is taken, 422 a time is wrong. Nothing was stored.
+        ApiError: 403 beyond what the token may, 409 the id is taken, 422 a time is wrong. Nothing was stored.
     """
-    if token.strategy is not None and token.strategy != signal.strategy:
-        raise ApiError(
-            403, Code.STRATEGY_FORBIDDEN, f"this token may only propose for strategy {token.strategy}",
-            fields=[FieldProblem(field="strategy", message=f"must be {token.strategy}")],
-        )  # fmt: skip
+    if not token.may_propose_for(signal.strategy):
+        raise await refused_use(
+            deps, token, "strategy", signal.strategy, token.strategies, signal_id=signal.signal_id
+        )
+    if not token.may_trade(signal.ticker):
+        raise await refused_use(
+            deps, token, "ticker", signal.ticker, token.tickers, signal_id=signal.signal_id
+        )
     now = deps.now()
     proposal = check_times(signal, now)
 

@@ -12,7 +12,7 @@ from storage.orders import find_by_any_id, read_order
 router = APIRouter(prefix="/v1/orders", tags=["orders"])
 
 
-@router.get("/{order_id}", summary="Read one order", responses=problems(401, 404, 500, 503))
+@router.get("/{order_id}", summary="Read one order", responses=problems(401, 404, 429, 500, 503))
 async def one_order(order_id: str, deps: Deps, token: Caller) -> OrderView:
     """The order under any of its ids: signal, internal, client or broker. Of two answers the one with the
     higher `row_version` is the later truth."""

@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from gateway.event_feed import EventFeed
+from storage.event_feed import EventFeed
 
 LOOPBACK: Final = "127.0.0.1"
 BACKLOG: Final = 1024

@@ -14,7 +14,7 @@ from gateway.problems import not_found
 from gateway.signals_in import parse_signal
 from observability.logging import log_context
 from observability.tracing import span_from
-from schemas.signals import SIGNAL_ID_PATTERN, SignalRow, SignalView, TimelineEntry
+from schemas.signals import RESERVED_SIGNAL_IDS, SIGNAL_ID_PATTERN, SignalRow, SignalView, TimelineEntry
 from storage.database import Connection
 from storage.events import timeline
 from storage.orders import read_order
@@ -24,6 +24,14 @@ from storage.signals import SignalNotFound, Token, list_signals, read_signal
 
 LIST_DEFAULT: Final = 20
 LIST_MAX: Final = 100
+TOLD_BY: Final = frozenset({
+    "Gateway", "RiskManager", "ExecutionAgent", "BrokerWatcher", "Protection", "Operations", "DriftMonitor",
+    "Books",
+})  # fmt: skip
+"""Components whose rows a strategy may read of its own signal. A row of another story may bear the signal's id as
+its name: a strategy's, a person's, a group's."""
+NOT_TOLD: Final = ("ALERT_", "STRATEGY_ENABLED", "FUNDS_COVERED")
+"""What these write of other stories, and what is said to operators alone."""
 
 router = APIRouter(prefix="/v1/signals", tags=["signals"])
 
@@ -68,7 +76,7 @@ class Timeline(BaseModel):
             "headers": {"Location": {"schema": {"type": "string"}}},
             "content": {"application/json": {"example": ACCEPTED_EXAMPLE}},
         },
-        **problems(401, 403, 408, 409, 413, 415, 422, 500, 503),
+        **problems(401, 403, 408, 409, 413, 415, 422, 429, 500, 503),
     },
     openapi_extra={"requestBody": _BODY},
 )
@@ -87,7 +95,7 @@ async def submit_signal(request: Request, response: Response, deps: Deps, token:
     return answer
 
 
-@router.get("", summary="List own signals", responses=problems(401, 422, 500, 503))
+@router.get("", summary="List own signals", responses=problems(401, 422, 429, 500, 503))
 async def own_signals(
     deps: Deps, token: Caller, limit: Annotated[int, Query(ge=1, le=LIST_MAX)] = LIST_DEFAULT
 ) -> SignalList:
@@ -98,19 +106,29 @@ async def own_signals(
     return SignalList(signals=tuple(views))
 
 
-@router.get("/{signal_id}", summary="Read one signal", responses=problems(401, 404, 500, 503))
+@router.get("/{signal_id}", summary="Read one signal", responses=problems(401, 404, 429, 500, 503))
 async def one_signal(signal_id: str, deps: Deps, token: Caller) -> SignalView:
     """The signal, risk's decision with each check's arithmetic, and its order."""
     async with deps.database.connection() as connection:
         return await _view(connection, await own_signal(connection, token, signal_id))
 
 
-@router.get("/{signal_id}/timeline", summary="Read a signal's story", responses=problems(401, 404, 500, 503))
+@router.get(
+    "/{signal_id}/timeline", summary="Read a signal's story", responses=problems(401, 404, 429, 500, 503)
+)
 async def signal_timeline(signal_id: str, deps: Deps, token: Caller) -> Timeline:
-    """Every decision and event of the signal from the audit log."""
+    """Every decision and event of the signal from the audit log, save what is said to operators alone."""
     async with deps.database.connection() as connection:
         await own_signal(connection, token, signal_id)
-        return Timeline(signal_id=signal_id, entries=tuple(await timeline(connection, signal_id)))
+        entries = await timeline(connection, signal_id)
+    own = () if signal_id in RESERVED_SIGNAL_IDS else tuple(each for each in entries if _is_told(each))
+    return Timeline(signal_id=signal_id, entries=own)
+
+
+def _is_told(entry: TimelineEntry) -> bool:
+    if entry.component == "Console":
+        return entry.decision.startswith("CANCEL")
+    return entry.component in TOLD_BY and not entry.decision.startswith(NOT_TOLD)
 
 
 async def own_signal(connection: Connection, token: Token, signal_id: str) -> SignalRow:

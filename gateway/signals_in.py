@@ -12,7 +12,7 @@ from gateway.body import NUMBER_CHARACTERS_MAX, LongNumber, parse_object
 from gateway.problems import FieldProblem, invalid_signal
 from schemas.base import DECIMAL_PATTERN
 from schemas.risk import Proposal
-from schemas.signals import VALIDITY_MAX, SignalIn
+from schemas.signals import RESERVED_SIGNAL_IDS, VALIDITY_MAX, SignalIn
 
 FUTURE_MAX: Final = timedelta(seconds=5)
 """How far a strategy's clock may run ahead of ours."""
@@ -55,6 +55,8 @@ def parse_signal(body: bytes) -> SignalIn:
         for problem in _told(error):
             problems.setdefault(problem.field, problem)
         raise invalid_signal(list(problems.values())) from error
+    if signal.signal_id in RESERVED_SIGNAL_IDS:
+        problems.setdefault("signal_id", FieldProblem(field="signal_id", message="reserved: send another"))
     if problems:
         raise invalid_signal(list(problems.values()))
     return signal

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +24,10 @@ _LATEST_QUOTES: Final = "/stocks/quotes/latest"
 _log = get_logger(__name__)
 
 
+Keys = Callable[[], tuple[SecretStr, SecretStr]]
+"""Key id and secret, as they are now. Any thread may ask."""
+
+
 @dataclass(frozen=True, slots=True)
 class AlpacaDataSettings:
     """Where one provider's data comes from."""
@@ -42,8 +46,12 @@ class AlpacaDataSettings:
 class AlpacaMarketData:
     """One provider. Owns its threads; ``close`` ends them. The SDK is imported at the first question."""
 
-    def __init__(self, settings: AlpacaDataSettings) -> None:
+    def __init__(self, settings: AlpacaDataSettings, keys: Keys | None = None) -> None:
+        """``keys`` tells those that are current; by default the settings', for ever."""
         self._settings = settings
+        self._keys = keys or (lambda: (settings.key_id, settings.secret_key))
+        self._stream: AlpacaQuoteStream | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._local = threading.local()
         self._threads = ThreadPoolExecutor(
             max_workers=HTTP_THREADS, thread_name_prefix=f"market-{settings.provider.value}"
@@ -66,7 +74,13 @@ class AlpacaMarketData:
         from market.alpaca_stream import AlpacaQuoteStream
 
         one = self._settings
-        return AlpacaQuoteStream(one.stream_url, one.key_id, one.secret_key, one.provider)
+        self._stream = AlpacaQuoteStream(one.stream_url, *self._keys(), one.provider)
+        return self._stream
+
+    def drop_stream(self) -> None:
+        """The keys were replaced: whoever reads the newest stream is to connect again, with the new ones."""
+        if self._stream is not None:
+            self._closing = asyncio.ensure_future(self._stream.__aexit__())
 
     async def close(self) -> None:
         """Accept no more questions; those under way end within their timeouts."""
@@ -115,23 +129,26 @@ class AlpacaMarketData:
 
     def _client(self) -> Any:
         """This thread's client: its session is not safe to share."""
-        client = getattr(self._local, "client", None)
-        if client is None:
+        keys = self._keys()
+        made_with, client = getattr(self._local, "client", (None, None))
+        if client is None or made_with != keys:
+            if client is not None:
+                client._session.close()
             from alpaca.data.historical.stock import StockHistoricalDataClient
 
             from market.http import bounded_session
 
             one = self._settings
             client = StockHistoricalDataClient(
-                api_key=one.key_id.get_secret_value(),
-                secret_key=one.secret_key.get_secret_value(),
+                api_key=keys[0].get_secret_value(),
+                secret_key=keys[1].get_secret_value(),
                 raw_data=True,
                 url_override=one.url,
             )
             # The SDK repeats 429 and 504 three times by itself, sleeping; no argument turns that off.
             client._retry = 0
             bounded_session(client._session)
-            self._local.client = client
+            self._local.client = (keys, client)
         return client
 
 

@@ -115,6 +115,10 @@ class MarketClock:
         """
         return max(self._wall(), as_of)
 
+    def wall(self) -> datetime:
+        """Our own wall clock: for what must not be over because somebody says that it is later."""
+        return self._wall()
+
     def at(self, instant: datetime) -> datetime:
         """Market time at the wall instant: the broker's clock + (instant − wall) × speed.
 

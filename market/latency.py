@@ -20,7 +20,15 @@ class FeedLatency:
     Late after 10 s in which no quote came in time; in time again with the first quote that does.
     """
 
-    def __init__(self, clock: MarketClock, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: MarketClock,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        told: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """``told`` hears of each quote's latency in milliseconds."""
+        self._told = told
         self._clock = clock
         self._monotonic = monotonic
         self._late_since: float | None = None
@@ -44,6 +52,7 @@ class FeedLatency:
             return
         seconds = self._clock.real_seconds((arrived - quote.quoted_at).total_seconds())
         self._milliseconds = seconds * 1000
+        self._told(self._milliseconds)
         if seconds <= LATENCY_MAX_SECONDS:
             self._late_since, self._is_late = None, False
             return

@@ -1,7 +1,7 @@
 """Two providers behind one question: the last quotes by which an order may go out."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -105,14 +105,6 @@ class QuoteSource:
             # Who judges the quotes asks the clock, and is told.
             await self._keep_up(quotes)
         return quotes
-
-    def latency_ms(self) -> Mapping[Provider, float]:
-        """Milliseconds of each streamed provider's last quote: the gauge."""
-        return {
-            provider: feed.latency.milliseconds
-            for provider, feed in self._feeds.items()
-            if feed.latency.milliseconds is not None
-        }
 
     async def close(self) -> None:
         for provider in self._providers.values():

@@ -2,8 +2,8 @@
 
 structlog is used as the *formatter* of the standard library's logging, so that Temporal, uvicorn, asyncpg and
 every other library goes through the same redaction as we do. Fields of each line: ``timestamp`` (UTC, of the
-record), ``level``, ``logger``, ``service``, ``event``; ``trace_id`` and ``span_id`` inside a span; whatever
-``log_context`` bound; whatever the call named; ``exception`` as a list of frames without local variables.
+record), ``level``, ``logger``, ``service``, ``mode``, ``event``; ``trace_id`` and ``span_id`` inside a span;
+whatever ``log_context`` bound; whatever the call named; ``exception`` as a list of frames without local variables.
 
 Call ``configure_logging`` once, first thing in a process. Our code logs with ``get_logger(__name__)``,
 workflow code only with ``workflow.logger``, which ends here too.
@@ -24,6 +24,7 @@ import structlog
 from structlog.contextvars import bound_contextvars, merge_contextvars
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from observability.log_files import RotatingFile
 from observability.redaction import redact, redact_text, register_secret
 
 __all__ = [
@@ -33,17 +34,17 @@ __all__ = [
     "log_context",
     "register_secret",
     "restore_logging",
+    "use_mode",
     "use_trace_ids",
 ]
 
-LOG_FILE_MODE: Final = 0o600
 EXCEPTION_FRAMES_MAX: Final = 30
 
 # Everything below a blank but line break and tab, and the C1 range: what moves a terminal's cursor.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LINE_BREAKS = re.compile(r"[\n\t]")
 _MULTI_LINE_FIELDS: Final = ("exception", "stack")
-_LEADING_FIELDS: Final = ("timestamp", "level", "service", "logger", "event")
+_LEADING_FIELDS: Final = ("timestamp", "level", "service", "mode", "logger", "event")
 
 
 class TraceIds(NamedTuple):
@@ -53,6 +54,7 @@ class TraceIds(NamedTuple):
     span_id: str
 
 
+_mode = "paper"
 _trace_ids: Callable[[], TraceIds | None] | None = None
 _installed: "_Installed | None" = None
 
@@ -87,6 +89,16 @@ def use_trace_ids(source: Callable[[], TraceIds | None]) -> None:
     _trace_ids = source
 
 
+def use_mode(mode: str) -> None:
+    """Whether this process' lines are of paper or of live trading, from now on."""
+    global _mode  # noqa: PLW0603 - one installation a process
+    _mode = mode
+
+
+TALKATIVE = ("boto3", "botocore", "hvac", "urllib3", "websockets")
+"""At DEBUG these write whole requests and answers, of which some are nothing but secrets: they never do."""
+
+
 def configure_logging(
     service: str,
     *,
@@ -94,6 +106,7 @@ def configure_logging(
     json: bool | None = None,
     stream: TextIO | None = None,
     file: Path | None = None,
+    mode: str | None = None,
 ) -> None:
     """Send every log record of this process through the redacting formatter. A later call replaces it.
 
@@ -102,7 +115,9 @@ def configure_logging(
         level: threshold for all loggers, a standard name.
         json: JSON lines if true, lines for people if false; by default people at a terminal, JSON elsewhere.
         stream: where to write; standard error by default.
-        file: append to this file (made readable by its owner only) instead of a stream.
+        file: append to this file of this process (readable by its owner only, begun anew when it is full)
+            instead of a stream.
+        mode: on every line, ``paper`` or ``live``; see `use_mode`.
 
     Also routes ``warnings`` and uncaught exceptions of any thread here: Python's own printing would show
     an exception's text unredacted.
@@ -115,7 +130,10 @@ def configure_logging(
         raise ValueError("log to a stream or to a file, not both: leave one out")
     if level not in logging.getLevelNamesMapping():
         raise ValueError(f"no log level {level!r}: use DEBUG, INFO, WARNING, ERROR or CRITICAL")
-    handler = _Handler(_open(file) if file else stream or sys.stderr, owned=file is not None)
+    if mode is not None:
+        use_mode(mode)
+    opened = cast(IO[str], RotatingFile(file)) if file else stream or sys.stderr
+    handler = _Handler(opened, owned=file is not None)
     as_json = not handler.is_terminal if json is None else json
     handler.setFormatter(_formatter(service, as_json, colours=handler.is_terminal))
     restore_logging()
@@ -123,6 +141,8 @@ def configure_logging(
     _installed = _Installed(handler, root.level, sys.excepthook, threading.excepthook)
     root.addHandler(handler)
     root.setLevel(level)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.INFO)
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
@@ -149,6 +169,7 @@ def _fields_of_every_record() -> list[Processor]:
 def _formatter(service: str, as_json: bool, *, colours: bool) -> logging.Formatter:
     def add_service(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         event["service"] = service
+        event["mode"] = _mode
         return event
 
     exceptions: Processor
@@ -235,11 +256,6 @@ def _escape_controls(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 def _as_escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode()
-
-
-def _open(file: Path) -> TextIO:
-    file.touch(mode=LOG_FILE_MODE, exist_ok=True)
-    return file.open("a", encoding="utf-8", buffering=1)
 
 
 class _Handler(logging.StreamHandler[IO[str]]):

@@ -13,9 +13,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from decimal import Decimal
 from enum import StrEnum
 from typing import Final
+
+from observability.readings import Readings
 
 RATE_WINDOW_SECONDS: Final = 300
 """Width of the window of the two rate gauges."""
@@ -70,7 +71,7 @@ def call_outcome(code: str | None, *, http_status: int | None = None) -> CallOut
     return known.get(code, CallOutcome.REFUSED)
 
 
-class Metrics:
+class Metrics(Readings):
     """All metrics of one process. Every method is cheap, thread-safe and never raises on a number."""
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -80,7 +81,9 @@ class Metrics:
 
         self._call_window = _Window(monotonic)
         self._signal_window = _Window(monotonic)
-        self._alert_codes: set[str] = set()
+        self._alert_codes = set()
+        self._monotonic = monotonic
+        self._pages: list[Callable[[], bytes]] = []
         self._families = Families(
             error_share=self._call_window.share,
             rejected_share=self._signal_window.share,
@@ -112,99 +115,30 @@ class Metrics:
             self._families.rejections.labels(reason).inc()
         self._signal_window.add(hit=outcome is SignalOutcome.REJECTED)
 
-    def set_oldest_kept(self, kind: str, age_seconds: float) -> None:
-        """How old the oldest row is that has not gone to cold storage; 0 while there is none."""
-        self._families.oldest_kept.labels(kind).set(max(0.0, age_seconds))
-
-    def set_open_orders(self, count: int) -> None:
-        """Orders that are not final, read from the database."""
-        self._families.open_orders.set(count)
-
-    def set_unknown_outcomes(self, count: int) -> None:
-        """Orders whose POST got no usable answer and that were not found or disproved yet."""
-        self._families.unknown_outcomes.set(count)
-
-    def set_kill_switch(self, *, engaged: bool) -> None:
-        """The kill switch's row as last read."""
-        self._families.kill_switch.set(1 if engaged else 0)
-
-    def set_losses(self, percents: Mapping[str, Decimal]) -> None:
-        """What equity has lost, in %, by kind."""
-        for kind, percent in percents.items():
-            self._families.losses.labels(kind).set(float(percent))
-
-    def set_strategies_disabled(self, count: int) -> None:
-        """Strategies that are disabled, read from the database."""
-        self._families.strategies_disabled.set(count)
-
-    def set_open_alerts(self, counts: Mapping[str, int]) -> None:
-        """Alerts that last, by code, as last read. A code that is not among them is over."""
-        for code in self._alert_codes - counts.keys():
-            self._families.open_alerts.labels(code).set(0)
-        for code, count in counts.items():
-            self._families.open_alerts.labels(code).set(count)
-        self._alert_codes |= counts.keys()
-
-    def set_alert_deliveries(self, *, due: int, dead: int) -> None:
-        """Messages about alerts that wait, and that were given up, as last read."""
-        self._families.deliveries_due.set(due)
-        self._families.deliveries_dead.set(dead)
-
     def alert_told(self, channel: str, outcome: str) -> None:
         """One try to tell a channel of an alert ended: ``sent``, ``again`` or ``dead``."""
         self._families.alert_tries.labels(channel, outcome).inc()
 
-    def set_broker_halt(self, *, is_open: bool) -> None:
-        """The broker halt's row as last read."""
-        self._families.broker_halt.set(1 if is_open else 0)
+    def keys_rotated(self, outcome: str) -> None:
+        """New broker keys were found and tried: ``taken`` or ``refused``."""
+        self._families.key_rotations.labels(outcome).inc()
 
     def token_asked(self, share: str, *, granted: bool) -> None:
         """A request asked our own budget for leave."""
         self._families.budget_tokens.labels(share, "granted" if granted else "none_left").inc()
 
-    def set_outbox_lag(self, *, events: int, seconds: float) -> None:
-        """Committed events without a position, and for how long there have always been some."""
-        self._families.outbox_events.set(events)
-        self._families.outbox_lag.set(seconds)
-
-    def set_redis_lag(self, *, events: int, seconds: float) -> None:
-        """Numbered events that are not in Redis yet, and for how long there have always been some."""
-        self._families.redis_events.set(events)
-        self._families.redis_lag.set(seconds)
-
     def events_published(self, count: int) -> None:
         """Events that this process has published to Redis."""
         self._families.events_published.inc(count)
 
-    def events_numbered(self, count: int) -> None:
-        """This process' relay gave positions to ``count`` events."""
-        self._families.events_numbered.inc(count)
-
-    def set_audit_sealing(self, *, lag_seconds: float, tree_size: int) -> None:
-        """For how long the oldest audit row waits for its leaf, and how many have one."""
-        self._families.audit_lag.set(lag_seconds)
-        self._families.audit_size.set(tree_size)
-
-    def set_audit_checkpoint_age(self, age_seconds: float) -> None:
-        """Since the newest checkpoint of the audit log was written outside the database."""
-        self._families.audit_checkpoint_age.set(max(0.0, age_seconds))
-
-    def set_audit_check(self, *, age_seconds: float, failed: bool) -> None:
-        """Since the audit log was last found to be what was sealed, and whether the last check found it changed."""
-        self._families.audit_check_age.set(max(0.0, age_seconds))
-        self._families.audit_check_failed.set(float(failed))
+    def events_numbered(self, topics: Mapping[str, int]) -> None:
+        """This process' relay gave positions to so many events of each topic."""
+        for topic, count in topics.items():
+            self._families.events_numbered.labels(topic).inc(count)
 
     def audit_sealed(self, count: int) -> None:
         """This process' sealer gave ``count`` audit rows their leaves."""
         self._families.audit_sealed.inc(count)
-
-    def set_drift(self, percent: Decimal) -> None:
-        """Drift of the last good reconciliation, in % of equity."""
-        self._families.drift.set(float(percent))
-
-    def set_reconciliation_age(self, age_seconds: float) -> None:
-        """Since the last good reconciliation."""
-        self._families.reconciliation_age.set(max(0.0, age_seconds))
 
     def quote_checked(self, provider: str, age_seconds: float) -> None:
         """A check used a quote of this age in market seconds."""
@@ -214,11 +148,15 @@ class Metrics:
         """A quote arrived ``latency_ms`` after its exchange time."""
         self._families.market_data_latency.labels(provider).observe(max(0.0, latency_ms))
 
+    def add_page(self, page: Callable[[], bytes]) -> None:
+        """Have another page in the text format stand below ours: its names must be others. It may block."""
+        self._pages.append(page)
+
     def render(self) -> bytes:
-        """Everything in the text format; serve it as ``CONTENT_TYPE``."""
+        """Everything in the text format; serve it as ``CONTENT_TYPE``. Blocks for some ms: call it in a thread."""
         from prometheus_client import generate_latest
 
-        return generate_latest(self._families.registry)
+        return b"".join((generate_latest(self._families.registry), *(page() for page in self._pages)))
 
     @contextmanager
     def served(self, port: int = 0, *, host: str = LOOPBACK) -> Iterator[int]:

@@ -68,6 +68,8 @@ _TEXT_RULES: Final = (
     ("://", r"(?i)(\b[a-z][a-z0-9+.-]{0,20}://[^\s:/@]{0,99}):[^\s/@]{1,999}@", rf"\1:{REDACTED}@"),
     # JSON web tokens.
     ("eyj", r"\beyJ[\w-]{8,2000}\.[\w-]{8,2000}\.[\w-]*", REDACTED),
+    # Strategies' tokens.
+    ("ti_", r"\bti_[0-9A-Za-z]{49}\b", REDACTED),
     # Alpaca key ids (PK paper, AK live, CK broker).
     ("k", r"\b[PAC]K[A-Z0-9]{16,26}\b", REDACTED),
     # Alpaca account numbers stand in error texts without a field name.
@@ -108,19 +110,20 @@ class _Registry:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._texts: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
+        self._longest_first: tuple[str, ...] = ()
 
     def add(self, value: str) -> None:
         with self._lock:
-            self._texts |= _spellings(value)
             # Longest first: one secret may be the beginning of another.
-            longest_first = sorted(self._texts, key=lambda text: (-len(text), text))
-            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+            texts = {*self._longest_first, *_spellings(value)}
+            self._longest_first = tuple(sorted(texts, key=lambda text: (-len(text), text)))
 
     def cut_out(self, text: str) -> str:
-        pattern = self._pattern
-        return text if pattern is None else pattern.sub(REDACTED, text)
+        # One after the other: a process knows a few dozen, and a pattern of them all is tried at every character.
+        for secret in self._longest_first:
+            if secret in text:
+                text = text.replace(secret, REDACTED)
+        return text
 
 
 _registry = _Registry()

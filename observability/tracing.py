@@ -5,10 +5,12 @@ caller's ``traceparent`` header. Temporal carries the context in its headers and
 workflow, activity and signal (``temporal_interceptors``, given to ``Client.connect``; workers of that client
 inherit them). For each broker call ``ended_span`` makes the innermost one, once its outcome is known.
 
-Where the spans go: nowhere by default; then they only give log lines their ids. ``TRADING_TRACE_FILE`` names
-a file that gets one JSON object a span, whichever processes write to it. An OTLP exporter is a package of its
-own that this project does not install; pass one as ``exporter`` where a collector runs. Everything exported
-is redacted like a log line.
+Where the spans go: nowhere by default; then they only give log lines their ids. ``TRADING_OTLP_ENDPOINT`` names a
+collector, ``TRADING_TRACE_FILE`` a file that gets one JSON object a span, whichever processes write to it
+(`observability.exporting`). Everything exported is redacted like a log line.
+
+What comes later and from elsewhere, an execution by the broker's stream, joins the trace by the ``traceparent``
+that is stored with the signal.
 
 Temporal's ``TracingInterceptor`` is used, not the newer ``OpenTelemetryPlugin``: it is stable, shows a
 workflow's spans while the workflow still runs (ours run for days) and leaves the sandbox as it is. The price:
@@ -20,35 +22,40 @@ of ``temporal_interceptors``.
 """
 
 import os
+import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
+from observability.exporting import JsonLinesExporter, RedactingExporter, otlp_exporter
 from observability.logging import TraceIds, use_trace_ids
-from observability.redaction import redact, redact_text
 
 if TYPE_CHECKING:
     from temporalio.client import Interceptor
 
-TRACE_FILE_VARIABLE: Final = "TRADING_TRACE_FILE"
-TRACE_FILE_MODE: Final = 0o600
+NAMESPACE: Final = "trading-interface"
 
 EXPORT_DELAY_MS: Final = 500
 """A span reaches the exporter at most this long after its end."""
 
 EXPORT_QUEUE_MAX: Final = 4_096
-"""Spans; more are dropped rather than slow an order down."""
+"""Spans; more are dropped, the oldest first, rather than slow an order down."""
+
+EXPORT_BATCH_MAX: Final = 512
+"""Spans of one request."""
 
 FLUSH_TIMEOUT_MS: Final = 3_000
 
@@ -63,8 +70,9 @@ _active: "Tracing | None" = None
 class Tracing:
     """The tracing of one process; ``close`` before it ends, or the last half second of spans is lost."""
 
-    def __init__(self, provider: TracerProvider) -> None:
+    def __init__(self, provider: TracerProvider, exporters: Sequence[RedactingExporter] = ()) -> None:
         self._provider = provider
+        self._exporters = exporters
         self.tracer = provider.get_tracer(_SCOPE)
 
     def flush(self) -> None:
@@ -72,45 +80,72 @@ class Tracing:
         self._provider.force_flush(FLUSH_TIMEOUT_MS)
 
     def close(self) -> None:
-        """Flush and stop. Later spans go nowhere."""
+        """Flush and stop, within ``FLUSH_TIMEOUT_MS``. Later spans go nowhere."""
         global _active  # noqa: PLW0603 - one tracing a process, like one root logger
-        self._provider.shutdown()
+        # The SDK's own shutdown waits half a minute for a collector that is mute.
+        ending = threading.Thread(target=self._provider.shutdown, name="end tracing", daemon=True)
+        ending.start()
+        ending.join(FLUSH_TIMEOUT_MS / 1000)
+        for exporter in self._exporters:
+            exporter.give_up()
         if _active is self:
             _active = None
 
 
 def configure_tracing(
-    service: str, *, exporter: SpanExporter | None = None, environ: Mapping[str, str] | None = None
+    service: str,
+    *,
+    exporter: SpanExporter | None = None,
+    endpoint: str | None = None,
+    file: Path | None = None,
+    mode: str | None = None,
 ) -> Tracing:
     """Start tracing in this process; call it once, before connecting to Temporal.
 
     Args:
         service: name of the process, on every span as ``service.name``.
-        exporter: where ended spans go; without one, the file named by ``TRADING_TRACE_FILE``, else nowhere.
-        environ: environment variables, ``os.environ`` by default.
+        exporter: where ended spans go instead of what the settings say.
+        endpoint: a collector that takes OTLP over HTTP.
+        file: gets a line of JSON for each span.
+        mode: ``paper`` or ``live``, on every span as ``deployment.environment.name``.
 
     Raises:
         OSError: the trace file cannot be opened for appending.
     """
     global _active  # noqa: PLW0603 - one tracing a process, like one root logger
-    file = (os.environ if environ is None else environ).get(TRACE_FILE_VARIABLE, "")
-    if exporter is None and file:
-        exporter = JsonLinesExporter(Path(file))
-    provider = TracerProvider(resource=Resource.create({"service.name": service}))
-    if exporter is not None:
+    wanted = [exporter] if exporter is not None else []
+    if exporter is None and file is not None:
+        wanted.append(JsonLinesExporter(file))
+    if exporter is None and endpoint:
+        wanted.append(otlp_exporter(endpoint))
+    redacting = [RedactingExporter(each) for each in wanted]
+    provider = TracerProvider(resource=_resource(service, mode))
+    for each in redacting:
         provider.add_span_processor(
             BatchSpanProcessor(
-                RedactingExporter(exporter),
+                each,
                 schedule_delay_millis=EXPORT_DELAY_MS,
                 max_queue_size=EXPORT_QUEUE_MAX,
+                max_export_batch_size=EXPORT_BATCH_MAX,
             )
         )
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         # FastAPI's own request spans look here. It can be set once a process and we are the process.
         trace.set_tracer_provider(provider)
-    _active = Tracing(provider)
+    _active = Tracing(provider, redacting)
     use_trace_ids(_current_ids)
     return _active
+
+
+def _resource(service: str, mode: str | None) -> Resource:
+    """Who makes these spans."""
+    told = {
+        "service.name": service,
+        "service.namespace": NAMESPACE,
+        "service.version": version(NAMESPACE),
+        "service.instance.id": f"{os.getpid()}@{socket.gethostname()}",
+    }
+    return Resource.create(told if mode is None else told | {"deployment.environment.name": mode})
 
 
 def span(name: str, **attributes: AttributeValue) -> AbstractContextManager[Span]:
@@ -132,8 +167,26 @@ def span_from(traceparent: str | None, name: str, **attributes: AttributeValue) 
         yield started
 
 
+@contextmanager
+def continued(traceparent: str | None) -> Iterator[None]:
+    """Spans of the block are children of the caller's; without tracing or a ``traceparent`` nothing changes."""
+    if _active is None or traceparent is None:
+        yield
+        return
+    before = attach(_propagator.extract({_TRACEPARENT: traceparent}, Context()))
+    try:
+        yield
+    finally:
+        detach(before)
+
+
 def ended_span(
-    name: str, duration_ms: float, *, failed: str | None = None, **attributes: AttributeValue
+    name: str,
+    duration_ms: float,
+    failed: str | None = None,
+    kind: SpanKind = SpanKind.CLIENT,
+    /,
+    **attributes: AttributeValue,
 ) -> None:
     """Record a child of the current span that ended just now and took ``duration_ms``.
 
@@ -143,7 +196,7 @@ def ended_span(
         return
     now_ns = time.time_ns()
     began_ns = now_ns - round(duration_ms * NS_PER_MS)
-    child = _active.tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes, start_time=began_ns)
+    child = _active.tracer.start_span(name, kind=kind, attributes=attributes, start_time=began_ns)
     if failed is not None:
         child.set_status(Status(StatusCode.ERROR, failed))
     child.end(now_ns)
@@ -165,52 +218,6 @@ def temporal_interceptors() -> "list[Interceptor]":
     return [TracingInterceptor(_active.tracer)]
 
 
-class JsonLinesExporter(SpanExporter):
-    """Appends each ended span as one JSON object to a file that only its owner may read.
-
-    Lines are written whole (one ``write`` on a descriptor opened for appending), so processes can share it.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self._descriptor: int | None = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, TRACE_FILE_MODE)
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Write ``spans``; a full disk loses them and never stops the process."""
-        if self._descriptor is None:
-            return SpanExportResult.FAILURE
-        try:
-            for ended in spans:
-                os.write(self._descriptor, (ended.to_json(indent=None) + "\n").encode())
-        except OSError:
-            return SpanExportResult.FAILURE
-        return SpanExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        """Close the file."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-
-class RedactingExporter(SpanExporter):
-    """Takes secrets out of names, attributes, events and error texts on the way to ``inner``."""
-
-    def __init__(self, inner: SpanExporter) -> None:
-        self._inner = inner
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export redacted copies."""
-        return self._inner.export([_redacted(ended) for ended in spans])
-
-    def shutdown(self) -> None:
-        """Stop the inner exporter."""
-        self._inner.shutdown()
-
-    def force_flush(self, timeout_millis: int = FLUSH_TIMEOUT_MS) -> bool:
-        """Flush the inner exporter."""
-        return self._inner.force_flush(timeout_millis)
-
-
 def _start(
     name: str, context: Context | None, attributes: Mapping[str, AttributeValue]
 ) -> AbstractContextManager[Span]:
@@ -223,28 +230,3 @@ def _current_ids() -> TraceIds | None:
     if not context.is_valid:
         return None
     return TraceIds(trace.format_trace_id(context.trace_id), trace.format_span_id(context.span_id))
-
-
-def _redacted(ended: ReadableSpan) -> ReadableSpan:
-    status = ended.status
-    return ReadableSpan(
-        name=redact_text(ended.name),
-        context=ended.context,
-        parent=ended.parent,
-        resource=ended.resource,
-        attributes=_redacted_attributes(ended.attributes),
-        events=[
-            Event(event.name, _redacted_attributes(event.attributes), event.timestamp)
-            for event in ended.events
-        ],
-        links=ended.links,
-        kind=ended.kind,
-        status=Status(status.status_code, redact_text(status.description)) if status.description else status,
-        start_time=ended.start_time,
-        end_time=ended.end_time,
-        instrumentation_scope=ended.instrumentation_scope,
-    )
-
-
-def _redacted_attributes(attributes: Mapping[str, AttributeValue] | None) -> dict[str, AttributeValue]:
-    return cast(dict[str, AttributeValue], redact(dict(attributes or {})))

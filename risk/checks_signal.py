@@ -78,6 +78,21 @@ def ticker_lists(order: Candidate) -> CheckResult:
     )
 
 
+def symbol_locked(order: Candidate) -> CheckResult:
+    """A person has locked the ticker: nothing new is opened in it. A close passes: it leaves the ticker."""
+    locks = order.facts.locks
+    if not locks:
+        return result(CheckName.SYMBOL_LOCKED, True, "none", "no lock", "no lock of this ticker holds")
+    told = f"{order.proposal.ticker} is {locks[0].text}"
+    if len(locks) > 1:
+        told += f"; {len(locks)} locks hold"
+    value = f"{len(locks)} hold"
+    if order.reduces:
+        words = f"{told}; not applied to a close: it leaves the ticker"
+        return result(CheckName.SYMBOL_LOCKED, True, value, "no lock", words)
+    return result(CheckName.SYMBOL_LOCKED, False, value, "no lock", told)
+
+
 def signal_expired(order: Candidate) -> CheckResult:
     now, until = order.facts.now, order.proposal.valid_until
     passed = now <= until

@@ -29,6 +29,7 @@ CHECKS: Final[tuple[Callable[[Candidate], CheckResult], ...]] = (
     checks_conduct.order_rate,
     checks_conduct.repeated_executions,
     checks_signal.ticker_lists,
+    checks_signal.symbol_locked,
     checks_losses.daily_loss,
     checks_losses.drawdown,
     checks_signal.unknown_outcome,
@@ -60,7 +61,7 @@ def assess(proposal: Proposal, facts: RiskFacts) -> RiskVerdict:
 
     A number exactly at its limit passes. A close (SELL_TO_CLOSE, BUY_TO_CLOSE) is not refused by limits
     it can only improve: order notional, exposures, buying power, unknown outcomes, losses, open orders, the
-    account's rate; nor by what stops new risk: a broker halt, a disabled strategy, lists of tickers.
+    account's rate; nor by what stops new risk: a broker halt, a disabled strategy, lists and locks of tickers.
 
     Raises:
         InexactNumberError: a stored number is too long to compute with exactly.

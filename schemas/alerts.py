@@ -64,6 +64,14 @@ class AlertCode(StrEnum):
     """No check of the audit log has ended for two days."""
     AUDIT_TARGET_DOWN = "AUDIT_TARGET_DOWN"
     """Checkpoints of the audit log cannot be written outside the database."""
+    BUILD_UNATTENDED = "BUILD_UNATTENDED"
+    """No process runs the build that gets all new work: it waits."""
+    CLOCK_SKEW = "CLOCK_SKEW"
+    """A machine's clock is off by more than 2 s, or nobody has said for ten minutes: new orders wait."""
+    SECRETS_UNREADABLE = "SECRETS_UNREADABLE"
+    """The secret store does not give us the broker's keys: those in memory go on, and nothing can be started."""
+    BROKER_KEYS_REFUSED = "BROKER_KEYS_REFUSED"
+    """New keys are stored, and the broker does not take them, or they are another account's: the old ones go on."""
     DEAD_EVENTS = "DEAD_EVENTS"
     """A group of consumers could not take some events: they were put aside, and those behind them went on."""
 
@@ -101,11 +109,20 @@ class Alert(Wire):
 
 
 class StoredAlert(Alert):
+    """An alert as its row tells of it: since when, how often, and what persons have done about it."""
+
     raised_at: UtcTime
     last_raised_at: UtcTime
     times: int
     """How often it was raised since ``raised_at``."""
     cleared_at: UtcTime | None = None
+    acknowledged_at: UtcTime | None = None
+    """A person has seen it, since it was raised or became worse."""
+    acknowledged_by: str | None = None
+    silenced_until: UtcTime | None = None
+    """Nobody is told of it before then."""
+    silenced_by: str | None = None
+    silence_reason: str | None = None
 
 
 class Channel(StrEnum):

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from schemas.base import DecimalText, Edge, UtcTime, Wire
 from schemas.conduct import Conduct
+from schemas.locks import SymbolLock
 from schemas.market import Provider, Quote
 from schemas.orders import Action, OrderType, OrderView, Side, TimeInForce
 
@@ -125,6 +126,7 @@ class CheckName(StrEnum):
     INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
     BROKER_HALT = "BROKER_HALT"
     STRATEGY_DISABLED = "STRATEGY_DISABLED"
+    SYMBOL_LOCKED = "SYMBOL_LOCKED"
     TICKER_LISTS = "TICKER_NOT_ALLOWED"
     DUPLICATE_CONTENT = "DUPLICATE_CONTENT"
     ORDER_RATE = "ORDER_RATE"
@@ -248,6 +250,8 @@ class RiskFacts(Wire):
     """When the account was read that ``buying_power`` is from."""
     funds_refusal: FundsRefusal | None = None
     """The strategy's order that the account could not pay for; None where it can, as far as is known."""
+    locks: tuple[SymbolLock, ...] = ()
+    """Those that hold on this ticker, the one that lasts longest first."""
 
 
 class RiskVerdict(Wire):

@@ -11,6 +11,11 @@ from schemas.orders import Action, OrderType, OrderView, TimeInForce
 from schemas.risk import CheckResult, Proposal
 
 SIGNAL_ID_PATTERN: Final = r"^[A-Za-z0-9._-]{1,64}$"
+RESERVED_SIGNAL_IDS: Final = frozenset({
+    "access", "alert-channels", "approvals-asked", "audit", "broker", "builds", "clock", "equity",
+    "kill-switch", "limits", "reconciliation", "retention", "symbol-locks", "trade-updates",
+})  # fmt: skip
+"""Names of the system's own stories in the audit log: a signal of this name could read them as its own."""
 STRATEGY_PATTERN: Final = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 TICKER_PATTERN: Final = r"^[A-Z][A-Z0-9]{0,9}(\.[A-Z]{1,2})?$"
 """ASCII only, so that a look-alike letter is refused and not traded."""

@@ -37,15 +37,21 @@ ID_RECONCILE_DUE: Final = "reconcile-due"
 ID_RECONCILE_NOW: Final = "reconcile-now"
 """Started by a person."""
 SCHEDULE_RECONCILIATION: Final = "reconciliation"
+RECONCILE_BY_SCHEDULE: Final = "schedule"
+"""The trigger of a run that the Schedule has started."""
 SCHEDULE_RETENTION: Final = "audit-retention"
 
 SIGNAL_ORDER_UPDATED: Final = "order-updated"
 SIGNAL_LOOK_AGAIN: Final = "look-again"
 """To a protection: what its signal's ticker holds, or has working, has changed."""
+SIGNAL_NEXT_BUILD: Final = "next-build"
+"""To an order or a protection, at the close: go on with the build that gets new work, if that is another."""
 SIGNAL_KILL: Final = "activate"
 SIGNAL_RELEASE: Final = "release"
 UPDATE_CANCEL_ORDER: Final = "cancel-order"
 UPDATE_RELEASE: Final = "release-kill-switch"
+ASK_AGAIN: Final = "(ask again)"
+"""In the refusal of a release that came between two runs of the kill switch's workflow."""
 QUERY_STATUS: Final = "status"
 QUERY_TIMELINE: Final = "timeline"
 
@@ -113,6 +119,14 @@ def order_workflow_id(signal_id: str) -> str:
 def protect_workflow_id(signal_id: str) -> str:
     """The one workflow id of an entry's protection."""
     return f"protect-{signal_id}"
+
+
+def signal_of_workflow(workflow_id: str) -> str | None:
+    """The signal that an order's or a protection's workflow serves; None for every other."""
+    for prefix in (order_workflow_id(""), protect_workflow_id("")):
+        if workflow_id.startswith(prefix):
+            return workflow_id.removeprefix(prefix)
+    return None
 
 
 def client_order_id(installation: uuid.UUID, account: str, signal_id: str, leg: Leg, generation: int) -> str:

@@ -4,11 +4,12 @@ file, verified from a row.
 
 import json
 import os
+import re
 import secrets
 import stat
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
@@ -21,6 +22,8 @@ from schemas.kill import ReleaseGrant
 GRANT_VALID_FOR: Final = timedelta(minutes=5)
 NONCE_BYTES: Final = 16
 KEY_FILE_MODE: Final = 0o600
+KEY_HEX_DIGITS: Final = 64
+_KEY: Final = re.compile(rf"[0-9a-f]{{{KEY_HEX_DIGITS}}}")
 
 Grant = TypeVar("Grant", ReleaseGrant, DropGrant)
 
@@ -31,6 +34,48 @@ class KeyFileError(Exception):
 
 class GrantRefused(Exception):
     """The grant lets nothing happen; the message says why."""
+
+
+class GrantKey:
+    """A key that signs grants, and whose it is."""
+
+    def __init__(self, private: Ed25519PrivateKey, owner: str) -> None:
+        self._private = private
+        self.owner: Final = owner
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """The operator's key file.
+
+        Raises:
+            KeyFileError: missing, unreadable, or readable by others.
+        """
+        return cls(*_load(path))
+
+    @classmethod
+    def from_hex(cls, text: str, owner: str) -> Self:
+        """A secret of 64 hexadecimal digits.
+
+        Raises:
+            KeyFileError: it is none; the message does not tell it.
+        """
+        if not _KEY.fullmatch(text.strip().lower()):
+            raise KeyFileError(f"the grant key is not {KEY_HEX_DIGITS} hexadecimal digits")
+        return cls(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(text.strip())), owner)
+
+    @property
+    def public_key(self) -> bytes:
+        """32 bytes, for the row that it is known by."""
+        return _raw(self._private.public_key())
+
+    @property
+    def key_id(self) -> str:
+        """How grants name it."""
+        return public_key_id(self.public_key)
+
+    def sign(self, content: bytes) -> str:
+        """In hexadecimal."""
+        return self._private.sign(content).hex()
 
 
 def make_key_file(path: Path, person: str) -> tuple[str, bytes]:
@@ -55,22 +100,17 @@ def make_key_file(path: Path, person: str) -> tuple[str, bytes]:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
-    private, _ = _load(path)
-    return key_id(private.public_key()), _raw(private.public_key())
-
-
-def key_id(public: Ed25519PublicKey) -> str:
-    """The first 16 hex digits of the public key: enough to name it."""
-    return public_key_id(_raw(public))
+    key = GrantKey.from_file(path)
+    return key.key_id, key.public_key
 
 
 def public_key_id(raw: bytes) -> str:
-    """The same from the raw key."""
+    """The first 16 hex digits of the raw public key: enough to name it."""
     return raw.hex()[:16]
 
 
 def make_grant(
-    key_file: Path,
+    key: Path | GrantKey,
     *,
     account: str,
     epoch: int,
@@ -85,7 +125,7 @@ def make_grant(
         KeyFileError: the file is missing, unreadable, or readable by others.
     """
     return _made(
-        ReleaseGrant, key_file, now, person, account=account, epoch=epoch, reason=reason,
+        ReleaseGrant, key, now, person, account=account, epoch=epoch, reason=reason,
         unknown_orders=tuple(sorted(unknown_orders)),
     )  # fmt: skip
 
@@ -101,18 +141,20 @@ def make_drop_grant(
     return _made(DropGrant, key_file, now, person, account=account, partition=partition, reason=reason)
 
 
-def _made(kind: type[Grant], key_file: Path, now: datetime, person: str | None, **said: Any) -> Grant:
+def _made(
+    kind: type[Grant], source: Path | GrantKey, now: datetime, person: str | None, **said: Any
+) -> Grant:
     """What every grant has, and the signature over all of it."""
-    private, owner = _load(key_file)
+    key = source if isinstance(source, GrantKey) else GrantKey.from_file(source)
     unsigned = kind(
         nonce=secrets.token_hex(NONCE_BYTES),
         expires_at=now + GRANT_VALID_FOR,
-        person=person or owner,
-        key_id=key_id(private.public_key()),
+        person=person or key.owner,
+        key_id=key.key_id,
         signature="",
         **said,
     )
-    return unsigned.model_copy(update={"signature": private.sign(signed_bytes(unsigned)).hex()})
+    return unsigned.model_copy(update={"signature": key.sign(signed_bytes(unsigned))})
 
 
 def verify_grant(grant: ReleaseGrant | DropGrant, public_key: bytes, *, account: str, now: datetime) -> None:

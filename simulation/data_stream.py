@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -44,15 +43,12 @@ REPEATED_EVERY_NS = NANOSECONDS
 MINUTE = timedelta(minutes=1)
 MINUTE_BAR, DAILY_BAR = Timeframe(1, MINUTE, None), Timeframe(1, None, "Day")
 
-IsAuthentic = Callable[[str, str], bool]
-
 
 class DataStream:
     """Sends new quotes to the clients subscribed to them, on every beat of the exchange."""
 
-    def __init__(self, exchange: Exchange, is_authentic: IsAuthentic) -> None:
+    def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
-        self.is_authentic = is_authentic
         self._sessions: dict[Feed, list[DataSession]] = {feed: [] for feed in FEEDS}
         # Version and moment of the quote sent last.
         self._sent: dict[tuple[Feed, str], tuple[int, int]] = {}
@@ -60,6 +56,7 @@ class DataStream:
         self._beaten_ns = exchange.clock.now_ns()
         self._minute = exchange.clock.now()
         exchange.on_beat(self.beat)
+        exchange.keys.on_revoked(self._expel)
 
     async def serve(self, socket: WebSocket) -> None:
         feed = socket.path_params["feed"]
@@ -79,6 +76,11 @@ class DataStream:
         finally:
             timeout.cancel()
             self._sessions[session.feed] = [one for one in self._sessions[session.feed] if one is not session]
+
+    def _expel(self, key: str) -> None:
+        for session in [one for sessions in self._sessions.values() for one in sessions]:
+            if session.key == key:
+                session.end()
 
     def _is_refused(self, feed: Feed) -> bool:
         return self.exchange.refuses_socket(SocketFacts(f"data/{feed}", self._connected[feed].vacant_ms()))
@@ -152,6 +154,7 @@ class DataSession:
         self._subscriber = subscriber
         self._binary = binary
         self._authenticated = False
+        self.key = ""
         self._collected: list[dict[str, Any]] = []
 
     def send(self, messages: list[dict[str, Any]]) -> None:
@@ -184,6 +187,9 @@ class DataSession:
             return packed
         return json_bytes(_as_text(messages)).decode()
 
+    def end(self) -> None:
+        self._subscriber.end()
+
     def auth_timed_out(self) -> None:
         if not self._authenticated:
             self._fail(*AUTH_TIMEOUT)
@@ -207,12 +213,15 @@ class DataSession:
     def _auth(self, message: dict[str, Any]) -> None:
         if self._authenticated:
             self._error(*ALREADY_AUTHENTICATED)
-        elif not self._hub.is_authentic(str(message.get("key", "")), str(message.get("secret", ""))):
+        elif not self._hub.exchange.keys.is_authentic(
+            str(message.get("key", "")), str(message.get("secret", ""))
+        ):
             self._fail(*AUTH_FAILED)
         elif not self._hub.admit(self):
             self._fail(*CONNECTION_LIMIT)
         else:
             self._authenticated = True
+            self.key = str(message["key"])
             self.send([{"T": "success", "msg": "authenticated"}])
 
     def _subscribe(self, message: dict[str, Any], *, on: bool) -> None:

@@ -5,7 +5,6 @@ Nothing that changes the book is answered before its ledger record is on disk.
 
 import asyncio
 import contextlib
-import hmac
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -41,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 READS = ("GET", "HEAD")
 BODY_BYTES_MAX = 1_000_000
+KEY_SHOWN_MAX = 64
 NEVER_LANDS = ("drop_before_landing", "hang_before_landing")
 HANGS = ("hang_before_landing", "hang_after_landing")
 
@@ -117,16 +117,15 @@ class Door:
 
         return serve
 
-    def is_authentic(self, key: str, secret: str) -> bool:
-        settings = self._exchange.settings
-        return hmac.compare_digest(key.encode(), settings.key.get_secret_value().encode()) and (
-            hmac.compare_digest(secret.encode(), settings.secret.get_secret_value().encode())
-        )
-
     def check_keys(self, request: Request) -> None:
         """Raises Refusal 401."""
-        headers = request.headers
-        if not self.is_authentic(headers.get("apca-api-key-id", ""), headers.get("apca-api-secret-key", "")):
+        if not self._exchange.keys.is_authentic(*_pair(request)):
+            raise errors.unauthorized()
+
+    def check_owner(self, request: Request) -> None:
+        """Raises Refusal 401: neither keys that are taken now nor those it was started with."""
+        keys, pair = self._exchange.keys, _pair(request)
+        if not (keys.is_authentic(*pair) or keys.is_owner(*pair)):
             raise errors.unauthorized()
 
     async def _serve(self, request: Request, call: Call, handler: Handler) -> Response:
@@ -146,7 +145,8 @@ class Door:
             reply = refused(refusal)
         fault = injected.fault if injected else None
         answered = after_landing(fault, reply)
-        seq = self._write_down(call, request_id, injected, reply, answered)
+        key = _pair(request)[0][:KEY_SHOWN_MAX]
+        seq = self._write_down(call, request_id, injected, reply, answered, key)
         if call.method not in READS:
             await self._exchange.ledger.durable(seq)
         elif call.surface == "trading":
@@ -246,11 +246,13 @@ class Door:
         injected: Injected | None,
         reply: Reply | None,
         answered: Reply | None,
+        key: str,
     ) -> int:
         code = reply.body.get("code") if reply is not None and isinstance(reply.body, dict) else None
         return self._exchange.record(
             "request",
             request_id=request_id,
+            key=key,
             method=call.method,
             route=call.route,
             path=call.path,
@@ -270,6 +272,11 @@ class Door:
             await _hang(self._exchange.stopping, request)
         await drop_connection(request)
         return Response()
+
+
+def _pair(request: Request) -> tuple[str, str]:
+    headers = request.headers
+    return headers.get("apca-api-key-id", ""), headers.get("apca-api-secret-key", "")
 
 
 def _can_mislead(call: Call) -> bool:

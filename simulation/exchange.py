@@ -18,6 +18,7 @@ from simulation.events import AccountOpened, OrderCreated, OrderExecuted, encode
 from simulation.faults import Fate, Fault, Frame, FrameFacts, OrderFacts, SocketFacts
 from simulation.ids import Ids
 from simulation.injecting import Faults, Injected
+from simulation.keys import AcceptedKeys
 from simulation.ledger import Ledger
 from simulation.market import Market
 from simulation.rate_limit import RateLimit
@@ -53,6 +54,9 @@ class Exchange:
         start = next_moment(restored, settings, self.sessions, wall, self._recordings)
         self.clock = ExchangeClock(start, settings.speed)
         self.summary = restored.summary
+        self.keys = AcceptedKeys(settings.key, settings.secret)
+        for record in restored.key_controls:
+            self.keys.replay(record)
         self.book: Book = restored.book
         self.faults = Faults(settings.fault_seed)
         if settings.fault_plan is not None:

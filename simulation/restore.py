@@ -7,6 +7,7 @@ from typing import Any
 
 from simulation.book import Book
 from simulation.events import BOOK_EVENT_KINDS, decode
+from simulation.keys import ACCEPT, REVOKE
 from simulation.ledger import Ledger
 from simulation.recorded import RecordedQuotes
 from simulation.sessions import Phase, Sessions, at_new_york
@@ -31,6 +32,7 @@ class Restored:
     book: Book = field(default_factory=Book)
     summary: LedgerSummary = field(default_factory=LedgerSummary)
     market_controls: list[dict[str, Any]] = field(default_factory=list)
+    key_controls: list[dict[str, Any]] = field(default_factory=list)
     last_event_id: str | None = None
     last_at: datetime | None = None
     clock: dict[str, Any] | None = None
@@ -50,6 +52,8 @@ def restore(ledger: Ledger) -> Restored:
             restored.clock = record
         elif kind == "control" and record["control"] in ("quote", "release_quote", "freeze", "thaw"):
             restored.market_controls.append(record)
+        elif kind == "control" and record["control"] in (ACCEPT, REVOKE):
+            restored.key_controls.append(record)
         at = parse_moment(record["at"])
         restored.last_at = at if restored.last_at is None else max(restored.last_at, at)
     return restored

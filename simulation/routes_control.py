@@ -6,7 +6,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -16,6 +16,7 @@ from simulation.door import Door
 from simulation.errors import Refusal
 from simulation.exchange import Exchange
 from simulation.fault_plan import FaultPlan, WrongPlan, problems_of, read_order
+from simulation.keys import ACCEPT, REVOKE, digest
 from simulation.market import EVERY_SYMBOL, UnknownSymbol
 from simulation.settings import FEEDS, Feed
 from simulation.wire import rfc3339, to_ns
@@ -92,6 +93,15 @@ class CorrectControl(BaseModel):
     told: bool = True
 
 
+class KeyControl(BaseModel):
+    """``POST /_exchange/keys``: take this pair too; ``DELETE /_exchange/keys/KEY`` takes one away."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{4,64}$")]
+    secret: SecretStr
+
+
 class Control:
     """The handlers behind ``/_exchange``."""
 
@@ -114,6 +124,8 @@ class Control:
             ("POST", "correct", self.correct),
             ("GET", "clock", self.get_clock),
             ("POST", "clock", self.set_clock),
+            ("POST", "keys", self.accept_key),
+            ("DELETE", "keys/{key}", self.revoke_key),
         ]
         guarded = [
             Route(f"/_exchange/{path}", self._guarded(handler), methods=[method])
@@ -126,7 +138,7 @@ class Control:
     ) -> Callable[[Request], Awaitable[Response]]:
         async def serve(request: Request) -> Response:
             try:
-                self._door.check_keys(request)
+                self._door.check_owner(request)
                 return await handler(request)
             except Refusal as refusal:
                 return JSONResponse(refusal.body(), refusal.status)
@@ -253,6 +265,20 @@ class Control:
         wanted = CorrectControl.model_validate_json(await request.body())
         engine, now = self._exchange.engine, self._exchange.clock.now()
         return await self._amended("correct", wanted, partial(engine.correct, now=now, **wanted.model_dump()))
+
+    async def accept_key(self, request: Request) -> Response:
+        wanted = KeyControl.model_validate_json(await request.body())
+        told = {"key": wanted.key, "secret_sha256": digest(wanted.secret.get_secret_value())}
+        self._exchange.keys.accept(told["key"], told["secret_sha256"])
+        return await self._noted(ACCEPT, told)
+
+    async def revoke_key(self, request: Request) -> Response:
+        key = request.path_params["key"]
+        try:
+            self._exchange.keys.revoke(key)
+        except KeyError:
+            raise Refusal(404, None, "no such key") from None
+        return await self._noted(REVOKE, {"key": key})
 
     async def _amended(self, control: str, wanted: BaseModel, amend: Callable[[], None]) -> Response:
         try:

@@ -126,7 +126,7 @@ def start_in_thread(settings: ExchangeSettings) -> Iterator[RunningExchange]:
 def build_app(exchange: Exchange) -> tuple[Starlette, TradeUpdates]:
     """All routes of a started exchange, and the hub that publishes its trade updates."""
     door = Door(exchange)
-    updates, data = TradeUpdates(exchange, door.is_authentic), DataStream(exchange, door.is_authentic)
+    updates, data = TradeUpdates(exchange), DataStream(exchange)
     tables: tuple[tuple[Any, Any], ...] = (
         ("trading", routes_trading.ROUTES),
         ("trading", watchlists.ROUTES),

@@ -52,6 +52,8 @@ class Subscriber:
     def __init__(self, socket: WebSocket, stream: str) -> None:
         self.socket = socket
         self.stream = stream
+        self.key = ""
+        """With which it logged in."""
         self._queue: asyncio.Queue[Frame | None] = asyncio.Queue(FRAMES_QUEUED_MAX)
         self.overrun = False
         self._is_mute = False

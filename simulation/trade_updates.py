@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 from starlette.websockets import WebSocket
@@ -14,18 +13,17 @@ from simulation.wire import json_bytes, rfc3339
 
 TRADE_UPDATES = "trade_updates"
 UPDATES_QUEUED_MAX = 100_000
-IsAuthentic = Callable[[str, str], bool]
 
 
 class TradeUpdates:
     """Publishes each trade update, once it is durable, to everyone who listens."""
 
-    def __init__(self, exchange: Exchange, is_authentic: IsAuthentic) -> None:
+    def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._is_authentic = is_authentic
         self._listening: set[Subscriber] = set()
         self._connected = Vacancy()
         self._updates: asyncio.Queue[tuple[int, dict[str, Any]]] = asyncio.Queue(UPDATES_QUEUED_MAX)
+        exchange.keys.on_revoked(self._expel)
         exchange.on_update(lambda seq, update: self._updates.put_nowait((seq, update)))
 
     async def publish(self) -> None:
@@ -72,7 +70,12 @@ class TradeUpdates:
             self._listening.discard(subscriber)
 
     def is_authentic(self, key: str, secret: str) -> bool:
-        return self._is_authentic(key, secret)
+        return self._exchange.keys.is_authentic(key, secret)
+
+    def _expel(self, key: str) -> None:
+        for subscriber in list(self._listening):
+            if subscriber.key == key:
+                subscriber.end()
 
 
 def _facts(update: dict[str, Any]) -> FrameFacts:
@@ -113,6 +116,7 @@ class _Session:
             named.get("secret_key", named.get("secret", "")),
         )
         self._authorized = self._hub.is_authentic(str(key), str(secret))
+        self._subscriber.key = str(key)
         status = "authorized" if self._authorized else "unauthorized"
         self._send({"stream": "authorization", "data": {"status": status, "action": message["action"]}})
         if not self._authorized:

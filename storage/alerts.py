@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from storage.database import Connection
 
 _SQL: Final = load("alerts")
+_DELIVERIES: Final = load("deliveries")
 
 LIST_MAX: Final = 500
 ALERT_LOCKS: Final = 0x7469_616C
@@ -44,6 +45,81 @@ async def raise_alert(connection: Connection, alert: Alert, *, component: str, n
         await append(connection, _entry(alert, "ALERT_RAISED", component, now))
         _log.error("alert", code=alert.code.value, subject=alert.subject, reason=alert.text)
     return fresh
+
+
+async def read_alert(connection: Connection, alert_id: str) -> StoredAlert | None:
+    """However it stands; None where it never was raised."""
+    row = await connection.fetchrow(_SQL["read_alert"], alert_id)
+    return None if row is None else StoredAlert.model_validate(dict(row))
+
+
+async def lock_alert(connection: Connection, alert_id: str) -> StoredAlert | None:
+    """The same, and nobody raises it before this transaction has ended."""
+    await connection.execute(_SQL["lock_alert"], ALERT_LOCKS, alert_id)
+    return await read_alert(connection, alert_id)
+
+
+async def acknowledge_alert(
+    connection: Connection, alert_id: str, *, name: str, component: str, now: datetime
+) -> bool:
+    """A person has seen it, in the caller's transaction; False where one had, or it is over.
+
+    Raised anew after its end, or worse, it is acknowledged by nobody.
+    """
+    if await connection.fetchval(_SQL["acknowledge"], alert_id, now, name) is None:
+        return False
+    alert = await read_alert(connection, alert_id)
+    assert alert is not None, "it was written just now"
+    await append(connection, _entry(alert, "ALERT_ACKNOWLEDGED", component, now, name))
+    return True
+
+
+async def silence_alert(
+    connection: Connection,
+    alert_id: str,
+    *,
+    until: datetime,
+    name: str,
+    reason: str,
+    component: str,
+    now: datetime,
+) -> StoredAlert:
+    """Nobody is told of it before ``until``, in the caller's transaction, which has locked it.
+
+    What waits to be told of its beginning is dropped, by a trigger.
+    """
+    await connection.execute(_SQL["silence"], alert_id, until, name, reason)
+    alert = await read_alert(connection, alert_id)
+    assert alert is not None, "it was locked just now"
+    told = f"until {until.isoformat()}: {reason}"
+    await append(connection, _entry(alert, "ALERT_SILENCED", component, now, name, told))
+    return alert
+
+
+async def cut_silence(
+    connection: Connection, alert_id: str, *, name: str, component: str, now: datetime
+) -> bool:
+    """A person ends a silence before its time; False where nothing silences it. Whoever tells people goes on."""
+    alert = await lock_alert(connection, alert_id)
+    if alert is None or await connection.fetchval(_SQL["cut_silence"], alert_id, now) is None:
+        return False
+    await append(connection, _entry(alert, "ALERT_SILENCE_CUT", component, now, name))
+    return True
+
+
+async def end_silence(connection: Connection, alert_id: str, *, component: str, now: datetime) -> bool:
+    """A silence is over: what lasts is told again. False where it was made longer meanwhile."""
+    alert = await lock_alert(connection, alert_id)
+    if alert is None or await connection.fetchval(_SQL["end_silence"], alert_id, now) is None:
+        return False
+    await connection.execute(_DELIVERIES["queue_again"], alert_id)
+    await append(connection, _entry(alert, "ALERT_SILENCE_OVER", component, now))
+    return True
+
+
+async def over_silences(connection: Connection, now: datetime) -> list[str]:
+    """Alerts whose silence is over, and that nobody was told of since."""
+    return [row["alert_id"] for row in await connection.fetch(_SQL["over_silences"], now, LIST_MAX)]
 
 
 async def clear_alert(

@@ -12,8 +12,8 @@ from storage.placement import NoFenceConnection
 
 POOL_MIN: Final = 2
 POOL_MAX: Final = 12
-FENCE_CONNECTIONS_MAX: Final = 8
-"""One per placement slot: a try keeps its connection from fence to answer."""
+PLACEMENT_SLOTS: Final = 8
+"""Each is a connection: a try keeps its own from fence to answer."""
 CONNECT_TIMEOUT_SECONDS: Final = 10
 ACQUIRE_TIMEOUT_SECONDS: Final = 30
 FENCE_ACQUIRE_TIMEOUT_SECONDS: Final = 3
@@ -34,6 +34,19 @@ _SETTINGS: Final = {
     "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
     "idle_in_transaction_session_timeout": "60s",
 }
+
+
+DATABASE_ERRORS: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+)
+"""How asyncpg says that PostgreSQL is away or overloaded. The transaction may or may not have committed."""
 
 
 class DatabaseUnavailable(Exception):
@@ -58,8 +71,10 @@ class Database:
         self._fences = fences
 
     @classmethod
-    async def connect(cls, dsn: str, *, fences: bool = False, process: str = APPLICATION) -> Self:
-        """Open the pools; ``fences`` also those of the placement slots.
+    async def connect(
+        cls, dsn: str, *, fences: bool = False, slots: int = PLACEMENT_SLOTS, process: str = APPLICATION
+    ) -> Self:
+        """Open the pools; ``fences`` also that of the placement slots, of which there are ``slots``.
 
         ``process`` is who we are among the server's sessions, up to 63 bytes: who holds the fence is told by it.
 
@@ -69,7 +84,7 @@ class Database:
         """
         try:
             pool = await _pool(dsn, POOL_MIN, POOL_MAX, process, reset=_keep)
-            fence_pool = await _pool(dsn, 1, FENCE_CONNECTIONS_MAX, process) if fences else None
+            fence_pool = await _pool(dsn, 1, slots, process) if fences else None
         except (OSError, asyncpg.PostgresError, TimeoutError) as error:
             raise DatabaseUnavailable(f"PostgreSQL does not answer: {error}") from error
         except ValueError:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _SQL: Final = load("deliveries")
 
 LIST_MAX: Final = 500
+OF_ONE_ALERT_MAX: Final = 6
 CHANNELS: Final = "alert-channels"
 """The story of who is told of alerts, in the audit log."""
 NOT_CONFIGURED: Final = "the channel is not configured any more"
@@ -137,6 +138,12 @@ async def list_deliveries(
 ) -> list[Delivery]:
     """The dead, then what waits; with ``everything`` what was sent after them. Newest first."""
     rows = await connection.fetch(_SQL["list_deliveries"], everything, min(limit, LIST_MAX))
+    return [_delivery(row) for row in rows]
+
+
+async def deliveries_of(connection: Connection, alert_ids: Sequence[str]) -> list[Delivery]:
+    """Of each of these alerts the newest ``OF_ONE_ALERT_MAX`` messages, newest first."""
+    rows = await connection.fetch(_SQL["deliveries_of"], list(alert_ids), OF_ONE_ALERT_MAX)
     return [_delivery(row) for row in rows]
 
 

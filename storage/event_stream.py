@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 from schemas.wire import Topic
 from storage.commits import committing
@@ -64,6 +65,8 @@ class StreamEvent:
     """The topic's JSON object."""
     strategy: str | None
     """Whose signal it is about; None for what belongs to no strategy."""
+    token_id: UUID | None = None
+    """Of who sent that signal."""
 
 
 async def try_lead(connection: Connection, key: int = RELAY_KEY) -> bool:
@@ -78,21 +81,21 @@ async def count_waiting(connection: Connection) -> int:
     return count
 
 
-async def number_events(connection: Connection, *, limit: int) -> int:
+async def number_events(connection: Connection, *, limit: int) -> dict[str, int]:
     """Give the next positions to at most ``limit`` committed events, and wake who follows them.
 
     One transaction under the counter's row lock: however many try it, and wherever one dies, the positions
     stay contiguous and each event gets one.
 
     Returns:
-        How many were numbered.
+        How many of each topic were numbered.
     """
     async with committing(connection, "relay.numbered"):
         await connection.fetchval(_SQL["lock_relay"])
-        count: int = await connection.fetchval(_SQL["number_events"], limit)
-        if count:
+        numbered = await connection.fetch(_SQL["number_events"], limit)
+        if numbered:
             await connection.execute(_SQL["notify"], NUMBERED)
-    return count
+    return {row["topic"]: row["count"] for row in numbered}
 
 
 async def set_asleep(connection: Connection, *, asleep: bool) -> None:

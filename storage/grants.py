@@ -78,6 +78,8 @@ FUNCTIONS: Final[Mapping[str, tuple[Role, ...]]] = {
     # The check of the log, which is told of payloads only what they hash to.
     "audit_payload_hashes(bigint[])": (Role.OPERATIONS,),
     "audit_moved()": (Role.OPERATIONS, Role.CONSOLE),
+    # What a strategy said of one signal, for the person who looks at it.
+    "strategys_words(text)": (Role.CONSOLE,),
 }
 """Functions that act with their owner's rights and are called by name; no other role may call them."""
 

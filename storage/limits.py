@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
@@ -157,6 +158,11 @@ async def effective_limits(
     return found
 
 
+async def every_in_force(connection: Connection, now: datetime) -> list[LimitsRow]:
+    """The row that counts at ``now`` of the account and of every strategy and ticker that has one."""
+    return [_row(row) for row in await connection.fetch(_SQL["every_in_force"], now)]
+
+
 async def read_standing(connection: Connection, scope: LimitScope, name: str, now: datetime) -> Standing:
     """The rows of one scope that count at ``now``."""
     current = await connection.fetchrow(_SQL["in_force"], scope.value, name, now)
@@ -193,6 +199,16 @@ async def lock_limits(connection: Connection) -> None:
     await connection.execute(_RISK_SQL["lock_account"])
 
 
+def limits_fault(
+    standing: Standing, document: NewDocument, *, expires_at: datetime | None, now: datetime
+) -> str | None:
+    """Why ``document`` may not follow what stands; None where it may."""
+    fault = names_fault(standing.scope, standing.name, document)
+    if fault is None and expires_at is not None:
+        fault = raise_fault(standing.lasting, document, standing.owner, expires_at=expires_at, now=now)
+    return fault
+
+
 async def save_limits(
     connection: Connection,
     document: NewDocument,
@@ -204,12 +220,14 @@ async def save_limits(
     expires_at: datetime | None = None,
     actor: str | None = None,
     component: str = "RiskManager",
+    evidence: Mapping[str, Any] = MappingProxyType({}),
 ) -> int:
     """Add a version and its audit row, under the account's lock; the next decision uses it.
 
     Args:
         name: the strategy or ticker that it is for; empty for the account.
         actor: who does it, where that is not the author.
+        evidence: what else the audit row tells, e.g. of the person who has asked for it.
 
     Returns:
         The version.
@@ -220,9 +238,7 @@ async def save_limits(
     scope = scope_of(document)
     await lock_limits(connection)
     standing = await read_standing(connection, scope, name, now)
-    fault = names_fault(scope, name, document)
-    if fault is None and expires_at is not None:
-        fault = raise_fault(standing.lasting, document, standing.owner, expires_at=expires_at, now=now)
+    fault = limits_fault(standing, document, expires_at=expires_at, now=now)
     if fault is not None:
         raise LimitsRefused(fault)
     version: int = await connection.fetchval(
@@ -242,6 +258,7 @@ async def save_limits(
             "limits": document.model_dump(mode="json", exclude_none=True),
             "expires_at": None if expires_at is None else expires_at.isoformat(),
             **standing.compared(document),
+            **evidence,
         },
     )
     await append(connection, entry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -81,11 +81,43 @@ async def read_middles(connection: Connection, provider: Provider) -> dict[str, 
 
 
 async def save_account(connection: Connection, account: Account, *, taken_at: datetime) -> None:
-    """Keep the newest snapshot. ``taken_at`` is when it was asked for, on our wall clock."""
+    """Keep the newest snapshot, and the minute's first in the history of equity.
+
+    ``taken_at`` is when it was asked for, on our wall clock.
+    """
     await connection.execute(
         _SQL["save_account"], account.equity, account.last_equity, account.cash, account.buying_power,
         taken_at, account.model_dump_json(exclude={"account_number"}),
     )  # fmt: skip
+    await connection.execute(_SQL["note_equity"])
+
+
+class EquityPoint(Wire):
+    """What the account was worth in a minute; US dollars."""
+
+    minute: UtcTime
+    equity: DecimalText
+    session_equity: DecimalText | None
+    peak_equity: DecimalText | None
+
+
+async def equity_since(connection: Connection, since: datetime, span: timedelta) -> list[EquityPoint]:
+    """The history of equity from then on, one point in each ``span``."""
+    rows = await connection.fetch(_SQL["equity_since"], since, span)
+    return [EquityPoint.model_validate(dict(row)) for row in rows]
+
+
+class QuoteAge(Wire):
+    """When a provider last brought a quote, and of how many tickers it has brought any."""
+
+    provider: Provider
+    received_at: UtcTime
+    tickers: int
+
+
+async def quote_ages(connection: Connection) -> list[QuoteAge]:
+    """Of each provider that ever brought one."""
+    return [QuoteAge.model_validate(dict(row)) for row in await connection.fetch(_SQL["quote_ages"])]
 
 
 async def read_account(connection: Connection) -> AccountRow:
@@ -114,12 +146,15 @@ async def read_clock(connection: Connection) -> ClockRow | None:
     return ClockRow.model_validate(dict(row)) if row else None
 
 
-async def position_executions(
-    connection: Connection, ticker: str, strategy: str
-) -> list[tuple[Side, Decimal, Decimal]]:
-    """(side, shares, US dollars a share) of every execution that counts, in order."""
-    rows = await connection.fetch(_SQL["position_executions"], ticker, strategy)
-    return [(Side(row["side"]), row["quantity"], row["price"]) for row in rows]
+async def entries_of_positions(
+    connection: Connection,
+) -> dict[tuple[str, str], list[tuple[Side, Decimal, Decimal]]]:
+    """(side, shares, US dollars a share) of every execution that counts, in order, by position that is not flat."""
+    found: dict[tuple[str, str], list[tuple[Side, Decimal, Decimal]]] = {}
+    for row in await connection.fetch(_SQL["entries_of_positions"]):
+        moves = found.setdefault((row["ticker"], row["strategy"]), [])
+        moves.append((Side(row["side"]), row["quantity"], row["price"]))
+    return found
 
 
 async def list_positions(connection: Connection) -> list[PositionRow]:

@@ -52,6 +52,8 @@ class StoredOrder(OrderView):
     """How the order that the broker holds under our id differs from the one we sent."""
     absent_lookups: int
     absent_since: UtcTime | None = None
+    traceparent: str | None = None
+    """The trace of its signal, where the row was read for what the broker says of it."""
     absent_proved_posts: int
     """How many POSTs are proved not to stand at the broker; equal to ``post_count`` means none does."""
 

@@ -61,6 +61,7 @@ class PlacementBasis(Wire):
     """Some order on this ticker has an outcome that nobody knows."""
     strategy_disabled: bool
     """Now, or since the decision."""
+    symbol_locked: bool
 
 
 class NoFenceConnection(Exception):
@@ -69,6 +70,11 @@ class NoFenceConnection(Exception):
 
 class IntentRefused(Exception):
     """The intent must not be stored; the message is the reason's code. Roll the transaction back."""
+
+    def __init__(self, reason: str, why: str = "", *, user_message: str | None = None) -> None:
+        super().__init__(reason)
+        self.why = why
+        self.user_message = user_message
 
 
 async def take_fence(connection: Connection) -> bool:
@@ -82,9 +88,12 @@ async def free_fence(connection: Connection) -> None:
     await connection.fetchval(_SQL["free_fence"], FENCE_KEY)
 
 
-async def read_basis(locked: LockedOrder) -> PlacementBasis:
-    """Kill switch, signal and decision, in a statement of its own after fence and order lock are taken."""
-    row = await locked.connection.fetchrow(_SQL["read_basis"], locked.order.signal_id)
+async def read_basis(locked: LockedOrder, wall: datetime) -> PlacementBasis:
+    """Kill switch, signal and decision, in a statement of its own after fence and order lock are taken.
+
+    ``wall`` is our own clock: no argument may end a lock of the ticker before its time.
+    """
+    row = await locked.connection.fetchrow(_SQL["read_basis"], locked.order.signal_id, wall)
     assert row is not None, "an order has its signal, kill_switch its one row"
     values = dict(row)
     return PlacementBasis.model_validate(

@@ -13,6 +13,7 @@ from schemas.approvals import SignedApproval, signal_hash
 from schemas.audit import AuditEntry, canonical_json
 from schemas.base import UtcTime, Wire, decimal_text
 from schemas.events import RiskApproved, RiskMetrics, RiskRejected
+from schemas.locks import SymbolLock
 from schemas.market import Quote
 from schemas.orders import OrderStatus, Side
 from schemas.risk import Exposure, Limits, LimitSource, Proposal, RiskVerdict, WorkingOrder
@@ -68,6 +69,8 @@ class FactsRow:
     """client_order_ids on this ticker whose fate the broker has not told."""
     installation: Installation
     """Whom an approval is for."""
+    locks: tuple[SymbolLock, ...]
+    """Of its ticker, holding at the decision's instant."""
 
 
 class StoredDecision(DecisionView):
@@ -122,13 +125,15 @@ async def lapse_reservations(connection: Connection, now: datetime) -> None:
         await append(connection, told)
 
 
-async def read_facts(connection: Connection, signal_id: str, now: datetime) -> FactsRow:
+async def read_facts(connection: Connection, signal_id: str, now: datetime, *, wall: datetime) -> FactsRow:
     """Signal, account, kill switch, limits in force at ``now``, quote and unknown outcomes in one reading.
+
+    ``wall`` is our own clock: no argument may end a lock of the ticker before its time.
 
     Raises:
         SignalNotFound: no such row.
     """
-    row = await connection.fetchrow(_SQL["read_facts"], signal_id, now)
+    row = await connection.fetchrow(_SQL["read_facts"], signal_id, now, wall)
     if row is None:
         raise SignalNotFound(signal_id)
     limits = read_effective(json.loads(row["limits"], parse_float=Decimal)) if row["limits"] else None
@@ -150,6 +155,7 @@ async def read_facts(connection: Connection, signal_id: str, now: datetime) -> F
         quote=Quote.model_validate(dict(row)) if row["quoted_at"] is not None else None,
         unknown_outcomes=tuple(row["unknown_outcomes"]),
         installation=Installation.model_validate(dict(row)),
+        locks=tuple(SymbolLock.model_validate(each) for each in json.loads(row["locks"] or "[]")),
     )
 
 

@@ -13,6 +13,7 @@ from schemas.events import SignalCreated
 from schemas.orders import price_line
 from schemas.risk import Proposal
 from schemas.signals import SignalIn, SignalRow
+from schemas.tokens import CONSOLE_TOKEN
 from schemas.wire import Topic, event_id
 from storage.events import Queued, append
 from storage.statements import load
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 _SQL: Final = load("signals")
 
 LIST_MAX: Final = 500
+TOKENS_CHANGED: Final = "trading_tokens"
+"""Notified when what a token may has changed, by a trigger."""
+_SCOPES: Final = ("strategies", "tickers", "topics")
 
 
 class SignalNotFound(Exception):
@@ -39,11 +43,24 @@ class SignalConflict(Exception):
 
 @dataclass(frozen=True)
 class Token:
-    """Who sends signals. ``strategy`` None may speak for any."""
+    """Who sends signals, and what he may. None: any."""
 
     token_id: UUID
     name: str
-    strategy: str | None
+    strategies: frozenset[str] | None
+    tickers: frozenset[str] | None = None
+    topics: frozenset[str] | None = None
+    rate_per_minute: int | None = None
+    """None: its requests are not counted."""
+
+    def may_propose_for(self, strategy: str) -> bool:
+        return self.strategies is None or strategy in self.strategies
+
+    def may_trade(self, ticker: str) -> bool:
+        return self.tickers is None or ticker in self.tickers
+
+    def may_hear_of(self, topic: str) -> bool:
+        return self.topics is None or topic in self.topics
 
 
 def token_hash(secret: str) -> bytes:
@@ -56,11 +73,13 @@ async def save_token(
 ) -> UUID:
     """Store a token's hash under its name; another secret under the same name replaces it.
 
-    A revoked name stays revoked. What changes nothing has no audit row.
+    For the setup of an installation: it has no end and no rate. A revoked name stays revoked. What changes nothing
+    has no audit row.
     """
-    known = await connection.fetchval(_SQL["token_is_known"], name, strategy, token_hash(secret))
+    strategies = None if strategy is None else [strategy]
+    known = await connection.fetchval(_SQL["token_is_known"], name, strategies, token_hash(secret))
     token_id: UUID = await connection.fetchval(
-        _SQL["insert_token"], uuid4(), name, strategy, token_hash(secret), now, None
+        _SQL["insert_token"], uuid4(), name, strategies, token_hash(secret), now, None
     )
     if not known:
         may = "any strategy" if strategy is None else f"strategy {strategy}"
@@ -71,9 +90,12 @@ async def save_token(
 
 
 async def find_token(connection: Connection, secret: str, now: datetime) -> Token | None:
-    """The token this secret belongs to; None when unknown, expired or revoked."""
-    row = await connection.fetchrow(_SQL["find_token"], token_hash(secret), now)
-    return Token(**dict(row)) if row else None
+    """The token this secret belongs to; None when unknown, expired or revoked, or without bounds in live mode."""
+    row = await connection.fetchrow(_SQL["find_token"], token_hash(secret), now, CONSOLE_TOKEN)
+    if row is None:
+        return None
+    scopes = {name: None if row[name] is None else frozenset(row[name]) for name in _SCOPES}
+    return Token(row["token_id"], row["name"], rate_per_minute=row["rate_per_minute"], **scopes)
 
 
 async def accept_signal(

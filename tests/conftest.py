@@ -7,6 +7,7 @@ import pytest
 
 from tests.servers.amazon import amazon, bucket
 from tests.servers.exchange import exchange, exchange_factory
+from tests.servers.ntp import time_servers
 from tests.servers.postgres import (
     _admin,
     _migrated_template,
@@ -19,6 +20,7 @@ from tests.servers.session import servers, unique
 from tests.servers.stack import stack, stack_factory
 from tests.servers.temporal import temporal_addresses, temporal_server, time_skipping_env
 from tests.servers.valkey import redis_url, valkey_server
+from tests.servers.vault import engine, vault
 from workers import leash
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "copy_database",
     "database",
     "empty_database",
+    "engine",
     "exchange",
     "exchange_factory",
     "postgres_server",
@@ -38,9 +41,11 @@ __all__ = [
     "stack_factory",
     "temporal_addresses",
     "temporal_server",
+    "time_servers",
     "time_skipping_env",
     "unique",
     "valkey_server",
+    "vault",
 ]
 
 LONG = (

@@ -12,8 +12,9 @@ from typing import Final
 
 from observability.logging import get_logger
 from observability.metrics import Metrics
-from schemas.alerts import Delivery, DeliveryState
+from schemas.alerts import Channel, Delivery, DeliveryState
 from storage import deliveries as rows
+from storage.alerts import end_silence, over_silences
 from storage.database import Database
 from workers.alert_channels import TOTAL_SECONDS, AlertChannel, Outcome
 
@@ -52,12 +53,21 @@ class AlertPost:
         self.couriers = tuple(Courier(database, each, metrics, now=now) for each in channels)
 
     async def keep(self) -> None:
-        """Say once which channels are told of what; then count what waits and what was given up."""
+        """Say once which channels are told of what; then end silences that are over, and count what waits."""
         if not self._opened:
             await self._open()
+            on = {each.channel for each in self._channels}
+            self._metrics.set_channels({channel.value: channel in on for channel in Channel})
         async with self._database.connection() as connection:
             counts = await rows.count_unsent(connection)
+            over = await over_silences(connection, self._now())
+        for alert_id in over:
+            await self._end_silence(alert_id)
         self._metrics.set_alert_deliveries(due=counts[DeliveryState.DUE], dead=counts[DeliveryState.DEAD])
+
+    async def _end_silence(self, alert_id: str) -> None:
+        async with self._database.transaction("alerts.silence_over") as connection:
+            await end_silence(connection, alert_id, component="AlertPost", now=self._now())
 
     async def _open(self) -> None:
         wanted = {each.channel: each.severities for each in self._channels}

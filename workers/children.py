@@ -1,6 +1,7 @@
 """What a child process of the supervisor is: how to run it, what may happen to it, and its log."""
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,12 +10,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from observability.log_files import LOG_BYTES_MAX, make_room, shift
+
 READY_TIMEOUT_SECONDS = 30.0
 STOP_GRACE_SECONDS = 5.0
 LEASH_GRACE_SECONDS = 1.0
 LOG_TAIL_LINES = 20
 LOG_TAIL_BYTES = 64 * 1024
-LOG_MAX_BYTES = 16 * 1024 * 1024
+LOG_MAX_BYTES = LOG_BYTES_MAX
+LOG_LEFT_ALONE_BYTES = 2 * LOG_BYTES_MAX
+"""Our own processes begin a new file long before; a server's that is longer is cut while it writes."""
+LOG_COPY_BYTES = 1024 * 1024
 INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 _LEASH = Path(__file__).with_name("leash.py")
 
@@ -116,12 +122,32 @@ def environment(spec: ChildSpec) -> dict[str, str]:
 
 
 def open_log(path: Path) -> int:
-    """Open a log for appending, private to us; one that has grown too long becomes the one old copy."""
+    """Open a log for appending, private to us; one that has grown too long becomes the newest old copy."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileNotFoundError):
         if path.stat().st_size > LOG_MAX_BYTES:
-            path.replace(path.with_name(path.name + ".1"))
+            shift(path)
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+
+def cut_log(path: Path) -> bool:
+    """Whether the log of a child that cannot begin a new file was too long: copied aside and emptied.
+
+    Lines that it writes in that moment may be lost: of a server's log, not of ours.
+    """
+    try:
+        if path.stat().st_size <= LOG_LEFT_ALONE_BYTES:
+            return False
+        shift_from = path.with_name(path.name + ".0")
+        descriptor = os.open(shift_from, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with path.open("rb") as log, os.fdopen(descriptor, "wb") as copy:
+            shutil.copyfileobj(log, copy, LOG_COPY_BYTES)
+        os.truncate(path, 0)
+        make_room(path)
+        shift_from.replace(path.with_name(path.name + ".1"))
+    except OSError:
+        return False  # Looked at again: a full disk must not end the supervision.
+    return True
 
 
 def ending_in_words(code: int) -> str:

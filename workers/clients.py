@@ -4,54 +4,65 @@ import os
 import socket
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
+from importlib.metadata import version
 from typing import Final
 
+from pydantic import SecretStr
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import Runtime
 
 from audit.cold.mover import Retention
 from audit.store.opening import S3Access, open_store
 from audit.store.port import ObjectStore
 from broker.alpaca.client import AlpacaReader
+from broker.alpaca.scope import check_scope
 from broker.alpaca.settings import AlpacaSettings
 from broker.budget import patiently
+from broker.keys import BrokerKeys
 from broker.told import BrokerCall, OnCall
 from market.alpaca_data import AlpacaDataSettings, AlpacaMarketData
 from market.clock import MarketClock
 from market.feed import QuoteFeed
 from market.latency import FeedLatency
 from market.source import QuoteSource
-from observability.logging import get_logger
+from observability.logging import get_logger, use_mode
 from observability.metrics import CallOutcome, Metrics, call_outcome
-from observability.temporal import temporal_runtime
+from observability.steps import StepLog
+from observability.temporal import CountedRuntime, counted_runtime, temporal_runtime
 from observability.tracing import ended_span, temporal_interceptors
 from schemas.audit import AuditEntry
 from schemas.broker import Account
 from schemas.market import Provider
 from security.approvals import ApprovalKeys, ApprovalSigner
-from storage.database import Database
+from security.payloads import KeyRing, PayloadKeys, data_converter, header_behavior
+from storage.database import PLACEMENT_SLOTS, Database
 from storage.events import append
 from storage.migrate import check
-from storage.switches import Installation, access_entry, bind_installation
+from storage.switches import Installation, access_entry, bind_installation, read_installation
 from workers.limits import require_limits
+from workers.live import may_reach, tell_configuration
 from workers.settings import (
     AuditSettings,
     BrokerSettings,
     DatabaseSettings,
+    ExecutionSettings,
     RetentionSettings,
     SigningSettings,
     TemporalSettings,
+    WorkerSettings,
 )
 
-MODE: Final = "paper"
+UNKNOWN_MODE: Final = "unknown"
+VERSION: Final = version("trading-interface")
 PROCESS_NAME_MAX: Final = 63
 """PostgreSQL keeps no more of an application_name."""
 TOKENS_WAIT_MAX_SECONDS: Final = 60.0
 """Within it some request is free again, whoever else asks."""
 
 _log = get_logger(__name__)
+_rings: Final[list[KeyRing]] = []
+"""Of this process: no workflow code imports this module."""
 
 
 def utc_now() -> datetime:
@@ -59,16 +70,54 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-async def connect_temporal(settings: TemporalSettings, service: str, *, lazy: bool = False) -> Client:
-    """One client per process, with our converter; the core logs errors only. ``lazy``: connects when first used."""
-    return await Client.connect(
+async def connect_temporal(
+    settings: TemporalSettings, service: str, metrics: Metrics | None = None, *, lazy: bool = False
+) -> Client:
+    """One client per process, with our converter; the core logs errors only, and ``metrics`` gets what it counts.
+
+    ``lazy``: connects when first used.
+
+    Raises:
+        PayloadKeyError: the keys of payloads cannot be used.
+    """
+    ring = payload_ring(settings)
+    counted = None if metrics is None else _counted(service)
+    client = await Client.connect(
         settings.temporal_address,
         namespace=settings.temporal_namespace,
-        data_converter=pydantic_data_converter,
-        interceptors=temporal_interceptors(),
-        runtime=_runtime(service),
+        data_converter=data_converter(ring, writes=settings.payloads == "encrypted"),
+        header_codec_behavior=header_behavior(ring),
+        interceptors=[*temporal_interceptors(), StepLog()],
+        runtime=_runtime(service) if counted is None else counted.runtime,
         lazy=lazy,
     )
+    if metrics is not None and counted is not None:
+        metrics.add_page(counted.page)
+    return client
+
+
+def payload_ring(settings: TemporalSettings) -> KeyRing | None:
+    """The keys of payloads; None: there are none.
+
+    Raises:
+        PayloadKeyError: they cannot be used.
+    """
+    if settings.payload_keys is None:
+        return None
+    ring = KeyRing(PayloadKeys.parse(settings.payload_keys.get_secret_value()))
+    _rings.append(ring)
+    return ring
+
+
+def use_payload_keys(text: str) -> None:
+    """From now on every client of this process encrypts and decrypts with these.
+
+    Raises:
+        PayloadKeyError: they cannot be used; nothing was changed.
+    """
+    keys = PayloadKeys.parse(text)
+    for ring in _rings:
+        ring.use(keys)
 
 
 @cache
@@ -77,13 +126,45 @@ def _runtime(service: str) -> Runtime:
     return temporal_runtime(service)
 
 
+@cache
+def _counted(service: str) -> CountedRuntime:
+    return counted_runtime(service)
+
+
+async def process_metrics(service: str, database: Database | None = None) -> Metrics:
+    """A process's metrics, with what it is: its mode as the database says at its start."""
+    mode = None
+    if database is not None:
+        async with database.connection() as connection:
+            mode = (await read_installation(connection)).mode
+    metrics = Metrics()
+    metrics.set_build(version=VERSION, service=service, mode=mode or UNKNOWN_MODE)
+    return metrics
+
+
 async def open_database(
-    stack: AsyncExitStack, settings: DatabaseSettings, service: str, *, fences: bool = False
+    stack: AsyncExitStack,
+    settings: DatabaseSettings,
+    service: str,
+    *,
+    fences: bool = False,
+    slots: int = PLACEMENT_SLOTS,
 ) -> Database:
+    """Open the pools, closed with the stack; ``fences``: those of ``slots`` placements too.
+
+    Raises:
+        BadDatabaseAddress, DatabaseUnavailable, MigrationError: there is none, or of another release.
+    """
     process = f"trading {service} {os.getpid()}@{socket.gethostname()}"
-    database = await Database.connect(settings.dsn, fences=fences, process=process[:PROCESS_NAME_MAX])
+    database = await Database.connect(
+        settings.dsn, fences=fences, slots=slots, process=process[:PROCESS_NAME_MAX]
+    )
     stack.push_async_callback(database.close)
     await check(settings.dsn)
+    async with database.connection() as connection:
+        bound = (await read_installation(connection)).mode
+    if bound is not None:
+        use_mode(bound)
     return database
 
 
@@ -119,11 +200,14 @@ def retention_of(settings: RetentionSettings) -> Retention:
 
 
 def broker_settings(settings: BrokerSettings) -> AlpacaSettings:
+    """Raises HostRefused, KeyScopeRefused."""
+    check_scope(settings.broker_key.get_secret_value(), settings.broker_trading_url)
     return AlpacaSettings(
         key_id=settings.broker_key,
         secret_key=settings.broker_secret,
         trading_url=settings.broker_trading_url,
         stream_url=settings.broker_stream_url,
+        live_set_up=may_reach(settings),
     )
 
 
@@ -135,10 +219,15 @@ def reporter(metrics: Metrics) -> OnCall:
         metrics.broker_call(call.operation, outcome, call.latency_ms)
         if call.operation == "place_order":
             metrics.order_post(outcome)
+        told = {**call.as_json(), "latency_ms": round(call.latency_ms, 1)}
+        if call.method == "GET" and outcome is CallOutcome.OK:
+            _log.debug("broker call", **told)  # The market's clock alone is asked some thousand times a day.
+        else:
+            _log.info("broker call", **told)
         ended_span(
             f"broker.{call.operation}",
             call.latency_ms,
-            failed=None if outcome is CallOutcome.OK else call.outcome,
+            None if outcome is CallOutcome.OK else call.outcome,
             method=call.method,
             path=call.path,
             outcome=call.outcome,
@@ -150,20 +239,27 @@ def reporter(metrics: Metrics) -> OnCall:
 
 
 async def bind(
-    database: Database, broker: AlpacaReader, approval_keys: ApprovalKeys | None = None
+    database: Database,
+    broker: AlpacaReader,
+    settings: BrokerSettings,
+    approval_keys: ApprovalKeys | None = None,
 ) -> Installation:
-    """Prove the keys, tie the database to the account, and refuse to start without limits.
+    """Prove the keys, tie the database to the account and to what the broker's addresses are, paper or live, and
+    refuse to start without limits.
 
     Whoever places says with ``approval_keys`` whose approvals it takes from now on: an audit row of every start.
     """
     account = await _authenticated(broker)
     async with database.transaction("start.bound") as connection:
         installation = await bind_installation(
-            connection, account=account.account_id, mode=MODE, now=utc_now()
+            connection, account=account.account_id, mode=broker.mode.value, now=utc_now()
         )
         await require_limits(connection, utc_now())
         if approval_keys is not None:
             await append(connection, _trusted(approval_keys, utc_now()))
+            if isinstance(settings, ExecutionSettings | WorkerSettings):
+                await tell_configuration(connection, settings, installation, approval_keys, utc_now())
+    use_mode(broker.mode.value)
     return installation
 
 
@@ -184,31 +280,41 @@ async def _authenticated(broker: AlpacaReader) -> Account:
 
 
 def quote_source(
-    settings: BrokerSettings, clock: MarketClock, *, streamed: bool
+    settings: BrokerSettings, clock: MarketClock, metrics: Metrics, keys: BrokerKeys, *, streamed: bool
 ) -> tuple[tuple[QuoteFeed, ...], QuoteSource]:
     """Both providers; with ``streamed`` the feeds too, which their holder runs. Close the source."""
     primary = _provider(
-        settings, settings.data_url, settings.data_stream_url, settings.data_feed, Provider.PRIMARY
+        settings, keys, settings.data_url, settings.data_stream_url, settings.data_feed, Provider.PRIMARY
     )
-    feeds = [QuoteFeed(primary, Provider.PRIMARY, FeedLatency(clock))] if streamed else []
+
+    def feed(data: AlpacaMarketData, provider: Provider) -> QuoteFeed:
+        told = partial(metrics.market_data_received, provider.value)
+        return QuoteFeed(data, provider, FeedLatency(clock, told=told))
+
+    feeds = [feed(primary, Provider.PRIMARY)] if streamed else []
     secondary = None
     if settings.secondary_data_url is not None:
         secondary = _provider(
             settings,
+            keys,
             settings.secondary_data_url,
             settings.secondary_data_stream_url or "",
             settings.secondary_data_feed,
             Provider.SECONDARY,
         )
         if streamed and settings.secondary_data_stream_url is not None:
-            feeds.append(QuoteFeed(secondary, Provider.SECONDARY, FeedLatency(clock)))
+            feeds.append(feed(secondary, Provider.SECONDARY))
     return tuple(feeds), QuoteSource(clock, primary, secondary, feeds=feeds)
 
 
 def _provider(
-    settings: BrokerSettings, url: str, stream_url: str, feed: str, provider: Provider
+    settings: BrokerSettings, keys: BrokerKeys, url: str, stream_url: str, feed: str, provider: Provider
 ) -> AlpacaMarketData:
-    return AlpacaMarketData(
+    def current() -> tuple[SecretStr, SecretStr]:
+        pair = keys.current
+        return pair.key_id, pair.secret_key
+
+    made = AlpacaMarketData(
         AlpacaDataSettings(
             url=url,
             stream_url=stream_url,
@@ -216,5 +322,8 @@ def _provider(
             key_id=settings.broker_key,
             secret_key=settings.broker_secret,
             provider=provider,
-        )
+        ),
+        current,
     )
+    keys.on_replaced(made.drop_stream)
+    return made

@@ -14,6 +14,8 @@ from typing import Any, Final
 FILE: Final = Path(__file__).parents[1] / "docker-compose.temporal.yml"
 OUR_IMAGE: Final = "trading-interface:"
 SECRETS_MOUNT: Final = "/run/secrets"
+ON_DEMAND: Final = "tools"
+"""The profile of what a person runs; it is none of what is started."""
 SECRET_NAME: Final = re.compile(r"[a-z_]+")
 
 _VARIABLE: Final = re.compile(
@@ -22,7 +24,7 @@ _VARIABLE: Final = re.compile(
 _SECONDS: Final = re.compile(r"(\d+)s")
 _UNDERSTOOD: Final = frozenset({
     "image", "build", "restart", "init", "read_only", "tmpfs", "cap_drop", "security_opt", "stop_grace_period",
-    "command", "environment", "secrets", "ports", "volumes", "depends_on", "healthcheck", "profiles",
+    "command", "environment", "secrets", "ports", "volumes", "depends_on", "healthcheck", "profiles", "networks",
 })  # fmt: skip
 
 
@@ -54,7 +56,7 @@ class Compose:
 
     services: Mapping[str, Service]
     others: frozenset[str]
-    """Services of other images."""
+    """Services of other images, and what is run on demand."""
     secrets: frozenset[str]
     """Names of every secret, other images' too."""
 
@@ -85,7 +87,11 @@ def load(file: Path = FILE, environ: Mapping[str, str] = os.environ) -> Compose:
 
 def _compose(document: Mapping[str, Any]) -> Compose:
     services: Mapping[str, Any] = document["services"]
-    ours = {name: each for name, each in services.items() if str(each["image"]).startswith(OUR_IMAGE)}
+    ours = {
+        name: each
+        for name, each in services.items()
+        if str(each["image"]).startswith(OUR_IMAGE) and ON_DEMAND not in each.get("profiles", ())
+    }
     secrets = frozenset(document["secrets"])
     found = {name: _service(name, each) for name, each in ours.items()}
     for service in found.values():
@@ -105,7 +111,7 @@ def _service(name: str, raw: Mapping[str, Any]) -> Service:
         command=tuple(str(each) for each in raw["command"]),
         environment={key: str(value) for key, value in raw.get("environment", {}).items()},
         secrets={each["target"]: each["source"] for each in raw.get("secrets", ())},
-        volumes=tuple(str(each).partition(":")[2] for each in raw.get("volumes", ())),
+        volumes=tuple(str(each).split(":")[1] for each in raw.get("volumes", ())),
         needs={need: how["condition"] for need, how in raw.get("depends_on", {}).items()},
         health=None if check is None else str(check["test"][-1]),
         grace_seconds=_seconds(raw["stop_grace_period"]),

@@ -5,17 +5,20 @@ import os
 from contextlib import AsyncExitStack
 from typing import Final
 
+from audit.check.outside import Folder
 from console.web.app import build_console
-from console.web.deps import ConsoleDeps, Shown, WebSettings
-from gateway.server import listening
+from console.web.deps import ConsoleDeps, GatewayDoor, Shown, WebSettings
+from gateway.server import serving
 from observability.logging import get_logger
-from observability.metrics import Metrics
+from security.grants import GrantKey
 from security.passkeys import Passkeys
 from security.passwords import Passwords
 from security.sealing import Sealer
-from workers.clients import connect_temporal, open_database
+from workers.clients import connect_temporal, open_database, process_metrics
 from workers.settings import ENV_PREFIX, ConsoleSettings, Settings, is_secret
 
+OWNER: Final = "console"
+"""Whose the grant key is; each grant names the Admin."""
 MASKED: Final = "•••"
 
 _log: Final = get_logger(__name__)
@@ -25,7 +28,7 @@ async def run_console(settings: ConsoleSettings, stop: asyncio.Event) -> None:
     """Serve it until told to stop. Temporal may be away: rows are shown, and a kill needs none.
 
     Raises:
-        DatabaseUnavailable, MigrationError, SealError: do not start.
+        DatabaseUnavailable, MigrationError, SealError, KeyFileError: do not start.
     """
     sealer = Sealer.parse(settings.console_key.get_secret_value())
     async with AsyncExitStack() as stack:
@@ -34,23 +37,38 @@ async def run_console(settings: ConsoleSettings, stop: asyncio.Event) -> None:
             origin=settings.origin,
             temporal_ui=settings.temporal_ui_url,
             namespace=settings.temporal_namespace,
+            trace_url=settings.trace_url,
             settings=shown(settings),
         )
+        metrics = await process_metrics("console", database)
         deps = ConsoleDeps(
             database=database,
             dsn=settings.dsn,
-            client=await connect_temporal(settings, "console", lazy=True),
+            client=await connect_temporal(settings, "console", metrics, lazy=True),
             settings=web,
             passwords=Passwords(),
             sealer=sealer,
             passkeys=Passkeys(web.origin, web.rp_id),
-            render_metrics=Metrics().render,
+            outside=None if settings.audit_checkpoints is None else Folder(settings.audit_checkpoints),
+            render_metrics=metrics.render,
+            grant_key=_grant_key(settings),
+            gateway=_gateway(settings),
         )
         app = build_console(deps)
-        async with listening(app, host=settings.console_host, port=settings.console_port) as port:
+        async with serving(app, host=settings.console_host, port=settings.console_port) as port:
             _log.info("ready", console_port=port, origin=settings.origin)
             await stop.wait()
             _log.info("stopping")
+
+
+def _grant_key(settings: ConsoleSettings) -> GrantKey | None:
+    secret = settings.console_grant_key
+    return None if secret is None else GrantKey.from_hex(secret.get_secret_value(), OWNER)
+
+
+def _gateway(settings: ConsoleSettings) -> GatewayDoor | None:
+    url, token = settings.console_gateway_url, settings.console_gateway_token
+    return None if url is None or token is None else GatewayDoor(str(url), token)
 
 
 def shown(settings: Settings) -> tuple[Shown, ...]:

@@ -13,7 +13,7 @@ from observability.crash_points import VARIABLE
 from observability.logging import get_logger
 from workers.settings import Settings
 
-ADDRESSES: Final = ("broker_trading_url", "database_url", "temporal_address")
+ADDRESSES: Final = ("broker_trading_url", "database_url", "temporal_address", "vault_address", "aws_endpoint")
 """Settings that tell where a process reaches: each must be on this machine."""
 _USED_UP: Final = re.compile(r"\.\d+$")
 _log: Final = get_logger(__name__)

@@ -20,6 +20,9 @@ from workers.postgres import PostgresError
 EXCHANGE: Final = "exchange"
 PRODUCT: Final = "compact"
 CONSOLE: Final = "console"
+BROKER_KEY: Final = "trading_broker_key"
+BROKER_SECRET: Final = "trading_broker_secret"  # noqa: S105 - its name, not its secret
+CODEC_TOKEN: Final = "trading_codec_token"  # noqa: S105 - its name, not its secret
 PRODUCT_GRACE_SECONDS: Final = 25.0
 """Above the workers' own grace of 20 s."""
 EXCHANGE_GRACE_SECONDS: Final = 5.0
@@ -34,6 +37,9 @@ CONSOLE_PASSWORD: Final = "ti_console_password"  # noqa: S105 - its name
 CONSOLE_SECRETS: Final[Mapping[str, str]] = {
     "trading_database_password": CONSOLE_PASSWORD,
     "trading_console_key": "trading_console_key",
+    "trading_payload_keys": "trading_payload_keys",
+    "trading_console_grant_key": "trading_console_grant_key",
+    "trading_console_gateway_token": "console_gateway_token",
 }
 """File in the console's own folder → the secret's name."""
 DEMO_TOKEN: Final = "demo"  # noqa: S105 - its name, not its secret
@@ -82,6 +88,7 @@ class Ports:
 
     exchange: int
     gateway: int
+    codec: int = 0
     console: int = 0
 
     @property
@@ -105,7 +112,10 @@ class Ports:
 def choose_ports(data_dir: DataDir) -> Ports:
     """Those of the last start where they are free."""
     return Ports(
-        exchange=data_dir.port(EXCHANGE), gateway=data_dir.port("gateway"), console=data_dir.port(CONSOLE)
+        exchange=data_dir.port(EXCHANGE),
+        gateway=data_dir.port("gateway"),
+        codec=data_dir.port("codec"),
+        console=data_dir.port(CONSOLE),
     )
 
 
@@ -113,20 +123,24 @@ def read_secrets(data_dir: DataDir) -> Secrets:
     """The installation's secrets, made at the first call; those of approvals first: see `ensure_files`.
 
     Raises:
-        DatabaseRefused: approval keys that cannot be used.
+        DatabaseRefused: keys of approvals or payloads that cannot be used.
     """
     from security.approval_files import ensure_files
     from security.approvals import ApprovalKeyError
     from security.notes import AUDIT_KEY
+    from security.payload_files import ensure_file
+    from security.payloads import PayloadKeyError
 
     try:
         ensure_files(data_dir.keys, now=datetime.now(UTC))
-    except ApprovalKeyError as error:
+        ensure_file(data_dir.keys, now=datetime.now(UTC))
+    except (ApprovalKeyError, PayloadKeyError) as error:
         raise DatabaseRefused(str(error)) from error
     secret(data_dir, AUDIT_KEY)
+    secret(data_dir, CODEC_TOKEN)
     return Secrets(
-        broker_key=secret(data_dir, "trading_broker_key"),
-        broker_secret=secret(data_dir, "trading_broker_secret"),
+        broker_key=secret(data_dir, BROKER_KEY),
+        broker_secret=secret(data_dir, BROKER_SECRET),
         token=secret(data_dir, "demo_token"),
     )
 
@@ -190,17 +204,20 @@ def _python() -> tuple[str, ...]:
 
 
 def exchange_spec(
-    data_dir: DataDir, ports: Ports, known: Secrets, options: tuple[str, ...] = ()
+    data_dir: DataDir, ports: Ports, options: tuple[str, ...] = (), *, keys: Path | None = None
 ) -> ChildSpec:
-    """The paper exchange as a child."""
+    """The paper exchange as a child; ``keys``: the folder of its keys, the installation's by default."""
+    folder = keys or data_dir.keys
     return ChildSpec(
         name=EXCHANGE,
         argv=(
             *_python(), "-m", "workers.exchange", "--data-dir", str(data_dir.exchange_ledger.parent),
-            "--port", str(ports.exchange), *options,
+            "--port", str(ports.exchange),
+            # By file: an environment can be listed.
+            "--key-file", str(folder / BROKER_KEY), "--secret-file", str(folder / BROKER_SECRET),
+            *options,
         ),
         log_path=data_dir.log(EXCHANGE),
-        env={"EXCHANGE_KEY": known.broker_key, "EXCHANGE_SECRET": known.broker_secret},
         grace_seconds=EXCHANGE_GRACE_SECONDS,
         ready=_probe(f"{ports.exchange_url}/_exchange/health"),
         ready_timeout_seconds=READY_TIMEOUT_SECONDS,
@@ -223,6 +240,8 @@ def product_spec(
         "TRADING_SECONDARY_DATA_STREAM_URL": f"{ports.exchange_ws}/v2/sip",
         "TRADING_GATEWAY_PORT": str(ports.gateway),
         "TRADING_AUDIT_TARGET": str(data_dir.audit),
+        "TRADING_CODEC_PORT": str(ports.codec),
+        "TRADING_LOG_FILE": str(data_dir.log(PRODUCT)),
         **(extra or {}),
     }
     return ChildSpec(
@@ -238,7 +257,13 @@ def product_spec(
 
 
 def console_spec(
-    data_dir: DataDir, ports: Ports, *, database: str, temporal_address: str, temporal_ui: str
+    data_dir: DataDir,
+    ports: Ports,
+    *,
+    database: str,
+    temporal_address: str,
+    temporal_ui: str,
+    extra: Mapping[str, str],
 ) -> ChildSpec:
     """The operator console as a child: its own process, role and secrets, in this topology too.
 
@@ -257,7 +282,10 @@ def console_spec(
             "TRADING_DATABASE_URL": f"postgresql://{CONSOLE_ROLE}@{database}",
             "TRADING_TEMPORAL_ADDRESS": temporal_address,
             "TRADING_TEMPORAL_UI_URL": temporal_ui,
+            "TRADING_AUDIT_CHECKPOINTS": str(data_dir.audit),
             "TRADING_CONSOLE_PORT": str(ports.console),
+            **extra,
+            "TRADING_CONSOLE_GATEWAY_URL": ports.gateway_url,
         },
         grace_seconds=CONSOLE_GRACE_SECONDS,
         ready=_probe(f"http://127.0.0.1:{ports.console}/readyz"),
@@ -307,13 +335,22 @@ async def seed(data_dir: DataDir, dsn: str, known: Secrets) -> None:
 
 
 async def _seed(data_dir: DataDir, dsn: str, known: Secrets) -> None:
-    from security.grants import make_key_file
+    from security.grants import GrantKey, make_key_file
     from storage.migrate import migrate
+    from workers.settings import TwoPersonsSettings, read_settings
     from workers.setup import first_rows, let_console_in
 
     await migrate(dsn)
     _, public_key = make_key_file(operator_key_file(data_dir), OPERATOR)
-    await first_rows(dsn, token=known.token, operator_key=public_key)
+    grant_key = GrantKey.from_hex(secret(data_dir, "trading_console_grant_key"), CONSOLE)
+    await first_rows(
+        dsn,
+        token=known.token,
+        operator_key=public_key,
+        console_key=grant_key.public_key,
+        console_token=secret(data_dir, "console_gateway_token"),
+        two_persons=read_settings(TwoPersonsSettings).two_persons == "always",
+    )
     await let_console_in(dsn, secret(data_dir, CONSOLE_PASSWORD))
 
 

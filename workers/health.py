@@ -1,5 +1,6 @@
 """The door of a process that has no gateway: does it live, can it work, what has it counted."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -10,10 +11,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from activities.starter import TemporalUnavailable
-from gateway.deps import DATABASE_ERRORS
 from gateway.server import listening
 from observability.metrics import CONTENT_TYPE, Metrics
-from storage.database import Database
+from storage.database import DATABASE_ERRORS, Database
 from storage.switches import read_state
 from workers.settings import HealthSettings
 
@@ -42,7 +42,7 @@ async def health_served(
         return JSONResponse({"ready": ready, "checks": said}, status_code=200 if ready else 503)
 
     async def counted(_: Request) -> Response:
-        return Response(metrics.render(), media_type=CONTENT_TYPE)
+        return Response(await asyncio.to_thread(metrics.render), media_type=CONTENT_TYPE)
 
     app = Starlette(
         routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", counted)],

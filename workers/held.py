@@ -25,6 +25,8 @@ FOREIGN: Final = (
 """Variables of others that hold or lead to a secret: alpaca-py's, the exchange's, libpq's, the command line's."""
 _LOOKS_SECRET: Final = re.compile(r"TRADING_\w*(?:KEY|SECRET|PASSWORD|TOKEN|CREDENTIAL)\w*|APCA_\w+")
 """A secret of a later release is none of an earlier one's either."""
+NO_SECRETS: Final = frozenset({SECRETS_DIR_VARIABLE, "TRADING_SECRET_SOURCE", "TRADING_SECRET_PREFIX"})
+"""They say where secrets are."""
 _LAYOUT: Final = ".."
 """How the folders begin that Kubernetes keeps a volume's files in; each of its files is a link into one."""
 
@@ -51,7 +53,7 @@ def refuse_what_is_not_ours(name: str, environ: Mapping[str, str] = os.environ) 
         # Settings are read whatever the case of their variables.
         upper = variable.upper()
         suspicious = upper in known or upper in FOREIGN or _LOOKS_SECRET.fullmatch(upper)
-        if suspicious and upper not in own | {SECRETS_DIR_VARIABLE}:
+        if suspicious and upper not in own | NO_SECRETS:
             raise SecretNotAllowed(name, variable, "the environment")
     folder = environ.get(SECRETS_DIR_VARIABLE)
     if folder and Path(folder).is_dir():

@@ -6,13 +6,12 @@ Each job is a loop of its own; one that fails is logged and tried again, and tak
 import asyncio
 from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from activities.catch_up import clock_row
 from activities.drift_kill import carry_out_kill
 from activities.row_alerts import RowAlerts
 from activities.starter import OrderStarter
-from events.redis_feed import RedisFeed
 from market.clock import ClockReading
 from market.feed import RECONNECT_SECONDS
 from risk.readiness import can_be_mended, waits_for
@@ -24,9 +23,11 @@ from storage import watch as watch_rows
 from workers.alert_channels import configured
 from workers.alert_post import COUNT_SECONDS, LOOK_SECONDS, AlertPost
 from workers.audit_check import AGE_SECONDS, CHECK_SECONDS, audit_check
+from workers.build_watch import BUILDS_SECONDS, BuildWatch
 from workers.clients import retention_of, utc_now
 from workers.cover_watch import COVER_SECONDS, CoverWatch
 from workers.equity_watch import EquityWatch
+from workers.gauges import POLLERS_SECONDS, READ_SECONDS, PollerGauges, RowGauges, queues_of
 from workers.loops import for_ever
 from workers.parts import OperationsParts
 from workers.relay import Relay
@@ -35,6 +36,9 @@ from workers.singletons import ensure_singletons, start_reconciliation
 from workers.stream_watch import StreamWatch
 from workers.sweeper import SWEEP_SECONDS, Sweeper
 from workers.worries import DOUBTS_SECONDS, WORRY_SECONDS, Worries
+
+if TYPE_CHECKING:
+    from events.redis_feed import RedisFeed
 
 RESEND_SECONDS: Final = 5.0
 RESEND_GRACE: Final = timedelta(seconds=5)
@@ -49,6 +53,14 @@ FILLS_WATCH_SECONDS: Final = 10.0
 WATCH_SIGNALS_FOR: Final = timedelta(minutes=10)
 
 
+def _redis_feed(parts: OperationsParts) -> "RedisFeed | None":
+    if (address := parts.settings.event_redis) is None:
+        return None
+    from events.redis_feed import RedisFeed  # Only who publishes there pays for Redis's client.
+
+    return RedisFeed(parts.settings.dsn, address, parts.metrics)
+
+
 class Housekeeping:
     """The loops of the operations role."""
 
@@ -56,10 +68,9 @@ class Housekeeping:
         self._parts = parts
         self._operations_queue = operations_queue
         self._sweeper = Sweeper(parts.database, parts.client, starter, parts.notifier)
-        self._stream = StreamWatch(parts.database, parts.catch_up)
+        self._stream = StreamWatch(parts.database, parts.catch_up, parts.metrics)
         self._relay = Relay(parts.settings.dsn, parts.metrics)
-        redis = parts.settings.event_redis
-        self._feed = None if redis is None else RedisFeed(parts.settings.dsn, redis, parts.metrics)
+        self._feed = _redis_feed(parts)
         self._worries = Worries(parts.database)
         self._cover = CoverWatch(parts.database, parts.notifier)
         self._equity = EquityWatch(parts, operations_queue=operations_queue)
@@ -71,6 +82,12 @@ class Housekeeping:
         self._retention = RetentionWatch(
             parts.database, parts.metrics, retention_of(parts.settings), now=utc_now
         )
+        self._gauges = RowGauges(parts.database, parts.metrics)
+        self._pollers = PollerGauges(parts.client, parts.metrics, queues_of(operations_queue))
+        # In one process there is one build, and no other that could take over.
+        isolated = operations_queue is Queue.OPERATIONS
+        watch = BuildWatch(parts.database, parts.client, starter, parts.hours)
+        self._builds = watch if isolated else None
         self._clock_stored: ClockReading | None = None
 
     async def run(self) -> None:
@@ -86,6 +103,7 @@ class Housekeeping:
                 (self._audit_check.tell_age, AGE_SECONDS),
                 (self._retention.watch_retention, WATCH_SECONDS),
                 *(((self.publish_events, TICK_SECONDS),) if self._feed is not None else ()),
+                *(((self._builds.watch_builds, BUILDS_SECONDS),) if self._builds is not None else ()),
                 (self._sweeper.sweep, SWEEP_SECONDS),
                 (self._sweeper.sweep_protections, SWEEP_SECONDS),
                 (self._parts.notifier.flush, FLUSH_SECONDS),
@@ -106,6 +124,8 @@ class Housekeeping:
                 (self._row_alerts.keep_drift, TICK_SECONDS),
                 (self._stream.answer_wakes, TICK_SECONDS),
                 (self._post.keep, COUNT_SECONDS),
+                (self._gauges.read_gauges, READ_SECONDS),
+                (self._pollers.count_pollers, POLLERS_SECONDS),
                 *((courier.deliver, LOOK_SECONDS) for courier in self._post.couriers),
             ):
                 loops.create_task(for_ever(job, seconds), name=job.__name__)
@@ -182,5 +202,3 @@ class Housekeeping:
         parts.metrics.set_open_orders(open_orders)
         parts.metrics.set_kill_switch(engaged=state.engaged)
         parts.metrics.set_unknown_outcomes(len(unknown))
-        for provider, latency_ms in parts.quotes.latency_ms().items():
-            parts.metrics.market_data_received(provider.value, latency_ms)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -11,11 +12,12 @@ from security.approvals import ApprovalKeyError
 from security.grants import KeyFileError
 from storage.grants import Role
 from workers import compose, embedded, keys, postgres, temporal, valkey
+from workers.build_id import own_build
 from workers.datadir import DataDirError
 from workers.market_options import market_speed, requests_per_minute
 from workers.native import Native
 from workers.supervisor import Supervisor
-from workers.up import EVENT_BUS_VARIABLE, Installation
+from workers.up import EVENT_BUS_VARIABLE, PAYLOADS_VARIABLE, Installation
 
 GATEWAY: Final = ("gateway", 8080)
 EXCHANGE: Final = ("paper-exchange", 8085)
@@ -24,7 +26,9 @@ TEMPORAL: Final = ("temporal", 7233)
 VALKEY: Final = ("valkey", 6379)
 HEALTH_PORT: Final = 9464
 CONSOLE: Final = (embedded.CONSOLE, 8081)
+CODEC: Final = ("codec", 8088)
 WORKERS: Final = ("orders", "risk", "execution", "operations")
+BUILD_VARIABLE: Final = "TRADING_BUILD_ID"
 OWNER_PASSWORD: Final = "trading_owner_password"  # noqa: S105 - its name
 
 
@@ -32,7 +36,7 @@ class IsolatedInstallation(Installation):
     """One data folder; the command line gets the console's database role."""
 
     topology = "isolated"
-    product = (GATEWAY[0], *WORKERS, CONSOLE[0], "migrate")
+    product = (GATEWAY[0], *WORKERS, CONSOLE[0], CODEC[0], "migrate", "promote")
     exchange = EXCHANGE[0]
 
     async def start(self, supervisor: Supervisor) -> dict[str, Any]:
@@ -43,14 +47,21 @@ class IsolatedInstallation(Installation):
             db_file=data_dir.temporal_db,
             port=data_dir.port("temporal"),
             ui_port=data_dir.port("temporal ui"),
+            codec_url=self.codec_url(data_dir.port(f"{CODEC[0]}:{CODEC[1]}")),
         )
         as_there = {
             "TRADING_TEMPORAL_UI_URL": engine.ui,
             "TRADING_MARKET_SPEED": market_speed(options),
             "TRADING_BROKER_REQUESTS_PER_MINUTE": requests_per_minute(options),
             EVENT_BUS_VARIABLE: self.event_bus,
+            PAYLOADS_VARIABLE: self.payloads,
+            # One for all of them, and after a restart too: somebody may edit these files meanwhile.
+            BUILD_VARIABLE: own_build(),
+            "TRADING_CODEC_ORIGINS": engine.ui,
         }
         file = compose.load(environ=as_there)
+        if self.payloads != "encrypted":
+            file = replace(file, services={n: each for n, each in file.services.items() if n != CODEC[0]})
         server = await postgres.initialise(data_dir.postgres)
         secrets = self._secrets(file, server)
         places = {DATABASE: server.port, TEMPORAL: engine.port, VALKEY: data_dir.port(valkey.NAME)}
@@ -107,7 +118,11 @@ class IsolatedInstallation(Installation):
             "database_url": f"postgresql://{Role.CONSOLE}:{password}@127.0.0.1:{server.port}/{postgres.DATABASE}",
             "exchange_url": url(*EXCHANGE),
             "metrics_url": url(*GATEWAY, "/metrics"),
-            "metrics_urls": {name: url(name, HEALTH_PORT, "/metrics") for name in WORKERS},
+            **self.payload_addresses(native.port(*CODEC)),
+            "metrics_urls": {
+                **{name: url(name, HEALTH_PORT, "/metrics") for name in (*WORKERS, CODEC[0])},
+                CONSOLE[0]: url(*CONSOLE, "/metrics"),
+            },
             "pid": os.getpid(),
             "started_at": datetime.now(UTC).isoformat(),
             "ready_seconds": round(time.monotonic() - self.began, 2),

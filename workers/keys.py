@@ -10,7 +10,9 @@ from typing import Final
 
 from security.approval_files import PUBLIC_KEYS, SIGNING_KEY, ensure_files
 from security.approvals import ApprovalKeyError
-from security.grants import KeyFileError, make_key_file
+from security.grants import GrantKey, KeyFileError, make_key_file
+from security.payload_files import PAYLOAD_KEYS
+from security.payloads import PayloadKeys
 from workers.compose import ComposeError, load
 from workers.embedded import OPERATOR
 
@@ -20,10 +22,12 @@ CONTAINER_READABLE_MODE: Final = 0o444
 """Compose mounts the file as it is, and the user in the container is another: the folder keeps others out."""
 OPERATOR_KEY: Final = "operator.json"
 OPERATOR_PUBLIC_KEY: Final = "operator_public_key"
+GRANT_KEY: Final = "trading_console_grant_key"
+GRANT_PUBLIC_KEY: Final = "trading_console_grant_public_key"
 APPROVALS: Final = frozenset({SIGNING_KEY, PUBLIC_KEYS})
 GIVEN: Final = frozenset({
     "trading_alert_slack_url", "trading_alert_pagerduty_routing_key", "trading_audit_s3_key",
-    "trading_audit_s3_secret",
+    "trading_audit_s3_secret", "execution_vault_secret_id", "operations_vault_secret_id",
 })  # fmt: skip
 """Others make these: empty, which says that nothing is wanted, until a person writes what they are."""
 
@@ -53,8 +57,12 @@ def _one(folder: Path, name: str, mode: int) -> str:
     if name == OPERATOR_PUBLIC_KEY:
         _, public_key = make_key_file(folder / OPERATOR_KEY, OPERATOR)
         value = public_key.hex()
+    elif name == GRANT_PUBLIC_KEY:
+        value = GrantKey.from_hex(_one(folder, GRANT_KEY, mode), "console").public_key.hex()
     elif path.exists():
         return path.read_text().strip()
+    elif name == PAYLOAD_KEYS:
+        value = PayloadKeys.generate(datetime.now(UTC)).text
     else:
         value = "" if name in GIVEN else secrets.token_hex(SECRET_BYTES)
     fresh = path.with_name(path.name + ".new")

@@ -98,7 +98,8 @@ class Native:
             env={
                 name: self._placed(service, value, here, listens=name.endswith("_PORT"))
                 for name, value in service.environment.items()
-            },
+            }
+            | {"TRADING_LOG_FILE": str(self._data_dir.log(service.name))},
             grace_seconds=service.grace_seconds,
             ready=None if health is None else _probe(health),
             ready_timeout_seconds=READY_TIMEOUT_SECONDS,

@@ -54,7 +54,7 @@ def _origin(origin: str | None) -> str | None:
     return origin
 
 
-def _none_if_empty(value: Any) -> Any:
+def none_if_empty(value: Any) -> Any:
     """A file that Compose names must be there: an empty one says that nothing is wanted."""
     return None if isinstance(value, str) and not value.strip() else value
 
@@ -99,16 +99,16 @@ def redis_address(url: str, password: SecretStr | None) -> str:
 
 OutgoingUrl = Annotated[str, AfterValidator(check_outgoing_url)]
 """Over TLS to anywhere, without it only to this machine."""
-OutgoingSecretUrl = Annotated[SecretStr | None, BeforeValidator(_none_if_empty), AfterValidator(_secret_url)]
+OutgoingSecretUrl = Annotated[SecretStr | None, BeforeValidator(none_if_empty), AfterValidator(_secret_url)]
 """The same, where knowing it is the right to use it."""
-RoutingKey = Annotated[SecretStr | None, BeforeValidator(_none_if_empty), AfterValidator(_routing_key)]
-GivenSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty)]
+RoutingKey = Annotated[SecretStr | None, BeforeValidator(none_if_empty), AfterValidator(_routing_key)]
+GivenSecret = Annotated[SecretStr | None, BeforeValidator(none_if_empty)]
 """One that others make."""
-WakeSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty), AfterValidator(_wake_secret)]
-Origin = Annotated[str | None, BeforeValidator(_none_if_empty), AfterValidator(_origin)]
+WakeSecret = Annotated[SecretStr | None, BeforeValidator(none_if_empty), AfterValidator(_wake_secret)]
+Origin = Annotated[str | None, BeforeValidator(none_if_empty), AfterValidator(_origin)]
 """Where browsers find us."""
 RedisUrl = Annotated[
-    str | None, BeforeValidator(_none_if_empty), AfterValidator(_redis_url), Field(validate_default=True)
+    str | None, BeforeValidator(none_if_empty), AfterValidator(_redis_url), Field(validate_default=True)
 ]
 """A Redis server, without user or password."""
-RedisPassword = Annotated[SecretStr | None, BeforeValidator(_none_if_empty)]
+RedisPassword = Annotated[SecretStr | None, BeforeValidator(none_if_empty)]

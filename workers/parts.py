@@ -13,11 +13,13 @@ from typing import Generic, TypeVar
 from temporalio.client import Client
 
 from activities.catch_up import CatchUp
+from activities.live import LiveGuard
 from activities.notifier import OrderNotifier
 from audit.store.port import ObjectStore
 from broker.alpaca.client import AlpacaReader
 from broker.alpaca.trader import AlpacaTrader
 from broker.budget import BrokerBudget
+from broker.keys import BrokerKeys, KeyPair
 from market.calendar import load_calendar
 from market.clock import MarketClock
 from market.feed import QuoteFeed
@@ -25,16 +27,19 @@ from market.hours import MarketHours
 from market.source import QuoteSource
 from observability.metrics import Metrics
 from security.approvals import ApprovalKeys, ApprovalSigner
-from storage.database import Database
+from storage.database import PLACEMENT_SLOTS, Database
 from storage.switches import Installation
 from workers.audit_sealing import audit_jobs
 from workers.broker_budget import SharedBudget
 from workers.clients import (
+    UNKNOWN_MODE,
+    VERSION,
     audit_store,
     bind,
     broker_settings,
     connect_temporal,
     open_database,
+    process_metrics,
     quote_source,
     reporter,
     signing_keys,
@@ -43,6 +48,7 @@ from workers.clients import (
 from workers.halt_probe import LOOK_SECONDS, PROBE_EVERY, PROBE_EVERY_IN_RESERVE, HaltProbe
 from workers.kill_watch import WATCH_SECONDS, KillWatcher
 from workers.limits import require_limits
+from workers.live import live_guard
 from workers.loops import for_ever
 from workers.settings import (
     ExecutionSettings,
@@ -54,6 +60,7 @@ from workers.settings import (
 )
 from workers.stored_clock import RowClock, SharedClock, StoredClock
 from workers.waiting import temporal_when_up
+from workers.watches import Watched, Watches, start_watches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +103,9 @@ class BrokerParts(TimedParts):
     hours: MarketHours
     quotes: QuoteSource
     installation: Installation
+    keys: BrokerKeys
+    """As they are now."""
+    watches: Watches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +114,8 @@ class ExecutionParts(BrokerParts):
 
     broker: AlpacaTrader
     approval_keys: ApprovalKeys
+    live: LiveGuard | None
+    """Who is asked before an order goes to the live brokerage; None: it is paper."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +153,8 @@ class _Side(Generic[B]):
     clock: MarketClock
     hours: MarketHours
     installation: Installation
+    keys: BrokerKeys
+    watches: Watches
 
 
 @asynccontextmanager
@@ -148,21 +162,22 @@ async def build(settings: WorkerSettings) -> AsyncIterator[Parts]:
     """Connect to everything, check what must hold before the first order, close in reverse.
 
     Raises:
-        DatabaseUnavailable, MigrationError, LimitsMissing, WrongInstallation, BrokerError, ApprovalKeyError: do
-            not start.
+        DatabaseUnavailable, MigrationError, LimitsMissing, WrongInstallation, BrokerError, ApprovalKeyError,
+            LiveKeyError, ClockRefused, HostRefused, KeyScopeRefused: do not start.
     """
     async with AsyncExitStack() as stack:
         signer, approval_keys = signing_keys(settings)
         side = await _side(
             stack, settings, AlpacaTrader, fences=True, service=settings.topology, approval_keys=approval_keys
         )
-        feeds, quotes = quote_source(settings, side.clock, streamed=True)
+        feeds, quotes = quote_source(settings, side.clock, side.metrics, side.keys, streamed=True)
         stack.push_async_callback(quotes.close)
         notifier = _notifier(stack, side)
         yield Parts(
             settings=settings,
             signer=signer,
             approval_keys=approval_keys,
+            live=live_guard(settings, side.installation, approval_keys),
             database=side.database,
             client=side.client,
             broker=side.broker,
@@ -173,6 +188,8 @@ async def build(settings: WorkerSettings) -> AsyncIterator[Parts]:
             quotes=quotes,
             feeds=feeds,
             installation=side.installation,
+            keys=side.keys,
+            watches=side.watches,
             metrics=side.metrics,
             notifier=notifier,
             catch_up=CatchUp(side.database, side.broker, side.clock, notifier, now=utc_now),
@@ -185,14 +202,16 @@ async def build_gateway(settings: GatewaySettings) -> AsyncIterator[GatewayParts
     """Rows and Temporal. Raises as `build`, save for the broker's errors."""
     async with AsyncExitStack() as stack:
         database = await open_database(stack, settings, "gateway")
-        client = await connect_temporal(settings, "gateway")
-        yield GatewayParts(client=client, metrics=Metrics(), database=database)
+        metrics = await process_metrics("gateway", database)
+        client = await connect_temporal(settings, "gateway", metrics)
+        yield GatewayParts(client=client, metrics=metrics, database=database)
 
 
 @asynccontextmanager
 async def build_orders(settings: OrdersSettings) -> AsyncIterator[OrdersParts]:
     """Temporal alone."""
-    yield OrdersParts(client=await connect_temporal(settings, "orders"), metrics=Metrics())
+    metrics = await process_metrics("orders")
+    yield OrdersParts(client=await connect_temporal(settings, "orders", metrics), metrics=metrics)
 
 
 @asynccontextmanager
@@ -203,10 +222,11 @@ async def build_risk(settings: RiskSettings) -> AsyncIterator[RiskParts]:
         database = await open_database(stack, settings, "risk")
         async with database.connection() as connection:
             await require_limits(connection, utc_now())
-        client = await connect_temporal(settings, "risk")
+        metrics = await process_metrics("risk", database)
+        client = await connect_temporal(settings, "risk", metrics)
         reader = StoredClock(database, now=utc_now)
         clock = await stack.enter_async_context(RowClock(reader, speed=settings.market_speed))
-        yield RiskParts(client=client, metrics=Metrics(), database=database, clock=clock, signer=signer)
+        yield RiskParts(client=client, metrics=metrics, database=database, clock=clock, signer=signer)
 
 
 @asynccontextmanager
@@ -228,19 +248,22 @@ async def build_execution(
             stop=stop,
             approval_keys=approval_keys,
         )
-        _, quotes = quote_source(settings, side.clock, streamed=False)
+        _, quotes = quote_source(settings, side.clock, side.metrics, side.keys, streamed=False)
         stack.push_async_callback(quotes.close)
         yield ExecutionParts(
             database=side.database,
             client=side.client,
             broker=side.broker,
             approval_keys=approval_keys,
+            live=live_guard(settings, side.installation, approval_keys),
             kill_broker=side.kill_broker,
             budget=side.budget,
             clock=side.clock,
             hours=side.hours,
             quotes=quotes,
             installation=side.installation,
+            keys=side.keys,
+            watches=side.watches,
             metrics=side.metrics,
         )
 
@@ -252,7 +275,7 @@ async def build_operations(
     """A broker that reads and cancels, and the streams. Raises and waits as `build_execution`."""
     async with AsyncExitStack() as stack:
         side = await _side(stack, settings, AlpacaReader, fences=False, service="operations", stop=stop)
-        feeds, quotes = quote_source(settings, side.clock, streamed=True)
+        feeds, quotes = quote_source(settings, side.clock, side.metrics, side.keys, streamed=True)
         stack.push_async_callback(quotes.close)
         notifier = _notifier(stack, side)
         yield OperationsParts(
@@ -267,6 +290,8 @@ async def build_operations(
             quotes=quotes,
             feeds=feeds,
             installation=side.installation,
+            keys=side.keys,
+            watches=side.watches,
             metrics=side.metrics,
             notifier=notifier,
             catch_up=CatchUp(side.database, side.broker, side.clock, notifier, now=utc_now),
@@ -287,14 +312,24 @@ async def _side(
     """With ``stop`` Temporal is waited for until then; the kill switch and the audit log are seen to meanwhile, and
     ever after.
     """
-    database = await open_database(stack, settings, service, fences=fences)
+    # Before anything is reached: an address that orders may not go to.
+    alpaca = broker_settings(settings)
+    slots = PLACEMENT_SLOTS if isinstance(settings, OperationsSettings) else settings.placement_slots
+    database = await open_database(stack, settings, service, fences=fences, slots=slots)
     metrics = Metrics()
     budget = SharedBudget(database, metrics, requests_per_minute=settings.broker_requests_per_minute)
-    broker = make(broker_settings(settings), on_call=reporter(metrics), budget=budget)
-    kill_broker = AlpacaReader(broker_settings(settings), on_call=reporter(metrics))
+    keys = BrokerKeys(KeyPair(settings.broker_key, settings.broker_secret))
+    broker = make(alpaca, on_call=reporter(metrics), budget=budget, keys=keys)
+    kill_broker = AlpacaReader(alpaca, on_call=reporter(metrics), keys=keys)
     stack.push_async_callback(kill_broker.close)
     stack.push_async_callback(broker.close)
-    installation = await bind(database, broker, approval_keys)
+    installation = await bind(database, broker, settings, approval_keys)
+    metrics.set_build(version=VERSION, service=service, mode=installation.mode or UNKNOWN_MODE)
+    watched = Watched(
+        settings=settings, keys=keys, broker=broker, installation=installation, database=database,
+        budget=budget, metrics=metrics, service=service,
+    )  # fmt: skip
+    watches = await start_watches(stack, watched)
     every = PROBE_EVERY_IN_RESERVE if service == "execution" else PROBE_EVERY
     watcher = KillWatcher(database, kill_broker, metrics)
     probe = HaltProbe(database, kill_broker, budget, metrics, every=every)
@@ -303,12 +338,14 @@ async def _side(
     for job, seconds in (*jobs, *audit):
         stack.callback(asyncio.create_task(for_ever(job, seconds), name=job.__qualname__).cancel)
     if stop is None or isinstance(settings, WorkerSettings):
-        client = await connect_temporal(settings, service)
+        client = await connect_temporal(settings, service, metrics)
     else:
         client = await temporal_when_up(settings, service, stop, database=database, metrics=metrics)
     clock = await stack.enter_async_context(_clock(settings, broker, database))
     hours = MarketHours(clock, await load_calendar(), broker)
-    return _Side(client, metrics, database, broker, kill_broker, budget, clock, hours, installation)
+    return _Side(
+        client, metrics, database, broker, kill_broker, budget, clock, hours, installation, keys, watches
+    )
 
 
 def _clock(

@@ -7,13 +7,19 @@ from typing import Any, Final
 
 from temporalio.worker import Worker
 
+from activities.builds import Builds
 from activities.starter import OrderStarter
 from gateway.app import build_app
 from gateway.deps import GatewayDeps
 from gateway.server import serving
 from observability.logging import get_logger
+from schemas.builds import VERSIONED
 from schemas.wire import Queue
+from security.payloads import KeyRing, PayloadKeys
 from storage.database import Database
+from workers.clients import connect_temporal, open_database, process_metrics
+from workers.codec import codec_served
+from workers.first_build import first_build
 from workers.health import Check, health_served, reads
 from workers.housekeeping import Housekeeping
 from workers.parts import (
@@ -25,6 +31,7 @@ from workers.parts import (
     build_risk,
 )
 from workers.roles import (
+    as_build,
     execution_activities,
     kill_worker,
     operations_activities,
@@ -32,11 +39,13 @@ from workers.roles import (
     role_worker,
 )
 from workers.settings import (
+    CodecSettings,
     ExecutionSettings,
     GatewaySettings,
     HealthSettings,
     OperationsSettings,
     OrdersSettings,
+    PromoteSettings,
     RiskSettings,
 )
 from workers.singletons import ensure_schedule, ensure_singletons
@@ -66,9 +75,15 @@ async def run_orders(settings: OrdersSettings, stop: asyncio.Event) -> None:
     """Order workflows. They decide; others do."""
     async with build_orders(settings) as parts:
         worker = role_worker(
-            Queue.ORDERS, (Queue.ORDERS,), parts, (), cached_workflows=settings.cached_workflows
+            Queue.ORDERS,
+            (Queue.ORDERS,),
+            parts,
+            (),
+            cached_workflows=settings.cached_workflows,
+            build=as_build(Queue.ORDERS, settings.build),
         )
-        await _work(settings, parts, [worker], stop)
+        first = first_build(parts.client, Queue.ORDERS, settings.build)
+        await _work(settings, parts, [worker], stop, first=first)
 
 
 async def run_risk(settings: RiskSettings, stop: asyncio.Event) -> None:
@@ -94,13 +109,45 @@ async def run_operations(settings: OperationsSettings, stop: asyncio.Event) -> N
             parts,
             operations_activities(parts),
             cached_workflows=parts.settings.cached_workflows,
+            build=as_build(Queue.OPERATIONS, settings.build),
         )
         starter = OrderStarter(parts.client, Queue.ORDERS.value)
         chores = Housekeeping(parts, starter, operations_queue=Queue.OPERATIONS)
         await ensure_singletons(parts.client, operations_queue=Queue.OPERATIONS)
         await ensure_schedule(parts.client, operations_queue=Queue.OPERATIONS)
         workers = [worker, kill_worker(parts)]
-        await _work(settings, parts, workers, stop, database=parts.database, beside=chores.run())
+        first = first_build(parts.client, Queue.OPERATIONS, settings.build)
+        await _work(settings, parts, workers, stop, database=parts.database, beside=chores.run(), first=first)
+
+
+async def run_promote(settings: PromoteSettings, stop: asyncio.Event) -> None:
+    """Give new work to this build. The last job of a release.
+
+    Raises:
+        UnknownBuild: none of its workers has asked for work.
+    """
+    builds = Builds(await connect_temporal(settings, "promote"))
+    for queue in VERSIONED:
+        await builds.promote(queue.value, settings.build)
+        _log.info("promoted", deployment=queue.value, build=settings.build)
+
+
+async def run_codec(settings: CodecSettings, stop: asyncio.Event) -> None:
+    """Payloads for Temporal's Web UI and command line.
+
+    Raises:
+        PayloadKeyError: there are no keys that can be used.
+    """
+    async with AsyncExitStack() as stack:
+        database = await open_database(stack, settings, "codec")
+        ring = KeyRing(PayloadKeys.parse(settings.payload_keys.get_secret_value()))
+        port = await stack.enter_async_context(codec_served(settings, ring, database))
+        checks: dict[str, Check] = {"database": lambda: reads(database)}
+        metrics = await process_metrics("codec", database)
+        health = await stack.enter_async_context(health_served(settings, metrics, checks))
+        _log.info("ready", codec_port=port, health_port=health, keys=ring.ids)
+        await stop.wait()
+        _log.info("stopping")
 
 
 async def _work(
@@ -111,9 +158,10 @@ async def _work(
     *,
     database: Database | None = None,
     beside: Coroutine[Any, Any, None] | None = None,
+    first: Coroutine[Any, Any, None] | None = None,
 ) -> None:
     """Poll, answer for it, and give what runs its grace at the end. ``beside`` goes on until then; should it
-    fail, so does the process: half of one would look well.
+    fail, so does the process: half of one would look well. ``first`` is done once it polls.
     """
     checks: dict[str, Check] = {"temporal": OrderStarter(parts.client, Queue.ORDERS.value).check}
     if database is not None:
@@ -121,6 +169,8 @@ async def _work(
     async with AsyncExitStack() as stack:
         for worker in workers:
             await stack.enter_async_context(worker)
+        if first is not None:
+            stack.callback(asyncio.create_task(first, name="first build").cancel)
         ends: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait())]
         if beside is not None:
             ends.append(asyncio.create_task(beside))

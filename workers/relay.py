@@ -87,9 +87,9 @@ class Relay:
         found = False
         while await self._look(bell):
             found = True
-            count = await event_stream.number_events(bell.connection, limit=BATCH)
-            self._metrics.events_numbered(count)
-            if count < BATCH:
+            topics = await event_stream.number_events(bell.connection, limit=BATCH)
+            self._metrics.events_numbered(topics)
+            if sum(topics.values()) < BATCH:
                 break
         return found
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from temporalio.worker import Worker
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities.adoption import Adopter
 from activities.broker_state import BrokerStateReader
@@ -57,6 +58,10 @@ WORKFLOWS: Final[dict[Queue, tuple[type, ...]]] = {
     Queue.KILL_SWITCH: (KillSwitchWorkflow,),
 }
 
+BEHAVIOURS: Final = {
+    Queue.ORDERS: VersioningBehavior.PINNED,
+    Queue.OPERATIONS: VersioningBehavior.AUTO_UPGRADE,
+}
 COMPACT_ROLES: Final = (Queue.ORDERS, Queue.RISK, Queue.EXECUTION, Queue.OPERATIONS)
 
 
@@ -88,7 +93,7 @@ def operations_activities(parts: OperationsParts) -> list[Activity]:
 def execution_activities(parts: ExecutionParts) -> list[Activity]:
     """What the execution agent does."""
     market = MarketActivities(
-        parts.database, parts.broker, parts.clock, parts.hours, parts.quotes, now=utc_now
+        parts.database, parts.broker, parts.clock, parts.hours, parts.quotes, parts.metrics, now=utc_now
     )
     placement = PlacementActivities(
         parts.database,
@@ -98,6 +103,7 @@ def execution_activities(parts: ExecutionParts) -> list[Activity]:
         parts.metrics,
         parts.budget,
         parts.approval_keys,
+        parts.live,
     )
     resolution = ResolutionActivities(parts.database, parts.broker, parts.clock)
     end = OrderEndActivities(parts.database, parts.broker, parts.clock)
@@ -180,8 +186,12 @@ def role_worker(
     activities: Sequence[Activity],
     *,
     cached_workflows: int = 0,
+    build: WorkerDeploymentConfig | None = None,
 ) -> Worker:
-    """One Temporal worker on ``queue`` with these activities and the workflows of ``roles``."""
+    """One Temporal worker on ``queue`` with these activities and the workflows of ``roles``.
+
+    ``build``: as one of several builds that run side by side.
+    """
     return Worker(
         parts.client,
         task_queue=queue.value,
@@ -193,11 +203,28 @@ def role_worker(
         max_concurrent_activities=ACTIVITIES_MAX,
         max_concurrent_local_activities=LOCAL_ACTIVITIES_MAX,
         graceful_shutdown_timeout=GRACE,
+        deployment_config=build,
+    )
+
+
+def as_build(queue: Queue, build_id: str) -> WorkerDeploymentConfig:
+    """Orders end with the build that they began with; what there is one of goes on with the current one.
+
+    Said of the worker, never in `workflow.defn`: a worker without a build, as in the compact topology, could end no
+    workflow task then (the server refuses a behaviour that comes without a build).
+    """
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(queue.value, build_id),
+        use_worker_versioning=True,
+        default_versioning_behavior=BEHAVIOURS[queue],
     )
 
 
 def kill_worker(parts: BrokerParts) -> Worker:
-    """The kill switch's own worker. Nothing is cached: a dead process must not hold it on its sticky queue."""
+    """The kill switch's own worker. Nothing is cached: a dead process must not hold it on its sticky queue.
+
+    It has no build: whoever is there must act on a kill, promoted or not, and `workflow.patched` keeps its runs.
+    """
     return Worker(
         parts.client,
         task_queue=Queue.KILL_SWITCH.value,

@@ -16,30 +16,50 @@ from typing import Any, Final
 import asyncpg
 from temporalio.service import RPCError
 
-from activities.starter import OrderStarter
+from activities.builds import UnknownBuild
+from activities.starter import OrderStarter, TemporalUnavailable
+from broker.alpaca.hosts import HostRefused
+from broker.alpaca.scope import KeyScopeRefused
 from broker.errors import BrokerError
 from gateway.app import build_app
 from gateway.deps import GatewayDeps
 from gateway.server import serving
 from observability.logging import configure_logging, get_logger
 from observability.tracing import configure_tracing
+from schemas.mode import Mode
 from schemas.wire import Queue
 from security.approvals import ApprovalKeyError
+from security.grants import KeyFileError
+from security.live import LiveKeyError
 from security.notes import AuditKeyError
+from security.payloads import PayloadKeyError
 from security.sealing import SealError
+from security.secrets.errors import SecretError, SecretsUnreachable
 from storage.database import BadDatabaseAddress, DatabaseUnavailable
 from storage.limits import LimitsMissing
 from storage.migrate import MigrationError
 from storage.switches import WrongInstallation
+from workers.clients import payload_ring
+from workers.clock_watch import ClockRefused
+from workers.codec import codec_served
 from workers.console import run_console
 from workers.crash_orders import CrashPointsRefused, refuse_crash_points, tell_of_crash_points
 from workers.held import SecretNotAllowed, refuse_another_role, refuse_what_is_not_ours
 from workers.housekeeping import Housekeeping
 from workers.limits import LimitsUnsound
 from workers.parts import Parts, build
-from workers.processes import run_execution, run_gateway, run_operations, run_orders, run_risk
+from workers.processes import (
+    run_codec,
+    run_execution,
+    run_gateway,
+    run_operations,
+    run_orders,
+    run_promote,
+    run_risk,
+)
 from workers.roles import compact_workers, isolated_workers
-from workers.settings import PROCESSES, Settings, SettingsError, WorkerSettings, read_settings
+from workers.secret_store import read_process_settings
+from workers.settings import Settings, SettingsError, WorkerSettings
 from workers.setup import run_migrate
 from workers.singletons import ensure_schedule, ensure_singletons
 from workers.waiting import StoppedWaiting
@@ -66,6 +86,8 @@ async def run_everything(parts: Parts, stop: asyncio.Event) -> None:
             await stack.enter_async_context(worker)
         await ensure_singletons(parts.client, operations_queue=operations)
         await ensure_schedule(parts.client, operations_queue=operations)
+        if parts.settings.payloads == "encrypted" and (ring := payload_ring(parts.settings)) is not None:
+            await stack.enter_async_context(codec_served(parts.settings, ring, parts.database))
         chores = asyncio.create_task(housekeeping.run(), name="housekeeping")
         stack.callback(chores.cancel)
         app = build_app(
@@ -101,7 +123,9 @@ RUNNERS: Final[dict[str, Callable[[Any, asyncio.Event], Awaitable[None]]]] = {
     "execution": run_execution,
     "operations": run_operations,
     "console": run_console,
+    "codec": run_codec,
     "migrate": run_migrate,
+    "promote": run_promote,
     "compact": run_compact,
 }
 
@@ -122,6 +146,7 @@ async def _main(name: str, settings: Settings) -> int:
         DatabaseUnavailable,
         BrokerError,
         RPCError,
+        TemporalUnavailable,
         asyncpg.PostgresError,
         RuntimeError,
         OSError,
@@ -129,13 +154,20 @@ async def _main(name: str, settings: Settings) -> int:
         _log.error("cannot run: a dependency is down", reason=f"{type(error).__name__}: {error}")
         return EXIT_DEPENDENCY
     except (
+        ClockRefused,
+        HostRefused,
+        KeyScopeRefused,
         MigrationError,
         LimitsMissing,
         LimitsUnsound,
         WrongInstallation,
         ApprovalKeyError,
         AuditKeyError,
+        LiveKeyError,
+        UnknownBuild,
         SealError,
+        PayloadKeyError,
+        KeyFileError,
     ) as error:
         _log.error("refusing to start", reason=str(error))
         return EXIT_REFUSED
@@ -170,16 +202,20 @@ def main(arguments: Sequence[str]) -> int:
     name: str = options.name
     try:
         refuse_what_is_not_ours(name)
-        settings = read_settings(PROCESSES[name].settings)
+        settings = read_process_settings(name)
         refuse_another_role(name, settings)
         refuse_crash_points(settings)
-    except (SecretNotAllowed, CrashPointsRefused) as error:
+    except SecretsUnreachable as error:
+        return _tell(error, EXIT_DEPENDENCY, "DEPENDENCY_DOWN", as_json=options.json)
+    except (SecretNotAllowed, SecretError, CrashPointsRefused) as error:
         return _tell(error, EXIT_REFUSED, "REFUSED", as_json=options.json)
     except SettingsError as error:
         return _tell(error, EXIT_USAGE, "BAD_USAGE", as_json=options.json)
-    configure_logging(name, level=settings.log_level, file=settings.log_file)
+    # Until the database says what it is bound to, and for who has none: nobody who was not asked for live is live.
+    mode = (Mode.LIVE if settings.live_mode else Mode.PAPER).value
+    configure_logging(name, level=settings.log_level, file=settings.log_file, mode=mode)
     tell_of_crash_points()
-    tracing = configure_tracing(name)
+    tracing = configure_tracing(name, endpoint=settings.otlp_endpoint, file=settings.trace_file, mode=mode)
     try:
         return asyncio.run(_main(name, settings))
     finally:

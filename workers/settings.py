@@ -7,71 +7,50 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError
 
-from audit.store.opening import is_bucket
 from broker.budget import REQUESTS_PER_MINUTE_MIN
+from observability.redaction import SECRET_LENGTH_MIN, register_secret
 from schemas.wire import NAMESPACE
 from storage.grants import Role
 from workers.outgoing import (
     GivenSecret,
     Origin,
-    OutgoingSecretUrl,
     OutgoingUrl,
-    RedisPassword,
-    RedisUrl,
-    RoutingKey,
     WakeSecret,
-    redis_address,
 )
+from workers.secret_settings import ClockSettings, SecretStoreSettings
+from workers.settings_base import (
+    ENV_PREFIX,
+    SECRETS_DIR_VARIABLE,
+    BuildSettings,
+    HealthSettings,
+    PlacementSettings,
+    Port,
+    Settings,
+    SettingsError,
+    TraceUrl,
+)
+from workers.settings_operations import AlertSettings, AuditSettings, EventBusSettings, RetentionSettings
+from workers.settings_temporal import CodecDoorSettings, TemporalSettings
 
-ENV_PREFIX: Final = "TRADING_"
-SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-class SettingsError(Exception):
-    """A setting is missing or wrong; the message names it."""
-
-
-class Settings(BaseSettings):
-    """Settings of every process. Secrets are files like ``trading_broker_key`` in ``$TRADING_SECRETS_DIR``."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        frozen=True,
-        extra="ignore",
-        use_attribute_docstrings=True,
-        # Compose can only empty a variable, not leave it out.
-        env_ignore_empty=True,
-    )
-
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    """``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
-    log_file: Path | None = None
-    """Where logs go instead of standard error."""
-
-
-class TemporalSettings(Settings):
-    """Where Temporal is."""
-
-    temporal_address: str
-    """``host:port`` of Temporal's front end."""
-    temporal_namespace: str = NAMESPACE
-    """The installation's namespace."""
-
-
-class HealthSettings(Settings):
-    """The door of a process that has no gateway: ``/healthz``, ``/readyz`` and ``/metrics``."""
-
-    metrics_host: str = "127.0.0.1"
-    """Where ``/healthz``, ``/readyz`` and ``/metrics`` are served."""
-    metrics_port: Port = 0
-    """Their port; 0 takes a free one."""
+__all__ = [
+    "ENV_PREFIX",
+    "SECRETS_DIR_VARIABLE",
+    "AlertSettings",
+    "AuditSettings",
+    "CodecDoorSettings",
+    "EventBusSettings",
+    "HealthSettings",
+    "Port",
+    "RetentionSettings",
+    "Settings",
+    "SettingsError",
+    "TemporalSettings",
+]
+"""Others import these from here too."""
 
 
 class WorkflowSettings(Settings):
@@ -81,7 +60,7 @@ class WorkflowSettings(Settings):
     """Workflows kept in memory: expected open orders × 1.25."""
 
 
-class DatabaseSettings(Settings):
+class DatabaseSettings(SecretStoreSettings):
     """For who has a database role."""
 
     database_url: SecretStr
@@ -117,7 +96,7 @@ class MarketSettings(Settings):
     """Market seconds in a real second: above 1 only with a replayed market."""
 
 
-class BrokerSettings(MarketSettings):
+class BrokerSettings(MarketSettings, ClockSettings, SecretStoreSettings):
     """For who holds the broker's keys."""
 
     broker_trading_url: str
@@ -156,76 +135,6 @@ class ReconciliationSettings(Settings):
     """So may the news of an order."""
 
 
-class AlertSettings(Settings):
-    """For who tells people of alerts. Without a channel they are rows only."""
-
-    alert_slack_url: OutgoingSecretUrl = None
-    """Address of a Slack incoming webhook."""
-    alert_slack_from: Literal["critical", "high", "medium"] = "medium"
-    """The least severity that Slack is told of."""
-    alert_pagerduty_routing_key: RoutingKey = None
-    """Integration key of a PagerDuty service with Events API v2."""
-    alert_pagerduty_url: OutgoingUrl = "https://events.pagerduty.com/v2/enqueue"
-    """Where its events go; `https://events.eu.pagerduty.com/v2/enqueue` in the EU region."""
-    alert_pagerduty_from: Literal["critical", "high", "medium"] = "high"
-    """The least severity that opens an incident."""
-
-
-class AuditSettings(Settings):
-    """For who seals the audit log."""
-
-    audit_key: SecretStr
-    """The private key that checkpoints of the audit log are signed with, in hexadecimal; `trading keys` shows an
-    auditor its public half."""
-    audit_s3_key: GivenSecret = None
-    """Access key id of the bucket, where checkpoints and cold storage go to one."""
-    audit_s3_secret: GivenSecret = None
-    """Its secret key. It needs no right to delete, and none to change locks."""
-    audit_s3_region: str = "us-east-1"
-    """The bucket's region."""
-    audit_s3_endpoint: OutgoingUrl | None = None
-    """Address of another service than Amazon's that speaks S3."""
-    audit_target: str
-    """Where checkpoints and cold storage go, the same for every operations process: the absolute path of a folder,
-    best one that nobody can write who can write the database, or `s3://BUCKET/PREFIX`, with object lock."""
-    audit_failure_kills: bool = True
-    """Whether the kill switch is engaged when the audit log is found changed or rolled back."""
-
-    @field_validator("audit_target")
-    @classmethod
-    def _can_be_opened(cls, value: str, info: ValidationInfo) -> str:
-        if is_bucket(value) and not (info.data.get("audit_s3_key") and info.data.get("audit_s3_secret")):
-            raise ValueError("a bucket needs TRADING_AUDIT_S3_KEY and TRADING_AUDIT_S3_SECRET")
-        return value
-
-
-class RetentionSettings(Settings):
-    """For who moves what is old to cold storage."""
-
-    retention_days: Annotated[int, Field(ge=30, le=2557)] = 30
-    """Payloads of audit rows stay in the database for so long; the rows themselves for seven years."""
-    retention_events_days: Annotated[int, Field(ge=30, le=2557)] = 30
-    """So do events, as far as every consumer group has acknowledged them."""
-
-
-class EventBusSettings(Settings):
-    """For who publishes events."""
-
-    event_bus: Literal["postgres", "redis"] = "postgres"
-    """Where groups of consumers are told of events: from the rows, or from Redis Streams beside them."""
-    event_redis_url: RedisUrl = None
-    """``redis://HOST:PORT/DATABASE`` or ``rediss://…``, with `redis`; a database of its own."""
-    event_redis_password: RedisPassword = None
-    """Its password, where it has one."""
-
-    @property
-    def event_redis(self) -> str | None:
-        """The address with the password in it: a secret. None: events go to no Redis."""
-        if self.event_bus != "redis" or self.event_redis_url is None:
-            return None
-        return redis_address(self.event_redis_url, self.event_redis_password)
-
-
 class DoorSettings(Settings):
     """For who serves HTTP to strategies."""
 
@@ -241,7 +150,7 @@ class GatewaySettings(DoorSettings, DatabaseSettings, TemporalSettings):
     """Takes signals over HTTP and starts their workflows."""
 
 
-class OrdersSettings(WorkflowSettings, HealthSettings, TemporalSettings):
+class OrdersSettings(BuildSettings, WorkflowSettings, HealthSettings, TemporalSettings):
     """Runs order workflows, which do no I/O: holds nothing."""
 
 
@@ -249,8 +158,14 @@ class RiskSettings(SigningSettings, DatabaseSettings, MarketSettings, HealthSett
     """The risk manager: decides from rows."""
 
 
-class ExecutionSettings(ApprovalSettings, BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings):
+class ExecutionSettings(
+    PlacementSettings, ApprovalSettings, BrokerSettings, DatabaseSettings, HealthSettings, TemporalSettings
+):
     """The execution agent: the only one that can place an order."""
+
+    console_grant_public_key: GivenSecret = None
+    """The console's public key, in hexadecimal, with which grants of live trading are signed: who could write it
+    could grant. Without it nothing is ever sent to the live brokerage."""
 
 
 class OperationsSettings(
@@ -259,6 +174,7 @@ class OperationsSettings(
     RetentionSettings,
     EventBusSettings,
     ReconciliationSettings,
+    BuildSettings,
     WorkflowSettings,
     BrokerSettings,
     DatabaseSettings,
@@ -270,12 +186,14 @@ class OperationsSettings(
 
 class WorkerSettings(
     DoorSettings,
+    CodecDoorSettings,
     AlertSettings,
     AuditSettings,
     RetentionSettings,
     EventBusSettings,
     ReconciliationSettings,
     WorkflowSettings,
+    PlacementSettings,
     SigningSettings,
     BrokerSettings,
     DatabaseSettings,
@@ -302,6 +220,18 @@ class ConsoleSettings(DatabaseSettings, TemporalSettings):
     line above the old one."""
     temporal_ui_url: OutgoingUrl | None = None
     """Where people find the Temporal Web UI, for links to runs."""
+    console_grant_key: SecretStr | None = None
+    """What the console signs releases of the kill switch with, in the name of an Admin: 64 hexadecimal digits. The
+    set-up makes its public half known. Without it the kill switch is released by the operator's key file alone."""
+    console_gateway_url: str | None = None
+    """The gateway, where a person's closing of positions is proposed as any signal is."""
+    console_gateway_token: SecretStr | None = None
+    """The console's own token there. Without it nothing is closed from the console."""
+    trace_url: TraceUrl = None
+    """Where people read the trace of a signal, with ``{trace_id}`` in it."""
+    audit_checkpoints: Path | None = None
+    """The folder with the audit log's checkpoints, or a copy that is kept up to date, for proofs in the page:
+    reading it is enough. Where they are in a bucket, `trading audit prove` makes proofs."""
 
     @property
     def origin(self) -> str:
@@ -309,7 +239,23 @@ class ConsoleSettings(DatabaseSettings, TemporalSettings):
         return self.console_origin or f"http://localhost:{self.console_port}"
 
 
-class MigrateSettings(DatabaseSettings):
+class CodecSettings(CodecDoorSettings, HealthSettings, DatabaseSettings):
+    """Decrypts payloads for Temporal's Web UI and command line, for who may read them."""
+
+    payload_keys: SecretStr
+    """As for every process that speaks to Temporal."""
+    temporal_namespace: str = NAMESPACE
+    """The installation's namespace."""
+
+
+class TwoPersonsSettings(Settings):
+    """For who sets an installation up, with the owner's rights."""
+
+    two_persons: Literal["live", "always"] = "live"
+    """When a raise of limits, and a live grant, need a second person: in live mode, or `always`."""
+
+
+class MigrateSettings(TwoPersonsSettings, DatabaseSettings):
     """Runs once with the owner's rights: schema, roles and their passwords, and what a first start needs."""
 
     ti_gateway_password: SecretStr
@@ -326,6 +272,14 @@ class MigrateSettings(DatabaseSettings):
     """A token for strategies named ``demo``."""
     operator_public_key: SecretStr | None = None
     """The operator's public key, in hexadecimal: whose grants release the kill switch."""
+    console_grant_public_key: SecretStr | None = None
+    """The public half of the console's grant key, in hexadecimal."""
+    console_gateway_token: SecretStr | None = None
+    """The console's own token, for the closing signals of persons."""
+
+
+class PromoteSettings(BuildSettings, TemporalSettings):
+    """Runs once for each release, when its workers have started: new work goes to their build from then on."""
 
 
 @dataclass(frozen=True)
@@ -358,25 +312,58 @@ PROCESSES: Final[Mapping[str, Process]] = MappingProxyType({
     "execution": Process(ExecutionSettings, Role.EXECUTION),
     "operations": Process(OperationsSettings, Role.OPERATIONS),
     "console": Process(ConsoleSettings, Role.CONSOLE),
+    "codec": Process(CodecSettings, Role.CONSOLE),
     "migrate": Process(MigrateSettings),
+    "promote": Process(PromoteSettings),
     "compact": Process(WorkerSettings, alone=False),
 })  # fmt: skip
+
+PUBLIC: Final = frozenset({"approval_public_keys", "operator_public_key"})
+"""Kept like secrets, so that nobody changes them, but told to anybody."""
 
 S = TypeVar("S", bound=Settings)
 
 
-def read_settings(kind: type[S]) -> S:
-    """The settings of this process.
+def read_settings(kind: type[S], stored: Mapping[str, Any] | None = None) -> S:
+    """The settings of this process. ``stored``: what a secret store has for it, which outranks everything else.
 
     Raises:
         SettingsError: naming every field that is missing or wrong, without its value.
     """
     folder = os.environ.get(SECRETS_DIR_VARIABLE)
     try:
-        return kind(_secrets_dir=folder)
+        settings = kind(_secrets_dir=folder, **(stored or {}))
+        register_secrets(settings)
+        return settings
     except ValidationError as error:
         problems = "; ".join(f"TRADING_{each['loc'][0]!s}: {each['msg']}".upper() for each in error.errors())
         raise SettingsError(f"settings: {problems}") from None
+
+
+def register_secrets(settings: Settings) -> None:
+    """Have the values of its secrets cut out of whatever leaves this process: logs, spans, failures.
+
+    Of an address its password alone, of payload keys each; public keys are no secrets of that kind.
+    """
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if not is_secret(field.annotation) or value is None or name in PUBLIC:
+            continue
+        for text in _parts(name, value.get_secret_value()):
+            if len(text.strip()) >= SECRET_LENGTH_MIN:
+                register_secret(text)
+
+
+def _parts(name: str, text: str) -> list[str]:
+    if name == "database_url":
+        try:
+            found = urlsplit(text)
+            return [part for part in (found.password, unquote(found.password or "")) if part]
+        except ValueError:
+            return [text]
+    if name == "payload_keys":
+        return [line.partition(":")[2] for line in text.splitlines()]
+    return [text, *text.splitlines()]
 
 
 def with_password(url: SecretStr, password: SecretStr | None) -> str:

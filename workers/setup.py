@@ -10,6 +10,7 @@ import asyncpg
 from console.person_changes import first_admin_link as make_first_admin_link
 from observability.logging import get_logger
 from schemas.risk import Limits
+from schemas.tokens import CONSOLE_TOKEN
 from security.grants import public_key_id
 from security.one_time import new_secret
 from storage.database import CONNECT_TIMEOUT_SECONDS, BadDatabaseAddress, Database, DatabaseUnavailable
@@ -18,7 +19,8 @@ from storage.limits import LimitsMissing, save_limits
 from storage.migrate import MigrationError, migrate
 from storage.signals import save_token
 from storage.switches import save_operator_key
-from workers.embedded import DEMO_TOKEN, FIRST_LIMITS, OPERATOR
+from storage.two_persons import set_rule
+from workers.embedded import CONSOLE, DEMO_TOKEN, FIRST_LIMITS, OPERATOR
 from workers.limits import require_limits
 from workers.settings import MigrateSettings
 
@@ -41,7 +43,13 @@ async def run_migrate(settings: MigrateSettings, stop: asyncio.Event) -> None:
         Role.OPERATIONS: settings.ti_operations_password,
         Role.CONSOLE: settings.ti_console_password,
     }
-    token, key = settings.demo_token, settings.operator_public_key
+    secrets = (
+        settings.demo_token, settings.operator_public_key, settings.console_grant_public_key,
+        settings.console_gateway_token,
+    )  # fmt: skip
+    token, key, grant_key, console_token = (
+        each.get_secret_value().strip() if each else None for each in secrets
+    )
     try:
         applied = await migrate(settings.dsn)
         connection = await asyncpg.connect(settings.dsn, timeout=CONNECT_TIMEOUT_SECONDS)
@@ -59,13 +67,16 @@ async def run_migrate(settings: MigrateSettings, stop: asyncio.Event) -> None:
         raise BadDatabaseAddress from None
     await first_rows(
         settings.dsn,
-        token=token.get_secret_value().strip() if token else None,
-        operator_key=_key(key.get_secret_value()) if key else None,
+        token=token,
+        operator_key=_key("trading_operator_public_key", key) if key else None,
+        console_key=_key("trading_console_grant_public_key", grant_key) if grant_key else None,
+        console_token=console_token,
+        two_persons=settings.two_persons == "always",
     )
     _log.info("database ready", applied=applied, roles=[role.value for role in passwords])
 
 
-def _key(text: str) -> bytes:
+def _key(name: str, text: str) -> bytes:
     """Raises:
     MigrationError: not a public key in hexadecimal.
     """
@@ -74,7 +85,7 @@ def _key(text: str) -> bytes:
     except ValueError:
         key = b""
     if len(key) != KEY_BYTES:
-        raise MigrationError("trading_operator_public_key is not 64 hexadecimal digits")
+        raise MigrationError(f"{name} is not 64 hexadecimal digits")
     return key
 
 
@@ -99,8 +110,23 @@ async def first_admin_link(dsn: str) -> str | None:
     return None if done is None else done.link
 
 
-async def first_rows(dsn: str, *, token: str | None, operator_key: bytes | None) -> None:
-    """Give a fresh installation its limits, and make a token and an operator's public key known.
+async def first_rows(
+    dsn: str,
+    *,
+    token: str | None,
+    operator_key: bytes | None,
+    console_key: bytes | None = None,
+    console_token: str | None = None,
+    two_persons: bool = False,
+) -> None:
+    """Give a fresh installation its limits, and make tokens and public keys of grants known.
+
+    Args:
+        dsn: of the owner. A secret.
+        token: of strategies named ``demo``.
+        operator_key: whose grants release the kill switch; ``console_key`` likewise, in an Admin's name.
+        console_token: with which the console proposes what persons close.
+        two_persons: whether raises need a second person in every mode.
 
     Raises:
         LimitsUnsound: the limits in force cannot be used.
@@ -109,16 +135,15 @@ async def first_rows(dsn: str, *, token: str | None, operator_key: bytes | None)
     now = datetime.now(UTC)
     try:
         async with database.transaction("start.set_up") as connection:
-            if token is not None:
-                await save_token(connection, name=DEMO_TOKEN, strategy=None, secret=token, now=now)
-            if operator_key is not None:
-                await save_operator_key(
-                    connection,
-                    key_id=public_key_id(operator_key),
-                    public_key=operator_key,
-                    person=OPERATOR,
-                    now=now,
-                )
+            for name, secret in ((DEMO_TOKEN, token), (CONSOLE_TOKEN, console_token)):
+                if secret is not None:
+                    await save_token(connection, name=name, strategy=None, secret=secret, now=now)
+            for person, key in ((OPERATOR, operator_key), (CONSOLE, console_key)):
+                if key is not None:
+                    await save_operator_key(
+                        connection, key_id=public_key_id(key), public_key=key, person=person, now=now
+                    )
+            await set_rule(connection, always=two_persons, now=now)
             try:
                 await require_limits(connection, now)
             except LimitsMissing:

@@ -98,7 +98,7 @@ def _reconciliation(operations_queue: Queue) -> Schedule:
     return Schedule(
         action=ScheduleActionStartWorkflow(
             wire.WORKFLOW_RECONCILIATION,
-            ReconcileInput(trigger="schedule"),
+            ReconcileInput(trigger=wire.RECONCILE_BY_SCHEDULE),
             id=wire.SCHEDULE_RECONCILIATION,
             task_queue=operations_queue.value,
             execution_timeout=RECONCILE_TIMEOUT,

@@ -6,6 +6,7 @@ from typing import Final
 
 from activities.catch_up import CatchUp
 from observability.logging import get_logger
+from observability.metrics import Metrics
 from schemas.alerts import Alert, AlertCode, Severity
 from schemas.base import decimal_text
 from storage import reconciliation as reconciliation_rows
@@ -43,8 +44,9 @@ _log = get_logger(__name__)
 class StreamWatch:
     """Reads the stream's row and acts where nobody holds it. Two of them at once do the work of one."""
 
-    def __init__(self, database: Database, catch_up: CatchUp) -> None:
+    def __init__(self, database: Database, catch_up: CatchUp, metrics: Metrics) -> None:
         self._database = database
+        self._metrics = metrics
         self._catch_up = catch_up
         self._began_at = utc_now()
         self._tried_at = float("-inf")
@@ -98,6 +100,7 @@ class StreamWatch:
         async with self._database.connection() as connection:
             stream = await switch_rows.read_stream(connection)
         silent = now - max(stream.last_seen_at or self._began_at, self._began_at)
+        self._metrics.set_stream_mute(silent.total_seconds())
         if silent > STREAM_DOWN_AFTER:
             await self._raise(_stream_down(stream, silent), now)
         elif stream.last_seen_at is not None and now - stream.last_seen_at <= STREAM_SEEN_MAX:

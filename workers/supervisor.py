@@ -22,6 +22,7 @@ from workers.children import (
     Probe,
     StartFailedError,
     SupervisorError,
+    cut_log,
     ending_in_words,
     environment,
     leash_command,
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 PROBE_TIMEOUT_SECONDS = 2.0
+LOGS_LOOKED_AT_SECONDS = 60.0
 PROBE_INTERVAL_SECONDS = 0.02
 START_RETRY_INTERVAL_SECONDS = 0.2
 # The leash itself ends within its two graces; past this it is stuck in the kernel and is killed.
@@ -172,9 +174,17 @@ class Supervisor:
     async def watch(self) -> None:
         """Restart every child that dies, until cancelled. Failing restarts go on, ever slower."""
         async with asyncio.TaskGroup() as restarts:
+            restarts.create_task(self._cut_logs())
             while True:
                 dead = await self._deaths.get()
                 restarts.create_task(self._restart(dead))
+
+    async def _cut_logs(self) -> None:
+        """Keep the logs of servers, which never begin a new file themselves, from filling the disk."""
+        while True:
+            await asyncio.sleep(LOGS_LOOKED_AT_SECONDS)
+            for path in {child.spec.log_path for child in self._children.values()}:
+                await asyncio.to_thread(cut_log, path)
 
     async def _bring_up(self, spec: ChildSpec) -> _Child:
         give_up_at = time.monotonic() + spec.retry_start_seconds

@@ -73,6 +73,8 @@ class Server:
     ui_port: int = field(default_factory=free_port)
     http_port: int = field(default_factory=free_port)
     metrics_port: int = field(default_factory=free_port)
+    codec_url: str | None = None
+    """Where the Web UI has payloads decoded."""
 
     @property
     def address(self) -> str:
@@ -81,8 +83,8 @@ class Server:
 
     @property
     def ui(self) -> str:
-        """Address of the Web UI."""
-        return f"http://127.0.0.1:{self.ui_port}"
+        """Address of the Web UI; with a codec under the name that the console's cookie is sent under."""
+        return f"http://{'127.0.0.1' if self.codec_url is None else 'localhost'}:{self.ui_port}"
 
 
 def spec(server: Server, *, log_path: Path, time_skipping: bool = False, name: str = NAME) -> ChildSpec:
@@ -107,6 +109,8 @@ def spec(server: Server, *, log_path: Path, time_skipping: bool = False, name: s
     }
     if server.db_file is not None:
         options["--db-filename"] = str(server.db_file)
+    if server.codec_url is not None:
+        options["--ui-codec-endpoint"] = server.codec_url
     argv = [str(server.program), "server", "start-dev", *(part for pair in options.items() for part in pair)]
     for flag, values in (
         ("--search-attribute", SEARCH_ATTRIBUTES),

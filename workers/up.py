@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from security.payload_files import PAYLOAD_KEYS
 from workers import embedded, postgres, temporal, valkey
 from workers.children import ChildEvent, ChildState, StartFailedError, SupervisorError
 from workers.compose import ComposeError
@@ -34,6 +35,7 @@ EXIT_USAGE: Final = 2
 EXIT_DEPENDENCY: Final = 3
 DATABASE_URL_FILE: Final = "trading_database_url"
 EVENT_BUS_VARIABLE: Final = "TRADING_EVENT_BUS"
+PAYLOADS_VARIABLE: Final = "TRADING_PAYLOADS"
 
 
 def _bus_settings(bus: valkey.Server | None) -> dict[str, str]:
@@ -60,6 +62,8 @@ class Installation:
         """``event_bus``: ``redis`` starts Valkey too; by default what ``TRADING_EVENT_BUS`` says."""
         self.data_dir = data_dir
         self.event_bus = event_bus or os.environ.get(EVENT_BUS_VARIABLE) or "postgres"
+        self.payloads = os.environ.get(PAYLOADS_VARIABLE) or "plain"
+        """``encrypted``: Temporal's Web UI needs the codec server to show more than names."""
         self.exchange_options = tuple(exchange_options)
         self._as_json = as_json
         self.owner_dsn = ""
@@ -109,6 +113,7 @@ class Installation:
             db_file=data_dir.temporal_db,
             port=data_dir.port("temporal"),
             ui_port=data_dir.port("temporal ui"),
+            codec_url=self.codec_url(ports.codec),
         )
         options = embedded.exchange_options(data_dir, self.exchange_options)
 
@@ -123,21 +128,18 @@ class Installation:
         (dsn, database), *_ = await asyncio.gather(
             start_database(),
             supervisor.start(temporal.spec(engine, log_path=data_dir.log(temporal.NAME))),
-            supervisor.start(embedded.exchange_spec(data_dir, ports, known, options)),
+            supervisor.start(embedded.exchange_spec(data_dir, ports, options)),
         )
         self.owner_dsn = dsn
         embedded.keep_exchange_options(data_dir, options)
         embedded.write_private(data_dir.keys / DATABASE_URL_FILE, dsn)
-        as_there = {
-            "TRADING_MARKET_SPEED": market_speed(options),
-            "TRADING_BROKER_REQUESTS_PER_MINUTE": requests_per_minute(options),
-        }
         product = embedded.product_spec(
-            data_dir, ports, temporal_address=engine.address, extra=as_there | _bus_settings(bus)
+            data_dir, ports, temporal_address=engine.address, extra=self._told(engine, bus, options)
         )
         console = embedded.console_spec(
-            data_dir, ports, database=database, temporal_address=engine.address, temporal_ui=engine.ui
-        )
+            data_dir, ports, database=database, temporal_address=engine.address, temporal_ui=engine.ui,
+            extra={PAYLOADS_VARIABLE: self.payloads},
+        )  # fmt: skip
         await asyncio.gather(supervisor.start(product), supervisor.start(console))
         addresses = self._addresses(ports, engine, known) | {
             "database_url": dsn,
@@ -158,6 +160,7 @@ class Installation:
             "namespace": temporal.NAMESPACE,
             "exchange_url": ports.exchange_url,
             "metrics_url": f"{ports.gateway_url}/metrics",
+            **self.payload_addresses(ports.codec),
             "pid": os.getpid(),
             "started_at": datetime.now(UTC).isoformat(),
             "ready_seconds": round(time.monotonic() - self.began, 2),
@@ -165,6 +168,30 @@ class Installation:
             "mode": "paper",
             "tokens": {embedded.DEMO_TOKEN: known.token},
             "operator_key_file": str(embedded.operator_key_file(self.data_dir)),
+        }
+
+    def _told(
+        self, engine: temporal.Server, bus: valkey.Server | None, options: tuple[str, ...]
+    ) -> dict[str, str]:
+        """What the product is told beside its addresses."""
+        return {
+            "TRADING_MARKET_SPEED": market_speed(options),
+            "TRADING_BROKER_REQUESTS_PER_MINUTE": requests_per_minute(options),
+            PAYLOADS_VARIABLE: self.payloads,
+            "TRADING_CODEC_ORIGINS": engine.ui,
+            **_bus_settings(bus),
+        }
+
+    def codec_url(self, port: int) -> str | None:
+        """Where payloads are decoded for people; None: there is no need to."""
+        return f"http://localhost:{port}" if self.payloads == "encrypted" else None
+
+    def payload_addresses(self, codec_port: int) -> dict[str, Any]:
+        """What the command line must know of payloads."""
+        return {
+            "payloads": self.payloads,
+            "payload_keys_file": str(self.data_dir.keys / PAYLOAD_KEYS),
+            "codec_url": self.codec_url(codec_port),
         }
 
     async def start_event_bus(self, supervisor: Supervisor) -> valkey.Server | None:
@@ -210,8 +237,10 @@ class Installation:
             ("Temporal", "temporal_address"),
             ("paper exchange", "exchange_url"),
             ("metrics", "metrics_url"),
+            ("payload codec", "codec_url"),
         ):
-            self._say(f"  {name:<16} {addresses[key]}")
+            if addresses[key] is not None:
+                self._say(f"  {name:<16} {addresses[key]}")
         self._say(f"  {'a token':<16} {self.data_dir.keys / 'demo_token'}")
         self._say("Ctrl-C stops everything in order")
 

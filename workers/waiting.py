@@ -39,7 +39,7 @@ async def temporal_when_up(
         StoppedWaiting: ``stop`` came first.
         OSError: the port of the process's own door is taken.
     """
-    connecting = asyncio.create_task(_connect(settings, service))
+    connecting = asyncio.create_task(_connect(settings, service, metrics))
     either = (connecting, asyncio.create_task(stop.wait()))
     try:
         done, _ = await asyncio.wait(either, timeout=QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -56,10 +56,12 @@ async def temporal_when_up(
             task.cancel()
 
 
-async def _connect(settings: ExecutionSettings | OperationsSettings, service: str) -> Client:
+async def _connect(
+    settings: ExecutionSettings | OperationsSettings, service: str, metrics: Metrics
+) -> Client:
     while True:
         try:
-            return await connect_temporal(settings, service)
+            return await connect_temporal(settings, service, metrics)
         except RuntimeError as error:
             _log.warning("Temporal does not answer yet", reason=str(error))
         await asyncio.sleep(RETRY_SECONDS)

@@ -8,6 +8,7 @@ from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 with workflow.unsafe.imports_passed_through():
     from schemas.base import decimal_text
     from schemas.orders import OrderView, price_line
+    from schemas.runs import OrderOutcome
     from schemas.signals import TimelineEntry
     from workflows.policies import TIMELINE_MAX
 
@@ -80,3 +81,14 @@ class Blotter:
         ]
         table = ["| | |", "|---|---|"] + [f"| {name} | {value} |" for name, value in rows if value]
         return "\n".join([*lines, "", *table])
+
+
+def outcome_of(order: OrderView) -> OrderOutcome:
+    """What the workflow of a settled order answers."""
+    return OrderOutcome(
+        signal_id=order.signal_id,
+        status=order.status,
+        filled_quantity=str(order.filled_quantity),
+        average_price=None if order.average_price is None else str(order.average_price),
+        reason=order.reason,
+    )

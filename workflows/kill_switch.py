@@ -246,7 +246,7 @@ class KillSwitchWorkflow:
             raise await self._refuse_update("an update without a readable grant")
         if self._ending and self._kills_first:
             # Else releases, one after the other, would keep an activation waiting for the next run.
-            raise await self._refuse_update("an update between two runs (ask again)")
+            raise await self._refuse_update(f"an update between two runs {wire.ASK_AGAIN}")
         async with self._turn():
             answer = await run_step(
                 policies.KILL_ENGAGE,

@@ -10,6 +10,8 @@ from schemas import wire
 from schemas.kill import KillCommand, KillScope, ReleaseGrant
 
 REASON_MAX_CHARACTERS = 500
+SEALED = b"binary/encrypted"
+UNREADABLE = "the reason is encrypted under a key that is not known here"
 
 
 def parse_command(name: str, texts: Sequence[str]) -> KillCommand:
@@ -44,6 +46,8 @@ def _fields(text: str) -> dict[str, Any]:
 
 
 def text_of(arg: RawValue) -> str:
+    if arg.payload.metadata.get("encoding") == SEALED:
+        return UNREADABLE
     return arg.payload.data.decode("utf-8", "replace")
 
 

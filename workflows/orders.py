@@ -36,7 +36,8 @@ with workflow.unsafe.imports_passed_through():
         RiskQuestion,
     )
     from schemas.wire import Leg
-    from workflows.blotter import Blotter
+    from workflows.blotter import Blotter, outcome_of
+    from workflows.builds import Move, go_on_as_new
     from workflows.protecting import start_protection, wake_protections
     from workflows.steps import run_step
 
@@ -70,6 +71,7 @@ class OrderWorkflow:
         self._cancelling = asyncio.Lock()
         self._protected: Decimal | None = None
         self._has_asked = False
+        self._move = Move()
         self._blotter = Blotter(start.display)
 
     @workflow.run
@@ -93,7 +95,8 @@ class OrderWorkflow:
             await self._settle()
             await self._protect(settled=True)  # Executions may have come with the broker's last word.
         await self._ask_for_shares("they may have their stop again")
-        outcome = self._outcome()
+        self._show("nothing: settled")
+        outcome = outcome_of(self._known)
         # In here, where a cancel of the workflow cannot leave an update without its answer.
         await workflow.wait_condition(workflow.all_handlers_finished)
         return outcome
@@ -223,14 +226,21 @@ class OrderWorkflow:
             await self._continue_as_new_if_long()
 
     def _has_news(self, version: int, cancel: CancelCommand | None) -> bool:
-        return self._known.row_version > version or self._cancel is not cancel
+        moves = self._move.is_due and self._may_begin_anew
+        return self._known.row_version > version or self._cancel is not cancel or moves
+
+    @property
+    def _may_begin_anew(self) -> bool:
+        """Whether the row knows of a cancel that was asked for."""
+        return self._cancel is None or self._cancel_asked
 
     async def _continue_as_new_if_long(self) -> None:
-        """A long history goes on as a fresh run. All state is in the row, so nothing is carried."""
-        if workflow.info().is_continue_as_new_suggested() and not self._known.status.is_final:
+        """A long history, or one of a former build, goes on as a fresh run. All state is in the row."""
+        wanted = workflow.info().is_continue_as_new_suggested() or self._move.is_due
+        if wanted and not self._known.status.is_final:
             await workflow.wait_condition(workflow.all_handlers_finished)
-            if self._cancel is None or self._cancel_asked:  # else no row knows of it yet
-                workflow.continue_as_new(self._start)
+            if self._may_begin_anew:
+                go_on_as_new(self._start)
 
     async def _pursue_cancel(self) -> None:
         """Send a cancel that was asked for and has not reached the broker, or ends an order that never left."""
@@ -302,17 +312,6 @@ class OrderWorkflow:
             self._order = row
         self._learn(row)
 
-    def _outcome(self) -> OrderOutcome:
-        order = self._known
-        self._show("nothing: settled")
-        return OrderOutcome(
-            signal_id=self._signal_id,
-            status=order.status,
-            filled_quantity=str(order.filled_quantity),
-            average_price=None if order.average_price is None else str(order.average_price),
-            reason=order.reason,
-        )
-
     async def _wake_up(self, condition: Callable[[], bool], pause: timedelta | None, why: str) -> None:
         try:
             await workflow.wait_condition(condition, timeout=pause, timeout_summary=why)
@@ -366,6 +365,7 @@ class OrderWorkflow:
         Takes raw values, because a typed handler wedges on a signal without a payload. What cannot be read
         or is about another order is no news.
         """
+        self._move.hear(name)
         try:
             order = OrderView.model_validate_json(args[0].payload.data)
         except (IndexError, ValidationError):

@@ -29,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from schemas.runs import CancelStep, OrderQuestion, PlaceKind, ResolveKind
     from schemas.wire import Leg
     from workflows.blotter import Blotter
+    from workflows.builds import Move, go_on_as_new
     from workflows.steps import run_step
 
 ACTOR = "protection"
@@ -48,6 +49,7 @@ class ProtectionWorkflow:
         self._news = 0
         self._view: ProtectView | None = None
         self._seen: dict[str, str] = {}
+        self._move = Move()
         self._blotter = Blotter(start.display)
         self._blotter.timeline.extend(start.timeline)
 
@@ -79,8 +81,8 @@ class ProtectionWorkflow:
             pause = await self._do(view)
             if pause > AT_ONCE:
                 await self._wake_up(lambda seen=news: self._news != seen, pause, view.why)  # type: ignore[misc]
-            if workflow.info().is_continue_as_new_suggested():
-                workflow.continue_as_new(self._next_start())
+            if workflow.info().is_continue_as_new_suggested() or self._move.is_due:
+                go_on_as_new(self._next_start())
 
     def _next_start(self) -> ProtectInput:
         """The story goes on with the next run; all else is in rows."""
@@ -214,6 +216,7 @@ class ProtectionWorkflow:
     def hear(self, name: str, args: Sequence[RawValue]) -> None:
         """Whatever it says, it is a reason to look; rows say what is true."""
         self._news += 1
+        self._move.hear(name)
         if name != wire.SIGNAL_ORDER_UPDATED:
             return
         try:

@@ -18,7 +18,8 @@ from broker.alpaca.errors import Kind, UnreadableError, classify, read_json, unp
 from broker.alpaca.settings import AlpacaSettings
 from broker.alpaca.transport import Attempt, GuardedAdapter, StoppedError, Watchdog
 from broker.budget import BrokerBudget, Share, take_token
-from broker.errors import BrokerError, NothingSent, ValidationRefused
+from broker.errors import BrokerError, NothingSent, Unauthorized, ValidationRefused
+from broker.keys import BrokerKeys, KeyPair
 from broker.told import OUTCOME_OK, BrokerCall, OnCall, tell
 from observability.crash_points import pass_by
 
@@ -49,15 +50,20 @@ class Calls:
     """The threads and clients of one adapter object."""
 
     def __init__(
-        self, settings: AlpacaSettings, on_call: OnCall | None, budget: BrokerBudget | None = None
+        self,
+        settings: AlpacaSettings,
+        on_call: OnCall | None,
+        budget: BrokerBudget | None,
+        keys: BrokerKeys,
     ) -> None:
         """Without a ``budget`` requests are neither limited nor counted: for the kill path, and for tests."""
         self._settings = settings
+        self._keys = keys
         self._on_call = on_call
         self._budget = budget
         self._watchdog = Watchdog()
         # Last in, first out: the client used last has the freshest connection.
-        self._idle: dict[Kind, list[TradingClient]] = {kind: [] for kind in LANE_THREADS}
+        self._idle: dict[Kind, list[tuple[KeyPair, TradingClient]]] = {kind: [] for kind in LANE_THREADS}
         self._closed = False
         self._lanes = {
             kind: ThreadPoolExecutor(size, thread_name_prefix=f"broker-{kind}")
@@ -122,7 +128,7 @@ class Calls:
         self._watchdog.close()
         for lane in self._lanes.values():
             await asyncio.to_thread(lane.shutdown, wait=True)
-        for client in (client for idle in self._idle.values() for client in idle):
+        for _, client in (one for idle in self._idle.values() for one in idle):
             client._session.close()
 
     def _submit(
@@ -147,11 +153,7 @@ class Calls:
     ) -> _T:
         if self._closed:
             raise _closed_error(operation)
-        idle = self._idle[operation.kind]
-        try:
-            client = idle.pop()
-        except IndexError:
-            client = _new_client(self._settings)
+        pair, client = self._client(operation.kind)
         transport.begin(attempt)
         self._watchdog.watch(attempt)
         began = time.monotonic()
@@ -163,14 +165,28 @@ class Calls:
             raised = error
         finally:
             attempt.finish()
-            idle.append(client)
+            self._idle[operation.kind].append((pair, client))
         pass_by("call", operation.name, "after")
         latency_ms = (time.monotonic() - began) * 1000
         result = _judge(operation, attempt, raised, read)
         self._report(operation, attempt, result, latency_ms)
         if isinstance(result, _Failed):
+            if isinstance(result.error, Unauthorized):
+                self._keys.tell_refused(pair)
             raise result.error
         return result.value
+
+    def _client(self, kind: Kind) -> "tuple[KeyPair, TradingClient]":
+        """An idle client with the current keys; those of earlier keys end here. Else a new one."""
+        pair, idle = self._keys.current, self._idle[kind]
+        while True:
+            try:
+                made_with, client = idle.pop()
+            except IndexError:
+                return pair, _new_client(self._settings.trading_url, pair)
+            if made_with is pair:
+                return pair, client
+            client._session.close()
 
     def _report(
         self, operation: Operation, attempt: Attempt, result: "_Done[_T] | _Failed", latency_ms: float
@@ -198,14 +214,14 @@ class Calls:
             _log.exception("on_call failed for %s", operation.name)
 
 
-def _new_client(settings: AlpacaSettings) -> "TradingClient":
+def _new_client(trading_url: str, pair: KeyPair) -> "TradingClient":
     from alpaca.trading.client import TradingClient  # costs 0.8 s, once
 
     client = TradingClient(
-        api_key=settings.key_id.get_secret_value(),
-        secret_key=settings.secret_key.get_secret_value(),
+        api_key=pair.key_id.get_secret_value(),
+        secret_key=pair.secret_key.get_secret_value(),
         raw_data=True,
-        url_override=settings.trading_url,
+        url_override=trading_url,
     )
     if not isinstance(getattr(client, "_retry", None), int):
         raise RuntimeError("alpaca-py has changed: its hidden retries cannot be switched off")
@@ -213,7 +229,7 @@ def _new_client(settings: AlpacaSettings) -> "TradingClient":
     session = client._session
     session.trust_env = False
     session.adapters.clear()
-    session.mount(f"{settings.trading_url}/", GuardedAdapter())
+    session.mount(f"{trading_url}/", GuardedAdapter())
     return client
 
 

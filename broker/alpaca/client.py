@@ -15,6 +15,7 @@ from broker.alpaca.settings import AlpacaSettings
 from broker.alpaca.stream import AlpacaTradeUpdateStream
 from broker.budget import BrokerBudget, Share
 from broker.errors import NotCancelable, NotFound, UnknownOutcome, ValidationRefused
+from broker.keys import BrokerKeys, KeyPair
 from broker.told import OnCall
 from schemas.broker import Account, BrokerClock, CalendarDay, CashActivity, Position
 from schemas.orders import BrokerOrder, CancelAnswer, Fill
@@ -44,10 +45,18 @@ class AlpacaReader:
     """``BrokerReader``: reads and cancels. It has no way to place an order."""
 
     def __init__(
-        self, settings: AlpacaSettings, *, on_call: OnCall | None = None, budget: BrokerBudget | None = None
+        self,
+        settings: AlpacaSettings,
+        *,
+        on_call: OnCall | None = None,
+        budget: BrokerBudget | None = None,
+        keys: BrokerKeys | None = None,
     ) -> None:
+        """``keys``: those that may be replaced while this is used; by default the settings', for ever."""
         self._settings = settings
-        self._calls = Calls(settings, on_call, budget)
+        self.mode = settings.mode
+        self._keys = keys or BrokerKeys(KeyPair(settings.key_id, settings.secret_key))
+        self._calls = Calls(settings, on_call, budget, self._keys)
 
     async def authenticate(self) -> Account:
         """As the port says. Called first, it also pays for the slow import of alpaca-py."""
@@ -117,7 +126,7 @@ class AlpacaReader:
         return await self._list(_CALENDAR, lambda client: client.get("/calendar", params), parse.calendar_day)
 
     def stream_trade_updates(self) -> AlpacaTradeUpdateStream:
-        return AlpacaTradeUpdateStream(self._settings)
+        return AlpacaTradeUpdateStream(self._settings.stream_url, self._keys)
 
     async def close(self) -> None:
         await self._calls.close()

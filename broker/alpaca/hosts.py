@@ -1,4 +1,4 @@
-"""The only places an order may go: Alpaca's paper account and a paper exchange beside us.
+"""The only places an order may go: Alpaca's paper account, a paper exchange beside us, and, with leave, live.
 
 Beside us means: at a loopback address, or in a container network under the one name that
 docker-compose.temporal.yml gives it.
@@ -9,6 +9,10 @@ host, extra path) has to be recognised.
 
 import ipaddress
 import re
+from dataclasses import dataclass
+from typing import Final
+
+from schemas.mode import Mode
 
 PAPER_TRADING_URL = "https://paper-api.alpaca.markets"
 PAPER_STREAM_URL = "wss://paper-api.alpaca.markets/stream"
@@ -25,11 +29,38 @@ class HostRefused(ValueError):
 
 
 class LiveHostRefused(HostRefused):
-    """This is the live brokerage. Only paper trading is possible."""
+    """This is the live brokerage, and live trading is not set up."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveHosts:
+    """The two addresses of the live brokerage, in the one spelling that is taken. No setting changes them."""
+
+    trading_url: str
+    stream_url: str
+
+
+ALPACA_LIVE: Final = LiveHosts("https://api.alpaca.markets", "wss://api.alpaca.markets/stream")
+
+
+def mode_of(trading_url: str, stream_url: str, live: LiveHosts = ALPACA_LIVE) -> Mode:
+    """Live where both addresses are the live brokerage's, paper where both are of one of the paper places.
+
+    Raises:
+        LiveHostRefused: one of them names the live brokerage in another way, or beside a paper place.
+        HostRefused: one names any other place.
+    """
+    if (trading_url, stream_url) == (live.trading_url, live.stream_url):
+        return Mode.LIVE
+    if trading_url == live.trading_url or stream_url == live.stream_url:
+        raise LiveHostRefused("orders and their updates go to the live brokerage together, or neither does")
+    check_trading_url(trading_url)
+    check_stream_url(stream_url)
+    return Mode.PAPER
 
 
 def check_trading_url(url: str) -> str:
-    """Return ``url`` if REST calls may go there.
+    """Return ``url`` if REST calls for paper trading may go there.
 
     Raises:
         LiveHostRefused: it names the live host.
@@ -37,6 +68,14 @@ def check_trading_url(url: str) -> str:
     """
     paper = (PAPER_TRADING_URL, f"http://{_CONTAINER}")
     return _check(url, paper, _LOCAL_TRADING, "http://127.0.0.1:PORT")
+
+
+def is_beside_us(url: str) -> bool:
+    """Whether this is a paper exchange on this machine, or in our own network of containers."""
+    if url == f"http://{_CONTAINER}":
+        return True
+    match = _LOCAL_TRADING.fullmatch(url)
+    return match is not None and _is_loopback(match["host"].strip("[]"))
 
 
 def check_stream_url(url: str) -> str:

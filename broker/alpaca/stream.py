@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from broker.alpaca import parse
 from broker.alpaca.errors import UnreadableError, read_json
-from broker.alpaca.settings import AlpacaSettings
 from broker.errors import NetworkError, RateLimited, Unauthorized
+from broker.keys import BrokerKeys
 from observability.crash_points import calling
 from schemas.base import storable
 from schemas.broker import TradeUpdate
@@ -37,8 +37,11 @@ _STREAM = "trade_updates"
 class AlpacaTradeUpdateStream:
     """``TradeUpdateStream``. Redelivered updates are passed on; ``broker.lifecycle`` knows repeats."""
 
-    def __init__(self, settings: AlpacaSettings) -> None:
-        self._settings = settings
+    def __init__(self, url: str, keys: BrokerKeys) -> None:
+        self._url = url
+        self._keys = keys
+        self._pair = keys.current
+        self._closing: asyncio.Task[None] | None = None
         self._connection: ClientConnection | None = None
         self._early: list[TradeUpdate] = []
 
@@ -55,12 +58,25 @@ class AlpacaTradeUpdateStream:
             try:
                 await self._authenticate()
                 await self._listen()
-            except BaseException:
+            except BaseException as error:
                 await self._connection.close()
+                if isinstance(error, Unauthorized):
+                    self._keys.tell_refused(self._pair)
                 raise
+        self._keys.on_replaced(self._drop)
+        if self._pair is not self._keys.current:
+            self._drop()
         return self
 
+    def _drop(self) -> None:
+        """The keys it was opened with are replaced: whoever reads it connects again, with the new ones."""
+        if self._connection is not None:
+            self._closing = asyncio.ensure_future(self._connection.close())
+
     async def __aexit__(self, *exc_info: object) -> None:
+        self._keys.forget(self._drop)
+        if self._closing is not None:
+            await self._closing
         if self._connection is not None:
             await self._connection.close()
 
@@ -91,7 +107,7 @@ class AlpacaTradeUpdateStream:
         from websockets.asyncio.client import connect
         from websockets.exceptions import InvalidStatus, WebSocketException
 
-        url = self._settings.stream_url
+        url = self._url
         try:
             return await connect(
                 url,
@@ -116,13 +132,13 @@ class AlpacaTradeUpdateStream:
         raise NetworkError(message, http_status=status)
 
     async def _authenticate(self) -> None:
-        keys = self._settings
+        self._pair = self._keys.current
         await self._send(
             {
                 "action": "authenticate",
                 "data": {
-                    "key_id": keys.key_id.get_secret_value(),
-                    "secret_key": keys.secret_key.get_secret_value(),
+                    "key_id": self._pair.key_id.get_secret_value(),
+                    "secret_key": self._pair.secret_key.get_secret_value(),
                 },
             }
         )

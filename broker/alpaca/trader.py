@@ -12,6 +12,8 @@ from broker.alpaca.errors import Kind, UnreadableError, read_json
 from broker.alpaca.transport import Attempt
 from broker.budget import Share
 from broker.errors import UnknownOutcome, ValidationRefused
+from broker.permit import LivePermit, check_permit
+from schemas.mode import Mode
 from schemas.orders import BrokerOrder, OrderRequest
 
 if TYPE_CHECKING:
@@ -24,13 +26,23 @@ _PLACE = Operation("place_order", "POST", "/v2/orders", Kind.PLACE, Share.ORDERS
 class AlpacaTrader(AlpacaReader):
     """``BrokerTrader``: a reader that may place."""
 
-    async def place_order(self, order: OrderRequest, *, before_send: Callable[[], None]) -> BrokerOrder:
+    async def place_order(
+        self, order: OrderRequest, *, before_send: Callable[[], None], permit: LivePermit | None = None
+    ) -> BrokerOrder:
         """As the port says. A quantity or price that would not arrive exactly is refused before sending.
 
         Its token is the caller's to take, before the intent is written, and so is telling how it ended.
         """
         wanted = _fields(order)
-        attempt = Attempt(before_send=before_send, check_body=partial(_check_body, wanted))
+        if self.mode is not Mode.PAPER:
+            check_permit(permit, self._settings.trading_url)
+
+        def may_still_leave() -> None:
+            before_send()
+            if self.mode is not Mode.PAPER:
+                check_permit(permit, self._settings.trading_url)
+
+        attempt = Attempt(before_send=may_still_leave, check_body=partial(_check_body, wanted))
 
         def post(client: "TradingClient") -> object:
             return client.submit_order(_request(order))

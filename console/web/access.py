@@ -34,7 +34,7 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 PUBLIC: Final = frozenset({
     ("GET", "/login"), ("POST", "/login"), ("GET", "/welcome/{link}"), ("POST", "/welcome/{link}"),
-    ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/static/{name}"),
+    ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/static/{name:path}"),
     ("GET", "/favicon.ico"),
 })  # fmt: skip
 """What anybody may ask for: method and path of the route. Everything else names who may."""
@@ -53,6 +53,21 @@ class Person:
     def may(self, role: Role) -> bool:
         """Whether this person's role is that or a higher one."""
         return self.role.covers(role)
+
+    @property
+    def may_act(self) -> bool:
+        """What an Operator may."""
+        return self.may(Role.OPERATOR)
+
+    @property
+    def may_risk(self) -> bool:
+        """What Risk may."""
+        return self.may(Role.RISK)
+
+    @property
+    def may_release(self) -> bool:
+        """What an Admin may."""
+        return self.may(Role.ADMIN)
 
 
 class Check:

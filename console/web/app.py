@@ -10,17 +10,19 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from console.web import answers, health, static_files
-from console.web.deps import DATABASE_ERRORS, ConsoleDeps
+from console.web.deps import ConsoleDeps
 from console.web.guard import BodyTooLarge, Guard
 from console.web.pages import ROUTERS
 from console.web.problems import Code, Elsewhere, WebError
 from observability.logging import get_logger
+from storage.database import DATABASE_ERRORS
+from storage.event_feed import EventFeed
 
 _log: Final = get_logger(__name__)
 
 
 def build_console(deps: ConsoleDeps) -> FastAPI:
-    """The application. Serve it as any other: it keeps nothing between requests."""
+    """The application. Serve it as any other: it keeps nothing between requests but the newest events."""
     app = FastAPI(
         title="trading-interface console",
         version=version("trading-interface"),
@@ -31,6 +33,7 @@ def build_console(deps: ConsoleDeps) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.deps = deps
+    app.state.feed = EventFeed(deps.database, deps.dsn)
     for router in (health.router, static_files.router, *ROUTERS):
         app.include_router(router)
     _add_handlers(app)

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final, cast
 from urllib.parse import urlsplit
 
-import asyncpg
 from fastapi import Depends, Request
+from pydantic import SecretStr
 
 from schemas.mode import Mode
+from security.grants import GrantKey
 from security.passkeys import Passkeys
 from security.passwords import Passwords
 from security.sealing import Sealer
@@ -18,17 +19,7 @@ from storage.database import Database
 if TYPE_CHECKING:
     from temporalio.client import Client
 
-DATABASE_ERRORS: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.exceptions.OperatorInterventionError,
-    asyncpg.exceptions.InsufficientResourcesError,
-    asyncpg.QueryCanceledError,
-    asyncpg.LockNotAvailableError,
-)
-"""How asyncpg says that PostgreSQL is away or overloaded. The transaction may or may not have committed."""
+    from audit.check.outside import Outside
 
 
 def utc_now() -> datetime:
@@ -53,6 +44,8 @@ class WebSettings:
     temporal_ui: str | None = None
     """Where the Temporal Web UI is, for links to runs."""
     namespace: str = "trading"
+    trace_url: str | None = None
+    """Where a trace is read, with ``{trace_id}`` in it."""
     settings: tuple[Shown, ...] = ()
     """The process's own settings with where each comes from."""
 
@@ -64,6 +57,14 @@ class WebSettings:
     @property
     def is_https(self) -> bool:
         return self.origin.startswith("https://")
+
+
+@dataclass(frozen=True)
+class GatewayDoor:
+    """Where the console proposes closing signals, with a token of its own."""
+
+    url: str
+    token: SecretStr
 
 
 @dataclass
@@ -86,9 +87,15 @@ class ConsoleDeps:
     passwords: Passwords
     sealer: Sealer
     passkeys: Passkeys
+    outside: "Outside | None" = None
+    """Where the audit log's checkpoints are; None: nobody said."""
     render_metrics: Callable[[], bytes] = bytes
     now: Callable[[], datetime] = utc_now
     last_seen: LastSeen = field(default_factory=LastSeen)
+    grant_key: GrantKey | None = None
+    """Signs releases of the kill switch in an Admin's name; None: nobody is released here."""
+    gateway: GatewayDoor | None = None
+    """Where closing signals are proposed; None: nothing is closed here."""
 
     def mode(self) -> Mode:
         """As the newest request read it from the installation's row: what the broker connection reports."""

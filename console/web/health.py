@@ -1,11 +1,14 @@
 """Does the process live, can people sign in, what has it counted."""
 
+import asyncio
+
 import asyncpg
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from console.web.deps import DATABASE_ERRORS, Deps
+from console.web.deps import Deps
 from storage import migrate
+from storage.database import DATABASE_ERRORS
 from storage.sessions import read_standing
 
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -38,4 +41,4 @@ async def readyz(deps: Deps) -> JSONResponse:
 @router.get("/metrics")
 async def metrics(deps: Deps) -> Response:
     """The counters of this process."""
-    return Response(deps.render_metrics(), media_type=METRICS_CONTENT_TYPE)
+    return Response(await asyncio.to_thread(deps.render_metrics), media_type=METRICS_CONTENT_TYPE)

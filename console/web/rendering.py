@@ -10,8 +10,10 @@ from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.responses import HTMLResponse
 
+from console.web import text
 from console.web.access import Person
 from console.web.deps import ConsoleDeps
+from console.web.routes import live_path_of, place_of
 from schemas.people import Role
 
 HERE: Final = Path(__file__).parent
@@ -21,6 +23,14 @@ HASH_CHARACTERS: Final = 16
 
 NAVIGATION: Final[tuple[tuple[str, str, Role], ...]] = (
     ("/", "Home", Role.VIEWER),
+    ("/orders", "Orders", Role.VIEWER),
+    ("/signals", "Signals", Role.VIEWER),
+    ("/positions", "Positions", Role.VIEWER),
+    ("/reconciliation", "Reconciliation", Role.VIEWER),
+    ("/controls", "Controls", Role.VIEWER),
+    ("/alerts", "Alerts", Role.VIEWER),
+    ("/audit", "Audit", Role.VIEWER),
+    ("/acts", "Act", Role.OPERATOR),
     ("/access", "Access", Role.VIEWER),
     ("/settings", "Settings", Role.ADMIN),
 )
@@ -38,6 +48,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["static_url"] = static_url
+    text.install(made)
     return made
 
 
@@ -53,15 +64,16 @@ def render(
 ) -> HTMLResponse:
     """A page. ``person``: who sees it; None: nobody who is signed in."""
     deps: ConsoleDeps = request.app.state.deps
-    text = environment().get_template(template).render(**common(request, person, deps), **context)
-    return HTMLResponse(text, status_code=status)
+    page = environment().get_template(template).render(**common(request, person, deps), **context)
+    return HTMLResponse(page, status_code=status)
 
 
 def common(request: Request, person: Person | None, deps: ConsoleDeps) -> Mapping[str, Any]:
     """What every template is given."""
     return {
         "request": request,
-        "path": request.url.path,
+        "place": place_of(request),
+        "live_path": live_path_of(request),
         "person": person,
         "now": deps.now(),
         # None where the database could not even be asked.

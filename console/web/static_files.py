@@ -19,14 +19,14 @@ router = APIRouter()
 
 @cache
 def _file(name: str) -> bytes | None:
-    """A file of the folder itself; nothing below it or beside it."""
+    """A file of the folder, which `_names` knows; nothing beside it."""
     path = STATIC / name
-    if "/" in name or "\\" in name or path.suffix not in SERVED or not path.is_file():
+    if path.suffix not in SERVED or not path.is_file():
         return None
     return path.read_bytes()
 
 
-@router.get("/static/{name}")
+@router.get("/static/{name:path}")
 async def static(name: str, request: Request) -> Response:
     """One file."""
     if name not in _names() or (content := _file(name)) is None:
@@ -40,7 +40,7 @@ async def static(name: str, request: Request) -> Response:
 @cache
 def _names() -> frozenset[str]:
     """Bounds what `_file` remembers."""
-    return frozenset(file.name for file in STATIC.iterdir())
+    return frozenset(file.relative_to(STATIC).as_posix() for file in STATIC.rglob("*"))
 
 
 @router.get("/favicon.ico")

@@ -21,6 +21,19 @@ order by raised_at, alert_id
 -- name: bury_all
 update alert_deliveries set state = 'dead', last_error = $2 where channel = $1 and state = 'due'
 
+-- name: queue_again
+-- What lasts when a silence ends: for every channel that is told of such.
+insert into alert_deliveries (
+    alert_id, channel, change, code, severity, subject, text, correlation_id, raised_at, changed_at
+)
+select a.alert_id, c.channel, 'raised', a.code, a.severity, a.subject, a.text, a.correlation_id, a.raised_at,
+    a.last_raised_at
+from alerts a cross join alert_channels c
+where a.alert_id = $1 and a.cleared_at is null and a.severity = any (c.severities) and not exists (
+    select from alert_deliveries d where d.alert_id = a.alert_id and d.channel = c.channel and d.state = 'due'
+)
+order by c.channel
+
 -- name: has_due
 select exists (
     select from alert_deliveries
@@ -81,3 +94,11 @@ limit $2
 select 'due' as state, count(*) as count from alert_deliveries where state = 'due'
 union all
 select 'dead', count(*) from alert_deliveries where state = 'dead'
+
+-- name: deliveries_of
+-- Of these alerts the newest messages, each with its own.
+select told.* from unnest($1::text[]) as wanted (alert_id),
+    lateral (
+        select * from alert_deliveries d where d.alert_id = wanted.alert_id order by d.delivery_id desc limit $2
+    ) told
+order by told.delivery_id desc

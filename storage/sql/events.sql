@@ -18,7 +18,11 @@ queued as (
 written as (
     insert into audit_log (occurred_at, correlation_id, component, actor, input_hash, decision, checks, refs,
         previous_size, previous_root)
-    select $6, $7, $8, $9, $10, $11, $12, $13, checkpoint_size, encode(checkpoint_root, 'hex')
+    -- Paper or live stands last among the references, and is hashed with them.
+    select $6, $7, $8, $9, $10, $11, $12,
+        case $13 when '[]' then '[' else left($13, -1) || ',' end
+            || '"mode ' || coalesce((select mode from installation), 'unbound') || '"]',
+        checkpoint_size, encode(checkpoint_root, 'hex')
     -- A row is written whatever has become of the head.
     from (select) one left join audit_head on true
     returning id
@@ -53,7 +57,7 @@ with numbered as (
         limit $1
     ) waiting
     where e.event_id = waiting.event_id
-    returning e.position
+    returning e.position, e.topic
 ),
 counted as (
     select count(*) as count, max(position) as newest from numbered
@@ -61,7 +65,7 @@ counted as (
 kept as (
     update event_relay set position = counted.newest from counted where counted.count > 0
 )
-select count from counted
+select topic, count(*) as count from numbered group by topic
 
 -- name: set_asleep
 update event_relay set asleep = $1 where asleep <> $1
@@ -95,7 +99,7 @@ order by a.first
 limit 1
 
 -- name: events_after
-select e.position, e.event_id, e.topic, e.key, e.occurred_at, e.payload, s.strategy
+select e.position, e.event_id, e.topic, e.key, e.occurred_at, e.payload, s.strategy, s.token_id
 from events e
 left join signals s on s.signal_id = e.payload ->> 'signal_id'
 where e.position > $1 and ($2::text[] is null or e.topic = any ($2))

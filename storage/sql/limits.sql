@@ -17,3 +17,8 @@ select distinct scope, name from limits where scope <> 'account' order by scope,
 -- name: insert_limits
 insert into limits (scope, name, document, author, reason, created_at, expires_at)
 values ($1, $2, $3::jsonb, $4, $5, $6, $7) returning version
+
+-- name: every_in_force
+select f.version, f.scope, f.name, f.document, f.author, f.reason, f.created_at, f.expires_at
+from (select distinct scope, name from limits) known, limits_in_force(known.scope, known.name, $1) f
+order by f.scope, f.name

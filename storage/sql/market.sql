@@ -23,6 +23,20 @@ update account set
     peak_equity = greatest(peak_equity, $1), peak_at = case when peak_equity >= $1 then peak_at else $5 end
 where taken_at is null or taken_at <= $5
 
+-- name: note_equity
+-- The first reading of a minute stays.
+insert into equity_history (minute, equity, session_equity, peak_equity)
+select date_trunc('minute', taken_at), equity, last_equity + transfers, peak_equity from account
+where equity is not null and taken_at is not null
+on conflict (minute) do nothing
+
+-- name: equity_since
+-- The first of each span of $2, from $1 on.
+select distinct on (date_bin($2, minute, $1)) minute, equity, session_equity, peak_equity
+from equity_history
+where minute >= $1
+order by date_bin($2, minute, $1), minute
+
 -- name: read_account
 select equity, last_equity, cash, buying_power, taken_at, document from account
 
@@ -40,12 +54,19 @@ select read_at, broker_at, speed, is_open, next_open, next_close from market_clo
 -- name: list_positions
 select ticker, strategy, quantity, cash, updated_at from positions where quantity <> 0 order by ticker, strategy
 
--- name: position_executions
-select case when quantity > 0 then 'buy' else 'sell' end as side, abs(quantity) as quantity,
-    coalesce(price, 0) as price
-from book_moves
-where ticker = $1 and strategy = $2 and quantity <> 0
-order by moved_at, id
+-- name: entries_of_positions
+-- What every position that is not flat came of, in order.
+select m.ticker, m.strategy, case when m.quantity > 0 then 'buy' else 'sell' end as side,
+    abs(m.quantity) as quantity, coalesce(m.price, 0) as price
+from book_moves m
+join positions p on p.ticker = m.ticker and p.strategy = m.strategy and p.quantity <> 0
+where m.quantity <> 0
+order by m.ticker, m.strategy, m.moved_at, m.id
+
+-- name: quote_ages
+-- The newest quote of each provider, over all tickers.
+select provider, max(received_at) as received_at, count(*) as tickers from latest_quotes
+group by provider order by provider
 
 -- name: watched_tickers
 select ticker from orders where settled_at is null

@@ -13,17 +13,20 @@ for update
 select signal_id, leg, generation from orders where broker_order_id = $1 or client_order_id = $2 limit 1
 
 -- name: lock_by_broker_id
-select * from orders where broker_order_id = $1 or client_order_id = $2 limit 1 for update
+select *, (select traceparent from signals where signals.signal_id = orders.signal_id) as traceparent
+from orders where broker_order_id = $1 or client_order_id = $2 limit 1 for update
 
 -- name: lock_by_chain
-select * from orders where broker_order_id = $1 or replaced_by = $2 or predecessors @> array[$2::text] limit 1 for update
+select *, (select traceparent from signals where signals.signal_id = orders.signal_id) as traceparent
+from orders where broker_order_id = $1 or replaced_by = $2 or predecessors @> array[$2::text] limit 1 for update
 
 -- name: find_by_client_id
 select * from orders where client_order_id = $1
 
 -- name: find_by_any_id
 select signal_id, leg, generation from orders
-where signal_id = $1 or client_order_id = $1 or broker_order_id = $1 or internal_order_id::text = $1
+where signal_id = $1 or client_order_id = $1 or broker_order_id = $1
+    or internal_order_id = case when $1 ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then $1::uuid end
     or predecessors @> array[$1::text]
 -- A signal's id is its entry's; a leg is found by its own.
 order by leg <> 'entry'

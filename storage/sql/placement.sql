@@ -27,7 +27,11 @@ select
     exists (
         select from strategy_stops t
         where t.strategy = s.strategy and (t.enabled_at is null or t.since >= d.decided_at)
-    ) as strategy_disabled
+    ) as strategy_disabled,
+    exists (
+        select from symbol_locks l
+        where l.ticker = s.ticker and l.lifted_at is null and (l.until is null or l.until > $2)
+    ) as symbol_locked
 from signals s
 cross join kill_switch k
 left join lateral (

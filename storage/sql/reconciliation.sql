@@ -48,6 +48,23 @@ left join lateral (
     limit 1
 ) r on true
 
+-- name: save_broker_side
+insert into broker_side (run_id, read_at, cash, equity, holdings) values ($1, $2, $3, $4, $5::jsonb)
+on conflict (singleton) do update set
+    run_id = excluded.run_id, read_at = excluded.read_at, cash = excluded.cash, equity = excluded.equity,
+    holdings = excluded.holdings
+where broker_side.read_at <= excluded.read_at
+
+-- name: read_broker_side
+select run_id, read_at, cash, equity, holdings from broker_side
+
+-- name: overwritten
+-- What reconciliations have written into the books beside executions, newest first.
+select run_id, cause, ticker, strategy, quantity, cash, before, after, detail, recorded_at
+from journal
+order by entry_id desc
+limit $1
+
 -- name: save_reading
 insert into broker_readings (run_id, number, taken_at, state, comparison)
 values ($1, $2, $3, $4::jsonb, $5::jsonb)

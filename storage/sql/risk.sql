@@ -18,7 +18,7 @@ select
     ) as as_signalled,
     a.equity, a.buying_power, a.taken_at,
     k.engaged, k.epoch, k.reason as kill_reason, k.changed_at as kill_changed_at, s.received_at as taken_in_at,
-    l.rows as limits,
+    l.rows as limits, locked.rows as locks,
     q.bid, q.ask, q.bid_size, q.ask_size, q.quoted_at, q.received_at,
     i.namespace, i.account, i.mode,
     array(
@@ -48,6 +48,14 @@ cross join lateral (
     from (values ('account', ''), ('strategy', s.strategy), ('ticker', s.ticker)) as wanted (scope, name),
         limits_in_force(wanted.scope, wanted.name, $2) f
 ) l
+cross join lateral (
+    select json_agg(row_to_json(k)) as rows
+    from (
+        select lock_id, ticker, locked_at, until, reason, locked_by from symbol_locks
+        where ticker = s.ticker and lifted_at is null and (until is null or until > $3)
+        order by until desc nulls first, locked_at
+    ) k
+) locked
 left join latest_quotes q on q.ticker = s.ticker and q.provider = 'primary'
 where s.signal_id = $1
 

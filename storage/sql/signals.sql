@@ -31,18 +31,22 @@ order by s.received_at desc, s.signal_id
 limit $3
 
 -- name: token_is_known
-select exists (select from api_tokens where name = $1 and strategy is not distinct from $2 and token_hash = $3)
+select exists (
+    select from api_tokens where name = $1 and strategies is not distinct from $2::text[] and token_hash = $3
+)
 
 -- name: insert_token
-insert into api_tokens (token_id, name, strategy, token_hash, created_at, expires_at)
+insert into api_tokens (token_id, name, strategies, token_hash, created_at, expires_at)
 values ($1, $2, $3, $4, $5, $6)
 -- Who was revoked stays so: the same rows are written again at every migration.
 on conflict (name) do update set
-    strategy = excluded.strategy, token_hash = excluded.token_hash,
+    strategies = excluded.strategies, token_hash = excluded.token_hash,
     expires_at = case when api_tokens.token_hash = excluded.token_hash
         then api_tokens.expires_at else excluded.expires_at end
 returning token_id
 
 -- name: find_token
-select token_id, name, strategy from api_tokens
+-- In live mode every token of a strategy has its bounds; $3 is the console's.
+select token_id, name, strategies, tickers, topics, rate_per_minute from api_tokens
 where token_hash = $1 and revoked_at is null and (expires_at is null or expires_at > $2)
+    and (strategies is not null or name = $3 or (select mode from installation) is distinct from 'live')

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.console.commands import PROGRAM, environment
+from tests.monitoring.pages import bare, read_for_ever, total
 from tests.servers.processes import Process, family, needs_proc, wait_gone, wait_until
 
 DEMO_SECONDS = 200
@@ -61,9 +62,12 @@ async def servers_of(process: asyncio.subprocess.Process) -> set[Process]:
 
 @pytest.mark.parametrize("topology", ["compact", "isolated"])
 async def test_the_whole_demonstration(folder: Path, topology: str) -> None:
+    pages: dict[str, dict[str, float]] = {}
     async with demo(folder, "--json", f"--topology={topology}") as running:
         members = await servers_of(running)
+        reading = asyncio.create_task(read_for_ever(folder, pages))
         out, errors = await asyncio.wait_for(running.communicate(), DEMO_SECONDS)
+        reading.cancel()
     report = json.loads(out)
     assert running.returncode == 0, (report, errors)
     assert report["ok"] is True
@@ -79,6 +83,39 @@ async def test_the_whole_demonstration(folder: Path, topology: str) -> None:
     assert report["temporal_ui"].startswith("http://127.0.0.1:")
     await wait_gone(members)
     assert not is_used(folder), "its folder is gone too"
+    each_process_counts_its_own(topology, pages)
+
+
+def each_process_counts_its_own(topology: str, pages: dict[str, dict[str, float]]) -> None:
+    """What was read of every page while it ran: who it is, the SDK's beside ours, and nobody another's work."""
+    if topology == "compact":
+        assert pages.keys() == {"gateway"}
+        assert pages["gateway"]['trading_build_info{mode="paper",service="compact",version="0.1.0"}'] == 1
+        return
+    assert pages.keys() == {"gateway", "orders", "risk", "execution", "operations", "console", "codec"}
+    for process, samples in pages.items():
+        told = [name for name in samples if name.startswith("trading_build_info")]
+        assert [f'service="{process}"' in name for name in told] == [True], told
+        if process not in {"console", "codec"}:  # One asks Temporal when a person does, the other never.
+            assert total(samples, "temporal_request") > 0, process
+        assert (total(samples, "order_posts_total") > 0) == (process == "execution")
+        assert (total(samples, "signals_total") > 0) == (process == "risk")
+        assert (total(samples, "events_numbered_total") > 0) == (process == "operations")
+        assert (total(samples, "order_submission_latency_ms_count") > 0) == (process == "execution")
+        assert ("temporal_workflow_completed" in bare(samples)) == (process in {"orders", "operations"})
+    seen = {name: count for name, count in pages["operations"].items() if name.startswith("workers_present")}
+    queues = ("orders", "risk", "execution", "operations", "kill-switch")
+    assert seen == {
+        f'workers_present{{queue="{queue}"}}': 2 if queue == "kill-switch" else 1 for queue in queues
+    }
+    read = {
+        "kill_switch_engaged",
+        "open_orders",
+        "update_stream_mute_seconds",
+        "exposure_pct",
+        "outbox_lag_seconds",
+    }
+    assert read <= bare(pages["operations"])
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

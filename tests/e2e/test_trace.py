@@ -1,5 +1,6 @@
 """One trace per signal: from the HTTP request through the workflow and its steps to the broker's POST."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
+from opentelemetry.trace import StatusCode, format_trace_id
 
 from activities.starter import OrderStarter
 from observability import logging as our_logging
@@ -16,6 +17,7 @@ from observability.tracing import Tracing, configure_tracing, ended_span
 from schemas import wire
 from schemas.signals import SignalIn
 from storage.signals import accept_signal, find_token
+from tests.servers.collector import Collector, Sent, collecting
 from tests.servers.stack import Stack, StackFactory, signal
 from workers.parts import utc_now
 from workers.sweeper import SWEEP_GRACE, Sweeper
@@ -73,20 +75,52 @@ def trace_of(span: ReadableSpan) -> str:
 def spans() -> Iterator[Spans]:
     """Tracing into memory; ask for it before the product, which connects with it."""
     exporter = InMemorySpanExporter()
-    tracing = configure_tracing("test", exporter=exporter, environ={})
+    tracing = configure_tracing("test", exporter=exporter)
     yield Spans(tracing, exporter)
     tracing.close()
     our_logging._trace_ids = None
 
 
+class Trace:
+    """One trace as a collector was sent it."""
+
+    def __init__(self, spans: list[Sent], trace_id: str) -> None:
+        self._by_id = {span.id: span for span in spans if span.trace == trace_id}
+
+    def named(self, name: str) -> list[Sent]:
+        """The spans of that name: at least one."""
+        found = [span for span in self._by_id.values() if span.name == name]
+        assert found, f"no span {name} among {sorted({span.name for span in self._by_id.values()})}"
+        return found
+
+    def ancestors(self, span: Sent) -> list[str]:
+        """Names from the span's parent up to the outermost span that is ours."""
+        names = []
+        while span.parent in self._by_id:
+            span = self._by_id[span.parent]
+            names.append(span.name)
+        return names
+
+
 FROM_START = [f"StartWorkflow:{wire.WORKFLOW_ORDER}", REQUEST]
+TOLD = f"SignalWorkflow:{wire.SIGNAL_ORDER_UPDATED}"
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """A collector, and tracing that exports to it; ask for it before the product, which connects with it."""
+    with collecting() as found:
+        tracing = configure_tracing("test", endpoint=found.url, mode="paper")
+        yield found
+        tracing.close()
+        our_logging._trace_ids = None
 
 
 @pytest.mark.parametrize("topology", ["compact", "isolated"])
-async def test_one_trace_from_the_request_to_the_post(
-    spans: Spans, stack_factory: StackFactory, unique: Any, topology: str
+async def test_one_trace_from_the_request_to_the_fill(
+    collector: Collector, stack_factory: StackFactory, unique: Any, topology: str
 ) -> None:
-    """How: one signal under a caller's trace, one without; each ends filled; their spans are read."""
+    """How: one signal under a caller's trace, one without; each ends filled; their spans are read by OTLP."""
     stack = await stack_factory(topology=topology)
     followed, alone = unique("followed"), unique("alone")
     header = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
@@ -96,26 +130,41 @@ async def test_one_trace_from_the_request_to_the_post(
     for signal_id in (followed, alone):
         await stack.settled(signal_id)
         await stack.workflow(signal_id).result()
+    own = await stored_trace(stack, alone)
+    spans = await asyncio.to_thread(
+        collector.until,
+        lambda sent: (
+            {TRACE, own} <= {s.trace for s in sent if s.name == "fill"}
+            and {TRACE, own} <= {s.trace for s in sent if s.name.startswith("RunActivity:settle")}
+        ),
+    )
 
-    request = spans.of_signal(followed)
-    assert request.parent is not None
-    assert (trace_of(request), format_span_id(request.parent.span_id)) == (TRACE, CALLER)
-    own = spans.of_signal(alone)
-    assert own.parent is None
-    assert trace_of(own) != TRACE
-    for trace_id in (TRACE, trace_of(own)):
-        for run in spans.named(f"RunWorkflow:{wire.WORKFLOW_ORDER}", trace_id):
-            assert spans.ancestors(run) == FROM_START
-        for step in STEPS:
-            for run in spans.named(f"RunActivity:{step}", trace_id):
-                assert spans.ancestors(run) == [f"StartActivity:{step}", *FROM_START]
-        (post,) = spans.named(POST, trace_id)
-        (placing,) = spans.named(PLACING, trace_id)
-        assert spans.ancestors(post) == [placing.name, *spans.ancestors(placing)]
-        assert inside(post, placing)
-        told = dict(post.attributes or {})
+    requests = {span.attributes["signal_id"]: span for span in spans if span.name == REQUEST}
+    assert (requests[followed].trace, requests[followed].parent) == (TRACE, CALLER)
+    assert (requests[alone].trace, requests[alone].parent) == (own, "")
+    assert own != TRACE
+    for trace_id, signal_id, shares in ((TRACE, followed, "10"), (own, alone, "5")):
+        trace = Trace(spans, trace_id)
+        for run in trace.named(f"RunWorkflow:{wire.WORKFLOW_ORDER}"):
+            assert trace.ancestors(run) == FROM_START
+        for step in (*STEPS, wire.ACTIVITY_SETTLE_ORDER):
+            for run in trace.named(f"RunActivity:{step}"):
+                assert trace.ancestors(run) == [f"StartActivity:{step}", *FROM_START]
+        (post,) = trace.named(POST)
+        (placing,) = trace.named(PLACING)
+        assert trace.ancestors(post) == [PLACING, *trace.ancestors(placing)]
+        assert placing.began <= post.began <= post.ended <= placing.ended
+        told = post.attributes
         assert (told["method"], told["path"], told["http_status"]) == ("POST", "/v2/orders", 200)
-    assert await stored_trace(stack, alone) == trace_of(own)
+        fills = trace.named("fill")
+        assert sum(int(fill.attributes["shares"]) for fill in fills) == int(shares)
+        assert {fill.attributes["signal_id"] for fill in fills} == {signal_id}
+        assert [trace.ancestors(fill) for fill in fills] == [[REQUEST]] * len(fills)
+        for each in trace.named(TOLD):
+            assert trace.ancestors(each) == [REQUEST], "who hears of the fill does so in the same trace"
+    assert {(s.resource["service.name"], s.resource["deployment.environment.name"]) for s in spans} == {
+        ("test", "paper")
+    }
 
 
 async def test_a_failed_post_marks_its_span(spans: Spans, stack: Stack, unique: Any) -> None:
@@ -153,12 +202,6 @@ async def test_a_workflow_started_late_continues_its_signal_s_trace(
 def test_a_call_that_belongs_to_no_trace_makes_none(spans: Spans) -> None:
     ended_span("broker.get_account", 1.0)
     assert spans.all() == {}
-
-
-def inside(inner: ReadableSpan, outer: ReadableSpan) -> bool:
-    """Whether one span lies within the other in time."""
-    times = [outer.start_time, inner.start_time, inner.end_time, outer.end_time]
-    return None not in times and times == sorted(time or 0 for time in times)
 
 
 async def stored_trace(stack: Stack, signal_id: str) -> str:

@@ -12,13 +12,14 @@ from typing import Any
 import httpx2
 import pytest
 
-from gateway import event_feed, event_reader
+from gateway import event_reader
 from gateway.app import build_app
 from gateway.server import serving
 from observability.metrics import Metrics
 from schemas.audit import AuditEntry
 from schemas.events import PAYLOADS, KillSwitchActivated, StateDrift
 from schemas.wire import Topic
+from storage import event_feed
 from storage.database import Connection
 from storage.event_stream import number_events
 from storage.events import Queued, append
@@ -318,7 +319,7 @@ async def test_a_token_that_ends_takes_its_streams_along(
 async def test_streams_are_counted_and_given_back(
     gateway: Gateway, http: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_feed, "STREAMS_PER_TOKEN_MAX", 1)
+    monkeypatch.setattr(event_feed, "STREAMS_PER_READER_MAX", 1)
     async with reading(http, TOKEN) as stream:
         assert await stream.next() is not None
         refused = await http.get("/v1/events", headers=bearer())

@@ -1,5 +1,6 @@
 """Health, readiness, metrics, headers, and an OpenAPI document that tells the truth."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from gateway.documents import SIGNAL_EXAMPLES
 from gateway.problems import Code, Problem
 from schemas.signals import SignalIn
+from storage.switches import bind_installation
 from tests.gateway.conftest import Gateway, bearer, signal
 
 
@@ -44,7 +46,14 @@ async def test_not_ready_without_the_database_yet_alive(gateway: Gateway) -> Non
     answer = await gateway.http.get("/readyz")
     assert answer.status_code == 503
     assert "does not answer" in answer.json()["checks"]["database"]
-    assert (await gateway.http.get("/healthz")).json() == {"status": "alive"}
+    assert (await gateway.http.get("/healthz")).json() == {"status": "alive", "mode": "unknown"}
+
+
+async def test_the_mode_is_what_the_database_is_bound_to(gateway: Gateway) -> None:
+    assert (await gateway.http.get("/healthz")).json()["mode"] == "unknown"
+    async with gateway.database.transaction("test") as connection:
+        await bind_installation(connection, account="A1", mode="paper", now=datetime.now(UTC))
+    assert (await gateway.http.get("/healthz")).json()["mode"] == "paper"
 
 
 async def test_metrics_are_what_the_process_renders(gateway: Gateway) -> None:

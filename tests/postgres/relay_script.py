@@ -5,6 +5,7 @@ Prints how many events it numbered, each time.
 
 import asyncio
 import sys
+from collections.abc import Mapping
 
 from observability.metrics import Metrics
 from storage import wakeups
@@ -15,9 +16,9 @@ from workers.relay import Relay
 class ToldMetrics(Metrics):
     """Says on standard output how many it numbered."""
 
-    def events_numbered(self, count: int) -> None:
-        super().events_numbered(count)
-        print(count, flush=True)
+    def events_numbered(self, topics: Mapping[str, int]) -> None:
+        super().events_numbered(topics)
+        print(sum(topics.values()), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from broker.budget import NoToken, Share
 from broker.errors import BrokerError, NotFound
+from broker.permit import LivePermit
 from schemas.broker import Account, Position
 from schemas.orders import BrokerOrder, CancelAnswer, OrderRequest, Side
 
@@ -50,7 +51,9 @@ class ScriptedBroker:
         self.sent = asyncio.Event()
         self.sent.set()
 
-    async def place_order(self, order: OrderRequest, *, before_send: Callable[[], None]) -> BrokerOrder:
+    async def place_order(
+        self, order: OrderRequest, *, before_send: Callable[[], None], permit: LivePermit | None = None
+    ) -> BrokerOrder:
         self.sending.set()
         await self.sent.wait()
         if self.is_reachable:

@@ -272,7 +272,7 @@ class TestFillsMissing:
         self, books: Books, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await books.tell(update("partial_fill", told(CLIENT_ID, "partially_filled", filled=4)))
-        watch = StreamWatch(books.database, catch_up=None)  # type: ignore[arg-type]
+        watch = StreamWatch(books.database, None, Metrics())  # type: ignore[arg-type]
         await watch.watch_fills()
         assert await books.alerts() == {}
         monkeypatch.setattr(stream_watch, "utc_now", lambda: now() + timedelta(seconds=61))

@@ -15,6 +15,7 @@ from activities import catch_up, trade_updates
 from activities.catch_up import CatchUp
 from activities.trade_updates import TradeUpdateActivities
 from broker.errors import NetworkError, NotFound
+from observability.metrics import Metrics
 from schemas.alerts import AlertCode
 from schemas.orders import BrokerOrder, Fill, OrderStatus, Side
 from schemas.runs import StreamInput
@@ -248,7 +249,7 @@ async def test_without_a_holder_the_catch_up_runs_every_5_seconds_in_every_proce
 
     monkeypatch.setattr(stream_watch, "TRY_AGAIN_SECONDS", 0.0)
     monkeypatch.setattr(stream_watch, "utc_now", lambda: at)
-    watches = [StreamWatch(desk.database, Pass()) for _ in range(2)]  # type: ignore[arg-type]
+    watches = [StreamWatch(desk.database, Pass(), Metrics()) for _ in range(2)]  # type: ignore[arg-type]
     async with desk.database.connection() as connection:
         await stream_connected(connection, at)
     began = at
@@ -300,7 +301,7 @@ async def test_a_catch_up_that_its_holder_did_not_make_is_made_by_the_watch(
     await run(orders=True)
     async with desk.database.connection() as connection:
         await stream_connected(connection, began + timedelta(seconds=10))
-    watch = StreamWatch(desk.database, desk.catch_up)
+    watch = StreamWatch(desk.database, desk.catch_up, Metrics())
     for seconds, passes in ((12, 0), (16, 1), (20, 1), (25, 2), (26, 2)):
         at = began + timedelta(seconds=seconds)
         async with desk.database.connection() as connection:

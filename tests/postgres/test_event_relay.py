@@ -212,7 +212,7 @@ async def test_an_idle_relay_waits_to_be_woken(
             await until_numbered(judge, number)
             while not await judge.fetchval("select asleep from event_relay"):
                 await asyncio.sleep(0.02)
-    assert b"events_numbered_total 2.0" in metrics.render()
+    assert b'events_numbered_total{topic="trading.execution.status"} 2.0' in metrics.render()
     assert b"outbox_events_waiting 0.0" in metrics.render()
     await judge.execute("alter table events disable trigger events_written")
     monkeypatch.setattr(relay, "TICK_SECONDS", 0.05)

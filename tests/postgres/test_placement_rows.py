@@ -11,7 +11,7 @@ from activities import resolution
 from broker.errors import DuplicateOrder, NotCancelable, NothingSent, UnknownOutcome
 from schemas.orders import OrderFlag, OrderStatus
 from schemas.runs import CancelStep, PlaceKind, ResolveKind
-from storage.database import FENCE_CONNECTIONS_MAX
+from storage.database import PLACEMENT_SLOTS
 from storage.orders import read_order
 from storage.risk import live_reservations
 from storage.switches import unknown_orders
@@ -103,7 +103,7 @@ async def test_a_try_without_a_slot_sends_nothing_and_comes_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with AsyncExitStack() as every_slot:
-        for _ in range(FENCE_CONNECTIONS_MAX):
+        for _ in range(PLACEMENT_SLOTS):
             await every_slot.enter_async_context(desk.database.fence_connection())
         monkeypatch.setattr("storage.database.FENCE_ACQUIRE_TIMEOUT_SECONDS", 0.05)
         with pytest.raises(ApplicationError) as refused:

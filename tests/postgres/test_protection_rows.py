@@ -15,6 +15,7 @@ from activities.placement import PlacementActivities
 from activities.protection import ProtectionActivities
 from activities.risk import RiskActivities
 from broker.errors import Forbidden, SharesHeld, StopThroughMarket, WashTrade
+from broker.permit import LivePermit
 from market.hours import TradingHours
 from observability.metrics import Metrics
 from schemas.alerts import AlertCode
@@ -55,7 +56,9 @@ class Broker(ScriptedBroker):
         super().__init__()
         self.requests: list[Any] = []
 
-    async def place_order(self, order: Any, *, before_send: Callable[[], None]) -> BrokerOrder:
+    async def place_order(
+        self, order: Any, *, before_send: Callable[[], None], permit: LivePermit | None = None
+    ) -> BrokerOrder:
         before_send()
         self.posts.append(order.client_order_id)
         self.requests.append(order)

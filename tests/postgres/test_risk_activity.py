@@ -54,7 +54,7 @@ async def test_an_approval_leaves_decision_reservation_event_and_audit_row(
     assert topics == ["trading.signal.created", "trading.risk.approved"]
     assert [row["decision"] for row in story] == ["SIGNAL_ACCEPTED", "APPROVED"]
     named = [each.rpartition(" ")[0] for each in json.loads(story[1]["refs"])]
-    assert named == ["signal s1", "limits", "kill switch epoch", "approval", "approval key"]
+    assert named == ["signal s1", "limits", "kill switch epoch", "approval", "approval key", "mode"]
 
 
 async def test_a_second_call_answers_the_stored_decision(rows: Database, risk: RiskActivities) -> None:

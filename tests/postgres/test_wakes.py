@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from broker.errors import NetworkError
+from observability.metrics import Metrics
 from storage.database import Database
 from storage.wake import wake
 from workers import stream_watch
@@ -63,7 +64,7 @@ async def pushing(database: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 async def test_a_flood_of_pushes_is_one_catch_up_in_five_seconds(pushing: Pushing) -> None:
     """In 60 s with ten pushes a second, two processes make at most 13 passes; the last push is answered too."""
     passes = Passes()
-    watches = [StreamWatch(pushing.database, cast(Any, passes)) for _ in range(2)]
+    watches = [StreamWatch(pushing.database, cast(Any, passes), Metrics()) for _ in range(2)]
     for _ in range(60):
         for _ in range(10):
             await pushing.push()
@@ -84,7 +85,7 @@ async def test_a_push_during_a_pass_is_not_answered_by_it_and_a_pass_that_fails_
 ) -> None:
     passes = Passes()
     passes.fails = 1
-    watch = StreamWatch(pushing.database, cast(Any, passes))
+    watch = StreamWatch(pushing.database, cast(Any, passes), Metrics())
     await watch.answer_wakes()
     assert passes.begun == 0
     await pushing.push()

@@ -13,7 +13,20 @@ import pytest
 from audit.cold.mover import CORRELATION as RETENTION
 from console.main import _COMMANDS, _GROUPS
 from schemas.wire import Topic
-from storage import deliveries, equity, halt, journal, limits, reconciliation, statements, switches
+from storage import (
+    builds,
+    clock,
+    deliveries,
+    equity,
+    halt,
+    journal,
+    limits,
+    locks,
+    reconciliation,
+    statements,
+    switches,
+    two_persons,
+)
 from tests.tidy.audit_code import Product, product
 from tests.tidy.tree import ROOT
 from workers.audit_alerts import SUBJECT as AUDIT
@@ -117,7 +130,8 @@ def test_every_topic_and_every_command_is_on_the_page() -> None:
 def test_every_story_that_is_no_signals_is_on_the_page() -> None:
     stories = {
         switches.CORRELATION, switches.ACCESS, reconciliation.CORRELATION, journal.CORRELATION, limits.AUDIT_KEY,
-        equity.CORRELATION, halt.SUBJECT, deliveries.CHANNELS, STREAM, AUDIT, RETENTION,
+        equity.CORRELATION, builds.CORRELATION, halt.SUBJECT, locks.CORRELATION, clock.CORRELATION,
+        two_persons.CORRELATION, deliveries.CHANNELS, STREAM, AUDIT, RETENTION,
     }  # fmt: skip
     assert table("Whose story: correlation ids").keys() == stories
 

@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 from console.main import _COMMANDS, _GROUPS
-from observability.families import Families, State
+from observability.catalog import families
 from risk.messages import UserMessage
 from schemas.alerts import AlertCode
 from tests.tidy.tree import ROOT, dotted, functions, parse, sources
@@ -100,14 +100,7 @@ def test_every_file_command_and_metric_it_names_exists() -> None:
 
 def metric_names() -> set[str]:
     """Every name that /metrics may show."""
-    families = Families(error_share=float, rejected_share=float, window_minutes=5)
-    for state in vars(families).values():
-        if isinstance(state, State):  # Exported once it is known.
-            state.set(0)
-    found = set()
-    for family in families.registry.collect():
-        found |= {family.name, f"{family.name}_total"} if family.type == "counter" else {family.name}
-    return found
+    return {each.name for each in families()}
 
 
 def test_the_runbook_says_what_to_do_about_every_alert() -> None:

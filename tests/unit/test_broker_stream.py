@@ -13,9 +13,9 @@ from websockets.asyncio.server import Request, Response, ServerConnection, serve
 from websockets.datastructures import Headers
 
 from broker.alpaca import stream
-from broker.alpaca.settings import AlpacaSettings
 from broker.alpaca.stream import AlpacaTradeUpdateStream
 from broker.errors import NetworkError, RateLimited, Unauthorized
+from broker.keys import BrokerKeys, KeyPair
 from schemas.broker import TradeUpdate
 from tests.unit.broker_server import KEY, SECRET
 from tests.unit.test_broker_parse import UPDATE
@@ -41,8 +41,8 @@ async def exchange(
     async with serve(behaviour, "127.0.0.1", 0, process_request=door, ping_interval=None) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         url = f"ws://127.0.0.1:{port}/stream"
-        settings = AlpacaSettings(SecretStr(KEY), SecretStr(SECRET), f"http://127.0.0.1:{port}", url)
-        yield AlpacaTradeUpdateStream(settings)
+        keys = BrokerKeys(KeyPair(SecretStr(KEY), SecretStr(SECRET)))
+        yield AlpacaTradeUpdateStream(url, keys)
 
 
 async def greet(connection: ServerConnection) -> list[Any]:

@@ -45,6 +45,22 @@ def test_variables_outrank_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (addresses.need("gateway_url"), addresses.need("token")) == ("http://elsewhere", "mine")
 
 
+def test_the_roles_password_may_be_a_file_as_every_process_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trading_database_password").write_text("a/b @c\n")
+    monkeypatch.setenv("TRADING_SECRETS_DIR", str(tmp_path))
+    for given, found in (
+        (
+            "postgresql://ti_console@database:5432/trading",
+            "postgresql://ti_console:a%2Fb%20%40c@database:5432/trading",
+        ),
+        ("postgresql://ti_console:own@database/trading", "postgresql://ti_console:own@database/trading"),
+    ):
+        monkeypatch.setenv("TRADING_DATABASE_URL", given)
+        assert find(None).need("database_url") == found
+
+
 def test_nothing_there_says_what_to_do(tmp_path: Path) -> None:
     addresses = find(tmp_path)
     assert not addresses.running

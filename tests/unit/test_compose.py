@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 import yaml
 
+from schemas.builds import BUILD_PATTERN, VERSIONED
 from storage.grants import Role
-from workers.compose import FILE, ComposeError, Service, load
+from workers.build_id import PACKAGES, own_build
+from workers.compose import FILE, OUR_IMAGE, ComposeError, Service, load
 from workers.datadir import DataDir
 from workers.native import Native
 from workers.roles import GRACE
+from workers.secret_settings import LETS_IN
 from workers.settings import ENV_PREFIX, PROCESSES, SECRETS_DIR_VARIABLE, is_secret
 from workers.temporal import NAMESPACE, RETENTION_SECONDS, SEARCH_ATTRIBUTES
 
@@ -20,6 +23,7 @@ COMPOSE = load(environ={})
 RAW: dict[str, Any] = yaml.safe_load(FILE.read_text())
 WORKERS = [name for name in COMPOSE.services if name in PROCESSES]
 DONE = "service_completed_successfully"
+ONCE = ("migrate", "promote")
 
 
 def test_every_process_but_compact_is_a_service() -> None:
@@ -32,7 +36,11 @@ def test_a_worker_is_given_its_own_secrets_as_files_and_every_setting_by_its_nam
     service, process = COMPOSE.services[name], PROCESSES[name]
     assert service.command == ("trading", "worker", name)
     files = {each.removeprefix(ENV_PREFIX.lower()) for each in service.secrets}
-    assert files == process.secrets - {"database_url"}, "what it may hold, no more and no less"
+    assert files - LETS_IN == process.secrets - {"database_url"} - LETS_IN, (
+        "what it may hold, no more and no less"
+    )
+    holds_keys = "broker_key" in process.secrets
+    assert files & LETS_IN == ({"vault_secret_id"} if holds_keys else set()), "how it is let into a store"
     fields = process.settings.model_fields
     for variable in service.environment.keys() - {SECRETS_DIR_VARIABLE}:
         setting = variable.removeprefix(ENV_PREFIX).lower()
@@ -47,31 +55,31 @@ def test_a_worker_connects_as_its_role_and_no_address_holds_a_password(name: str
     service, role = COMPOSE.services[name], PROCESSES[name].role
     url = service.environment.get("TRADING_DATABASE_URL")
     if role is None:
-        assert url == (None if name == "orders" else "postgresql://trading@database:5432/trading")
+        assert url == ("postgresql://trading@database:5432/trading" if name == "migrate" else None)
         return
     assert url == f"postgresql://{role}@database:5432/trading"
     assert service.secrets["trading_database_password"] == f"{role}_password"
 
 
-def test_no_two_processes_share_a_password_and_every_role_gets_one() -> None:
-    passwords = [
-        source
+def test_no_two_roles_share_a_password_and_every_role_gets_one() -> None:
+    passwords = {
+        (PROCESSES[name].role, source)
         for name in WORKERS
         for target, source in COMPOSE.services[name].secrets.items()
         if target == "trading_database_password"
-    ]
-    assert len(passwords) == len(set(passwords))
+    }
+    assert len(passwords) == len({source for _, source in passwords})
     given = set(COMPOSE.services["migrate"].secrets.values())
     assert {f"{role}_password" for role in Role} <= given
 
 
-def test_it_listens_on_this_machine_only_and_runs_what_is_pinned() -> None:
+def test_it_listens_on_this_machine_only_and_runs_this_release() -> None:
     version = tomllib.loads((FILE.parent / "pyproject.toml").read_text())["project"]["version"]
     for name, service in RAW["services"].items():
         for port in service.get("ports", ()):
             assert port.startswith("127.0.0.1:"), (name, port)
-        tag = service["image"].rpartition(":")[2]
-        assert tag == version if name in COMPOSE.services else tag[0].isdigit(), (name, service["image"])
+        if name in COMPOSE.services:
+            assert service["image"] == f"{OUR_IMAGE}{version}"
 
 
 def test_no_secret_is_a_value() -> None:
@@ -87,11 +95,13 @@ def test_workers_have_time_to_end_and_start_when_what_they_need_is_there() -> No
     for name in WORKERS:
         service = COMPOSE.services[name]
         assert service.grace_seconds > GRACE.total_seconds()
-        if name == "migrate":
+        if name in ONCE:
             assert service.health is None
             continue
         assert service.health is not None
-        assert service.needs["migrate"] == service.needs["temporal-namespace"] == DONE
+        assert service.needs["migrate"] == DONE
+        if "TRADING_TEMPORAL_ADDRESS" in service.environment:
+            assert service.needs["temporal-namespace"] == DONE
         assert RAW["services"][name]["restart"] == "unless-stopped"
     for name, service in RAW["services"].items():
         for need, how in service.get("depends_on", {}).items():
@@ -162,7 +172,7 @@ def test_a_service_becomes_a_process_of_this_machine(tmp_path: Path) -> None:
     exchange = here.port("paper-exchange", 8085)
     assert Path(spec.argv[0]).name == "trading"
     assert spec.argv[1:] == ("worker", "execution")
-    assert spec.env.keys() == service.environment.keys()
+    assert spec.env.keys() == service.environment.keys() | {"TRADING_LOG_FILE"}
     assert spec.env["TRADING_DATABASE_URL"] == "postgresql://ti_execution@127.0.0.1:1111/trading"
     assert spec.env["TRADING_TEMPORAL_ADDRESS"] == "127.0.0.1:2222"
     assert spec.env["TRADING_BROKER_STREAM_URL"] == f"ws://127.0.0.1:{exchange}/stream"
@@ -184,3 +194,16 @@ def test_the_exchange_keeps_its_files_and_gets_what_is_added(tmp_path: Path) -> 
         f"--data-dir={tmp_path / 'exchange'}", f"--key-file={keys / 'trading_broker_key'}",
         f"--secret-file={keys / 'trading_broker_secret'}", "--seed=7",
     )  # fmt: skip
+
+
+def test_new_work_goes_to_a_build_whose_workers_run() -> None:
+    promote = COMPOSE.services["promote"]
+    assert set(promote.needs.items()) == {(each.value, "service_healthy") for each in VERSIONED}
+    given = {COMPOSE.services[each].environment["TRADING_BUILD_ID"] for each in ("promote", *VERSIONED)}
+    assert len(given) == 1, "one image, one build"
+
+
+def test_a_builds_name_follows_its_content_whatever_package_it_is_in() -> None:
+    packages = tomllib.loads((FILE.parent / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert sorted(PACKAGES) == sorted(packages["targets"]["wheel"]["packages"])
+    assert re.fullmatch(BUILD_PATTERN, own_build())

@@ -39,25 +39,29 @@ NOT_OURS = [
 
 def test_the_table_is_the_designs() -> None:
     holds = {name: PROCESSES[name].secrets for name in ALONE}
-    database, broker = {"database_url", "database_password"}, {"broker_key", "broker_secret"}
-    public = {"approval_public_keys"}
-    assert holds["gateway"] == database | {"broker_wake_secret"}
-    assert holds["risk"] == database | public | {"approval_signing_key"}
-    assert holds["orders"] == set()
-    assert holds["execution"] == database | broker | public
+    lets_in = {"vault_secret_id", "vault_token", "aws_access_key", "aws_secret_key"}
+    database, broker = {"database_url", "database_password"} | lets_in, {"broker_key", "broker_secret"}
+    public, payloads = {"approval_public_keys"}, {"payload_keys"}
+    assert holds["gateway"] == database | payloads | {"broker_wake_secret"}
+    assert holds["risk"] == database | payloads | public | {"approval_signing_key"}
+    assert holds["orders"] == payloads
+    assert holds["codec"] == database | payloads | {"codec_token"}
+    assert holds["execution"] == database | payloads | broker | public | {"console_grant_public_key"}
     alerts = {"alert_slack_url", "alert_pagerduty_routing_key"}
-    assert holds["operations"] == database | broker | alerts | {
+    assert holds["operations"] == database | payloads | broker | alerts | {
         "audit_key",
         "audit_s3_key",
         "audit_s3_secret",
         "event_redis_password",
     }
-    assert holds["console"] == database | {"console_key"}
+    own = {"console_key", "console_grant_key", "console_gateway_token"}
+    assert holds["console"] == database | payloads | own
     assert not holds["migrate"] & broker
     roles = {name: PROCESSES[name].role for name in ALONE}
     assert roles == {
         "gateway": Role.GATEWAY, "orders": None, "risk": Role.RISK, "execution": Role.EXECUTION,
-        "operations": Role.OPERATIONS, "console": Role.CONSOLE, "migrate": None,
+        "operations": Role.OPERATIONS, "console": Role.CONSOLE, "codec": Role.CONSOLE, "migrate": None,
+        "promote": None,
     }  # fmt: skip
 
 

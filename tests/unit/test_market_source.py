@@ -199,7 +199,6 @@ class TestFeed:
         source = QuoteSource(clock, shelf, feeds=[feed])
         assert (await source.pair("AAPL", NOW)).primary == FRESH
         assert shelf.asked == 0
-        assert source.latency_ms() == {Provider.PRIMARY: 1000.0}
         task.cancel()
 
     async def test_a_stale_one_is_asked_again_and_the_newer_counts(self, clock: MarketClock) -> None:

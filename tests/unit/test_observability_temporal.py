@@ -70,7 +70,7 @@ def exporter() -> InMemorySpanExporter:
 
 @pytest.fixture
 async def tracing(exporter: InMemorySpanExporter) -> AsyncIterator[Tracing]:
-    tracing = configure_tracing("orders", exporter=exporter, environ={})
+    tracing = configure_tracing("orders", exporter=exporter)
     yield tracing
     tracing.close()
     our_logging._trace_ids = None
@@ -137,7 +137,7 @@ async def test_without_tracing_the_same_order_runs_and_replays_under_tracing(
     assert temporal_interceptors() == []
     handle = await run_one(await connect(temporal_addresses.address), unique("plain"))
     history = await handle.fetch_history()
-    tracing = configure_tracing("orders", exporter=exporter, environ={})
+    tracing = configure_tracing("orders", exporter=exporter)
     try:
         replayer = Replayer(
             workflows=[TracedOrder],

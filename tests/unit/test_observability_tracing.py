@@ -15,15 +15,18 @@ from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
 from observability import logging as our_logging
 from observability.logging import configure_logging, get_logger, restore_logging
 from observability.redaction import REDACTED, register_secret
+from observability.trace_links import trace_link
 from observability.tracing import (
-    TRACE_FILE_VARIABLE,
+    EXPORT_QUEUE_MAX,
     Tracing,
     configure_tracing,
+    continued,
     current_traceparent,
     span,
     span_from,
     temporal_interceptors,
 )
+from tests.servers.collector import collecting
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 CANARY = "canary-span-9c1e-horse-battery"
@@ -37,7 +40,7 @@ def exporter() -> InMemorySpanExporter:
 
 @pytest.fixture
 def tracing(exporter: InMemorySpanExporter) -> Iterator[Tracing]:
-    tracing = configure_tracing("gateway", exporter=exporter, environ={})
+    tracing = configure_tracing("gateway", exporter=exporter)
     yield tracing
     tracing.close()
     our_logging._trace_ids = None
@@ -144,7 +147,7 @@ def test_without_tracing_everything_works_and_nothing_is_made() -> None:
 
 
 def test_a_closed_tracing_makes_no_more_spans(exporter: InMemorySpanExporter) -> None:
-    tracing = configure_tracing("gateway", exporter=exporter, environ={})
+    tracing = configure_tracing("gateway", exporter=exporter)
     tracing.close()
     with span("late"):
         assert current_traceparent() is None
@@ -154,7 +157,7 @@ def test_a_closed_tracing_makes_no_more_spans(exporter: InMemorySpanExporter) ->
 def test_processes_share_a_trace_file(tmp_path: Path) -> None:
     file = tmp_path / "trace.jsonl"
     for service in ("gateway", "execution"):
-        tracing = configure_tracing(service, environ={TRACE_FILE_VARIABLE: str(file)})
+        tracing = configure_tracing(service, file=file)
         with span_from(CALLER, f"work of {service}", note=CANARY):
             pass
         tracing.close()
@@ -168,7 +171,7 @@ def test_processes_share_a_trace_file(tmp_path: Path) -> None:
 
 def test_a_trace_file_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        configure_tracing("gateway", environ={TRACE_FILE_VARIABLE: str(tmp_path / "missing" / "trace.jsonl")})
+        configure_tracing("gateway", file=tmp_path / "missing" / "trace.jsonl")
 
 
 def test_the_web_framework_finds_our_provider_and_the_engine_is_not_loaded() -> None:
@@ -177,7 +180,7 @@ def test_the_web_framework_finds_our_provider_and_the_engine_is_not_loaded() -> 
         "import sys\n"
         "from opentelemetry import trace\n"
         "from observability.tracing import configure_tracing, span\n"
-        "tracing = configure_tracing('gateway', environ={})\n"
+        "tracing = configure_tracing('gateway')\n"
         "made = trace.get_tracer('fastapi').start_span('GET /')\n"
         "print(made.get_span_context().is_valid, 'temporalio' in sys.modules)\n"
         "tracing.close()\n"
@@ -187,3 +190,61 @@ def test_the_web_framework_finds_our_provider_and_the_engine_is_not_loaded() -> 
         [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
     )
     assert child.stdout.split() == ["True", "False"]
+
+
+def test_a_collector_takes_spans_by_otlp_and_no_secret() -> None:
+    with collecting() as collector:
+        tracing = configure_tracing("risk", endpoint=collector.url, mode="paper")
+        with span_from(CALLER, "request", note=CANARY), span("inner"):
+            pass
+        tracing.close()
+        spans = {sent.name: sent for sent in collector.spans}
+    assert spans["inner"].parent == spans["request"].id
+    assert {sent.trace for sent in spans.values()} == {"0af7651916cd43dd8448eb211c80319c"}
+    assert spans["request"].attributes["note"] == REDACTED
+    assert CANARY.encode() not in b"".join(collector.bodies)
+    resource = spans["request"].resource
+    assert resource["service.name"] == "risk"
+    assert resource["deployment.environment.name"] == "paper"
+
+
+@pytest.mark.parametrize("how", ["mute", "refusing", "gone"])
+def test_nobody_waits_for_a_collector(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    """How: more spans than the queue holds; that they end and that closing returns is what is shown."""
+    with collecting() as collector:
+        collector.answer = 400
+        if how == "mute":
+            collector.mute.set()
+        url = collector.url if how != "gone" else "http://127.0.0.1:9"
+        tracing = configure_tracing("risk", endpoint=url)
+        for _ in range(EXPORT_QUEUE_MAX + 10):
+            with span("work"):
+                pass
+        tracing.close()
+    assert how == "mute" or "spans are lost" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("stored", "link"),
+    [
+        (CALLER, "https://traces.example/t/0af7651916cd43dd8448eb211c80319c"),
+        (f"00-{'0' * 32}-b7ad6b7169203331-01", None),
+        ("00-0af7", None),
+        (None, None),
+    ],
+)
+def test_a_stored_trace_is_linked(stored: str | None, link: str | None) -> None:
+    assert trace_link("https://traces.example/t/{trace_id}", stored) == link
+    assert trace_link(None, stored) is None
+
+
+def test_what_is_continued_is_a_child_of_what_was_stored(
+    tracing: Tracing, exporter: InMemorySpanExporter
+) -> None:
+    with span("of somebody else"), continued(CALLER), span("fill"):
+        pass
+    with continued(None), span("of nobody"):
+        pass
+    spans = ended(tracing, exporter)
+    assert trace_of(spans["fill"]) == "0af7651916cd43dd8448eb211c80319c"
+    assert spans["of nobody"].parent is None

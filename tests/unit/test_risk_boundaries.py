@@ -3,6 +3,7 @@
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from risk.limits import CHECKS, assess
 from schemas.conduct import StopCause, StrategyStop
+from schemas.locks import SymbolLock
 from schemas.orders import Action
 from schemas.risk import CheckName, CheckResult, FundsRefusal, Proposal, RiskFacts
 from tests.unit.risk_builders import (
@@ -45,6 +47,14 @@ def poor(power: str, *, seconds_later: int = 1) -> RiskFacts:
     refusal = FundsRefusal(strategy="momentum", client_order_id="ti-1", needed=D(1000), refused_at=NOW)
     snapshot_at = NOW + timedelta(seconds=seconds_later)
     return facts(funds_refusal=refusal, buying_power=D(power), snapshot_at=snapshot_at)
+
+
+def locked(**what: Any) -> RiskFacts:
+    """A person has locked the ticker, for good."""
+    lock = SymbolLock(
+        lock_id=UUID(int=1), ticker="AAPL", locked_at=NOW, reason="earnings tonight", locked_by="ana", **what
+    )
+    return facts(locks=(lock,))
 
 
 def doing(**what: Any) -> RiskFacts:
@@ -99,6 +109,11 @@ EDGES: dict[CheckName, tuple[tuple[Case, Case], ...]] = {
             (close(), facts(limits=limits(restricted_tickers=("AAPL",), allowed_tickers=("F",)))),
             (proposal(), facts(limits=limits(restricted_tickers=("AAPL",), allowed_tickers=("AAPL",)))),
         ),
+    ),
+    CheckName.SYMBOL_LOCKED: (
+        ((proposal(), facts()), (proposal(), locked())),
+        ((close(), locked()), (short(), locked(until=NOW + MICROSECOND))),
+        ((cover(), locked()), (short(), locked())),
     ),
     CheckName.DAILY_LOSS: (
         ((proposal(), worth("95000.00")), (proposal(), worth("94999.99"))),
@@ -252,6 +267,7 @@ def test_all_checks_run_and_a_refusal_lists_every_reason() -> None:
         quote=quote(quoted_at=MARKET_NOW - timedelta(minutes=1)),
         funds_refusal=poor("1").funds_refusal,
         snapshot_at=NOW,
+        locks=locked().locks,
         conduct=conduct(
             open_orders=20, approvals=60, strategy_approvals=30, executed=10, duplicate_of="s-0",
             stopped=STOPPED, broker_halt="5 calls failed",

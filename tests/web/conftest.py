@@ -1,6 +1,7 @@
 """The real console on a real database; passwords hashed cheaply."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -15,10 +16,9 @@ from storage.grants import Role
 from tests.web.browser import ORIGIN, Web
 
 
-@pytest.fixture
-async def web(database: str) -> AsyncIterator[Web]:
-    """Give a console with nobody in it, and a clock that a test may move."""
-    # With the console's rights and no more.
+@asynccontextmanager
+async def console_on(database: str) -> AsyncIterator[Web]:
+    """A console on these rows, with its own rights and no more, and a clock that a test may move."""
     opened = await Database.connect(f"{database}?role={Role.CONSOLE}")
     clock = [datetime.now(UTC)]
     settings = WebSettings(origin=ORIGIN)
@@ -34,3 +34,10 @@ async def web(database: str) -> AsyncIterator[Web]:
     )
     yield Web(build_console(deps), deps, clock)
     await opened.close()
+
+
+@pytest.fixture
+async def web(database: str) -> AsyncIterator[Web]:
+    """Give a console with nobody in it."""
+    async with console_on(database) as made:
+        yield made

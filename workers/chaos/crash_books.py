@@ -162,7 +162,7 @@ class BooksTooOld(Books):
 class StartOfExecution(PlaceAndFill):
     """A worker that holds the broker's keys starts, dies, starts."""
 
-    covers: ClassVar[tuple[str, ...]] = ("commit start.bound", "call get_clock")
+    covers: ClassVar[tuple[str, ...]] = ("commit start.bound", "commit clock.checked", "call get_clock")
     again_seconds = 40.0
     at_start = True
     process = "execution"
@@ -178,7 +178,7 @@ class StartOfOperations(StartOfExecution):
 
     covers = (
         "call temporal.start_kill_switch", "call temporal.start_trade_updates", "call temporal.schedule",
-        "commit market.clock", "commit alerts.delivery_channels",
+        "commit market.clock", "commit alerts.delivery_channels", "commit builds.seen",
     )  # fmt: skip
     process = "operations"
 

@@ -2,10 +2,15 @@
 
 import asyncio
 import shutil
+import sys
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from security.approval_files import PUBLIC_KEYS, SIGNING_KEY, read_files
+from security.payload_files import ensure_file
+from security.payload_files import read_file as read_payload_keys
+from workers.build_id import own_build
 from workers.chaos import crash_sql as sql
 from workers.chaos.crash_books import EXIT_REFUSED, PROGRAM, TRIES_MAX, Kill
 from workers.chaos.crash_play import WrongEnd
@@ -16,6 +21,20 @@ REASON = ("--reason", "crash sweep")
 LEFT = Decimal("0.96")
 """Of the equity at the session's start."""
 ALLOWED = {"max_daily_loss_pct": "2"}
+
+
+_READ: Final = """
+import asyncio, sys
+from console.codec_audit import PayloadReads, Reading
+from storage.database import Database
+
+async def main():
+    database = await Database.connect(sys.argv[1])
+    await PayloadReads(database).record(Reading("crash sweep", decoded=1))
+    await database.close()
+
+asyncio.run(main())
+"""
 
 
 class Person(Scenario):
@@ -90,6 +109,20 @@ class PeakReset(Person):
         await self.give_until(*self.command)
 
 
+class BuildPromoted(Person):
+    """A build is given new work, which it has: whoever's command died gives it again."""
+
+    covers = ("commit console.build_promoted", "call temporal.promote")
+
+    @property
+    def command(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The one build that runs."""
+        return ("promote", own_build())
+
+    async def finish(self) -> None:
+        await self.give_until(*self.command)
+
+
 class KeysRotated(Person):
     """The keys of approvals are changed, in a folder of this run's own: those in use stay."""
 
@@ -110,6 +143,44 @@ class KeysRotated(Person):
         await self.give_until("keys", "rotate", "--folder", str(self.folder))
         signer, keys = read_files(self.folder)
         keys.require_current(signer)
+
+
+class PayloadKeysAdded(Person):
+    """The keys of payloads are changed, in a folder of this run's own: those in use stay."""
+
+    covers = ("commit console.payload_keys",)
+
+    async def prepare(self) -> None:
+        self.folder = self.play.stage.data_dir.keys.parent / f"payload-keys-{self.tag}"
+        self.folder.mkdir(exist_ok=True)
+        self.before = set(ensure_file(self.folder, now=datetime.now(UTC)).by_id)
+
+    async def provoke(self) -> None:
+        await self.give("payloads", "add", "--folder", str(self.folder))
+
+    async def finish(self) -> None:
+        """Whether it was done or not, every former key is there, and the next time is recorded."""
+        await self.give_until("payloads", "add", "--folder", str(self.folder))
+        if not self.before < set(read_payload_keys(self.folder).by_id):
+            raise WrongEnd(f"{self.tag}: a key of payloads is lost, or none was added")
+
+
+class PayloadsRead(Scenario):
+    """Payloads are shown to a person: nothing is, before a row says so."""
+
+    covers = ("commit console.payloads_read",)
+
+    async def provoke(self) -> None:
+        await self._read()
+
+    async def finish(self) -> None:
+        for _ in range(TRIES_MAX):
+            if await self._read() == 0:
+                return
+        raise WrongEnd(f"{self.tag}: what is read is not recorded after all")
+
+    async def _read(self) -> int:
+        return await self.play.run(sys.executable, "-c", _READ, self.play.stage.console_dsn)
 
 
 class LossKill(Kill):

@@ -66,6 +66,8 @@ NOTHING_FRESH: Final = frozenset(
         CheckName.SIGNAL_EXPIRED, "RESERVATION_LAPSED",
     }
 )  # fmt: skip
+NEIGHBOURS: Final = frozenset({CheckName.BROKER_HALT, CheckName.UNKNOWN_OUTCOME, CheckName.DUPLICATE_CONTENT})
+"""Refusals that another run, or this one's former play, may have brought about."""
 STRANGER: Final = "stranger-"
 """How orders are named that somebody else places with the same account."""
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from schemas.orders import OrderStatus
 from storage.orders import OrderNotFound, StoredOrder
-from workers.chaos.crash_play import NOTHING_FRESH, RESTING, Play, WrongEnd
+from workers.chaos.crash_play import NEIGHBOURS, NOTHING_FRESH, RESTING, Play, WrongEnd
 
 TRIES_MAX = 5
 
@@ -94,14 +94,18 @@ class Scenario:
             self.made.remove(signal_id)
         raise WrongEnd(f"{self.tag}: no order came to the broker")
 
-    async def came_too_late(self) -> bool:
-        """Whether one of its signals was refused because nothing fresh was known when its turn came."""
-        late = False
+    async def was_turned_away(self, *, wrong: bool) -> bool:
+        """Whether one of its signals was refused because nothing fresh was known when its turn came; where the
+        run went wrong, also because of what a neighbour had brought about.
+        """
+        if not wrong:
+            return not self.play.refused.isdisjoint(self.made)
+        away = False
         for signal_id in self.made:
             with suppress(OrderNotFound):
                 order = await self.play.order(signal_id)
                 reasons = set((order.reason or "").split(","))
-                if order.status is OrderStatus.REJECTED and reasons <= NOTHING_FRESH:
+                if order.status is OrderStatus.REJECTED and reasons <= NOTHING_FRESH | NEIGHBOURS:
                     self.play.refused.add(signal_id)
-                    late = True
-        return late
+                    away = True
+        return away

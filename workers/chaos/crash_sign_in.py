@@ -34,6 +34,7 @@ class AtConsole(Scenario):
     """One person with a browser, a code generator and a passkey."""
 
     again_seconds = 4.0
+    role: ClassVar[Role] = Role.VIEWER
 
     async def prepare(self) -> None:
         self.name = self.tag.replace(".", "-")
@@ -50,7 +51,7 @@ class AtConsole(Scenario):
             done = await invite(
                 connection,
                 self.name,
-                Role.VIEWER,
+                self.role,
                 by="crash sweep",
                 now=datetime.now(UTC),
                 secret=new_secret(),

@@ -5,6 +5,9 @@ from typing import Final
 
 DECIDED: Final = "select true from decisions where signal_id = $1"
 LIMITS: Final = "select count(*) from limits"
+LIMITS_OF: Final = "select count(*) from limits where scope = 'strategy' and name = $1"
+ASKED_BY: Final = "select count(*) from audit_log where decision = 'APPROVAL_ASKED' and actor = $1"
+CLOSES: Final = "select signal_id from closing_requests where ticker = $1 and asked_by = $2"
 RAISED: Final = "select true from alerts where subject = $1 and cleared_at is null"
 CREATE_DATABASE: Final = 'create database "{name}"'
 LAPSE: Final = "update reservations set state = 'lapsed' where signal_id = $1 and state = 'held'"

@@ -106,6 +106,7 @@ async def sweep(
                 made.calm = await _calm(play)
             verdict = await _judged(play)
             made.refused = len(play.refused)
+            verdict.figures["played_again"] = made.played_again
     return report_of(
         verdict, runs, [*made.calm, *_too_many(made.refused, verdict)], seconds=time.monotonic() - began
     )
@@ -120,6 +121,10 @@ async def _playing(stage: Stage, folder: Path, receiver: Receiver) -> AsyncItera
         yield Play(stage, folder, pool, await stage.temporal_client(), receiver)
 
 
+class NotReached(WrongEnd):
+    """Nobody came to an ordered point in time."""
+
+
 class _Sweep:
     """Plays runs side by side; each brings about its own death and awaits its own end."""
 
@@ -127,6 +132,7 @@ class _Sweep:
         self.runs = runs
         self.calm: list[str] = []
         self.refused = 0
+        self.played_again = 0
         self._play = play
         self._quiet = quiet
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -140,14 +146,17 @@ class _Sweep:
                 await self._one(run, meter)
 
     async def _one(self, run: Run, meter: Meter) -> None:
-        """Play a run; where the machine was too slow for it and a signal was refused as too old, play it again."""
+        """Play a run; where it showed nothing, because of the machine or of its neighbours, play it again."""
         for play in range(PLAYS_MAX):
             tag = f"cp-{self.runs.index(run)}" + (f".again-{play}" if play else "")
-            late = await self._played(run, tag)
-            if run.wrong is None or not late or play + 1 == PLAYS_MAX:
+            refused = set(self._play.refused)
+            shown = await self._played(run, tag)
+            if shown or play + 1 == PLAYS_MAX:
                 break
             if not self._quiet:
-                sys.stderr.write(f"again: {run.wrong}\n")
+                sys.stderr.write(f"again: {run.wrong or f'{run.title}: refused as stale'}\n")
+            self.played_again += 1
+            self._play.refused &= refused
             run.wrong = None
             run.died.clear()
         if run.wrong is not None and not self._quiet:
@@ -156,7 +165,7 @@ class _Sweep:
         meter.show(len(done), f"runs; last died: {', '.join(run.points)}")
 
     async def _played(self, run: Run, tag: str) -> bool:
-        """Play it once; what went wrong stands in the run. Whether one of its signals came too late to leave."""
+        """Play it once; what went wrong stands in the run. Whether it showed something, good or wrong."""
         async with AsyncExitStack() as holds:
             scenario = run.scenario(self._play, tag, run.points, holds)
             await scenario.take_ticker()
@@ -165,6 +174,9 @@ class _Sweep:
                 await self._play_to_the_death(run, scenario, provoking)
                 await asyncio.gather(*provoking)
                 await scenario.finish()
+            except NotReached as error:
+                run.wrong = f"{run.title}: {error}"
+                return False
             except (WrongEnd, StageError) as error:
                 run.wrong = f"{run.title}: {error}"
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's, and the others go on
@@ -173,7 +185,7 @@ class _Sweep:
                 for task in provoking:
                     task.cancel()
                 await asyncio.gather(*provoking, return_exceptions=True)
-        return run.wrong is not None and await scenario.came_too_late()
+        return not await scenario.was_turned_away(wrong=run.wrong is not None)
 
     async def _play_to_the_death(
         self, run: Run, scenario: Scenario, provoking: list["asyncio.Task[None]"]
@@ -213,7 +225,7 @@ class _Sweep:
                 await asyncio.sleep(POLL_SECONDS)
             if left := [point for point in run.points if point not in run.died]:
                 why = next(iter(_failed(provoking)), None)
-                raise WrongEnd(f"not reached: {', '.join(left)}{f' ({why})' if why else ''}")
+                raise NotReached(f"not reached: {', '.join(left)}{f' ({why})' if why else ''}")
         finally:
             for point in run.points:
                 (play.folder / point).unlink(missing_ok=True)

@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
+from workers.chaos import crash_acts as acts
 from workers.chaos import crash_alerts as alerts
 from workers.chaos import crash_audit as audit
 from workers.chaos import crash_books as books
 from workers.chaos import crash_cold as cold
 from workers.chaos import crash_events as events
+from workers.chaos import crash_keys as keys
 from workers.chaos import crash_orders as orders
 from workers.chaos import crash_people as people
 from workers.chaos import crash_sign_in as sign_in
+from workers.chaos import crash_tokens as tokens
 from workers.chaos import crash_watch as watch
 from workers.chaos.crash_scenario import Scenario
 from workers.chaos.points import MOMENTS, names
@@ -75,12 +78,26 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
     people.StrategyDisabled,
     people.StrategyEnabled,
     people.PeakReset,
+    people.BuildPromoted,
     people.KeysRotated,
+    people.PayloadKeysAdded,
+    people.PayloadsRead,
+    keys.BrokerKeysRotated,
     people.LossKill,
+    acts.TickerLocked,
+    acts.TickerUnlocked,
+    acts.AlertSeenTo,
+    acts.SecondPerson,
+    acts.ClosedByConsole,
+    acts.LiveAsked,
     sign_in.ComesIn,
     sign_in.SignsIn,
     sign_in.ChangesOwn,
     sign_in.PeopleByCommand,
+    tokens.TokenMade,
+    tokens.TokenRevoked,
+    tokens.TokenUsed,
+    tokens.LiveRevoked,
     cold.EventsMoved,
     cold.CopyWrong,
     cold.MonthDropped,
@@ -97,6 +114,7 @@ SCENARIOS: Final[tuple[type[Scenario], ...]] = (
 BESIDE: Final = "beside"
 """No process of the stage: the command line, or what sets a database up."""
 VICTIMS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    (CONSOLE, ("commit console.approval_[!k]*", "commit console.close_asked", "commit console.live_asked")),
     (
         BESIDE,
         (
@@ -113,7 +131,7 @@ VICTIMS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
         (
             "commit market.refreshed", "commit market.pre_trade", "commit placement.*", "commit resolution.*",
             "commit end.*", "commit protection.*",
-            "commit start.bound", "call get_account", "call get_calendar", "call get_clock",
+            "commit start.bound", "commit clock.*", "call get_account", "call get_calendar", "call get_clock",
             "call place_order", "call cancel_order", "call get_order_by_client_id", "call get_order_status",
             "call get_orders", "commit budget.*", "commit halt.counted", "commit halt.forgotten",
         ),

@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -47,10 +48,10 @@ class LeadTold(Metrics):
         super().__init__()
         self._folder = folder
 
-    def events_numbered(self, count: int) -> None:
+    def events_numbered(self, topics: Mapping[str, int]) -> None:
         """Counted, and told."""
-        super().events_numbered(count)
-        if count:
+        super().events_numbered(topics)
+        if topics:
             (self._folder / "numbers").write_text(str(os.getpid()))
 
     def events_published(self, count: int) -> None:

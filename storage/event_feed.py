@@ -8,10 +8,10 @@ from itertools import islice
 from typing import Final
 from uuid import UUID
 
-from gateway.deps import DATABASE_ERRORS
 from observability.logging import get_logger
-from storage.database import Database
+from storage.database import DATABASE_ERRORS, Database
 from storage.event_stream import NUMBERED, StreamEvent, events_after, start_position
+from storage.signals import TOKENS_CHANGED
 from storage.wakeups import Bell, bell_of
 
 PAGE: Final = 200
@@ -21,7 +21,7 @@ RECENT_MAX: Final = 1000
 CATCHING_UP_MAX: Final = 2
 """Streams that read older pages at once: the pool's other connections belong to signals."""
 STREAMS_MAX: Final = 200
-STREAMS_PER_TOKEN_MAX: Final = 20
+STREAMS_PER_READER_MAX: Final = 20
 TICK_SECONDS: Final = 5.0
 """Between two looks, should a wake-up have been lost."""
 RECONNECT_SECONDS: Final = 1.0
@@ -51,24 +51,26 @@ class EventFeed:
         self._news = asyncio.Event()
         self._catching_up = asyncio.Semaphore(CATCHING_UP_MAX)
         self._closed = False
+        self.tokens_changed = 0
+        """Grows whenever a token may have changed: who reads for one looks at it again."""
 
     @asynccontextmanager
-    async def joined(self, token_id: UUID) -> AsyncIterator[None]:
-        """Take one stream's place for the length of the block.
+    async def joined(self, reader_id: UUID) -> AsyncIterator[None]:
+        """Take one stream's place for the length of the block. ``reader_id``: whose, a token's or a session's.
 
         Raises:
-            TooManyStreams: there is none left, for this token or at all.
+            TooManyStreams: there is none left, for this reader or at all.
         """
-        if self._streams[token_id] >= STREAMS_PER_TOKEN_MAX or self.open_streams >= STREAMS_MAX:
+        if self._streams[reader_id] >= STREAMS_PER_READER_MAX or self.open_streams >= STREAMS_MAX:
             raise TooManyStreams
-        self._streams[token_id] += 1
+        self._streams[reader_id] += 1
         if self._following is None:
             self._following = asyncio.create_task(self._follow(), name="event feed")
         try:
             yield
         finally:
-            self._streams[token_id] -= 1
-            self._streams += Counter()  # Forgets tokens without a stream.
+            self._streams[reader_id] -= 1
+            self._streams += Counter()  # Forgets readers without a stream.
             if not self._streams and self._following is not None:
                 self._following.cancel()
                 self._following = None
@@ -78,22 +80,30 @@ class EventFeed:
         """How many are followed now."""
         return self._streams.total()
 
+    @property
+    def newest(self) -> int:
+        """The newest position that is known; -1 while nobody follows."""
+        return self._newest
+
     def close(self) -> None:
         """Let every stream end now, and every later one at once."""
         self._closed = True
         self._tell()
 
     async def after(self, position: int) -> list[StreamEvent]:
-        """The events after ``position``, at most ``PAGE``; waits until there is one.
+        """The events after ``position``, at most ``PAGE``; waits until there is one, or a token may have changed.
 
         Raises:
             FeedClosed: the process is ending.
             DATABASE_ERRORS: an older page cannot be read.
         """
-        while self._newest <= position and not self._closed:
+        tokens = self.tokens_changed
+        while self._newest <= position and not self._closed and tokens == self.tokens_changed:
             await self._news.wait()
         if self._closed:
             raise FeedClosed
+        if self._newest <= position:
+            return []
         skip = position - (self._newest - len(self._recent))
         if skip >= 0:
             return list(islice(self._recent, skip, skip + PAGE))
@@ -106,6 +116,9 @@ class EventFeed:
         while True:
             try:
                 async with bell_of(self._dsn, NUMBERED, name="trading-event-feed") as bell:
+                    await bell.connection.add_listener(TOKENS_CHANGED, self._look_at_tokens)
+                    # One may have been revoked while nobody listened.
+                    self._look_at_tokens()
                     await self._read_on(bell)
             except DATABASE_ERRORS as error:
                 _log.warning("event feed: connection lost, starting again", reason=type(error).__name__)
@@ -126,6 +139,10 @@ class EventFeed:
                 self._tell()
             if len(page) < PAGE:
                 await bell.wait(TICK_SECONDS)
+
+    def _look_at_tokens(self, *_: object) -> None:
+        self.tokens_changed += 1
+        self._tell()
 
     def _tell(self) -> None:
         self._news.set()

@@ -1,0 +1,136 @@
+"""An order's cancel as an act of a person: asked of the order's own workflow, which knows what may be out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from console.errors import DependencyDown, Refused
+from console.temporal import UPDATE_RPC_TIMEOUT
+from schemas.orders import CancelAnswer
+from schemas.runs import CancelCommand, CancelReply
+from schemas.wire import UPDATE_CANCEL_ORDER, Leg, order_workflow_id
+from storage.orders import StoredOrder, find_by_any_id, list_orders, read_keyed, read_order
+
+if TYPE_CHECKING:
+    from temporalio.client import Client
+
+    from storage.database import Connection
+
+CANCEL_TRIES: Final = 3
+"""A run may end, or begin again, between the look-up and the update."""
+CANCEL_ALL_MAX: Final = 200
+"""Orders of one ticker that are cancelled by one act; `trading kill` cancels everything."""
+
+
+async def find_order(connection: Connection, some_id: str) -> StoredOrder:
+    """The order under any of its ids.
+
+    Raises:
+        Refused: none has it.
+    """
+    found = await find_by_any_id(connection, some_id) if "\0" not in some_id else None
+    if found is None:
+        raise Refused(f"no order has the id {some_id}", do="look at `trading orders`")
+    return await read_order(connection, *found)
+
+
+async def cancel_order(
+    client: Client, connection: Connection, order: StoredOrder, *, name: str, reason: str
+) -> CancelReply:
+    """Ask the order's workflow for its cancel, in the name of a person. Again is harmless.
+
+    Raises:
+        Refused: it is a protective leg, or the workflow refuses the command.
+        DependencyDown: Temporal, every worker or this one workflow is silent, and no row knows of the cancel.
+    """
+    if order.leg is not Leg.ENTRY:
+        raise Refused(
+            f"{order.client_order_id} is the {order.leg.value} of signal {order.signal_id}: it protects shares and "
+            "is not cancelled by itself",
+            do="sell the shares: that takes their stop back; `trading kill` stops everything",
+        )
+    reply = already_ended(order)
+    if reply is not None:
+        return reply
+    command = CancelCommand(actor=name, reason=reason)
+    for _ in range(CANCEL_TRIES):
+        try:
+            reply = await _update(client, order.signal_id, command)
+        except NoAnswerYet:
+            return await _unanswered(connection, order)
+        reply = reply or already_ended(await read_keyed(connection, order))
+        if reply is not None:
+            return reply
+    raise DependencyDown(
+        f"no workflow runs for {order.signal_id} right now", do="the sweeper starts it within 10 s: try again"
+    )
+
+
+async def open_entries(connection: Connection, ticker: str) -> list[StoredOrder]:
+    """Orders of a ticker that may still execute and can be cancelled; protective legs are not among them."""
+    found = await list_orders(
+        connection, status=None, ticker=ticker, strategy=None, open_only=True, limit=CANCEL_ALL_MAX
+    )
+    return [order for order in found if order.leg is Leg.ENTRY and not order.status.is_final]
+
+
+class NoAnswerYet(DependencyDown):
+    """The update waits: for a worker, or for the broker's answer to one."""
+
+
+async def _unanswered(connection: Connection, order: StoredOrder) -> CancelReply:
+    """A worker has taken the request where the row names who asked: then it is the broker that is silent.
+
+    Raises:
+        DependencyDown: no worker has.
+    """
+    now = await read_order(connection, order.signal_id, order.leg)
+    if now.cancel_requested_by is None:
+        raise DependencyDown(
+            f"no worker answered within {UPDATE_RPC_TIMEOUT.seconds} s; the request stays queued",
+            do="see `trading doctor`, then `trading order show`",
+        )
+    return already_ended(now) or CancelReply(
+        answer=CancelAnswer.UNKNOWN_OUTCOME,
+        status=now.status,
+        message=(
+            f"the broker has not answered the cancel within {UPDATE_RPC_TIMEOUT.seconds} s; it is asked again "
+            "until it does: `trading order show` tells the end"
+        ),
+    )
+
+
+def already_ended(order: StoredOrder) -> CancelReply | None:
+    """The answer where it is too late; None where it is not."""
+    if not order.status.is_final:
+        return None
+    filled = f", filled {order.filled_quantity} of {order.quantity}"
+    message = f"it ended as {order.status.value}{filled}"
+    return CancelReply(answer=CancelAnswer.TOO_LATE, status=order.status, message=message)
+
+
+async def _update(client: Any, signal_id: str, command: CancelCommand) -> CancelReply | None:
+    """The workflow's answer; None where no run is there to give one.
+
+    Raises:
+        Refused: the workflow refuses the command.
+        NoAnswerYet: it has not answered within ``UPDATE_RPC_TIMEOUT``.
+        DependencyDown: Temporal is silent.
+    """
+    from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
+    from temporalio.service import RPCError, RPCStatusCode
+
+    handle = client.get_workflow_handle(order_workflow_id(signal_id))
+    try:
+        reply: CancelReply = await handle.execute_update(
+            UPDATE_CANCEL_ORDER, command, result_type=CancelReply, rpc_timeout=UPDATE_RPC_TIMEOUT
+        )
+    except WorkflowUpdateFailedError as error:
+        raise Refused(f"the order's workflow refused: {error.cause}") from error
+    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+        raise NoAnswerYet("no answer yet") from error
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise DependencyDown(f"Temporal does not answer: {error}", do="see `trading doctor`") from error
+    return reply

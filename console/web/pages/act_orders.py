@@ -1,0 +1,70 @@
+"""Cancel an order, or all of a ticker, after one has said that one means it."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Path, Request
+from starlette.responses import Response
+
+from console.acts.orders import cancel_order, find_order, open_entries
+from console.errors import CommandFailed
+from console.web.access import Operator
+from console.web.acting import Reason, show, temporal_of, text_of, told
+from console.web.deps import Deps
+from console.web.problems import refused
+from schemas.signals import TICKER_PATTERN
+
+router = APIRouter()
+
+ID_CHARACTERS_MAX: Final = 128
+OrderId = Annotated[str, Path(max_length=ID_CHARACTERS_MAX)]
+Ticker = Annotated[str, Path(pattern=TICKER_PATTERN)]
+
+
+@router.get("/acts/orders/{order_id}/cancel")
+async def ask_cancel(request: Request, deps: Deps, person: Operator, order_id: OrderId) -> Response:
+    """What would be cancelled."""
+    async with deps.database.connection() as connection:
+        with told():
+            order = await find_order(connection, order_id)
+    return show(request, "cancel", person, order=order)
+
+
+@router.post("/acts/orders/{order_id}/cancel")
+async def cancel(
+    request: Request, deps: Deps, person: Operator, order_id: OrderId, reason: Reason = ""
+) -> Response:
+    """Ask the order's workflow. The answer says requested, too late, or unknown; asked again nothing is doubled."""
+    client = temporal_of(deps)
+    async with deps.database.connection() as connection:
+        with told():
+            order = await find_order(connection, order_id)
+            reply = await cancel_order(client, connection, order, name=person.name, reason=reason)
+    lines = [f"{reply.answer.value}: {reply.message} (state {reply.status.value})"]
+    return show(request, "done", person, title=f"Cancel of {order.signal_id}", lines=lines, back="/orders")
+
+
+@router.get("/acts/tickers/{ticker}/cancel")
+async def ask_cancel_all(request: Request, deps: Deps, person: Operator, ticker: Ticker) -> Response:
+    """Which orders would be cancelled."""
+    async with deps.database.connection() as connection:
+        orders = await open_entries(connection, ticker)
+    return show(request, "cancel_all", person, ticker=ticker, orders=orders)
+
+
+@router.post("/acts/tickers/{ticker}/cancel")
+async def cancel_all(
+    request: Request, deps: Deps, person: Operator, ticker: Ticker, reason: Reason = ""
+) -> Response:
+    """Ask for the cancel of every open order of a ticker. Protective stops stay; what came since is in it."""
+    client, lines = temporal_of(deps), []
+    async with deps.database.connection() as connection:
+        orders = await open_entries(connection, ticker)
+        if not orders:
+            raise refused(f"no order of {ticker} is open that can be cancelled")
+        for order in orders:
+            try:
+                reply = await cancel_order(client, connection, order, name=person.name, reason=reason)
+                lines.append(f"{order.signal_id}: {reply.answer.value}: {reply.message}")
+            except CommandFailed as error:
+                lines.append(f"{order.signal_id}: NOT KNOWN: {text_of(error)}")
+    return show(request, "done", person, title=f"Cancel of all of {ticker}", lines=lines, back="/orders")

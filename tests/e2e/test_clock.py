@@ -1,0 +1,101 @@
+"""A machine whose clock is off does not trade: real time servers, one wrong by a real five seconds."""
+
+import asyncio
+import re
+from collections.abc import Callable
+
+import pytest
+
+from risk.messages import UserMessage
+from schemas.alerts import AlertCode
+from schemas.clock import ClockVerdict
+from storage.alerts import list_alerts
+from storage.clock import read_clock_checks, read_clock_halt, read_clock_health
+from tests.console.commands import of_stack
+from tests.servers.exchange import Exchange
+from tests.servers.ntp import TimeServer, TimeServers
+from tests.servers.stack import WIDE_LIMITS, Stack, StackFactory, seed, settings_for, signal
+from workers import temporal
+from workers.clock_watch import ClockRefused
+from workers.parts import build
+from workers.run import EXIT_REFUSED, _main
+
+
+def named(servers: list[TimeServer]) -> dict[str, str]:
+    """As the setting."""
+    return {"ntp_servers": ",".join(each.address for each in servers)}
+
+
+async def tell(servers: list[TimeServer], *offsets: str | None) -> None:
+    await asyncio.gather(*(each.tell(offset) for each, offset in zip(servers, offsets, strict=True)))
+
+
+async def verdict(stack: Stack) -> ClockVerdict:
+    """What one look finds."""
+    await stack.parts.watches.clock.look()
+    async with stack.parts.database.connection() as connection:
+        (check,) = await read_clock_checks(connection)
+    return check.verdict
+
+
+async def alerts(stack: Stack) -> set[AlertCode]:
+    async with stack.parts.database.connection() as connection:
+        return {each.code for each in await list_alerts(connection)}
+
+
+async def test_a_clock_that_is_off_halts_new_orders_until_it_is_right_twice(
+    stack_factory: StackFactory, time_servers: TimeServers, unique: Callable[[str], str]
+) -> None:
+    """How: the look of every minute is made by hand; the servers' time is really five seconds off."""
+    servers = await time_servers(None, None, None)
+    stack = await stack_factory(ours=named(servers))
+    resting, waiting = unique("resting"), unique("waiting")
+    await stack.submit(signal(resting, order_type="LIMIT", limit_price="177.50", time_in_force="GTC"))
+    await stack.until(resting, lambda order: order["raw_status"] == "new")
+    assert await verdict(stack) is ClockVerdict.IN_SYNC
+
+    await tell(servers, "+5s", "+5s", "+5s")
+    assert await verdict(stack) is ClockVerdict.SKEWED
+    posts = (await stack.ledger())["posts_total"]
+    await stack.submit(signal(waiting, ticker="MSFT"))
+    order = await stack.until(waiting, lambda order: order["user_message"] is not None)
+    assert (order["user_message"], order["post_count"]) == (UserMessage.CLOCK_SKEW, 0)
+    assert AlertCode.CLOCK_SKEW in await alerts(stack)
+    told = (await of_stack(stack)("status", "--json")).json["clocks"]
+    assert told[0]["verdict"] == "SKEWED"
+    assert 4.9 < told[0]["offset_seconds"] < 5.1
+    assert told[0]["halted_since"]
+    assert "NEW ORDERS WAIT" in (await of_stack(stack)("status")).out
+    assert (await of_stack(stack)("order", "cancel", resting, "--reason", "test")).code == 0
+    assert (await stack.settled(resting))["status"] == "CANCELED"
+    assert (await stack.ledger())["posts_total"] == posts
+
+    await tell(servers, None, None, None)
+    assert await verdict(stack) is ClockVerdict.IN_SYNC
+    async with stack.parts.database.connection() as connection:
+        assert await read_clock_halt(connection), "once is not twice"
+        assert await verdict(stack) is ClockVerdict.IN_SYNC
+        assert await read_clock_halt(connection) is None
+        assert (await read_clock_health(connection)).in_sync
+    assert (await stack.settled(waiting))["status"] == "FILLED"
+    assert AlertCode.CLOCK_SKEW not in await alerts(stack)
+    # One that lies moves nothing; two that lie differently leave nobody to believe; nor is one alone believed.
+    await tell(servers, None, "-90s", None)
+    assert await verdict(stack) is ClockVerdict.IN_SYNC
+    await tell(servers, None, "-90s", "+90s")
+    assert await verdict(stack) is ClockVerdict.NO_SOURCE
+    await servers[0].stop()
+    await servers[1].stop()
+    assert await verdict(stack) is ClockVerdict.NO_SOURCE
+
+
+async def test_a_process_on_a_machine_that_is_off_does_not_start(
+    database: str, temporal_addresses: temporal.Server, exchange: Exchange, time_servers: TimeServers
+) -> None:
+    servers = await time_servers("-5s", "-5s", None)
+    await seed(database, "token", WIDE_LIMITS)
+    settings = settings_for(database, temporal_addresses, exchange, **named(servers), audit_target="/nowhere")
+    with pytest.raises(ClockRefused, match=re.escape(UserMessage.CLOCK_SKEW)):
+        async with build(settings):
+            pytest.fail("it started")
+    assert await _main("compact", settings) == EXIT_REFUSED

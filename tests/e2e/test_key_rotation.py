@@ -1,0 +1,337 @@
+"""The broker's keys change while orders leave: none fails, none is doubled, and a revoked key is not used again.
+
+Judged by the exchange's ledger, which notes the key of every request and every revocation.
+"""
+
+import asyncio
+import json
+import secrets
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.alpaca.transport import TOTAL_DEADLINE_SECONDS
+from schemas.alerts import AlertCode, Severity
+from security.secrets.reader import READ_DEADLINE_SECONDS
+from simulation.tcp_proxy import TcpProxy
+from storage.alerts import list_alerts
+from storage.halt import read_halt
+from tests.contract_secrets.conftest import put_in_amazon
+from tests.servers.amazon import ACCESS_KEY, REGION, SECRET_KEY
+from tests.servers.stack import Stack, StackFactory, signal
+from workers import key_rotation
+from workers.settings import SECRETS_DIR_VARIABLE
+
+PREFIX = "trading"
+WITHIN_SECONDS = 60
+SIDE_BY_SIDE = 8
+TICKERS = 100
+
+
+@dataclass
+class Store:
+    """A source of secrets with the broker's pair in it."""
+
+    settings: dict[str, Any]
+    write: Callable[[str, str], None]
+    """Key and secret."""
+
+
+@dataclass
+class Rotating:
+    """A product, the store its keys come from, and whoever rotates them."""
+
+    stack: Stack
+    store: Store
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+
+    async def rotate(self) -> None:
+        """The next pair: accepted by the broker, stored, taken by us; then the one before the last is revoked."""
+        key = f"PK{secrets.token_hex(9).upper()}"
+        await self.next_pair(key)
+        await until(lambda: self.current == key)
+        if len(self.pairs) > 2:
+            await self.revoke(self.pairs[-3][0])
+
+    async def next_pair(self, key: str) -> None:
+        secret = secrets.token_hex(20)
+        await self.stack.control("keys", {"key": key, "secret": secret})
+        await asyncio.to_thread(self.store.write, key, secret)
+        self.pairs.append((key, secret))
+
+    async def revoke(self, key: str) -> None:
+        answer = await self.stack.exchange_http.delete(f"/_exchange/keys/{key}")
+        assert answer.is_success, answer.text
+
+    @property
+    def current(self) -> str:
+        return self.stack.parts.keys.current.key_id.get_secret_value()
+
+    async def records(self) -> list[dict[str, Any]]:
+        answer = await self.stack.exchange_http.get("/_exchange/ledger")
+        return [json.loads(line) for line in answer.text.splitlines()]
+
+    async def alerts(self) -> set[AlertCode]:
+        async with self.stack.parts.database.connection() as connection:
+            return {alert.code for alert in await list_alerts(connection)}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+StartRotating = Callable[..., Awaitable[Rotating]]
+
+
+@pytest.fixture(params=["vault", "aws", "embedded"])
+def store(
+    request: pytest.FixtureRequest,
+    unique: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Store:
+    match request.param:
+        case "vault":
+            engine = request.getfixturevalue("engine")
+            role_id, secret_id = engine.role(f"{PREFIX}/broker")
+            settings = {
+                "vault_address": engine.vault.url, "vault_mount": engine.mount, "vault_role_id": role_id,
+                "vault_secret_id": secret_id,
+            }  # fmt: skip
+            return Store(
+                {"secret_source": "vault", "secret_prefix": PREFIX, **settings},
+                lambda key, secret: engine.put(f"{PREFIX}/broker", broker_key=key, broker_secret=secret),
+            )
+        case "aws":
+            amazon, prefix = request.getfixturevalue("amazon"), unique("app")
+            settings = {
+                "aws_region": REGION, "aws_endpoint": amazon.url, "aws_access_key": ACCESS_KEY,
+                "aws_secret_key": SECRET_KEY,
+            }  # fmt: skip
+            return Store(
+                {"secret_source": "aws", "secret_prefix": prefix, **settings},
+                lambda key, secret: put_in_amazon(
+                    amazon, f"{prefix}/broker", broker_key=key, broker_secret=secret
+                ),
+            )
+        case _:
+            monkeypatch.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
+
+            def write(key: str, secret: str) -> None:
+                (tmp_path / "trading_broker_key").write_text(key)
+                (tmp_path / "trading_broker_secret").write_text(secret)
+
+            write("none", "yet")
+            return Store({}, write)
+
+
+@pytest.fixture
+def start(stack_factory: StackFactory, store: Store) -> StartRotating:
+    """Give a function that starts the product on the store, with the exchange's own pair in it."""
+
+    async def begin(**options: Any) -> Rotating:
+        stack = await stack_factory(ours=store.settings, tickers=TICKERS, **options)
+        assert stack.parts.watches.rotation is not None
+        pair = (stack.exchange.key, stack.exchange.secret)
+        await asyncio.to_thread(store.write, *pair)
+        return Rotating(stack, store, [pair])
+
+    return begin
+
+
+async def orders_meanwhile(rotating: Rotating, prefix: str, count: int) -> list[dict[str, Any]]:
+    """That many orders, a few at a time, to their ends."""
+    gate = asyncio.Semaphore(SIDE_BY_SIDE)
+
+    async def one(number: int) -> dict[str, Any]:
+        order = signal(f"{prefix}-{number}", ticker=f"T{1 + number % TICKERS:04d}", quantity="1")
+        async with gate:
+            # A loaded machine's database may be late for the gateway: the same request again is taken once.
+            while (answer := await rotating.stack.submit(order)).status_code == 503:
+                await asyncio.sleep(0.5)
+            assert answer.is_success, answer.text
+            return await rotating.stack.settled(f"{prefix}-{number}")
+
+    return list(await asyncio.gather(*(one(number) for number in range(count))))
+
+
+async def judge(rotating: Rotating, orders: int, rotations: int) -> dict[str, Any]:
+    """By the ledger: each order placed once, no request refused, no key used after its revocation."""
+    records = await rotating.records()
+    requests = [each for each in records if each["kind"] == "request"]
+    posts = [each for each in requests if (each["method"], each["path"]) == ("POST", "/v2/orders")]
+    placed = Counter(each["client_order_id"] for each in posts)
+    assert len(placed) == orders
+    assert set(placed.values()) == {1}, "doubled"
+    assert {each["status"] for each in posts} == {200}
+    # A trial may be refused: two files are not replaced at once.
+    refused = [each for each in requests if each["status"] == 401 and each["path"] != "/v2/account"]
+    assert refused == []
+    revoked = {each["key"]: each["seq"] for each in records if each.get("control") == "revoke_key"}
+    assert len(revoked) >= rotations - 1
+    late = [each for each in requests if each["seq"] > revoked.get(each["key"], each["seq"])]
+    assert late == []
+    by_key = Counter(each["key"] for each in requests)
+    used_to_place = len({each["key"] for each in posts})
+    return {
+        "orders": len(placed), "posts": len(posts), "rotations": rotations, "revoked": len(revoked),
+        "keys used": len(by_key), "keys that placed": used_to_place,
+        "longest use of a replaced key, s": longest_after_stored(records),
+    }  # fmt: skip
+
+
+def longest_after_stored(records: list[dict[str, Any]]) -> float:
+    """From when the next pair was accepted to the last request with the former."""
+    accepted = [each for each in records if each.get("control") == "accept_key"]
+    order = {each["key"]: place for place, each in enumerate(accepted)}
+    longest = 0.0
+    for each in records:
+        place = order.get(each.get("key", "")) if each["kind"] == "request" else None
+        if place is not None and place + 1 < len(accepted):
+            stored = datetime.fromisoformat(accepted[place + 1]["wall"])
+            longest = max(longest, (datetime.fromisoformat(each["wall"]) - stored).total_seconds())
+    return round(longest, 3)
+
+
+async def rotate_during(rotating: Rotating, prefix: str, orders: int, rotations: int) -> dict[str, Any]:
+    ordering = asyncio.create_task(orders_meanwhile(rotating, prefix, orders))
+    for _ in range(rotations):
+        await rotating.rotate()
+    ended = await ordering
+    assert Counter((each["status"], each["reason"]) for each in ended) == {("FILLED", None): orders}
+    found = await judge(rotating, orders, rotations)
+    async with rotating.stack.parts.database.connection() as connection:
+        rows = await connection.fetchval(
+            "select count(*) from audit_log where decision = 'BROKER_KEYS_ROTATED'"
+        )
+    assert rows == rotations
+    return found
+
+
+def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred rotations are too many for a look every half minute."""
+    monkeypatch.setattr(key_rotation, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(key_rotation, "WOKEN_SECONDS", 0.1)
+
+
+async def test_keys_rotate_while_orders_leave(
+    start: StartRotating, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_often(monkeypatch)
+    await rotate_during(await start(), unique("r"), orders=40, rotations=5)
+
+
+@pytest.mark.slow
+async def test_a_hundred_rotations_during_a_thousand_orders(
+    start: StartRotating, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_often(monkeypatch)
+    rotating = await start()
+    found = await rotate_during(rotating, unique("r"), orders=1000, rotations=100)
+    print(json.dumps({"source": rotating.stack.parts.settings.secret_source, **found}))
+
+
+def test_a_revoked_key_is_out_of_use_after_a_minute_by_the_sum_of_all_limits() -> None:
+    """A look, a store as slow as it may be, a trial that waits for its token and for its answer."""
+    longest = (
+        key_rotation.LOOK_SECONDS
+        + READ_DEADLINE_SECONDS
+        + key_rotation.TRIAL_PATIENCE_SECONDS
+        + TOTAL_DEADLINE_SECONDS
+    )
+    assert longest <= 60
+
+
+@pytest.mark.parametrize("store", ["vault"], indirect=True)
+async def test_a_key_revoked_without_notice_is_replaced_at_once_and_the_halt_ends(
+    start: StartRotating, unique: Callable[[str], str]
+) -> None:
+    """How: at the product's own pace, a look every half minute; the first refused request wakes it."""
+    rotating = await start()
+    stack = rotating.stack
+    first, second = unique("first"), unique("second")
+    await stack.submit(signal(first))
+    assert (await stack.settled(first))["status"] == "FILLED"
+    await rotating.next_pair("PKEMERGENCY")
+    await rotating.revoke(stack.exchange.key)
+    await until(lambda: rotating.current == "PKEMERGENCY")
+    async with asyncio.timeout(WITHIN_SECONDS), stack.parts.database.connection() as connection:
+        while (await read_halt(connection)).is_open:
+            await asyncio.sleep(0.1)
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while (await stack.submit(signal(second))).is_success and (await stack.settled(second))[
+            "status"
+        ] != "FILLED":
+            second = unique("again")  # What opens is refused while the halt lasts.
+    records = await rotating.records()
+    revoked = next(each["seq"] for each in records if each.get("control") == "revoke_key")
+    late = [each for each in records if each["kind"] == "request" and each["seq"] > revoked]
+    assert {each["key"] for each in late if each["status"] != 401} == {"PKEMERGENCY"}
+    began = datetime.fromisoformat(next(each["wall"] for each in records if each["seq"] == revoked))
+    refused = [datetime.fromisoformat(each["wall"]) for each in late if each["status"] == 401]
+    assert all((at - began).total_seconds() <= 60 for at in refused)
+
+
+@pytest.mark.parametrize("store", ["vault"], indirect=True)
+async def test_a_pair_the_broker_does_not_take_is_not_used_and_halts_nothing(
+    start: StartRotating, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_often(monkeypatch)
+    rotating = await start()
+    await asyncio.to_thread(rotating.store.write, "PKUNKNOWN", "wrong")
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while AlertCode.BROKER_KEYS_REFUSED not in await rotating.alerts():
+            await asyncio.sleep(0.1)
+    assert rotating.current == rotating.stack.exchange.key
+    one = unique("one")
+    await rotating.stack.submit(signal(one))
+    assert (await rotating.stack.settled(one))["status"] == "FILLED"
+    assert AlertCode.BROKER_HALT not in await rotating.alerts()
+    await rotating.rotate()
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while AlertCode.BROKER_KEYS_REFUSED in await rotating.alerts():
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("store", ["vault"], indirect=True)
+async def test_a_store_that_goes_down_leaves_trading_as_it_was(
+    stack_factory: StackFactory, store: Store, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: a proxy before the vault refuses connections; minutes and hours are made short."""
+    look_often(monkeypatch)
+    monkeypatch.setattr(key_rotation, "TELL_AFTER", timedelta(seconds=1))
+    host, _, port = str(store.settings["vault_address"]).removeprefix("http://").partition(":")
+    async with TcpProxy(host, int(port)) as proxy:
+        settings = store.settings | {"vault_address": f"http://127.0.0.1:{proxy.port}"}
+        stack = await stack_factory(ours=settings)
+        rotating = Rotating(stack, store)
+        await asyncio.to_thread(store.write, stack.exchange.key, stack.exchange.secret)
+        await proxy.refuse()
+        proxy.cut_all()
+        await told(rotating, AlertCode.SECRETS_UNREADABLE, Severity.HIGH)
+        one = unique("one")
+        await stack.submit(signal(one))
+        assert (await stack.settled(one))["status"] == "FILLED"
+        monkeypatch.setattr(key_rotation, "CRITICAL_AFTER", timedelta(seconds=1))
+        await told(rotating, AlertCode.SECRETS_UNREADABLE, Severity.CRITICAL)
+        await proxy.heal()
+        await rotating.next_pair("PKAFTERWARDS")
+        await until(lambda: rotating.current == "PKAFTERWARDS")
+        await told(rotating, AlertCode.SECRETS_UNREADABLE, None)
+
+
+async def told(rotating: Rotating, code: AlertCode, severity: Severity | None) -> None:
+    """Wait until the alert stands so; None: until it is over."""
+    async with asyncio.timeout(WITHIN_SECONDS), rotating.stack.parts.database.connection() as connection:
+        while True:
+            found = {alert.code: alert.severity for alert in await list_alerts(connection)}
+            if found.get(code) == severity:
+                return
+            await asyncio.sleep(0.1)

@@ -1,0 +1,254 @@
+"""What is deployed: docker-compose.temporal.yml by the Compose schema, and all that it and the Dockerfile name.
+
+No container runs here, so each name is held against the thing that it means: code, files, settings, docs.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from workers.compose import FILE, OUR_IMAGE
+from workers.configuration import document
+from workers.run import RUNNERS
+from workers.settings import ENV_PREFIX, PROCESSES
+
+ROOT = FILE.parent
+RAW: dict[str, Any] = yaml.safe_load(FILE.read_text())
+SERVICES: dict[str, dict[str, Any]] = RAW["services"]
+SCHEMA = json.loads((ROOT / "tests/vendor/compose-spec/compose-spec.json").read_text())
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+RUNBOOK = (ROOT / "docs/RUNBOOK.md").read_text()
+CONTAINERS = RUNBOOK.split("\n## Containers\n")[1].partition("\n## ")[0]
+OURS = {name for name, each in SERVICES.items() if each["image"].startswith(OUR_IMAGE)}
+LISTENS = {
+    "gateway": {8080}, "console": {8081}, "paper-exchange": {8085}, "database": {5432}, "temporal-database": {5432},
+    "temporal": {7233, 8000}, "temporal-ui": {8080}, "valkey": {6379}, "prometheus": {9090}, "alertmanager": {9093},
+    "grafana": {3000}, **{name: {9464} for name in ("orders", "risk", "execution", "operations")},
+}  # fmt: skip
+"""Ports by service, as each image or setting has them."""
+MONITORS = {"prometheus", "alertmanager", "grafana"}
+WAYS_OUT = {"outside": {"execution", "operations"}, "tells": {"alertmanager"}}
+NAME_AND_PORT = re.compile(r"\b([a-z][a-z-]+):(\d{4,5})\b")
+VARIABLE = re.compile(r"(?<!\$)\$\{([A-Z0-9_]+)")
+
+
+def networks(name: str) -> set[str]:
+    return set(SERVICES[name]["networks"])
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text of a service that may name another, its own health check left out."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            if key != "healthcheck":
+                yield from texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from texts(each)
+    elif isinstance(value, str):
+        yield value
+
+
+def wrong(document: Any) -> list[str]:
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    return [f"{list(each.absolute_path)}: {each.message}" for each in validator.iter_errors(document)]
+
+
+def test_it_is_a_compose_file() -> None:
+    assert wrong(RAW) == []
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"services": {"a": {"image": "x", "restarts": "always"}}},
+        {"services": {"a": {"image": "x", "healthcheck": {"test": "true", "every": "5s"}}}},
+        {"services": {"a": {"image": "x", "depends_on": {"b": {"condition": "up"}}}}},
+        {"networks": {"a": {"interned": True}}},
+    ],
+)
+def test_the_schema_is_awake(broken: dict[str, Any]) -> None:
+    assert wrong(broken) != []
+
+
+def test_who_can_reach_the_world() -> None:
+    """Every other network is internal, or lets nothing find its way back."""
+    for name, each in RAW["networks"].items():
+        if name in WAYS_OUT:
+            assert {service for service in SERVICES if name in networks(service)} == WAYS_OUT[name], name
+            continue
+        options = each.get("driver_opts", {})
+        untranslated = options.get("com.docker.network.bridge.enable_ip_masquerade") == "false"
+        assert each.get("internal") is True or untranslated, f"{name} is a way out"
+    assert {name for each in SERVICES for name in networks(each)} == RAW["networks"].keys()
+
+
+def test_who_has_a_door_is_on_a_network_that_can_have_one() -> None:
+    inner = {name for name, each in RAW["networks"].items() if each.get("internal")}
+    for name, service in SERVICES.items():
+        assert not service.get("ports") or networks(name) - inner, (
+            f"{name}: an internal network publishes nothing"
+        )
+
+
+def test_no_database_and_not_temporal_has_a_door() -> None:
+    published = {name for name, each in SERVICES.items() if each.get("ports")}
+    assert not published & {"database", "temporal-database", "temporal", "valkey"}
+    assert not published & {"execution", "operations", "risk", "orders"}, "workers are asked by nobody"
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_what_a_service_names_listens_there_and_can_be_reached(name: str) -> None:
+    for text in texts(SERVICES[name]):
+        for other, port in NAME_AND_PORT.findall(text):
+            if other in SERVICES and other != name:
+                assert int(port) in LISTENS[other], f"{other} does not listen on {port}"
+                assert networks(name) & networks(other), f"{name} is on no network with {other}"
+
+
+def test_what_prometheus_and_grafana_name_can_be_reached() -> None:
+    for name in ("prometheus", "grafana"):
+        for file in (ROOT / "deploy" / name).rglob("*.yml"):
+            if "tests" in file.parts:
+                continue
+            named = yaml.safe_load(file.read_text())
+            found = {other for text in texts(named) for other, _ in NAME_AND_PORT.findall(text)}
+            found |= {each for each in texts(named) if each in SERVICES}
+            for other in found & SERVICES.keys() - {name}:
+                assert networks(name) & networks(other), f"{file.name}: {name} is on no network with {other}"
+
+
+def test_settings_of_ours_listen_where_the_file_says() -> None:
+    for name in OURS & LISTENS.keys() - {"paper-exchange"}:
+        told = SERVICES[name]["environment"]
+        ports = {int(value) for variable, value in told.items() if variable.endswith("_PORT")}
+        assert ports == LISTENS[name], name
+
+
+def test_every_door_is_on_this_machine_and_documented() -> None:
+    for name, service in SERVICES.items():
+        for port in service.get("ports", ()):
+            address, outer, inner = port.split(":")
+            assert address == "127.0.0.1", name
+            assert int(inner) in LISTENS[name], f"{name} does not listen on {inner}"
+            assert re.search(rf"^\|.*\| {outer} \|$", CONTAINERS, re.MULTILINE), (
+                f"{name}: {outer} is in no doc"
+            )
+
+
+def test_every_image_is_pinned_and_documented() -> None:
+    for name, service in SERVICES.items():
+        image, _, tag = service["image"].rpartition(":")
+        assert re.fullmatch(r"v?\d+\.\d+(\.\d+)?", tag), f"{name}: {tag} is no exact version"
+        shown = f"`{image}`" if name in OURS else f"`{image}:{tag}`"
+        assert shown in CONTAINERS, f"{shown} is not in docs/RUNBOOK.md"
+        assert name not in OURS or f"`{name}`" in CONTAINERS, name
+
+
+def test_every_variable_is_a_setting_that_is_documented() -> None:
+    settings = {
+        ENV_PREFIX + each.upper() for kind in PROCESSES.values() for each in kind.settings.model_fields
+    }
+    page = document()
+    for variable in set(VARIABLE.findall(FILE.read_text())):
+        assert variable in settings, f"{variable} is no setting"
+        assert f"`{variable}`" in page, variable
+    for name in OURS:
+        for variable in SERVICES[name].get("environment", {}):
+            assert f"`{variable}`" in page, f"{name}: {variable} is not in docs/CONFIGURATION.md"
+
+
+def test_every_command_is_one_of_ours() -> None:
+    for name in OURS - {"paper-exchange", "cli"}:
+        assert SERVICES[name]["command"] == ["trading", "worker", name]
+        assert name in RUNNERS
+    assert SERVICES["paper-exchange"]["command"][:2] == ["trading", "exchange"]
+    assert SERVICES["cli"]["entrypoint"] == ["trading"]
+
+
+def test_what_is_mounted_is_there_and_every_volume_is_used() -> None:
+    used = set()
+    for name, service in SERVICES.items():
+        for mount in service.get("volumes", ()):
+            source, target, *how = mount.split(":")
+            assert target.startswith("/"), name
+            if source.startswith("./"):
+                assert (ROOT / source).exists(), f"{name}: {source} is not there"
+                assert how == ["ro"], f"{name} may not write {source}"
+            else:
+                used.add(source)
+    assert used == RAW["volumes"].keys()
+
+
+def test_every_secret_is_used() -> None:
+    used = {
+        each if isinstance(each, str) else each["source"]
+        for service in SERVICES.values()
+        for each in service.get("secrets", ())
+    }
+    assert used == RAW["secrets"].keys()
+
+
+def test_what_runs_is_watched_and_what_ends_is_not() -> None:
+    for name, service in SERVICES.items():
+        if service["restart"] == "unless-stopped":
+            assert "healthcheck" in service, name
+        else:
+            assert "healthcheck" not in service, name
+            assert service["restart"] in ("no", "on-failure:3", "on-failure:10"), name
+
+
+def test_ours_cannot_write_outside_their_volumes_nor_gain_rights() -> None:
+    for name in OURS | (MONITORS & SERVICES.keys()):
+        service = SERVICES[name]
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+
+
+def test_the_image_is_pinned_and_small_in_rights() -> None:
+    assert re.search(r"^ARG BASE=python:\d+\.\d+\.\d+-slim-\w+$", DOCKERFILE, re.MULTILINE)
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["${BASE}", "${BASE}"]
+    build, final = DOCKERFILE.split("\nFROM ${BASE}\n")
+    installs = re.findall(r"\bpip\S*(?: --python \S+)? install (.*)", build)
+    assert installs
+    assert all("--require-hashes" in each or "--no-deps --no-compile /wheel" in each for each in installs)
+    assert re.search(r"^USER trading$", final, re.MULTILINE)
+    assert not re.search(r"\b(apt-get|pip install|curl|gcc)\b", final)
+    assert re.findall(r"^COPY (.*)", final, re.MULTILINE) == ["--from=build /opt/trading /opt/trading"]
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {".git", ".secrets", ".venv", "tests"} <= set(ignored)
+
+
+def test_the_image_has_every_library_that_running_needs_and_no_server_or_builder() -> None:
+    """How: the Dockerfile's own awk programs, done here as it does them, on the lock file."""
+    skip, keep = re.findall(r"(?:skip|keep) = /\^\(([^)]*)\)==/", DOCKERFILE)
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    left_out = set(skip.split("|"))
+    assert left_out <= set(pins), "what is left out is in the lock"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    needed = {name_of(each) for each in (*project["dependencies"], *extras["aws"], *extras["vault"])}
+    assert needed <= set(pins) - left_out
+    assert {name_of(each) for each in extras["embedded"]} <= left_out
+    assert "hatchling" in keep.split("|")
+    assert "hatchling" in left_out
+
+
+def name_of(requirement: str) -> str:
+    found = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert found is not None
+    return found[0].lower()
+
+
+def test_nothing_that_is_copied_is_missing() -> None:
+    for line in re.findall(r"^COPY (?!--from)(.*)", DOCKERFILE, re.MULTILINE):
+        *sources, _ = line.split()
+        assert all((ROOT / Path(each)).exists() for each in sources), line
