@@ -50,7 +50,7 @@ class Staff:
 async def staff(web: Web, **deps: Any) -> Staff:
     """Everybody, at a console with these deps changed."""
     changed = replace(web.deps, **deps)
-    here = Web(build_console(changed), changed, web.clock)
+    here = Web(build_console(changed), changed, web.clock, web.owner)
     people = [await here.person(role.value, role) for role in Role]
     made = Staff(here, *people)
     await made.fresh()
