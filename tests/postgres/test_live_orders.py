@@ -1,11 +1,9 @@
 """Orders at a server that stands in for the live brokerage, from real rows: each thing missing keeps one here."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from itertools import count
 from typing import Any
 
 import asyncpg
@@ -50,7 +48,6 @@ class LiveDesk:
     setup: LiveSetup
     trader: AlpacaTrader
     clock: ClockHealth = live.IN_SYNC
-    quantities: Iterator[int] = field(default_factory=lambda: count(10))
 
     async def read_clock(self, _: Any) -> ClockHealth:
         return self.clock
@@ -72,8 +69,7 @@ class LiveDesk:
 
     async def order(self, signal_id: str) -> Any:
         """Proposed, approved by risk, checked, and tried once; as it stands after that."""
-        # Another quantity each: the same once more would be refused as a duplicate.
-        await propose(self.database, signal_id, quantity=Decimal(next(self.quantities)))
+        await propose(self.database, signal_id)
         as_of = datetime.now(UTC)
         risk = RiskActivities(
             self.database, self.market, Metrics(), now=lambda: datetime.now(UTC), signer=SIGNER

@@ -1,6 +1,7 @@
 """A worker that somebody starts by hand for the live brokerage: it refuses, before it reaches anything."""
 
 import ast
+import json
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ import pytest
 
 from broker.alpaca.hosts import ALPACA_LIVE, HostRefused, LiveHostRefused
 from observability import logging as logs
-from schemas.live import KeySource
+from schemas.live import KeySource, LiveReason
 from schemas.mode import Mode
 from security.approvals import ApprovalKeys
 from storage.switches import Installation
@@ -73,7 +74,7 @@ def test_no_other_address_is_reached_however_it_is_asked_for(
         broker_settings(settings)
 
 
-def test_a_worker_by_hand_with_keys_by_hand_is_not_started_and_says_why(
+def test_a_worker_by_hand_ends_with_exit_code_1_and_says_why(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """No database, no Temporal, no broker is there: it must end before it asks any of them."""
@@ -84,13 +85,13 @@ def test_a_worker_by_hand_with_keys_by_hand_is_not_started_and_says_why(
     for name in ("TRADING_AUDIT_KEY", "TRADING_AUDIT_TARGET"):
         monkeypatch.delenv(name)
     try:
-        assert run.main(["execution"]) == run.EXIT_USAGE
+        assert run.main(["execution"]) == run.EXIT_REFUSED
     finally:
         logs.restore_logging()
         logs.use_mode("paper")
-    told = capfd.readouterr().err
-    assert "come from a secret store" in told
-    assert "TRADING_SECRET_SOURCE=vault or aws" in told
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    assert LiveReason.KEYS_NOT_FROM_STORE.value in lines[-1]["reason"]
+    assert {line["mode"] for line in lines} == {"live"}, "it was asked for"
 
 
 def test_a_guard_is_made_for_execution_at_the_live_brokerage_alone(monkeypatch: pytest.MonkeyPatch) -> None:

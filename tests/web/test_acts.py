@@ -274,7 +274,7 @@ async def test_the_newest_of_the_audit_log_is_checked_now_and_a_change_is_found(
     await trades.seal(deps.dsn, tmp_path)
     assert (await people.viewer.post("/acts/audit")).headers[CODE] == "ROLE_TOO_LOW"
     assert "It is what was sealed" in (await people.operator.post("/acts/audit")).text
-    async with deps.database.transaction("test") as connection:
+    async with people.web.owner.transaction("test") as connection:
         await connection.execute("alter table audit_payloads disable trigger all")
         await connection.execute(
             'update audit_payloads set payload = \'{"detail":"forged"}\''
