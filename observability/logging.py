@@ -54,7 +54,8 @@ class TraceIds(NamedTuple):
     span_id: str
 
 
-_mode = "paper"
+MODE_UNTIL_KNOWN: Final = "paper"
+_mode: str = MODE_UNTIL_KNOWN
 _trace_ids: Callable[[], TraceIds | None] | None = None
 _installed: "_Installed | None" = None
 
@@ -130,13 +131,13 @@ def configure_logging(
         raise ValueError("log to a stream or to a file, not both: leave one out")
     if level not in logging.getLevelNamesMapping():
         raise ValueError(f"no log level {level!r}: use DEBUG, INFO, WARNING, ERROR or CRITICAL")
-    if mode is not None:
-        use_mode(mode)
     opened = cast(IO[str], RotatingFile(file)) if file else stream or sys.stderr
     handler = _Handler(opened, owned=file is not None)
     as_json = not handler.is_terminal if json is None else json
     handler.setFormatter(_formatter(service, as_json, colours=handler.is_terminal))
     restore_logging()
+    if mode is not None:
+        use_mode(mode)
     root = logging.getLogger()
     _installed = _Installed(handler, root.level, sys.excepthook, threading.excepthook)
     root.addHandler(handler)
@@ -150,9 +151,10 @@ def configure_logging(
 
 def restore_logging() -> None:
     """Put back what ``configure_logging`` found: root level, hooks, no handler of ours."""
-    global _installed  # noqa: PLW0603 - the root logger is one a process
+    global _installed, _mode  # noqa: PLW0603 - the root logger is one a process
     if _installed is None:
         return
+    _mode = MODE_UNTIL_KNOWN
     root = logging.getLogger()
     root.removeHandler(_installed.handler)
     root.setLevel(_installed.root_level)

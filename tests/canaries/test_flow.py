@@ -7,6 +7,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ from observability.tracing import configure_tracing, span
 from security.payloads import KeyRing, PayloadKeyError, PayloadKeys, data_converter
 from storage.database import Database, DatabaseUnavailable
 from tests.canaries.harness import Canaries, Search, canaries_in, fresh_canaries
-from tests.servers.approvals import AUDIT_KEY
 from tests.servers.collector import Collector, collecting
 from tests.servers.stack import Stack, StackFactory, settings_for, signal
 from workers import temporal
@@ -42,7 +42,7 @@ from workers.settings import (
 )
 
 THE_STACKS_OWN = {"database_url", "database_password", "audit_key", "broker_key", "broker_secret"}
-"""Slots that the test's servers fill: with unique values too."""
+"""Slots that are filled otherwise: with unique values too."""
 
 _log = get_logger(__name__)
 
@@ -81,10 +81,13 @@ async def test_no_canary_stands_anywhere(
         for name, text in canaries.given.items()
         if name in PROCESSES["compact"].secrets - THE_STACKS_OWN
     }
-    monkeypatch.setattr("tests.servers.stack.settings_for", as_a_process_reads_them)
+    audit_key = SecretStr(canaries.given["audit_key"])
+    monkeypatch.setattr(
+        "tests.servers.stack.settings_for", partial(as_a_process_reads_them, audit_key=audit_key)
+    )
     stack = await stack_factory(topology=topology, ours={**own, "payloads": "plain"})
     search = Search(canaries.but(
-        audit_key=AUDIT_KEY, broker_key=stack.exchange.key, broker_secret=stack.exchange.secret, token=stack.token,
+        broker_key=stack.exchange.key, broker_secret=stack.exchange.secret, token=stack.token,
         owner=urlsplit(stack.dsn).password or "",
     ))  # fmt: skip
     await orders_of_every_end(stack, unique)
@@ -105,9 +108,9 @@ async def test_no_canary_stands_anywhere(
     )  # fmt: skip
 
 
-def as_a_process_reads_them(*servers: Any, **ours: Any) -> WorkerSettings:
+def as_a_process_reads_them(*servers: Any, audit_key: SecretStr, **ours: Any) -> WorkerSettings:
     """Settings of a stack, whose secrets are known to redaction before anything is made with them."""
-    settings = settings_for(*servers, **ours)
+    settings = settings_for(*servers, **ours).model_copy(update={"audit_key": audit_key})
     register_secrets(settings)
     return settings
 

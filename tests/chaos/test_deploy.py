@@ -18,8 +18,9 @@ from workers.datadir import free_port
 from workers.healthy import problem
 
 NEXT = "next"
-RESTING = 12
+RESTING = 10
 FLOWING = 10
+"""One of each ticker: the same again within a second would be a duplicate."""
 CHANGED = (sys.executable, "-m", "tests.chaos.changed_build")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -75,13 +76,13 @@ async def test_a_release_loses_and_doubles_nothing(stage: Stage) -> None:
     resting = await traded(
         stage, "rests", RESTING, order_type="LIMIT", limit_price="30.00", time_in_force="GTC"
     )
-    flowing = [asyncio.create_task(traded(stage, f"flows-{each}", FLOWING)) for each in range(3)]
+    flowing = [asyncio.create_task(traded(stage, f"flows-{each}", FLOWING, quantity=each)) for each in "123"]
     await start_next(stage)
     waiting = await builds(trading)
     assert (waiting[NEXT]["state"], waiting[own_build()]["state"]) == ("INACTIVE", "CURRENT")
     promoted = await trading("promote", NEXT, "--reason", "a test", "--json")
     assert promoted.json["deployments"] == ["orders"], "the release is of orders alone"
-    flowing.append(asyncio.create_task(traded(stage, "flows-new", FLOWING)))
+    flowing.append(asyncio.create_task(traded(stage, "flows-new", FLOWING, quantity="4")))
     for each in flowing:
         await each
     left = await builds(trading)
@@ -96,7 +97,7 @@ async def test_a_release_loses_and_doubles_nothing(stage: Stage) -> None:
     assert await drained()
     await stage.supervisor.stop("orders")
     taken = resting | set().union(*(each.result() for each in flowing))
-    taken |= await traded(stage, "after", FLOWING)
+    taken |= await traded(stage, "after", FLOWING, quantity="5")
     for name in sorted(resting):
         assert (await trading("order", "cancel", name)).code == 0
     await until(lambda: settled(stage, len(taken)))

@@ -8,6 +8,7 @@ from typing import Any, Final
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -50,7 +51,8 @@ def fuzz(
         operation = found.ok()
         for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
             # Of some nothing can be wrong.
-            with suppress(schemathesis.errors.SchemathesisError):
+            nothing = (schemathesis.errors.SchemathesisError, Unsatisfiable)
+            with suppress(*(nothing if mode is schemathesis.GenerationMode.NEGATIVE else ())):
                 sender.send(operation, operation.as_strategy(generation_mode=mode))
     return sender.seen
 

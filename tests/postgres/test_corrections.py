@@ -82,4 +82,4 @@ async def test_a_token_made_again_speaks_for_its_new_strategy_only(rows: Databas
         assert await find_token(connection, "first", moment) is None
         token = await find_token(connection, "second", moment)
     assert token is not None
-    assert token.strategy == "momentum"
+    assert token.strategies == {"momentum"}

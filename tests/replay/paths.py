@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.worker import Worker
 
+from activities.builds import Builds
 from market.calendar import TradingCalendar
 from schemas import wire
 from schemas.broker import TradeEvent
@@ -26,6 +28,8 @@ from tests.workflow.protected import ProtectedBroker, at_rest, ended, protection
 from tests.workflow.running import POLL_SECONDS, RESTS, Order, outcome, start, tell, until, workers
 from tests.workflow.scripted import TUESDAY_NOON, ScriptedBroker
 from tests.workflow.stream_script import HOLD, ScriptedStream
+from workers.roles import as_build
+from workflows.orders import OrderWorkflow
 
 JUST_BEFORE_THE_BELL: Final = datetime(2026, 11, 24, 20, 59, 58, tzinfo=UTC)
 """Two seconds before the session ends."""
@@ -84,6 +88,41 @@ async def filled(walk: Walk) -> AnyHandle:
         await until(order, "fills")
         await tell(order, broker.fill("6"))
     return order
+
+
+async def moved_to_next_build(walk: Walk) -> AnyHandle:
+    """At rest on a former build at the close: the run ends, and the next one goes on with the current build."""
+    broker, builds = walk.broker(), Builds(walk.client)
+    async with AsyncExitStack() as stack:
+        for role in (Queue.RISK, Queue.EXECUTION):
+            steps = broker.activities(role)
+            await stack.enter_async_context(Worker(walk.client, task_queue=role.value, activities=steps))
+        for build in ("former", "next"):
+            worker = Worker(
+                await Client.connect(
+                    walk.client.service_client.config.target_host,
+                    namespace=walk.client.namespace,
+                    data_converter=walk.client.data_converter,
+                    identity=walk.client.identity,
+                ),
+                task_queue=Queue.ORDERS.value,
+                workflows=[OrderWorkflow],
+                deployment_config=as_build(Queue.ORDERS, build),
+            )
+            await stack.enter_async_context(worker)
+        await builds.promote(Queue.ORDERS.value, "former")
+        order = await start(walk.client, broker, Queue.ORDERS.value)
+        await until(order, RESTS)
+        first = walk.client.get_workflow_handle(order.id, run_id=(await order.describe()).run_id)
+        await builds.promote(Queue.ORDERS.value, "next")
+        await order.signal(wire.SIGNAL_NEXT_BUILD, "the session is over")
+        await until_true(lambda: broker.calls.count(wire.ACTIVITY_ASSESS_RISK) == 2)
+        await until(order, RESTS)
+        await tell(order, broker.fill("10"))
+        await outcome(order)
+        # Nobody is current any more: the walks after this one have no build.
+        await builds.promote(Queue.ORDERS.value, "")
+    return first
 
 
 async def end_of_day(walk: Walk) -> AnyHandle:
@@ -362,6 +401,7 @@ Path = Callable[[Walk], Awaitable[AnyHandle]]
 BOTH: Final = (COMPACT, ISOLATED)
 PATHS: Final[dict[str, tuple[Path, tuple[str, ...]]]] = {
     "filled": (filled, BOTH),
+    "moved-to-next-build": (moved_to_next_build, (ISOLATED,)),
     "end-of-day": (end_of_day, BOTH),
     "unconfirmed-at-the-bell": (unconfirmed_at_the_bell, BOTH),
     "protected-entry": (protected_entry, BOTH),

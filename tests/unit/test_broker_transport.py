@@ -24,6 +24,7 @@ from broker.errors import (
     ValidationRefused,
 )
 from broker.told import BrokerCall
+from schemas.mode import Mode
 from schemas.orders import CancelAnswer, OrderType
 from tests.unit.broker_server import ORDER, SECRET, Request, Server, http, nothing, order_request, serving
 
@@ -217,7 +218,7 @@ async def test_connect_timeout() -> None:
 @pytest.mark.usefixtures("short_limits")
 async def test_failed_tls_handshake(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """The far side speaks no TLS: the request is never written."""
-    monkeypatch.setattr("broker.alpaca.settings.check_trading_url", lambda url: url)
+    monkeypatch.setattr("broker.alpaca.settings.mode_of", lambda *_: Mode.PAPER)
     server.always(http(ORDER))
     await _nothing_sent(f"https://127.0.0.1:{server.port}")
     assert server.requests == []

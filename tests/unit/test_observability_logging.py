@@ -84,6 +84,7 @@ def test_a_line_says_when_who_what(stream: io.StringIO) -> None:
     assert line == {
         "level": "info",
         "service": "gateway",
+        "mode": "paper",
         "logger": "orders",
         "event": "order placed",
         "signal_id": "sig_112",

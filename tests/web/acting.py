@@ -40,7 +40,7 @@ class Staff:
 
     async def told(self, *decisions: str) -> list[tuple[str, str]]:
         """Decision and actor of the rows with these words, in order."""
-        async with self.web.deps.database.connection() as connection:
+        async with self.web.owner.connection() as connection:
             rows = await connection.fetch(
                 "select decision, actor from audit_log where decision = any ($1) order by id", list(decisions)
             )
@@ -50,7 +50,7 @@ class Staff:
 async def staff(web: Web, **deps: Any) -> Staff:
     """Everybody, at a console with these deps changed."""
     changed = replace(web.deps, **deps)
-    here = Web(build_console(changed), changed, web.clock)
+    here = Web(build_console(changed), changed, web.clock, web.owner)
     people = [await here.person(role.value, role) for role in Role]
     made = Staff(here, *people)
     await made.fresh()

@@ -15,6 +15,7 @@ from console.person_changes import first_admin_link, invite
 from console.web.deps import ConsoleDeps
 from schemas.people import Role
 from security.one_time import new_secret
+from storage.database import Database
 
 ORIGIN: Final = "http://localhost:8081"
 PASSWORD: Final = "correct horse battery staple"
@@ -29,6 +30,8 @@ class Web:
     app: FastAPI
     deps: ConsoleDeps
     clock: list[datetime]
+    owner: Database
+    """What a test itself reads and writes with: its rights are the owner's."""
 
     def browser(self) -> "Browser":
         """A new one, with no cookie."""

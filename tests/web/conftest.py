@@ -20,6 +20,7 @@ from tests.web.browser import ORIGIN, Web
 async def console_on(database: str) -> AsyncIterator[Web]:
     """A console on these rows, with its own rights and no more, and a clock that a test may move."""
     opened = await Database.connect(f"{database}?role={Role.CONSOLE}")
+    owner = await Database.connect(database)
     clock = [datetime.now(UTC)]
     settings = WebSettings(origin=ORIGIN)
     deps = ConsoleDeps(
@@ -32,7 +33,8 @@ async def console_on(database: str) -> AsyncIterator[Web]:
         passkeys=Passkeys(ORIGIN, settings.rp_id),
         now=lambda: clock[0],
     )
-    yield Web(build_console(deps), deps, clock)
+    yield Web(build_console(deps), deps, clock, owner)
+    await owner.close()
     await opened.close()
 
 

@@ -44,9 +44,10 @@ class Door:
 
 
 def checks_of(dependant: Dependant) -> list[Check]:
-    """The access dependencies that a route names, wherever they stand."""
+    """The access dependencies that a route names, wherever they stand; one that is named twice is one."""
     own = [dependant.call] if isinstance(dependant.call, Check) else []
-    return own + [check for inner in dependant.dependencies for check in checks_of(inner)]
+    found = own + [check for inner in dependant.dependencies for check in checks_of(inner)]
+    return list({id(check): check for check in found}.values())
 
 
 def doors(app: FastAPI) -> Iterator[Door]:

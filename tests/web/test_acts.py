@@ -30,12 +30,12 @@ CODE = "x-error-code"
 
 @pytest.fixture
 async def people(web: Web) -> Staff:
-    await prepare(web.deps.database)
+    await prepare(web.owner)
     return await staff(web)
 
 
 async def state(people: Staff, read: Any, *arguments: Any, **options: Any) -> Any:
-    async with people.web.deps.database.connection() as connection:
+    async with people.web.owner.connection() as connection:
         return await read(connection, *arguments, **options)
 
 
@@ -124,7 +124,7 @@ async def test_an_operator_disables_and_risk_enables_in_their_own_names(people: 
 
 async def raise_one(people: Staff, code: AlertCode, severity: Severity) -> str:
     alert = Alert(code=code, severity=severity, subject="x", text="look", correlation_id="test")
-    async with people.web.deps.database.transaction("test") as connection:
+    async with people.web.owner.transaction("test") as connection:
         await raise_alert(connection, alert, component=COMPONENT, now=people.web.clock[0])
     return alert.alert_id
 
@@ -201,7 +201,7 @@ async def test_risk_lowers_at_once_and_raises_with_a_fresh_factor(people: Staff)
 
 
 async def test_a_raise_of_two_persons_in_their_browsers(people: Staff) -> None:
-    await always_two(people.web.deps.database)
+    await always_two(people.web.owner)
     before = await limit(people)
     raised = str(int(before) + 1)
     form = limits_form(raised)
@@ -274,7 +274,7 @@ async def test_the_newest_of_the_audit_log_is_checked_now_and_a_change_is_found(
     await trades.seal(deps.dsn, tmp_path)
     assert (await people.viewer.post("/acts/audit")).headers[CODE] == "ROLE_TOO_LOW"
     assert "It is what was sealed" in (await people.operator.post("/acts/audit")).text
-    async with deps.database.transaction("test") as connection:
+    async with people.web.owner.transaction("test") as connection:
         await connection.execute("alter table audit_payloads disable trigger all")
         await connection.execute(
             'update audit_payloads set payload = \'{"detail":"forged"}\''

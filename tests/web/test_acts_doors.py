@@ -26,7 +26,7 @@ KEY = GrantKey.from_hex(secrets.token_hex(32), "console")
 
 @pytest.fixture
 async def people(web: Web) -> Staff:
-    await prepare(web.deps.database)
+    await prepare(web.owner)
     return await staff(web, grant_key=KEY)
 
 
@@ -48,7 +48,7 @@ async def test_a_token_is_made_once_by_an_admin_shown_once_and_revoked_at_once(p
     made = await people.admin.post("/acts/tokens", form)
     [secret] = set(re.findall(r"ti_[0-9A-Za-z]{49}", made.text))
     assert (await people.admin.post("/acts/tokens", form)).status_code == REFUSED, "a name is one token's"
-    async with people.web.deps.database.connection() as connection:
+    async with people.web.owner.connection() as connection:
         [token] = await list_tokens(connection, name="momo")
         stored = await connection.fetchval("select token_hash from api_tokens where name = 'momo'")
     assert (token.made_by, token.strategies, token.tickers) == (
@@ -83,7 +83,7 @@ def configuration(release: str = "1") -> LiveConfiguration:
 
 
 async def runs_with(people: Staff, found: LiveConfiguration, mode: Mode = Mode.LIVE) -> None:
-    async with people.web.deps.database.transaction("test") as connection:
+    async with people.web.owner.transaction("test") as connection:
         await save_configuration(
             connection, found, mode=mode, reasons=["nobody has granted it"], component="test",
             now=people.web.clock[0],
@@ -106,7 +106,7 @@ async def carry_out_form(browser: Browser) -> tuple[str, dict[str, str]]:
 async def seen(people: Staff) -> LiveSeen:
     from schemas.live import ClockHealth
 
-    async with people.web.deps.database.connection() as connection:
+    async with people.web.owner.connection() as connection:
         return await read_seen(connection, ClockHealth(in_sync=True, age=timedelta(0)))
 
 
@@ -142,7 +142,7 @@ async def test_two_admins_grant_live_trading_and_one_person_ends_it(people: Staf
     assert grant is not None, "signed with the console's key"
     assert (grant.asked.name, grant.agreed.name, grant.configuration_hash) == ("admin", "second", found.hash)
     assert (await second.post(path, form)).status_code == REFUSED, "used"
-    async with people.web.deps.database.connection() as connection:
+    async with people.web.owner.connection() as connection:
         assert len(await list_grants(connection)) == 1
     end = {"reason": "enough"}
     assert (await people.viewer.post("/acts/live/revoke", end)).headers[CODE] == "ROLE_TOO_LOW"

@@ -27,7 +27,7 @@ async def at_work(stack: Stack, web: Web) -> Staff:
     key, token = GrantKey.from_hex(secrets.token_hex(32), "console"), secrets.token_hex(32)
     now = datetime.now(UTC)
     web.clock[0] = now - SIGNED_IN_BEFORE
-    async with web.deps.database.transaction("test") as connection:
+    async with web.owner.transaction("test") as connection:
         await save_token(connection, name="console", strategy=None, secret=token, now=now)
         await save_operator_key(
             connection, key_id=key.key_id, public_key=key.public_key, person="console", now=now
@@ -39,7 +39,7 @@ async def at_work(stack: Stack, web: Web) -> Staff:
 
 
 async def engaged(web: Web) -> tuple[bool, int]:
-    async with web.deps.database.connection() as connection:
+    async with web.owner.connection() as connection:
         state = await read_state(connection)
     return state.engaged, state.epoch
 
@@ -75,7 +75,7 @@ async def closes_a_position(stack: Stack, people: Staff, bought: str) -> None:
     assert (await people.operator.post("/acts/close", form)).headers[CODE] == "ROLE_TOO_LOW"
     for said in ("risk decides next", "the same signal"):
         assert said in (await people.risk.post("/acts/close", form)).text
-    async with people.web.deps.database.connection() as connection:
+    async with people.web.owner.connection() as connection:
         closes = [
             row["signal_id"] for row in await connection.fetch("select signal_id from closing_requests")
         ]

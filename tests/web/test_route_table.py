@@ -1,7 +1,9 @@
 """Every route of the console × method × role × what a stranger can bring along: no unexpected success."""
 
+import asyncio
 from datetime import timedelta
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -60,14 +62,48 @@ class Table:
         self, door: Door, key: str | None, headers: dict[str, str] | None = None, method: str | None = None
     ) -> httpx2.Response:
         """Ask, with nothing in the body."""
-        browser = self.web.browser()
-        sent = dict(SAME_ORIGIN if headers is None else headers)
-        for name in SAME_ORIGIN:
-            browser.http.headers.pop(name, None)
+        sent = {"Host": urlsplit(ORIGIN).netloc, **(SAME_ORIGIN if headers is None else headers)}
         if key is not None:
             sent["Cookie"] = f"{COOKIE}={key}"
-        async with browser.http as http:
-            return await http.request(method or door.method, door.url, headers=sent)
+        return await _answer(self.web.app, method or door.method, door.url, sent)
+
+
+async def _answer(app: FastAPI, method: str, path: str, headers: dict[str, str]) -> httpx2.Response:
+    """The answer; of a stream that would never end its beginning."""
+    started: list[dict[str, Any]] = []
+    body: list[bytes] = []
+    streams = asyncio.Event()
+    nobody_leaves = asyncio.Event()
+    sent = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive() -> dict[str, Any]:
+        for message in sent:
+            return message
+        await nobody_leaves.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            started.append(message)
+            if (b"content-type", b"text/event-stream") in [(k, v[:17]) for k, v in message["headers"]]:
+                streams.set()
+        else:
+            body.append(message.get("body", b""))
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": path,
+        "raw_path": path.encode(), "query_string": b"", "root_path": "", "scheme": "http",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        "client": ("127.0.0.1", 1), "server": ("localhost", 8081), "state": {},
+    }  # fmt: skip
+    running = asyncio.create_task(app(scope, receive, send))
+    streaming = asyncio.create_task(streams.wait())
+    await asyncio.wait((running, streaming), return_when=asyncio.FIRST_COMPLETED)
+    for task in (running, streaming):
+        task.cancel()
+    await asyncio.gather(running, streaming, return_exceptions=True)
+    [start] = started
+    return httpx2.Response(start["status"], headers=start["headers"], content=b"".join(body))
 
 
 @pytest.fixture

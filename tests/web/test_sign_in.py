@@ -17,7 +17,7 @@ async def test_the_first_admin_comes_in_by_the_link_and_signs_in_again(web: Web)
     home = await browser.get("/")
     assert home.status_code == 200
     assert "jo" in home.text
-    assert "PAPER" in home.text
+    assert "MODE NOT KNOWN" in home.text, "no broker has said yet"
     cookie = browser.cookie
     assert (await browser.post("/logout")).headers["location"] == "/login"
     browser.http.cookies.clear()
