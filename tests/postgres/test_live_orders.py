@@ -69,7 +69,8 @@ class LiveDesk:
 
     async def order(self, signal_id: str) -> Any:
         """Proposed, approved by risk, checked, and tried once; as it stands after that."""
-        await propose(self.database, signal_id)
+        # Of two of the same content the second would be refused for that alone.
+        await propose(self.database, signal_id, quantity=10 + int(signal_id[1:]))
         as_of = datetime.now(UTC)
         risk = RiskActivities(
             self.database, self.market, Metrics(), now=lambda: datetime.now(UTC), signer=SIGNER
@@ -155,8 +156,8 @@ SPOILT: dict[str, dict[str, Any]] = {
     "clock off": {"clock": ClockHealth(in_sync=False, age=timedelta(seconds=1))},
     "clock unknown": {"clock": ClockHealth(in_sync=False)},
     "no grant": {"grant": False},
-    "one person": {"fields": {"asked": live.person(live.BERT, live.now() - timedelta(minutes=3))}},
-    "expired": {"fields": {"expires_at": live.now() - timedelta(minutes=1)}},
+    "one person": {"fields": lambda at: {"asked": live.person(live.BERT, at - timedelta(minutes=3))}},
+    "expired": {"fields": lambda at: {"expires_at": at - timedelta(seconds=90)}},
     "stranger's": {"stranger": True},
 }
 
@@ -164,7 +165,7 @@ SPOILT: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", SPOILT)
 async def test_with_one_thing_missing_nothing_leaves(desk: LiveDesk, name: str) -> None:
     case = SPOILT[name]
-    signed = desk.good(**case.get("fields", {}))
+    signed = desk.good(**case["fields"](live.now()) if "fields" in case else {})
     if case.get("stranger"):
         signed = sign_grant(
             live.STRANGER,

@@ -43,6 +43,8 @@ from workers.settings import OrdersSettings
 
 D = timedelta
 SHIFT: Final = timedelta(hours=8)
+AT: Final = now()
+"""When what is missing is judged, and what the cases are told from."""
 WORDS: Final = (
     "true",
     "",
@@ -181,7 +183,7 @@ def reasons(
     signer: Any = SIGNER,
     **fields: Any,
 ) -> tuple[LiveReason, ...]:
-    at, config = now(), configuration("u")
+    at, config = AT, configuration("u")
     signed = sign_grant(signer, grant(at, config.hash, **fields))
     shown = seen(signed, kill=kill, clock=clock)
     return may_trade_live(setup("u", config.hash, **(made or {})), shown, key, at).reasons
@@ -205,17 +207,17 @@ def reasons(
         ({"clock": OFF}, (LiveReason.CLOCK_OFF,)),
         ({"clock": ABSENT}, (LiveReason.CLOCK_UNKNOWN, LiveReason.CLOCK_OFF)),
         ({"clock": OLD}, (LiveReason.CLOCK_UNKNOWN,)),
-        ({"expires_at": now() - D(seconds=1)}, (LiveReason.GRANT_EXPIRED,)),
-        ({"expires_at": now() + GRANT_VALID_MAX}, (LiveReason.GRANT_TOO_LONG,)),
-        ({"given_at": now() - D(days=9)}, (LiveReason.GRANT_TOO_LONG, LiveReason.MFA_NOT_FRESH)),
-        ({"asked": person(ANNA, now() - D(minutes=18))}, (LiveReason.MFA_NOT_FRESH,)),
-        ({"asked": person(ANNA, now())}, (LiveReason.MFA_NOT_FRESH,)),
-        ({"agreed": person(BERT, now() - D(minutes=8))}, (LiveReason.MFA_NOT_FRESH,)),
-        ({"asked": person(ANNA, now() - D(minutes=5), mfa_age=D(minutes=6))}, (LiveReason.MFA_NOT_FRESH,)),
-        ({"asked": person(ANNA, now() - D(minutes=5), mfa_age=D(seconds=-1))}, (LiveReason.MFA_NOT_FRESH,)),
-        ({"asked": person(ANNA, now() - D(minutes=5), role="risk")}, (LiveReason.NOT_ADMIN,)),
-        ({"asked": person(ANNA, now() - D(minutes=5), role="Admin")}, (LiveReason.NOT_ADMIN,)),
-        ({"asked": person(BERT, now() - D(minutes=5))}, (LiveReason.ONE_PERSON,)),
+        ({"expires_at": AT - D(seconds=1)}, (LiveReason.GRANT_EXPIRED,)),
+        ({"expires_at": AT + GRANT_VALID_MAX}, (LiveReason.GRANT_TOO_LONG,)),
+        ({"given_at": AT - D(days=9)}, (LiveReason.GRANT_TOO_LONG, LiveReason.MFA_NOT_FRESH)),
+        ({"asked": person(ANNA, AT - D(minutes=18))}, (LiveReason.MFA_NOT_FRESH,)),
+        ({"asked": person(ANNA, AT)}, (LiveReason.MFA_NOT_FRESH,)),
+        ({"agreed": person(BERT, AT - D(minutes=8))}, (LiveReason.MFA_NOT_FRESH,)),
+        ({"asked": person(ANNA, AT - D(minutes=5), mfa_age=D(minutes=6))}, (LiveReason.MFA_NOT_FRESH,)),
+        ({"asked": person(ANNA, AT - D(minutes=5), mfa_age=D(seconds=-1))}, (LiveReason.MFA_NOT_FRESH,)),
+        ({"asked": person(ANNA, AT - D(minutes=5), role="risk")}, (LiveReason.NOT_ADMIN,)),
+        ({"asked": person(ANNA, AT - D(minutes=5), role="Admin")}, (LiveReason.NOT_ADMIN,)),
+        ({"asked": person(BERT, AT - D(minutes=5))}, (LiveReason.ONE_PERSON,)),
     ],
 )  # fmt: skip
 def test_each_thing_that_is_missing_is_named(told: dict[str, Any], wanted: tuple[LiveReason, ...]) -> None:

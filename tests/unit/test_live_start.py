@@ -74,21 +74,31 @@ def test_no_other_address_is_reached_however_it_is_asked_for(
         broker_settings(settings)
 
 
-def test_a_worker_by_hand_ends_with_exit_code_1_and_says_why(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """No database, no Temporal, no broker is there: it must end before it asks any of them."""
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> int:
+    """As `trading worker execution` with these variables. No database, Temporal or broker is there to be asked."""
     settings_of(ExecutionSettings, monkeypatch, LIVE_MODE="true")
-    for name in BOTH:
-        if name != "approval_public_keys":
-            monkeypatch.delenv(f"TRADING_{name.upper()}")
-    for name in ("TRADING_AUDIT_KEY", "TRADING_AUDIT_TARGET"):
+    for name in ("TRADING_APPROVAL_SIGNING_KEY", "TRADING_AUDIT_KEY", "TRADING_AUDIT_TARGET"):
         monkeypatch.delenv(name)
     try:
-        assert run.main(["execution"]) == run.EXIT_REFUSED
+        return run.main(["execution"])
     finally:
         logs.restore_logging()
         logs.use_mode("paper")
+
+
+def test_a_worker_by_hand_with_keys_in_its_variables_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert by_hand(monkeypatch) == run.EXIT_USAGE
+    assert "TRADING_BROKER_KEY" in capfd.readouterr().err
+
+
+def test_a_worker_by_hand_ends_before_it_reaches_anything_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """How: its keys pass for once, so that the live brokerage itself has to say no."""
+    monkeypatch.setattr(run, "read_process_settings", lambda _: ExecutionSettings())
+    assert by_hand(monkeypatch) == run.EXIT_REFUSED
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
     assert LiveReason.KEYS_NOT_FROM_STORE.value in lines[-1]["reason"]
     assert {line["mode"] for line in lines} == {"live"}, "it was asked for"
