@@ -102,9 +102,7 @@ async def _stream(
 
 
 @router.get("/live/events", response_class=EventSourceResponse)
-async def events(
-    person: Viewer, stream: Annotated[PageStream, Depends(_stream)]
-) -> AsyncIterator[ServerSentEvent]:
+async def events(stream: Annotated[PageStream, Depends(_stream)]) -> AsyncIterator[ServerSentEvent]:
     """``news`` with the position of the newest event, ``tick`` where nothing came for 5 s, ``over`` at the end."""
     async for item in stream.items():
         yield item
