@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -98,7 +99,8 @@ async def as_asked(request: Request, writer: Any) -> None:
     """Accept an order as it came."""
     sent = json.loads(request.body)
     told = {name: str(sent[name]) for name in ("client_order_id", "qty", "limit_price", "side", "symbol")}
-    writer.write(http(ORDER | told | {"created_at": datetime.now(UTC).isoformat()}))
+    fresh = {"id": str(uuid4()), "created_at": datetime.now(UTC).isoformat()}
+    writer.write(http(ORDER | told | fresh))
 
 
 @pytest.fixture
