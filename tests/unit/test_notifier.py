@@ -70,7 +70,7 @@ async def test_at_most_one_an_interval_and_the_newest_of_it(temporal: Any) -> No
     await temporal.until(2)
     (first, at), (second, later) = temporal.heard
     assert (first, second) == (3, 5)
-    assert later - at >= 0.3
+    assert later - at >= 0.15, "the interval is from sending to sending, and the first may be heard late"
     await told.close()
 
 
