@@ -3,6 +3,7 @@
 from importlib.metadata import version
 from typing import Final
 
+import asyncpg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -48,6 +49,7 @@ def _add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(BodyTooLarge, _too_large)
+    app.add_exception_handler(asyncpg.DataError, _not_text)
     for kind in DATABASE_ERRORS:
         app.add_exception_handler(kind, _database_away)
     app.add_exception_handler(Exception, _internal)
@@ -83,6 +85,13 @@ async def _gone(_: Request, __: Exception) -> Response:
 
 async def _too_large(request: Request, __: Exception) -> Response:
     return await answers.problem(request, WebError(413, Code.TOO_LARGE, "that is too much"))
+
+
+async def _not_text(request: Request, _: Exception) -> Response:
+    """A character that PostgreSQL takes in no text: code zero, or half of one."""
+    return await answers.problem(
+        request, WebError(422, Code.INVALID_REQUEST, "there is a character in it that cannot be stored")
+    )
 
 
 async def _database_away(request: Request, error: Exception) -> Response:
