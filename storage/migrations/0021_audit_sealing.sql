@@ -79,6 +79,13 @@ begin
 end
 $$;
 
+-- The way to cold storage may widen what this one lets through.
+create function refuse_payload_change() returns trigger language plpgsql as $$
+begin
+    raise exception '% is append-only: % refused', tg_table_name, tg_op using errcode = 'insufficient_privilege';
+end
+$$;
+
 -- Queues each row for sealing. Nobody names an id: one taken in advance would make a later fact unwritable.
 create function queue_audit_row() returns trigger language plpgsql
     security definer set search_path from current as $$
@@ -228,7 +235,6 @@ insert into audit_unsealed (id, occurred_at) select id, occurred_at from audit_l
 select setval('audit_log_id_seq', last_value, is_called) from audit_log_before_id_seq;
 
 create trigger audit_queued before insert on audit_log for each row execute function queue_audit_row();
--- By row, so that it holds for every partition; what has none is kept by statement.
 create trigger audit_rows before update or delete on audit_log
     for each row execute function refuse_audit_change();
 create trigger audit_truncate before truncate on audit_log
@@ -236,29 +242,38 @@ create trigger audit_truncate before truncate on audit_log
 
 create trigger payload_owned before insert on audit_payloads
     for each row execute function refuse_foreign_payload();
-create trigger payload_kept before update or delete or truncate on audit_payloads
-    for each statement execute function refuse_audit_change();
+create trigger payload_rows before update or delete on audit_payloads
+    for each row execute function refuse_payload_change();
+create trigger payload_truncate before truncate on audit_payloads
+    for each statement execute function refuse_payload_change();
 
 -- Filled by the trigger on audit_log alone, which is a depth of one when this is asked.
 create trigger unsealed_queued before insert on audit_unsealed
     for each statement when (pg_trigger_depth() = 0) execute function refuse_audit_change();
 create trigger unsealed_taken before delete on audit_unsealed
     for each row execute function refuse_unsealing();
-create trigger unsealed_kept before update or truncate on audit_unsealed
+create trigger unsealed_rows before update on audit_unsealed
+    for each row execute function refuse_audit_change();
+create trigger unsealed_truncate before truncate on audit_unsealed
     for each statement execute function refuse_audit_change();
 
 create trigger leaf_waited_for before insert on audit_leaves
     for each row execute function refuse_foreign_leaf();
-create trigger leaf_kept before update or delete or truncate on audit_leaves
+create trigger leaf_rows before update or delete on audit_leaves
+    for each row execute function refuse_audit_change();
+create trigger leaf_truncate before truncate on audit_leaves
     for each statement execute function refuse_audit_change();
 
 create trigger head_grows before update on audit_head for each row execute function refuse_shrinking();
-create trigger head_kept before delete or truncate on audit_head
+create trigger head_stays before delete on audit_head for each row execute function refuse_audit_change();
+create trigger head_truncate before truncate on audit_head
     for each statement execute function refuse_audit_change();
 
 create trigger checkpoint_published before update on audit_checkpoints
     for each row execute function refuse_checkpoint_change();
-create trigger checkpoint_kept before delete or truncate on audit_checkpoints
+create trigger checkpoint_stays before delete on audit_checkpoints
+    for each row execute function refuse_audit_change();
+create trigger checkpoint_truncate before truncate on audit_checkpoints
     for each statement execute function refuse_audit_change();
 
 -- The move says of itself how many rows came over, and which payloads do not have the hash that was taken.
@@ -302,7 +317,7 @@ order by id;
 select setval('audit_log_before_id_seq', last_value, is_called) from audit_log_id_seq;
 drop table audit_log, audit_payloads, audit_unsealed, audit_leaves, audit_head, audit_checkpoints;
 drop function make_audit_partitions, make_audit_partition, queue_audit_row, refuse_foreign_payload,
-    refuse_unsealing, refuse_foreign_leaf, refuse_shrinking, refuse_checkpoint_change;
+    refuse_payload_change, refuse_unsealing, refuse_foreign_leaf, refuse_shrinking, refuse_checkpoint_change;
 alter table audit_log_before rename to audit_log;
 alter table audit_log rename constraint audit_log_before_pkey to audit_log_pkey;
 alter sequence audit_log_before_id_seq rename to audit_log_id_seq;

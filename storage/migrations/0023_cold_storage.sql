@@ -45,23 +45,23 @@ create table audit_drops (
     key_id text not null references operator_keys,
     dropped_at timestamptz not null
 );
-create trigger drop_kept before update or delete or truncate on audit_drops
+create trigger drop_rows before update or delete on audit_drops
+    for each row execute function refuse_audit_change();
+create trigger drop_truncate before truncate on audit_drops
     for each statement execute function refuse_audit_change();
-
--- Where the next move of a kind begins.
-create function next_archived(wanted_kind text) returns bigint language sql set search_path from current as $$
-    select coalesce(
-        (select max(stop) from audit_archives where kind = wanted_kind),
-        case wanted_kind when 'events' then (select coalesce(min(position), 1) from events) else 0 end)
-$$;
 
 -- A move begins where the former one of its kind ends, and only goes on. What says that rows are gone, or back, is
 -- written by whoever removes them: the functions below, with their owner's rights.
 create function refuse_archive_change() returns trigger language plpgsql
     set search_path from current as $$
 begin
-    if tg_op = 'INSERT' then
-        if new.state <> 'writing' or new.first <> next_archived(new.kind) then
+    if tg_op in ('DELETE', 'TRUNCATE') then
+        raise exception 'audit_archives is append-only: % refused', tg_op using errcode = 'insufficient_privilege';
+    elsif tg_op = 'INSERT' then
+        if new.state <> 'writing' or new.first <> coalesce(
+            (select max(stop) from audit_archives where kind = new.kind),
+            case new.kind when 'events' then (select coalesce(min(position), 1) from events) else 0 end)
+        then
             raise exception 'audit_archives: a move begins where the former one ends'
                 using errcode = 'insufficient_privilege';
         end if;
@@ -78,10 +78,10 @@ begin
     return new;
 end
 $$;
-create trigger archive_goes_on before insert or update on audit_archives
+create trigger archive_rows before insert or update or delete on audit_archives
     for each row execute function refuse_archive_change();
-create trigger archive_kept before delete or truncate on audit_archives
-    for each statement execute function refuse_audit_change();
+create trigger archive_truncate before truncate on audit_archives
+    for each statement execute function refuse_archive_change();
 
 -- The move that covers a sealed row: the last one that begins at or before it, however many there are.
 create function archive_of(wanted bigint) returns audit_archives language sql stable
@@ -91,44 +91,43 @@ create function archive_of(wanted bigint) returns audit_archives language sql st
         select first from audit_archives where kind = 'audit' and first <= wanted order by first desc limit 1)
 $$;
 
--- A payload goes when a copy that was read back covers it, and not otherwise.
-create function refuse_payload_removal() returns trigger language plpgsql
+-- A payload goes when a copy that was read back covers it; by anything else it is refused as before.
+create or replace function refuse_payload_change() returns trigger language plpgsql
     set search_path from current as $$
 begin
-    if (archive_of((select sequence from audit_leaves where audit_id = old.audit_id))).checked_at is null then
-        raise exception '% is append-only: % refused', tg_table_name, tg_op using errcode = 'insufficient_privilege';
+    if tg_op = 'DELETE' then
+        if (archive_of((select sequence from audit_leaves where audit_id = old.audit_id))).checked_at is not null then
+            return old;
+        end if;
     end if;
-    return old;
+    raise exception '% is append-only: % refused', tg_table_name, tg_op using errcode = 'insufficient_privilege';
 end
 $$;
-create or replace trigger payload_kept before update or truncate on audit_payloads
-    for each statement execute function refuse_audit_change();
-create trigger payload_taken before delete on audit_payloads
-    for each row execute function refuse_payload_removal();
 
--- One that comes back from cold storage goes to a row with its very hash.
-create function refuse_foreign_restoration() returns trigger language plpgsql
+-- A payload is that of the row that its session has written last; or one that comes back from cold storage, to a row
+-- with its very hash. The setting only says which of the two to look for, and opens nothing.
+create or replace function refuse_foreign_payload() returns trigger language plpgsql
     security definer set search_path from current as $$
 begin
-    if not exists (
-        select from audit_leaves l
-        join audit_log g on g.id = l.audit_id and g.occurred_at = l.occurred_at
-        where l.audit_id = new.audit_id and (archive_of(l.sequence)).state = 'removed'
-            and g.input_hash = encode(sha256(convert_to(new.payload, 'UTF8')), 'hex')
-    ) then
+    if current_setting('trading.restoring', true) = 'on' then
+        if exists (
+            select from audit_leaves l
+            join audit_log g on g.id = l.audit_id and g.occurred_at = l.occurred_at
+            where l.audit_id = new.audit_id and (archive_of(l.sequence)).state = 'removed'
+                and g.input_hash = encode(sha256(convert_to(new.payload, 'UTF8')), 'hex')
+        ) then
+            return new;
+        end if;
         raise exception 'audit_payloads: this is not what row % was hashed from', new.audit_id
+            using errcode = 'insufficient_privilege';
+    end if;
+    if new.audit_id <> currval('audit_log_id_seq') then
+        raise exception 'audit_payloads is append-only: % is not the row just written', new.audit_id
             using errcode = 'insufficient_privilege';
     end if;
     return new;
 end
 $$;
--- The setting only says which of the two to look for, and opens nothing.
-create or replace trigger payload_owned before insert on audit_payloads
-    for each row when (current_setting('trading.restoring', true) is distinct from 'on')
-    execute function refuse_foreign_payload();
-create trigger payload_restored before insert on audit_payloads
-    for each row when (current_setting('trading.restoring', true) = 'on')
-    execute function refuse_foreign_restoration();
 
 -- How old at least: by the caller's clock and by ours. No setting makes this shorter.
 create function is_past(at timestamptz, wall timestamptz, age interval) returns boolean language sql as $$
@@ -151,53 +150,45 @@ create function plan_audit_archive(
     select max(sequence) + 1, min(occurred_at), max(occurred_at) from seen where old and (bytes <= bytes_max or sequence = beginning)
 $$;
 
--- What the move of an earlier release's log said of itself, if the first checkpoint covers it.
-create function audit_moved() returns table (hash text, told text) language sql
-    security definer set search_path from current as $$
-    select a.input_hash, p.payload
-    from audit_log a
-    join audit_payloads p on p.audit_id = a.id
-    join audit_leaves l on l.audit_id = a.id
-    where a.correlation_id = 'audit' and a.component = 'Migration' and a.decision = 'AUDIT_MOVED' and a.previous_size is null
-        and l.sequence < (select min(size) from audit_checkpoints)
-    order by a.id
-    limit 1
-$$;
-
--- Rows whose text could not be kept in that move: their payloads do not have the hash in their row.
+-- Rows of an earlier release whose text could not be kept when migration 0021 moved them, as its own audit row says
+-- if the first checkpoint covers it: their payloads do not have the hash in their row.
 create function rows_without_their_hash() returns bigint[] language sql
-    security definer set search_path from current as $$
+    set search_path from current as $$
     select coalesce((
-        select array(select jsonb_array_elements_text(told::jsonb -> 'rows_without_their_hash'))::bigint[]
-        from audit_moved()
-        where hash = encode(sha256(convert_to(told, 'UTF8')), 'hex')
+        select array(select jsonb_array_elements_text(p.payload::jsonb -> 'rows_without_their_hash'))::bigint[]
+        from audit_log a
+        join audit_payloads p on p.audit_id = a.id
+        join audit_leaves l on l.audit_id = a.id
+        where a.correlation_id = 'audit' and a.component = 'Migration' and a.decision = 'AUDIT_MOVED' and a.previous_size is null
+            and l.sequence < (select min(size) from audit_checkpoints)
+            and a.input_hash = encode(sha256(convert_to(p.payload, 'UTF8')), 'hex')
+        order by a.id
+        limit 1
     ), '{}')
 $$;
 
 -- The payloads of sealed rows that are old enough to go; null where there is none.
 create function archivable_payloads(beginning bigint, ending bigint, wall timestamptz)
-    returns table (sequence bigint, payload text) language sql
+    returns table (sequence bigint, payload text, moved boolean) language sql
     security definer set search_path from current as $$
-    select l.sequence, p.payload
-    from audit_leaves l
+    select l.sequence, p.payload, l.audit_id = any (moved.ids)
+    from (select rows_without_their_hash() as ids) moved, audit_leaves l
     left join audit_payloads p on p.audit_id = l.audit_id
     where l.sequence >= beginning and l.sequence < ending and is_past(l.occurred_at, wall, interval '30 days')
     order by l.sequence
 $$;
 
 -- sha256 over what a file is to hold, and how many rows that are: of each audit row its leaf and the hash of its
--- payload; of each event the hash of its fields. And when the newest of them occurred.
-create function archived_rows_hash(
-    wanted_kind text, beginning bigint, ending bigint, out count bigint, out hash text, out newest_at timestamptz
-) language sql set search_path from current as $$
-    select count(*), encode(sha256(coalesce(string_agg(part, ''::bytea order by place), ''::bytea)), 'hex'),
-        max(occurred_at)
+-- payload; of each event the hash of its fields.
+create function archived_rows_hash(wanted_kind text, beginning bigint, ending bigint, out count bigint, out hash text)
+    language sql set search_path from current as $$
+    select count(*), encode(sha256(coalesce(string_agg(part, ''::bytea order by place), ''::bytea)), 'hex')
     from (
-        select l.sequence as place, l.occurred_at, l.leaf || sha256(convert_to(p.payload, 'UTF8')) as part
+        select l.sequence as place, l.leaf || sha256(convert_to(p.payload, 'UTF8')) as part
         from audit_leaves l join audit_payloads p on p.audit_id = l.audit_id
         where wanted_kind = 'audit' and l.sequence >= beginning and l.sequence < ending
         union all
-        select position, occurred_at, sha256(convert_to(concat_ws(chr(31), position, event_id, topic, key,
+        select position, sha256(convert_to(concat_ws(chr(31), position, event_id, topic, key,
             (extract(epoch from occurred_at) * 1000000)::bigint, payload), 'UTF8'))
         from events
         where wanted_kind = 'events' and position >= beginning and position < ending
@@ -225,10 +216,6 @@ begin
         raise exception 'cold storage: % does not hold exactly what stands here', found_archive.name
             using errcode = 'insufficient_privilege';
     end if;
-    if not is_past(here.newest_at, wall, interval '30 days') then
-        raise exception 'cold storage: something in % is younger than 30 days', found_archive.name
-            using errcode = 'insufficient_privilege';
-    end if;
     return found_archive;
 end
 $$;
@@ -243,6 +230,13 @@ begin
     end if;
     if archive.stop > (select coalesce(max(size), 0) from audit_checkpoints where published_at is not null) then
         raise exception 'cold storage: no checkpoint outside covers %', archive.name
+            using errcode = 'insufficient_privilege';
+    end if;
+    if exists (
+        select from audit_leaves where sequence >= archive.first and sequence < archive.stop
+            and not is_past(occurred_at, wall, interval '30 days')
+    ) then
+        raise exception 'cold storage: something in % is younger than 30 days', archive.name
             using errcode = 'insufficient_privilege';
     end if;
     delete from audit_payloads p using audit_leaves l
@@ -279,6 +273,13 @@ begin
     if held.position is not null then
         raise exception 'cold storage: group % has not acknowledged % of %', held.group_name, held.position,
             archive.name using errcode = 'insufficient_privilege';
+    end if;
+    if exists (
+        select from events where position >= archive.first and position < archive.stop
+            and not is_past(occurred_at, wall, interval '30 days')
+    ) then
+        raise exception 'cold storage: something in % is younger than 30 days', archive.name
+            using errcode = 'insufficient_privilege';
     end if;
     delete from events where position >= archive.first and position < archive.stop;
     update audit_archives set state = 'removed', removed_at = wall where kind = 'events' and first = archive.first;
@@ -376,19 +377,29 @@ revoke all on function plan_audit_archive(bigint, integer, bigint, timestamptz, 
     remove_archived_events(bigint, timestamptz), restore_archived_payloads(bigint, text[], timestamptz),
     drop_audit_partition(text, text, text, text, text, timestamptz), held_event(bigint, bigint),
     removable_archive(text, bigint, timestamptz), archived_rows_hash(text, bigint, bigint),
-    audit_moved(), rows_without_their_hash(), archive_of(bigint) from public;
+    rows_without_their_hash(), archive_of(bigint) from public;
 
 -- migrate:down
 
-drop trigger payload_taken on audit_payloads;
-create or replace trigger payload_kept before update or delete or truncate on audit_payloads
-    for each statement execute function refuse_audit_change();
-drop trigger payload_restored on audit_payloads;
-create or replace trigger payload_owned before insert on audit_payloads
-    for each row execute function refuse_foreign_payload();
+create or replace function refuse_payload_change() returns trigger language plpgsql as $$
+begin
+    raise exception '% is append-only: % refused', tg_table_name, tg_op using errcode = 'insufficient_privilege';
+end
+$$;
+alter function refuse_payload_change() reset all;
+create or replace function refuse_foreign_payload() returns trigger language plpgsql
+    security definer set search_path from current as $$
+begin
+    if new.audit_id <> currval('audit_log_id_seq') then
+        raise exception 'audit_payloads is append-only: % is not the row just written', new.audit_id
+            using errcode = 'insufficient_privilege';
+    end if;
+    return new;
+end
+$$;
 drop function drop_audit_partition, restore_archived_payloads, remove_archived_events, held_event,
     remove_archived_payloads, removable_archive, archived_rows_hash, archivable_payloads,
-    rows_without_their_hash, audit_moved, plan_audit_archive, is_past, refuse_payload_removal,
-    refuse_foreign_restoration, archive_of;
+    rows_without_their_hash, plan_audit_archive, is_past;
+drop function archive_of;
 drop table audit_drops, audit_archives;
-drop function refuse_archive_change, next_archived;
+drop function refuse_archive_change;

@@ -7,8 +7,21 @@ create function audit_payload_hashes(ids bigint[]) returns table (id bigint, has
     from audit_payloads p where p.audit_id = any (ids)
 $$;
 
-revoke all on function audit_payload_hashes(bigint[]) from public;
+-- What the move of an earlier release's log said of itself, if the first checkpoint covers it.
+create function audit_moved() returns table (hash text, told text) language sql
+    security definer set search_path from current as $$
+    select a.input_hash, p.payload
+    from audit_log a
+    join audit_payloads p on p.audit_id = a.id
+    join audit_leaves l on l.audit_id = a.id
+    where a.correlation_id = 'audit' and a.component = 'Migration' and a.decision = 'AUDIT_MOVED' and a.previous_size is null
+        and l.sequence < (select min(size) from audit_checkpoints)
+    order by a.id
+    limit 1
+$$;
+
+revoke all on function audit_payload_hashes(bigint[]), audit_moved() from public;
 
 -- migrate:down
 
-drop function audit_payload_hashes;
+drop function audit_payload_hashes, audit_moved;
