@@ -105,20 +105,8 @@ def _described(metric: Counter | Gauge | Histogram) -> Described:
     return Described(name, told.type, unit(told.name), tuple(metric._labelnames), told.documentation)
 
 
-@dataclass(frozen=True)
-class Foreign:
+class Foreign(Described):
     """A family of somebody else's that a rule or a dashboard of ours relies on."""
-
-    name: str
-    kind: str
-    unit: str
-    labels: tuple[str, ...]
-    text: str
-
-    @property
-    def samples(self) -> Mapping[str, tuple[str, ...]]:
-        """As ours."""
-        return Described(self.name, self.kind, self.unit, self.labels, self.text).samples
 
 
 _SDK: Final = ("namespace", "service", "service_name", "task_queue")

@@ -35,7 +35,9 @@ def not_a_fault(_: Any, response: Any, __: Any) -> None:
 
 
 FAULTS: Final = [not_a_fault]
-"""For a document that says what goes in and not all that comes out."""
+"""For a document that says what goes in and not all that comes out, asked by who is let in."""
+FAILURES: Final = [not_a_server_error]
+"""The same, asked by strangers: for them nothing is asked of anybody else."""
 
 
 def fuzz(
