@@ -11,6 +11,8 @@ from enum import StrEnum
 from itertools import cycle
 from typing import Any, Final
 
+import asyncpg
+
 from activities.requests import canonical_request
 from broker.lifecycle import Refused, Submitted, Withdrawn, apply
 from schemas.broker import Account
@@ -37,6 +39,7 @@ ASK: Final = Decimal("100.01")
 LOWEST_STOP: Final = Decimal(50)
 CENT: Final = Decimal("0.01")
 STOPS: Final = 4000
+SET_TRIES_MAX: Final = 5
 TICKERS: Final = ("AAPL", "MSFT")
 STRATEGIES: Final = ("carry", "momentum")
 TOKEN: Final = "a run of joint limits"  # noqa: S105 - of a database that is thrown away
@@ -114,11 +117,20 @@ class Book:
             await save_clock_reading(connection, clock)
 
     async def set(self, document: NewDocument, name: str, reason: str) -> int:
-        """Put limits into force; the version."""
-        async with self._database.transaction("chaos.limits") as connection:
-            return await save_limits(
-                connection, document, author=AUTHOR, reason=reason, now=_now(), name=name
-            )
+        """Put limits into force; the version.
+
+        Asked again, as a person would, where 64 decisions before it hold the account too long.
+        """
+        for tries_left in range(SET_TRIES_MAX - 1, -1, -1):
+            try:
+                async with self._database.transaction("chaos.limits") as connection:
+                    return await save_limits(
+                        connection, document, author=AUTHOR, reason=reason, now=_now(), name=name
+                    )
+            except asyncpg.LockNotAvailableError:
+                if not tries_left:
+                    raise
+        raise AssertionError("unreachable")
 
     async def propose(self, signals: Sequence[Proposed]) -> None:
         """Store signals as the gateway does."""
