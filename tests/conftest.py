@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from tests.servers import scratch
 from tests.servers.amazon import amazon, bucket
 from tests.servers.exchange import exchange, exchange_factory
 from tests.servers.ntp import time_servers
@@ -59,13 +60,15 @@ LONG = (
 """Parts of names of the files that take longest, the longest first."""
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Let a parallel test process end at once when the pytest that started it is killed.
 
     By itself it would first wait for its test, ten seconds and more, and its servers with it.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
         leash.die_with_parent()
+    elif folder := scratch.take():
+        config.add_cleanup(lambda: scratch.give_back(folder))
     _hear_signals()
 
 
