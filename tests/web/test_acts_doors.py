@@ -147,7 +147,7 @@ async def test_two_admins_grant_live_trading_and_one_person_ends_it(people: Staf
     end = {"reason": "enough"}
     assert (await people.viewer.post("/acts/live/revoke", end)).headers[CODE] == "ROLE_TOO_LOW"
     people.stale()
-    assert "in force" in (await people.viewer.get("/acts/live")).text
+    assert "<strong>in force</strong>" in (await people.viewer.get("/acts/live")).text
     assert (await people.operator.post("/acts/live/revoke", end)).status_code == SEE_OTHER, "at once"
     assert (await people.operator.post("/acts/live/revoke", end)).status_code == REFUSED
     after = (await seen(people)).grant

@@ -117,7 +117,7 @@ async def test_every_view_of_an_empty_installation_says_what_is_not_there(viewer
         assert page.faults() == [], path
         assert "<main" in text
     for name in CHARTS:
-        answer = await viewer.get(f"/charts/{name}")
+        answer = await viewer.get(f"/live/charts/{name}")
         assert answer.status_code == 200, name
         assert answer.json()["x"] == [], name
 
@@ -131,7 +131,7 @@ async def test_every_view_of_an_installation_that_has_traded(traded: Browser) ->
         assert [each.get("hx-get") for each in twin.all("div")] == [
             each.get("hx-get") for each in page.all("div")
         ]
-    charts = {name: (await traded.get(f"/charts/{name}")).json() for name in CHARTS}
+    charts = {name: (await traded.get(f"/live/charts/{name}")).json() for name in CHARTS}
     assert [each["label"] for each in charts["equity"]["series"]] == ["equity", "session start"]
     assert charts["equity"]["series"][0]["values"] == ["100000"]
     assert charts["exposure"]["names"][0] == "account"
@@ -196,7 +196,14 @@ async def test_what_a_strategy_wrote_is_text_of_the_strategys(traded: Browser) -
 
 async def test_the_other_views_show_what_there_is(traded: Browser) -> None:
     told = {
-        "/": ("✓ TRADING", "outcome unknown", "update stream connected", "$100,000.00", "PAPER"),
+        "/": (
+            "▲ ORDERS WAIT",
+            "Temporal: not connected",
+            "outcome unknown",
+            "update stream connected",
+            "$100,000.00",
+            "PAPER",
+        ),
         "/signals?window=1h": ("order notional", "momentum", "25.0 %"),
         "/positions": ("AAPL", "TSLA", "agree", "moved since", "ticker AAPL"),
         "/reconciliation": ("TSLA", "residual", "drift", "BOOKS AGREE"),

@@ -13,6 +13,7 @@ from console.web.access import FreshAdmin, Operator, Viewer
 from console.web.acting import Reason, Span, actor_of, end_of, go_back, show, told
 from console.web.answers import go
 from console.web.deps import Deps
+from console.web.live_state import why_not_live
 from schemas.mode import Mode
 from schemas.people import Role
 from storage.live import list_grants, read_configuration
@@ -28,9 +29,10 @@ async def show_live(request: Request, deps: Deps, person: Viewer) -> Response:
     """What a grant would be for, why nothing is permitted, and every grant that was given."""
     async with deps.database.connection() as connection:
         stored, grants = await read_configuration(connection), await list_grants(connection)
-    in_force = any(each.revoked_at is None and each.grant.expires_at > deps.now() for each in grants)
+    why_not = why_not_live(stored, next(iter(grants), None), deps.now())
+    to_end = any(each.revoked_at is None and each.grant.expires_at > deps.now() for each in grants)
     return show(
-        request, "live", person, stored=stored, grants=grants, in_force=in_force, approval_id=uuid4(),
+        request, "live", person, stored=stored, grants=grants, why_not=why_not, to_end=to_end, approval_id=uuid4(),
         may_ask=person.may(Role.ADMIN) and stored is not None and stored.mode is Mode.LIVE,
         may_end=person.may(Role.OPERATOR),
     )  # fmt: skip

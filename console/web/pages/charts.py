@@ -1,4 +1,7 @@
-"""What the charts draw, as JSON: times in seconds, everything else as text, so that no number is rounded here."""
+"""What the charts draw, as JSON: times in seconds, everything else as text, so that no number is rounded here.
+
+An open page draws them again by itself: under ``/live/`` that is no use of its session.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -19,7 +22,7 @@ from storage.blotter import count_rejections, latencies
 from storage.market import equity_since
 from storage.reconciliation import list_runs
 
-router: Final = APIRouter(prefix="/charts")
+router: Final = APIRouter(prefix="/live/charts")
 
 SPANS: Final[dict[str, tuple[timedelta, timedelta]]] = {
     "1d": (timedelta(days=1), timedelta(minutes=1)),

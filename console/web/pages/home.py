@@ -12,6 +12,7 @@ from console.books import BooksDay, read_books_day
 from console.web.access import Viewer
 from console.web.deps import Deps
 from console.web.lights import Light, TemporalHealth, lights
+from console.web.live_state import read_why_not_live
 from console.web.rendering import render
 from console.web.routes import page
 from risk.arithmetic import exact
@@ -71,9 +72,15 @@ async def home(request: Request, person: Viewer, deps: Deps, span: Span = "1d") 
     now = deps.now()
     async with deps.database.connection() as connection:
         found = await _read(connection, now)
+        not_live = await read_why_not_live(connection, request.state.standing.mode, now)
     found.lights.insert(3, await _temporal.light(deps.client, now))
     return render(
-        request, "home.html", person=person, found=found, span=span, broker_halt=_halt(found.lights)
+        request,
+        "home.html",
+        person=person,
+        found=found,
+        span=span,
+        waits=found.waits or not_live or _stop(found.lights),
     )
 
 
@@ -126,5 +133,10 @@ def _market(row: dict[str, Any], now: datetime) -> Market | None:
     return Market(row["is_open"], now + (at - market_now) / row["speed"], at)
 
 
-def _halt(found: list[Light]) -> Light | None:
-    return next((each for each in found if each.name in ("broker", "clock") and each.kind == "bad"), None)
+STOPPING: Final = ("broker", "clock", "hours", "Temporal")
+"""Without any of these no new order leaves."""
+
+
+def _stop(found: list[Light]) -> str | None:
+    light = next((each for each in found if each.name in STOPPING and each.kind == "bad"), None)
+    return None if light is None else f"{light.name}: {light.text}"

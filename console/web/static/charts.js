@@ -1,4 +1,4 @@
-// Draws the page's charts from JSON: <div class="chart" data-chart="/charts/NAME" data-kind="lines|bars|points">.
+// Draws the page's charts from JSON: <div class="chart" data-chart="/live/charts/NAME" data-kind="lines|bars|points">.
 
 const AGAIN_MS = 30_000;
 const LEAST_SECONDS = 600; // Of an axis of time: one reading is no span.
@@ -94,7 +94,7 @@ function summary(told) {
 async function draw(element) {
   let told;
   try {
-    const answer = await fetch(element.dataset.chart, { headers: { Accept: "application/json", "X-Console-Background": "1" }, redirect: "error" });
+    const answer = await fetch(element.dataset.chart, { headers: { Accept: "application/json" }, redirect: "error" });
     if (!answer.ok) throw new Error(answer.status);
     told = await answer.json();
   } catch {
