@@ -105,6 +105,16 @@ async def read_standing(connection: Connection, person_id: UUID | None) -> Stand
     return None if row is None else Standing.model_validate(dict(row))
 
 
+async def read_standings(
+    connection: Connection, first: UUID | None, second: UUID | None
+) -> tuple[Standing | None, Standing | None]:
+    """Of two people, locked in the order in which all lock people, so that nobody waits for the other in a ring."""
+    known = {
+        each: await read_standing(connection, each) for each in sorted({first, second} - {None}, key=str)
+    }
+    return known.get(first), known.get(second)
+
+
 async def end_asked(
     connection: Connection,
     asked: AskedApproval,

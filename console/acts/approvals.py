@@ -56,8 +56,9 @@ async def carry_out(
         # The order of locks everywhere: the account's, then the row.
         await limits.lock(connection)
         asked = await _locked(connection, approval_id)
-        decider = await _person(connection, actor)
-        asker = await rows.read_standing(connection, asked.asked_by)
+        decider, asker = await rows.read_standings(connection, actor.person_id, asked.asked_by)
+        if decider is None:
+            raise _no_account()
         now = actor.now()
         ended: AskedApproval | None = None
         fault = decision_fault(
@@ -153,8 +154,12 @@ async def _person(connection: Connection, actor: Actor) -> Standing:
     """As the database knows him now, whatever his session says."""
     person = await rows.read_standing(connection, actor.person_id)
     if person is None:
-        raise Refused("only a person with an account does this", do="sign in to the console")
+        raise _no_account()
     return person
+
+
+def _no_account() -> Refused:
+    return Refused("only a person with an account does this", do="sign in to the console")
 
 
 async def _tell_refused(

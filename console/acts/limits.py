@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from console.acts.people import COMPONENT, Actor
+from console.acts.repeats import require_same_ask
 from console.errors import DependencyDown, Refused
 from risk.limit_changes import LimitsDecision, decision
 from schemas.limits import MODELS, LimitChange, NewDocument, owner
@@ -160,10 +161,11 @@ async def _ask(
         fault = ask_fault(AskedKind.LIMIT_RAISE, asker)
     if fault is not None:
         raise Refused(fault, do=f"nothing was changed; {SHOW}")
-    return await two_persons.ask(
+    content = raise_content(change, standing, document)
+    asked = await two_persons.ask(
         connection,
         AskedKind.LIMIT_RAISE,
-        raise_content(change, standing, document),
+        content,
         approval_id=change.approval_id or uuid4(),
         asker=asker,
         asked_name=actor.name,
@@ -172,6 +174,10 @@ async def _ask(
         valid_until=now + ASK_VALID_FOR,
         component=COMPONENT,
     )
+    require_same_ask(
+        asked, AskedKind.LIMIT_RAISE, content, person_id=actor.person_id, reason=change.reason, now=now
+    )
+    return asked
 
 
 def raise_content(change: Change, standing: rows.Standing, document: NewDocument) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from console.acts.people import COMPONENT, Actor
+from console.acts.repeats import require_same_ask
 from console.errors import BadUsage, Refused
 from schemas.live import GrantPerson
 from schemas.mode import Mode
@@ -80,11 +81,15 @@ async def ask(
         fault = "nobody knows this person" if asker is None else ask_fault(AskedKind.LIVE_GRANT, asker)
         if fault is not None:
             raise Refused(fault, do=LOOK)
-        return await two_persons.ask(
+        asked = await two_persons.ask(
             connection, AskedKind.LIVE_GRANT, content, approval_id=approval_id, asker=asker,
             asked_name=actor.name, reason=reason, now=now, valid_until=now + ASK_VALID_FOR,
             component=COMPONENT,
         )  # fmt: skip
+        require_same_ask(
+            asked, AskedKind.LIVE_GRANT, content, person_id=actor.person_id, reason=reason, now=now
+        )
+        return asked
 
 
 class Granting:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from console.acts.people import COMPONENT, Actor
+from console.acts.repeats import DO, OTHERWISE, is_same_end
 from console.errors import BadUsage, Refused
 from schemas.locks import SymbolLockRow
 from schemas.people import Role
@@ -29,6 +30,7 @@ async def lock_ticker(
 
     Raises:
         BadUsage: this is no ticker, or the end is past.
+        Refused: ``lock_id`` is of another lock.
     """
     actor.require(Role.OPERATOR, "to lock a ticker")
     if not re.fullmatch(TICKER_PATTERN, ticker):
@@ -41,8 +43,20 @@ async def lock_ticker(
         person_id=actor.person_id,
     )  # fmt: skip
     async with committing(connection, "console.symbol_locked"):
-        await lock_symbol(connection, wanted, component=COMPONENT)
+        if not await lock_symbol(connection, wanted, component=COMPONENT):
+            _require_same(await read_lock(connection, lock_id), wanted)
     return wanted
+
+
+def _require_same(stored: SymbolLockRow | None, wanted: SymbolLockRow) -> None:
+    assert stored is not None, "its id is taken"
+    same = (
+        (stored.ticker, stored.reason, stored.person_id, stored.locked_by)
+        == (wanted.ticker, wanted.reason, wanted.person_id, wanted.locked_by)
+        and is_same_end(stored.until, stored.locked_at, wanted.until, wanted.locked_at)
+    )  # fmt: skip
+    if not same:
+        raise Refused(OTHERWISE, do=DO)
 
 
 async def lift(

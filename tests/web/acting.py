@@ -1,12 +1,17 @@
 """People of every role at one console, and what their acts left in the audit log."""
 
+import re
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 from console.web.app import build_console
 from schemas.people import Role
+from storage.limits import current_limits
 from tests.web.browser import Browser, Web
+
+SEE_OTHER, FORBIDDEN, REFUSED, WRONG = 303, 403, 409, 422
+CODE: Final = "x-error-code"
 
 
 @dataclass
@@ -55,3 +60,36 @@ async def staff(web: Web, **deps: Any) -> Staff:
     made = Staff(here, *people)
     await made.fresh()
     return made
+
+
+async def state(people: Staff, read: Any, *arguments: Any, **options: Any) -> Any:
+    async with people.web.owner.connection() as connection:
+        return await read(connection, *arguments, **options)
+
+
+async def twice(browser: Browser, path: str, data: dict[str, str]) -> None:
+    """A double click."""
+    for _ in range(2):
+        answer = await browser.post(path, data)
+        assert answer.status_code == SEE_OTHER, answer.text
+
+
+async def refused_below(people: Staff, role: Role, path: str, data: dict[str, str]) -> None:
+    """Everybody whose role is lower is told so."""
+    for lower in Role:
+        if not lower.covers(role):
+            answer = await people.of(lower).post(path, data)
+            assert (answer.status_code, answer.headers[CODE]) == (FORBIDDEN, "ROLE_TOO_LOW"), path
+
+
+async def limit(people: Staff) -> str:
+    now = datetime.now(UTC)
+    return str((await state(people, current_limits, now)).limits.max_order_notional)
+
+
+async def limits_form(people: Staff, value: str, **more: str) -> dict[str, str]:
+    """The form as it stands, with another greatest order."""
+    page = (await people.risk.get("/acts/limits")).text
+    hidden = dict(re.findall(r'<input type="hidden" name="(\w+)"[^>]* value="([^"]*)">', page))
+    fields = dict(re.findall(r'name="(limit\.\w+)" value="([^"]*)"', page))
+    return {**hidden, **fields, "limit.max_order_notional": value, "reason": "a busy day", **more}

@@ -1,10 +1,8 @@
 """Each act by each role: who may does it, once, in their name; who may not changes nothing."""
 
-import re
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -15,43 +13,30 @@ from schemas.alerts import Alert, AlertCode, Severity
 from schemas.people import Role
 from storage.alerts import list_alerts, raise_alert
 from storage.conduct import list_stops
-from storage.limits import current_limits
 from storage.locks import holding_locks
 from storage.switches import read_state
 from tests.postgres.books import prepare
-from tests.postgres.two_people import always_two
 from tests.web import trades
-from tests.web.acting import Staff, staff
-from tests.web.browser import Browser, Web
-
-SEE_OTHER, FORBIDDEN, REFUSED, WRONG = 303, 403, 409, 422
-CODE = "x-error-code"
+from tests.web.acting import (
+    CODE,
+    FORBIDDEN,
+    REFUSED,
+    SEE_OTHER,
+    WRONG,
+    Staff,
+    limits_form,
+    refused_below,
+    staff,
+    state,
+    twice,
+)  # fmt: skip
+from tests.web.browser import Web
 
 
 @pytest.fixture
 async def people(web: Web) -> Staff:
     await prepare(web.owner)
     return await staff(web)
-
-
-async def state(people: Staff, read: Any, *arguments: Any, **options: Any) -> Any:
-    async with people.web.owner.connection() as connection:
-        return await read(connection, *arguments, **options)
-
-
-async def twice(browser: Browser, path: str, data: dict[str, str]) -> None:
-    """A double click."""
-    for _ in range(2):
-        answer = await browser.post(path, data)
-        assert answer.status_code == SEE_OTHER, answer.text
-
-
-async def refused_below(people: Staff, role: Role, path: str, data: dict[str, str]) -> None:
-    """Everybody whose role is lower is told so."""
-    for lower in Role:
-        if not lower.covers(role):
-            answer = await people.of(lower).post(path, data)
-            assert (answer.status_code, answer.headers[CODE]) == (FORBIDDEN, "ROLE_TOO_LOW"), path
 
 
 async def test_an_operator_stops_everything_at_once_without_a_fresh_factor(people: Staff) -> None:
@@ -162,101 +147,6 @@ async def test_alerts_are_seen_silenced_and_cleared_by_persons(people: Staff) ->
         ("ALERT_SILENCE_CUT", "operator"), ("ALERT_CLEARED", "operator"),
     ]  # fmt: skip
     assert "Silenced by admin" in (await people.operator.get("/acts/alerts")).text
-
-
-async def limit(people: Staff) -> str:
-    now = datetime.now(UTC)
-    return str((await state(people, current_limits, now)).limits.max_order_notional)
-
-
-async def limits_form(people: Staff, value: str, **more: str) -> dict[str, str]:
-    """The form as it stands, with another greatest order."""
-    page = (await people.risk.get("/acts/limits")).text
-    hidden = dict(re.findall(r'<input type="hidden" name="(\w+)"[^>]* value="([^"]*)">', page))
-    fields = dict(re.findall(r'name="(limit\.\w+)" value="([^"]*)"', page))
-    return {**hidden, **fields, "limit.max_order_notional": value, "reason": "a busy day", **more}
-
-
-async def test_risk_lowers_at_once_and_raises_with_a_fresh_factor(people: Staff) -> None:
-    before = await limit(people)
-    raised, lowered = str(int(before) + 1), str(int(before) - 1)
-    await refused_below(people, Role.RISK, "/acts/limits", await limits_form(people, lowered))
-    people.stale()
-    answer = await people.risk.post("/acts/limits", await limits_form(people, raised))
-    assert (answer.status_code, answer.headers[CODE]) == (FORBIDDEN, "STEP_UP_REQUIRED")
-    assert await limit(people) == before
-    assert (await people.risk.post("/acts/limits", await limits_form(people, lowered))).status_code == 200
-    assert await limit(people) == lowered, "a lowering needs none"
-    await people.risk.step_up()
-    form = await limits_form(people, raised, span="1h")
-    for expected in (200, REFUSED):
-        assert (await people.risk.post("/acts/limits", form)).status_code == expected, "sent twice, done once"
-    assert await limit(people) == raised
-    assert (
-        await people.risk.post("/acts/limits", await limits_form(people, raised, span="25h"))
-    ).status_code == REFUSED
-    assert (await people.risk.post("/acts/limits", await limits_form(people, "much"))).status_code == WRONG
-    unknown = (await limits_form(people, raised)) | {"limit.no_such": "1"}
-    assert (await people.risk.post("/acts/limits", unknown)).status_code == WRONG
-    told = await people.told("LIMITS_LOWERED", "LIMITS_RAISED")
-    assert told[:2] == [("LIMITS_LOWERED", "risk"), ("LIMITS_RAISED", "risk")]
-    assert "a busy day" in (await people.viewer.get("/acts/limits")).text
-
-
-async def test_who_saves_one_limit_never_puts_back_another_that_was_lowered_meanwhile(people: Staff) -> None:
-    before = await limit(people)
-    form = await limits_form(people, str(int(before) + 5))
-    other = "limit.max_orders_per_minute"
-    lowered = str(int(form[other]) - 1)
-    mine = await limits_form(people, before) | {other: lowered, "reason": "too fast"}
-    assert (await people.admin.post("/acts/limits", mine)).status_code == 200
-    answer = await people.risk.post("/acts/limits", form)
-    assert (answer.status_code, answer.headers[CODE]) == (REFUSED, "REFUSED")
-    now = datetime.now(UTC)
-    stored = (await state(people, current_limits, now)).limits
-    assert (str(stored.max_order_notional), str(stored.max_orders_per_minute)) == (before, lowered)
-    # What he meant is beside what stands, and nothing that he had not touched.
-    assert re.findall(r"you had typed: ([^<]+)<", answer.text) == [str(int(before) + 5)]
-    assert f'name="{other}" value="{lowered}"' in answer.text
-    assert 'name="reason" required maxlength="500" value="a busy day"' in answer.text
-    again = await limits_form(people, str(int(before) + 5))
-    assert (await people.risk.post("/acts/limits", again)).status_code == 200
-    stored = (await state(people, current_limits, datetime.now(UTC))).limits
-    assert (str(stored.max_order_notional), str(stored.max_orders_per_minute)) == (
-        str(int(before) + 5),
-        lowered,
-    )
-    told = await people.told("LIMITS_LOWERED", "LIMITS_RAISED")
-    assert told == [("LIMITS_LOWERED", "admin"), ("LIMITS_RAISED", "risk")]
-
-
-async def test_a_raise_of_two_persons_in_their_browsers(people: Staff) -> None:
-    await always_two(people.web.owner)
-    before = await limit(people)
-    raised = str(int(before) + 1)
-    form = await limits_form(people, raised)
-    for _ in range(2):
-        answer = await people.risk.post("/acts/limits", form)
-        assert "waits for another person" in answer.text
-    assert await limit(people) == before
-    page = (await people.admin.get("/acts/approvals")).text
-    [path] = set(re.findall(r'action="(/acts/approvals/[0-9a-f-]+/carry-out)"', page))
-    [shown] = set(re.findall(r'name="content_hash" value="([0-9a-f]{64})"', page))
-    sent = {"content_hash": shown}
-    assert (await people.risk.post(path, sent)).status_code == REFUSED, "not one's own"
-    await refused_below(people, Role.RISK, path, sent)
-    people.stale()
-    stale = await people.admin.post(path, sent)
-    assert stale.headers[CODE] == "STEP_UP_REQUIRED"
-    await people.admin.step_up()
-    assert (await people.admin.post(path, {"content_hash": "0" * 64})).status_code == REFUSED
-    assert await limit(people) == before
-    assert (await people.admin.post(path, sent)).status_code == SEE_OTHER
-    assert await limit(people) == raised
-    assert (await people.admin.post(path, sent)).status_code == REFUSED, "used"
-    assert await people.told("APPROVAL_ASKED", "LIMITS_RAISED", "APPROVAL_CARRIED_OUT") == [
-        ("APPROVAL_ASKED", "risk"), ("LIMITS_RAISED", "admin"), ("APPROVAL_CARRIED_OUT", "admin"),
-    ]  # fmt: skip
 
 
 async def test_nothing_is_done_for_another_site(people: Staff) -> None:
