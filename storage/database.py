@@ -72,9 +72,15 @@ class Database:
 
     @classmethod
     async def connect(
-        cls, dsn: str, *, fences: bool = False, slots: int = PLACEMENT_SLOTS, process: str = APPLICATION
+        cls,
+        dsn: str,
+        *,
+        fences: bool = False,
+        slots: int = PLACEMENT_SLOTS,
+        process: str = APPLICATION,
+        most: int = POOL_MAX,
     ) -> Self:
-        """Open the pools; ``fences`` also that of the placement slots, of which there are ``slots``.
+        """Open the pool, of ``most`` at most; ``fences`` also that of the placement slots, ``slots`` of them.
 
         ``process`` is who we are among the server's sessions, up to 63 bytes: who holds the fence is told by it.
 
@@ -83,7 +89,7 @@ class Database:
             BadDatabaseAddress: ``dsn`` is none.
         """
         try:
-            pool = await _pool(dsn, POOL_MIN, POOL_MAX, process, reset=_keep)
+            pool = await _pool(dsn, min(POOL_MIN, most), most, process, reset=_keep)
             fence_pool = await _pool(dsn, 1, slots, process) if fences else None
         except (OSError, asyncpg.PostgresError, TimeoutError) as error:
             raise DatabaseUnavailable(f"PostgreSQL does not answer: {error}") from error

@@ -56,7 +56,7 @@ class EventFeed:
 
     @asynccontextmanager
     async def joined(self, reader_id: UUID) -> AsyncIterator[None]:
-        """Take one stream's place for the length of the block. ``reader_id``: whose, a token's or a session's.
+        """Take one stream's place for the length of the block. ``reader_id``: whose, a token or a person.
 
         Raises:
             TooManyStreams: there is none left, for this reader or at all.

@@ -9,12 +9,15 @@ import hashlib
 import re
 from dataclasses import dataclass
 from importlib import resources
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
 from storage import grants, statements
 from storage.commits import committing
+
+if TYPE_CHECKING:
+    from storage.database import Connection
 
 LOCK_KEY: Final = 0x7469_6D69
 """Advisory lock of the one migrator."""
@@ -85,16 +88,21 @@ async def check(dsn: str) -> None:
     """Raise MigrationError unless the database is exactly at this release's version."""
     connection = await asyncpg.connect(dsn, timeout=10)
     try:
-        if await connection.fetchval(_SQL["has_record"]) is None:
-            raise MigrationError("the database is empty: run `trading migrate`")
-        missing = _pending(load(), await _applied(connection))
+        await check_on(connection)
     finally:
         await connection.close()
+
+
+async def check_on(connection: "Connection") -> None:
+    """The same on a connection that is there."""
+    if await connection.fetchval(_SQL["has_record"]) is None:
+        raise MigrationError("the database is empty: run `trading migrate`")
+    missing = _pending(load(), await _applied(connection))
     if missing:
         raise MigrationError(f"{missing[0].name} is not applied: run `trading migrate`")
 
 
-async def _applied(connection: asyncpg.Connection) -> dict[str, str]:
+async def _applied(connection: "Connection") -> dict[str, str]:
     rows = await connection.fetch(_SQL["read_applied"])
     return {row["version"]: row["sha256"] for row in rows}
 

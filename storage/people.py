@@ -130,7 +130,8 @@ async def require_another_admin(connection: Connection, person_id: UUID) -> None
     Raises:
         LastAdmin: this person is the last.
     """
-    admins = {row["person_id"] for row in await connection.fetch(_SQL["lock_admins"])}
+    rows = await connection.fetch(_SQL["lock_admins"], person_id)
+    admins = {row["person_id"] for row in rows if row["is_admin"]}
     if person_id in admins and len(admins) == 1:
         raise LastAdmin
 

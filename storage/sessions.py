@@ -29,6 +29,10 @@ TRIES_KEPT: Final = timedelta(days=30)
 """A success forgets them, and so does this much quiet."""
 CHALLENGE_VALID_FOR: Final = timedelta(minutes=5)
 SESSIONS_LISTED_MAX: Final = 200
+SESSIONS_PER_PERSON_MAX: Final = 30
+"""Of those with a second factor, and of those without."""
+SURPLUS: Final = "too many others of the same person"
+"""Who has ended what is above it."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,11 @@ def of_person(person_id: UUID) -> str:
     return f"person {person_id}"
 
 
+def of_session(session_id: UUID) -> str:
+    """The subject under which tries to show a factor once more are counted: no stranger's tries are among them."""
+    return f"session {session_id}"
+
+
 def of_address(address: str) -> str:
     """The subject of tries with names that nobody has."""
     return f"address {address}"
@@ -95,13 +104,26 @@ async def begin_session(
         address,
         agent,
     )
+    await _end_surplus(connection, person_id, now, with_factor=False)
     return session_id
+
+
+async def _end_surplus(connection: Connection, person_id: UUID, now: datetime, *, with_factor: bool) -> None:
+    await connection.execute(
+        _SQL["end_surplus"], person_id, now, SURPLUS, with_factor, SESSIONS_PER_PERSON_MAX
+    )
 
 
 async def read_session(connection: Connection, secret: str, now: datetime) -> Session | None:
     """None: unknown, ended, idle for too long, or its person is disabled."""
     row = await connection.fetchrow(_SQL["read_session"], secret_hash(secret), now, now - SESSION_IDLE)
     return None if row is None else Session(**{**dict(row), "role": Role(row["role"])})
+
+
+async def role_of_session(connection: Connection, session_id: UUID, now: datetime) -> Role | None:
+    """What its person may do now; None: it has ended, was idle for too long, or its person may not come in."""
+    role = await connection.fetchval(_SQL["role_of_session"], session_id, now, now - SESSION_IDLE)
+    return None if role is None else Role(role)
 
 
 async def is_going_on(connection: Connection, session_id: UUID, now: datetime) -> bool:
@@ -118,10 +140,12 @@ async def rotate_session(
     connection: Connection, session_id: UUID, secret: str, factor: Factor, now: datetime
 ) -> bool:
     """A second factor was shown: the session goes on under another secret. False: it has ended meanwhile."""
-    rotated = await connection.fetchval(
+    person_id = await connection.fetchval(
         _SQL["rotate_session"], session_id, secret_hash(secret), now, factor.value
     )
-    return rotated is not None
+    if person_id is not None:
+        await _end_surplus(connection, person_id, now, with_factor=True)
+    return person_id is not None
 
 
 async def end_session(

@@ -36,7 +36,7 @@ from schemas.broker import Account
 from schemas.market import Provider
 from security.approvals import ApprovalKeys, ApprovalSigner
 from security.payloads import KeyRing, PayloadKeys, data_converter, header_behavior
-from storage.database import PLACEMENT_SLOTS, Database
+from storage.database import PLACEMENT_SLOTS, POOL_MAX, Database
 from storage.events import append
 from storage.migrate import check
 from storage.switches import Installation, access_entry, bind_installation, read_installation
@@ -149,15 +149,16 @@ async def open_database(
     *,
     fences: bool = False,
     slots: int = PLACEMENT_SLOTS,
+    most: int = POOL_MAX,
 ) -> Database:
-    """Open the pools, closed with the stack; ``fences``: those of ``slots`` placements too.
+    """Open the pools, closed with the stack, of at most ``most``; ``fences``: those of ``slots`` placements too.
 
     Raises:
         BadDatabaseAddress, DatabaseUnavailable, MigrationError: there is none, or of another release.
     """
     process = f"trading {service} {os.getpid()}@{socket.gethostname()}"
     database = await Database.connect(
-        settings.dsn, fences=fences, slots=slots, process=process[:PROCESS_NAME_MAX]
+        settings.dsn, fences=fences, slots=slots, process=process[:PROCESS_NAME_MAX], most=most
     )
     stack.push_async_callback(database.close)
     await check(settings.dsn)

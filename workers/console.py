@@ -7,7 +7,7 @@ from typing import Final
 
 from audit.check.outside import Folder
 from console.web.app import build_console
-from console.web.deps import ConsoleDeps, GatewayDoor, Shown, WebSettings
+from console.web.deps import ENTRY_POOL_MAX, ConsoleDeps, GatewayDoor, Shown, WebSettings
 from gateway.server import serving
 from observability.logging import get_logger
 from security.grants import GrantKey
@@ -43,6 +43,7 @@ async def run_console(settings: ConsoleSettings, stop: asyncio.Event) -> None:
         metrics = await process_metrics("console", database)
         deps = ConsoleDeps(
             database=database,
+            entry=await open_database(stack, settings, "console entry", most=ENTRY_POOL_MAX),
             dsn=settings.dsn,
             client=await connect_temporal(settings, "console", metrics, lazy=True),
             settings=web,

@@ -14,7 +14,7 @@ from console.web import answers, health, static_files
 from console.web.deps import ConsoleDeps
 from console.web.guard import BodyTooLarge, Guard
 from console.web.pages import ROUTERS
-from console.web.problems import Code, Elsewhere, WebError
+from console.web.problems import KILL, KILL_DIRECT, Code, Elsewhere, WebError
 from observability.logging import get_logger
 from storage.database import DATABASE_ERRORS
 from storage.event_feed import EventFeed
@@ -34,6 +34,7 @@ def build_console(deps: ConsoleDeps) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.deps = deps
+    app.state.readiness = health.Readiness()
     app.state.feed = EventFeed(deps.database, deps.dsn)
     for router in (health.router, static_files.router, *ROUTERS):
         app.include_router(router)
@@ -52,6 +53,9 @@ def _add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(asyncpg.DataError, _not_text)
     for kind in DATABASE_ERRORS:
         app.add_exception_handler(kind, _database_away)
+    app.add_exception_handler(asyncpg.ReadOnlySQLTransactionError, _database_away)
+    for kind in (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+        app.add_exception_handler(kind, _again)
     app.add_exception_handler(Exception, _internal)
 
 
@@ -97,9 +101,32 @@ async def _not_text(request: Request, _: Exception) -> Response:
 async def _database_away(request: Request, error: Exception) -> Response:
     _log.error("database does not answer", error=type(error).__name__)
     message = "the database does not answer: look again before you repeat what you did"
+    if _is_kill(request):
+        message = _not_engaged("the database does not answer")
     return await answers.problem(request, WebError(503, Code.UNAVAILABLE, message))
+
+
+async def _again(request: Request, error: Exception) -> Response:
+    """PostgreSQL gave this one up for another: nothing of it was stored."""
+    _log.warning("given up by the database", error=type(error).__name__)
+    message = "somebody else changed the same at the same moment, and nothing was done: send it again"
+    if _is_kill(request):
+        message = _not_engaged("the database gave it up")
+    return await answers.problem(request, WebError(503, Code.UNAVAILABLE, message))
+
+
+def _is_kill(request: Request) -> bool:
+    return request.method == "POST" and request.url.path == KILL
+
+
+def _not_engaged(why: str) -> str:
+    """What whoever pressed the button must not miss, on whatever page it stands."""
+    return f"NOT ENGAGED, as far as is known: {why}. {KILL_DIRECT}"
 
 
 async def _internal(request: Request, error: Exception) -> Response:
     _log.error("unexpected error", exc_info=error)
-    return await answers.problem(request, WebError(500, Code.INTERNAL, "a fault of ours; it is in the log"))
+    message = "a fault of ours; it is in the log"
+    if _is_kill(request):
+        message = _not_engaged(message)
+    return await answers.problem(request, WebError(500, Code.INTERNAL, message))

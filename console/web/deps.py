@@ -1,5 +1,6 @@
 """What the console's web app is given by the process that hosts it."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
     from temporalio.client import Client
 
     from audit.check.outside import Outside
+
+
+ENTRY_POOL_MAX: Final = 3
+SEARCHES_AT_ONCE: Final = 4
+"""What reads many rows leaves connections to everything else."""
+SEARCH_SECONDS: Final = 8.0
+PROOFS_AT_ONCE: Final = 1
+"""A proof reads every leaf of the log."""
 
 
 def utc_now() -> datetime:
@@ -79,6 +88,11 @@ class ConsoleDeps:
     """Everything that reaches outside."""
 
     database: Database
+    entry: Database
+    """Connections for nothing but whose session it is, how the installation stands, and the kill switch.
+
+    However many wait for rows, these are free.
+    """
     dsn: str
     """For what needs a connection of its own: listening, the check of the schema. A secret."""
     client: "Client | None"
@@ -96,6 +110,8 @@ class ConsoleDeps:
     """Signs releases of the kill switch in an Admin's name; None: nobody is released here."""
     gateway: GatewayDoor | None = None
     """Where closing signals are proposed; None: nothing is closed here."""
+    searches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SEARCHES_AT_ONCE))
+    proving: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PROOFS_AT_ONCE))
 
     def mode(self) -> Mode:
         """As the newest request read it from the installation's row: what the broker connection reports."""

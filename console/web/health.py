@@ -1,16 +1,21 @@
 """Does the process live, can people sign in, what has it counted."""
 
 import asyncio
+import math
+import time
+from typing import Final
 
 import asyncpg
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from console.web.deps import Deps
+from console.web.deps import ConsoleDeps, Deps
 from storage import migrate
 from storage.database import DATABASE_ERRORS
 from storage.sessions import read_standing
 
+ASKED_FOR_SECONDS: Final = 2.0
+"""How long an answer counts."""
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 router = APIRouter()
@@ -22,18 +27,40 @@ async def healthz() -> JSONResponse:
     return JSONResponse({"status": "alive"})
 
 
-@router.get("/readyz")
-async def readyz(deps: Deps) -> JSONResponse:
-    """The database and its schema. Temporal is not needed to look at rows, nor to engage the kill switch."""
-    said = "ok"
+class Readiness:
+    """What the database said last: anybody may ask, so it is asked once in a while, and once at a time."""
+
+    def __init__(self) -> None:
+        self._said = ""
+        self._asked_at = -math.inf
+        self._asking = asyncio.Lock()
+
+    async def of(self, deps: ConsoleDeps) -> str:
+        """``ok``, or what is wrong."""
+        async with self._asking:
+            if time.monotonic() - self._asked_at >= ASKED_FOR_SECONDS:
+                self._said = await _asked(deps)
+                self._asked_at = time.monotonic()
+            return self._said
+
+
+async def _asked(deps: ConsoleDeps) -> str:
     try:
-        async with deps.database.connection() as connection:
+        async with deps.entry.connection() as connection:
             await read_standing(connection)
-        await migrate.check(deps.dsn)
+            await migrate.check_on(connection)
     except (*DATABASE_ERRORS, asyncpg.PostgresError) as error:
-        said = f"does not answer: {type(error).__name__}"
+        return f"does not answer: {type(error).__name__}"
     except migrate.MigrationError as error:
-        said = str(error)
+        return str(error)
+    return "ok"
+
+
+@router.get("/readyz")
+async def readyz(request: Request, deps: Deps) -> JSONResponse:
+    """The database and its schema. Temporal is not needed to look at rows, nor to engage the kill switch."""
+    readiness: Readiness = request.app.state.readiness
+    said = await readiness.of(deps)
     ready = said == "ok"
     return JSONResponse({"ready": ready, "checks": {"database": said}}, status_code=200 if ready else 503)
 

@@ -1,6 +1,7 @@
 """Everything the console says no with, by code: pages for people, fragments for htmx, JSON for scripts."""
 
 from enum import StrEnum
+from typing import Final
 
 
 class Code(StrEnum):
@@ -21,6 +22,12 @@ class Code(StrEnum):
     BUSY = "BUSY"
     UNAVAILABLE = "UNAVAILABLE"
     INTERNAL = "INTERNAL"
+
+
+KILL: Final = "/acts/kill"
+KILL_DIRECT: Final = (
+    "Run `trading kill --direct` on the machine: it cancels at the broker, and engages when it can"
+)
 
 
 class WebError(Exception):

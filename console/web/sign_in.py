@@ -145,7 +145,9 @@ async def with_factor(
     secret = one_time.new_secret()
     async with deps.database.transaction("people.factor_shown") as connection:
         await people.hold(connection, session.person_id)
-        subject = sessions.of_person(session.person_id)
+        # Whoever is in already is not kept from acting by others who try to come in under that name.
+        is_in = session.mfa_at is not None
+        subject = sessions.of_session(session.session_id) if is_in else sessions.of_person(session.person_id)
         tried = await sessions.spend_try(connection, subject, now)
         wrong = await _compare(deps, connection, session, factor, answer, now) if tried.allowed else "locked"
         if wrong is None and not await sessions.rotate_session(

@@ -25,9 +25,10 @@ from people where person_id = $1
 for update
 
 -- name: lock_admins
--- Whoever takes an Admin away waits for others who do.
-select person_id from people
-where role = 'admin' and disabled_at is null and password_hash is not null
+-- Whoever takes an Admin away waits for others who do. With the person that it is done to, all in one order: others
+-- who lock two people do it in the same.
+select person_id, role = 'admin' and disabled_at is null and password_hash is not null as is_admin from people
+where person_id = $1 or (role = 'admin' and disabled_at is null and password_hash is not null)
 order by person_id
 for update
 

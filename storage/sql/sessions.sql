@@ -12,6 +12,12 @@ from sessions s join people p using (person_id)
 where s.secret_hash = $1 and s.ended_at is null and s.ends_at > $2 and s.seen_at > $3
     and p.disabled_at is null and p.password_hash is not null
 
+-- name: role_of_session
+-- Of one that somebody has signed in with, whatever its cookie has become since.
+select p.role from sessions s join people p using (person_id)
+where s.session_id = $1 and s.ended_at is null and s.ends_at > $2 and s.seen_at > $3 and s.mfa_at is not null
+    and p.disabled_at is null and p.password_hash is not null
+
 -- name: is_going_on
 select exists (select from sessions where session_id = $1 and ended_at is null and ends_at > $2)
 
@@ -21,7 +27,18 @@ update sessions set seen_at = $2 where session_id = $1 and seen_at < $2
 -- name: rotate_session
 update sessions set secret_hash = $2, mfa_at = $3, factor = $4, seen_at = $3
 where session_id = $1 and ended_at is null
-returning session_id
+returning person_id
+
+-- name: end_surplus
+-- All but the newest: those with a second factor and those without are counted apart, so that whoever knows a password
+-- pushes nobody out.
+update sessions set ended_at = $2, ended_by = $3
+where session_id in (
+    select session_id from sessions
+    where person_id = $1 and ended_at is null and (mfa_at is not null) = $4
+    order by seen_at desc, began_at desc
+    offset $5
+)
 
 -- name: end_session
 update sessions set ended_at = $3, ended_by = $4

@@ -191,6 +191,7 @@ WRITERS: Final[Mapping[str, str]] = {
     "sessions.insert_session": "console",
     "sessions.touch_session": "console",
     "sessions.rotate_session": "console",
+    "sessions.end_surplus": "console",
     "sessions.end_session": "console",
     "sessions.end_sessions_of": "console",
     "sessions.keep_challenge": "console",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from console.web.app import build_console
-from console.web.deps import ConsoleDeps, WebSettings
+from console.web.deps import ENTRY_POOL_MAX, ConsoleDeps, WebSettings
 from security.passkeys import Passkeys
 from security.passwords import Passwords
 from security.sealing import Sealer
@@ -20,11 +20,13 @@ from tests.web.browser import ORIGIN, Web
 async def console_on(database: str) -> AsyncIterator[Web]:
     """A console on these rows, with its own rights and no more, and a clock that a test may move."""
     opened = await Database.connect(f"{database}?role={Role.CONSOLE}")
+    entry = await Database.connect(f"{database}?role={Role.CONSOLE}", most=ENTRY_POOL_MAX)
     owner = await Database.connect(database)
     clock = [datetime.now(UTC)]
     settings = WebSettings(origin=ORIGIN)
     deps = ConsoleDeps(
         database=opened,
+        entry=entry,
         dsn=database,
         client=None,
         settings=settings,
@@ -35,6 +37,7 @@ async def console_on(database: str) -> AsyncIterator[Web]:
     )
     yield Web(build_console(deps), deps, clock, owner)
     await owner.close()
+    await entry.close()
     await opened.close()
 
 

@@ -104,3 +104,14 @@ async def test_only_so_many_pages_of_one_person_are_live(web: Web, monkeypatch: 
     wrong = await person.get("/live/events", headers={"Last-Event-ID": "x", "Accept": "application/json"})
     assert wrong.status_code == 422
     assert (await web.browser().get("/live/events")).status_code == 303
+
+
+async def test_a_factor_shown_in_another_tab_ends_no_stream(web: Web) -> None:
+    person = await web.person("vi", Role.VIEWER)
+    async with following(web, person) as reading:
+        await until(reading, "tick")
+        await person.step_up()
+        for _ in range(3):
+            block = await reading.next()
+            assert block is not None
+            assert block.event == "tick"

@@ -4,8 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import asyncpg
+import pytest
+
 from schemas.people import Role
 from security.passwords import Passwords
+from storage import people, two_persons
 from tests.web.browser import PASSWORD, Browser, Web
 
 NEW = "another password altogether"
@@ -183,3 +187,44 @@ async def test_two_first_admins_links_made_at_once_leave_one_good(web: Web) -> N
     links = await asyncio.gather(web.first_admin(), web.first_admin())
     answers = [await web.browser().get(link) for link in links]
     assert sorted(answer.status_code for answer in answers) == [200, 404]
+
+
+async def test_people_are_locked_in_one_order_whoever_locks_them(web: Web) -> None:
+    """Else two who wait for each other's person would each hold what the other needs."""
+    await web.person("jo", Role.ADMIN)
+    await web.person("sam", Role.RISK)
+    async with web.owner.connection() as connection:
+        rows = await connection.fetch("select person_id, name from people order by person_id")
+    low, high = (row["person_id"] for row in rows)
+    risk = next(row["person_id"] for row in rows if row["name"] == "sam")
+
+    async def decide() -> None:
+        async with web.deps.database.transaction("test") as connection:
+            await two_persons.read_standings(connection, high, low)
+
+    async def take_away() -> None:
+        async with web.deps.database.transaction("test") as connection:
+            await people.require_another_admin(connection, risk)
+
+    for act in (decide, take_away):
+        async with web.owner.transaction("test") as connection:
+            await connection.execute("select from people where person_id = $1 for update", low)
+            waits = asyncio.create_task(act())
+            await _waiting(web, 1)
+            async with web.owner.transaction("test") as other:
+                await other.execute("select from people where person_id = $1 for update nowait", high)
+        await waits
+
+
+async def test_what_the_database_gives_up_for_another_is_to_be_sent_again(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = await web.person("op", Role.OPERATOR)
+
+    async def given_up(*_: object) -> None:
+        raise asyncpg.DeadlockDetectedError
+
+    monkeypatch.setattr("console.web.access.read_session", given_up)
+    answer = await operator.get("/orders")
+    assert answer.status_code == 503
+    assert "send it again" in answer.text

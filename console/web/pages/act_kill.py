@@ -4,6 +4,7 @@ import asyncio
 from typing import Annotated, Final
 from uuid import uuid4
 
+import asyncpg
 from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
@@ -13,8 +14,9 @@ from console.web.access import Admin, FreshAdmin, Operator, Person, Viewer
 from console.web.acting import Reason, show, temporal_of, told
 from console.web.answers import go
 from console.web.deps import ConsoleDeps, Deps
-from console.web.problems import Code, WebError, refused
+from console.web.problems import KILL, KILL_DIRECT, Code, WebError, refused
 from console.web.rendering import render
+from schemas.base import storable
 from schemas.kill import KillCommand, KillScope
 from security.grants import make_grant
 from storage.database import DATABASE_ERRORS
@@ -28,15 +30,15 @@ SIGNAL_SECONDS: Final = 6.0
 ID_CHARACTERS_MAX: Final = 64
 
 
-@router.get("/acts/kill")
+@router.get(KILL)
 async def ask_kill(request: Request, deps: Deps, person: Operator) -> Response:
     """The form. It is no step that one must take: `POST` engages at once."""
-    async with deps.database.connection() as connection:
+    async with deps.entry.connection() as connection:
         state = await read_state(connection)
     return show(request, "kill", person, state=state, scopes=list(KillScope), request_id=uuid4())
 
 
-@router.post("/acts/kill")
+@router.post(KILL)
 async def kill(
     deps: Deps,
     person: Operator,
@@ -45,11 +47,11 @@ async def kill(
     request_id: Annotated[str, Form(max_length=ID_CHARACTERS_MAX, pattern=r"^[A-Za-z0-9-]*$")] = "",
 ) -> Response:
     """Engage the kill switch: the row first, the workflow second. Sent twice it is one activation."""
-    command = kill_command(reason or "no reason given", scope, person.name, request_id or None)
+    command = kill_command(storable(reason) or "no reason given", scope, person.name, request_id or None)
     try:
-        async with deps.database.connection() as connection:
+        async with deps.entry.connection() as connection:
             await engage_row(connection, command)
-    except DATABASE_ERRORS as error:
+    except (*DATABASE_ERRORS, asyncpg.PostgresError) as error:
         signalled = await _signal(deps, command)
         raise WebError(503, Code.UNAVAILABLE, _not_confirmed(signalled=signalled)) from error
     await _signal(deps, command)
@@ -68,11 +70,11 @@ async def _signal(deps: ConsoleDeps, command: KillCommand) -> bool:
 
 def _not_confirmed(*, signalled: bool) -> str:
     first = (
-        "NOT CONFIRMED: the signal was sent, the database did not answer"
+        "NOT CONFIRMED: the signal was sent, the database did not take it"
         if signalled
-        else "NOT ENGAGED, as far as is known: neither the database nor Temporal answered"
+        else "NOT ENGAGED, as far as is known: neither the database nor Temporal took it"
     )
-    return f"{first}. Run `trading kill --direct` on the machine: it cancels at the broker, and engages when it can"
+    return f"{first}. {KILL_DIRECT}"
 
 
 @router.get(PROGRESS)

@@ -23,16 +23,13 @@ from console.web.paging import Typed, given
 from console.web.problems import Code, WebError, invalid, refused
 from console.web.rendering import render
 from console.web.routes import page
+from console.web.searching import proving, searching
 from console.web.text import query
 from schemas.audit import text_sha256
 from storage.blotter import PAGE, AuditFilter, search_audit
 from storage.database import Connection
 
 router: Final = APIRouter()
-
-PROOFS_AT_ONCE: Final = 1
-"""A proof reads every leaf of the log: others wait for it."""
-_proving: Final = asyncio.Semaphore(PROOFS_AT_ONCE)
 
 RowId = Annotated[int, Path(ge=0, lt=2**63)]
 Story = Annotated[str, Path(max_length=128)]
@@ -60,7 +57,7 @@ async def audit(
         story, part, word.upper().replace(" ", "_") if word else None, _time("since", since), _time("until", until),
         before,
     )  # fmt: skip
-    async with deps.database.connection() as connection:
+    async with searching(deps) as connection:
         found = await search_audit(connection, wanted, limit=PAGE + 1)
     shown = found[:PAGE]
     kept = {
@@ -92,15 +89,15 @@ def _time(name: str, text: str | None) -> datetime | None:
         return None
     try:
         found = datetime.fromisoformat(chosen)
-    except ValueError as error:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise invalid(f"`{name}` is a time like 2026-11-27T14:30") from error
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 @router.get("/audit/story/{some_id}/proof.txt", response_class=PlainTextResponse)
 async def story_proof(person: Viewer, deps: Deps, some_id: Story) -> Response:
     """The proof of all rows of a story: what `trading audit prove` writes, and anybody can check by hand."""
-    async with deps.database.connection() as connection:
+    async with proving(deps) as connection:
         rows = await _story(connection, some_id)
         proof = await _prove(deps, connection, some_id, rows)
     return _file(_text_of(proof), "audit-proof.txt")
@@ -109,8 +106,13 @@ async def story_proof(person: Viewer, deps: Deps, some_id: Story) -> Response:
 @router.get("/audit/story/{some_id}/rows.json")
 async def story_rows(person: Viewer, deps: Deps, some_id: Story) -> Response:
     """All rows of a story with their payloads."""
-    async with deps.database.connection() as connection:
+    async with searching(deps) as connection:
         rows = await _story(connection, some_id)
+        # Some thousand payloads take their time: others are served meanwhile.
+        return await asyncio.to_thread(_rows_file, rows)
+
+
+def _rows_file(rows: list[asyncpg.Record]) -> Response:
     answer = JSONResponse([StoryRow(row).as_json() for row in rows])
     answer.headers["Content-Disposition"] = 'attachment; filename="audit-rows.json"'
     return answer
@@ -119,7 +121,7 @@ async def story_rows(person: Viewer, deps: Deps, some_id: Story) -> Response:
 @router.get("/audit/{row_id}/proof.txt", response_class=PlainTextResponse)
 async def row_proof(person: Viewer, deps: Deps, row_id: RowId) -> Response:
     """The proof of one row."""
-    async with deps.database.connection() as connection:
+    async with proving(deps) as connection:
         rows = await _row(connection, row_id)
         proof = await _prove(deps, connection, f"row {row_id}", rows)
     return _file(_text_of(proof), f"audit-row-{row_id}-proof.txt")
@@ -130,7 +132,7 @@ async def row(
     request: Request, person: Viewer, deps: Deps, row_id: RowId, prove: bool = False
 ) -> HTMLResponse:
     """One row with its payload; ``prove``: and whether it stands in the log that was signed."""
-    async with deps.database.connection() as connection:
+    async with proving(deps) if prove else deps.database.connection() as connection:
         rows = await _row(connection, row_id)
         proof = await _prove(deps, connection, f"row {row_id}", rows) if prove else None
     one = StoryRow(rows[0])
@@ -174,8 +176,7 @@ async def _prove(deps: ConsoleDeps, connection: Connection, name: str, rows: lis
         if line is None:
             return Proof(None, None, "no key lies beside the checkpoints yet")
         key = VerifierKey.parse(line.decode())
-        async with _proving:
-            made = await make_proof(connection, name, rows, outside, key)
+        made = await make_proof(connection, name, rows, outside, key)
     except Refused as error:
         return Proof(None, None, error.what)
     except UnicodeDecodeError:

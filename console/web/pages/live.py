@@ -11,12 +11,13 @@ from typing import Annotated, Final, cast
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from console.web.access import Needs, Person, Role, Viewer
+from console.web.access import Person, Viewer
 from console.web.deps import ConsoleDeps, Deps
-from console.web.problems import Code, Elsewhere, WebError, invalid
+from console.web.problems import Code, WebError, invalid
 from storage.database import DATABASE_ERRORS
 from storage.event_feed import EventFeed, FeedClosed, TooManyStreams
 from storage.event_stream import NotInStream, start_position
+from storage.sessions import role_of_session
 
 router: Final = APIRouter()
 
@@ -30,10 +31,7 @@ LastEventId = Annotated[str | None, Header(description="The position of the last
 class PageStream:
     """Reads on from ``position`` while its person's session lasts."""
 
-    def __init__(
-        self, request: Request, deps: ConsoleDeps, feed: EventFeed, person: Person, position: int
-    ) -> None:
-        self._request = request
+    def __init__(self, deps: ConsoleDeps, feed: EventFeed, person: Person, position: int) -> None:
         self._deps = deps
         self._feed = feed
         self._person = person
@@ -72,12 +70,13 @@ class PageStream:
         return True
 
     async def _still_in(self) -> bool:
-        """Whether the session still lasts and its person may still look: read anew each time."""
-        try:
-            person = await Needs(Role.VIEWER)(self._request, self._deps)
-        except (Elsewhere, WebError):
-            return False
-        return (person.session_id, person.role) == (self._person.session_id, self._person.role)
+        """Whether the session still lasts and its person may still look: read anew each time.
+
+        By the session, not by the stream's cookie: a second factor shown in another tab changes it.
+        """
+        async with self._deps.entry.connection() as connection:
+            role = await role_of_session(connection, self._person.session_id, self._deps.now())
+        return role is self._person.role
 
 
 async def _stream(
@@ -95,8 +94,8 @@ async def _stream(
         raise invalid("Last-Event-ID is a position") from error
     feed = cast(EventFeed, request.app.state.feed)
     try:
-        async with feed.joined(person.session_id):
-            yield PageStream(request, deps, feed, person, position)
+        async with feed.joined(person.person_id):
+            yield PageStream(deps, feed, person, position)
     except TooManyStreams as error:
         raise WebError(429, Code.BUSY, "as many pages are live as may be: close one") from error
 

@@ -13,6 +13,7 @@ from console.web.paging import Before, Typed, given, mark
 from console.web.problems import invalid
 from console.web.rendering import render
 from console.web.routes import page
+from console.web.searching import searching
 from console.web.text import query
 from schemas.orders import OrderStatus, Side
 from storage.blotter import PAGE, BlotterRow, Mark, OrderFilter, count_open, orders_page, recent_strategies
@@ -46,7 +47,7 @@ async def orders(
 ) -> HTMLResponse:  # fmt: skip
     """A page of orders, newest first."""
     wanted = _wanted(state, ticker, strategy, text)
-    async with deps.database.connection() as connection:
+    async with searching(deps) as connection:
         found = await orders_page(connection, wanted, before=_mark(before), limit=PAGE + 1)
         counts, unknown = await count_open(connection)
         strategies = await recent_strategies(connection)

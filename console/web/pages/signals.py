@@ -11,6 +11,7 @@ from console.web.deps import Deps
 from console.web.paging import Before, Typed, given, mark
 from console.web.rendering import render
 from console.web.routes import page
+from console.web.searching import searching
 from console.web.text import query
 from storage.blotter import PAGE, Mark, count_rejections, recent_strategies, signals_page
 
@@ -37,7 +38,7 @@ async def signals(
     """A page of signals, newest first, and the counts of the window."""
     whose, symbol, why = given(strategy), given(ticker), given(reason)
     back, span = WINDOWS[window]
-    async with deps.database.connection() as connection:
+    async with searching(deps) as connection:
         found = await signals_page(
             connection, strategy=whose, ticker=symbol.upper() if symbol else None, reason=why,
             before=mark(before), limit=PAGE + 1,

@@ -52,8 +52,11 @@ if (live) {
     heard();
     refreshSoon();
   });
-  // The session is over: the page says so by asking to sign in again.
-  live.addEventListener("over", () => location.reload());
+  // Only where the session is over does the page ask to sign in again: what somebody types here is lost with it.
+  live.addEventListener("over", async () => {
+    const answer = await fetch("/live/alerts", { headers: { Accept: "application/json" }, redirect: "manual" }).catch(() => null);
+    if (answer?.status === 401) location.reload();
+  });
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) heardAt = Date.now();
   });
@@ -70,7 +73,7 @@ document.addEventListener("htmx:before:response", (event) => {
   const ctx = event.detail.ctx;
   if (!ctx.sourceElement?.classList?.contains("live-part")) return;
   const answer = ctx.response.raw;
-  if (answer.status === 401 || answer.status === 403 || answer.redirected) {
+  if (answer.status === 401 || answer.redirected) {
     event.preventDefault();
     location.reload();
   } else if (!answer.ok) {
