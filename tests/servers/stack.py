@@ -26,9 +26,9 @@ from storage.signals import save_token
 from tests.servers.approvals import AUDIT_KEY, BOTH
 from tests.servers.exchange import Exchange, ExchangeFactory
 from workers import temporal
+from workers.compact import run_everything
 from workers.datadir import free_port
 from workers.parts import Parts, build, utc_now
-from workers.run import run_everything
 from workers.settings import WorkerSettings
 
 WIDE_LIMITS = {
