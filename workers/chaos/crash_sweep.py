@@ -40,6 +40,8 @@ REACHED_SECONDS: Final = 150.0
 CALM_SECONDS: Final = 420.0
 PLAYS_MAX: Final = 3
 """Of one run. On a slow machine a signal may come too late to leave: its scenario then shows nothing."""
+NEAR_MAX: Final = 6
+"""Runs of one victim that are prepared or come to their end at a time: more orders waiting would only ask again."""
 CLEAN_TRIES: Final = 5
 REFUSED_SHARE_MAX: Final = 0.2
 POLL_SECONDS: Final = 0.05
@@ -162,6 +164,7 @@ class _Sweep:
         self._told = told
         self._quiet = quiet
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._near: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(NEAR_MAX))
 
     async def all(self) -> None:
         """Everything side by side that may be; then, one by one, what must be alone."""
@@ -173,6 +176,11 @@ class _Sweep:
 
     async def _one(self, run: Run) -> None:
         """Play a run; where it showed nothing, because of the machine or of its neighbours, play it again."""
+        async with self._near[run.victim]:
+            await self._until_shown(run)
+        self._told(run)
+
+    async def _until_shown(self, run: Run) -> None:
         for play in range(PLAYS_MAX):
             tag = f"cp-{self.runs.index(run)}" + (f".again-{play}" if play else "")
             refused = set(self._play.refused)
@@ -187,7 +195,6 @@ class _Sweep:
             run.died.clear()
         if run.wrong is not None and not self._quiet:
             sys.stderr.write(f"WRONG: {run.wrong}\n")
-        self._told(run)
 
     async def _played(self, run: Run, tag: str) -> bool:
         """Play it once; what went wrong stands in the run. Whether it showed something, good or wrong."""
