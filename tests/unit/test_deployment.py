@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
+from console.addresses import VARIABLES
 from workers.compose import FILE, OUR_IMAGE
 from workers.configuration import document
 from workers.run import RUNNERS
@@ -168,6 +169,19 @@ def test_every_variable_is_a_setting_that_is_documented() -> None:
     for name in OURS:
         for variable in SERVICES[name].get("environment", {}):
             assert f"`{variable}`" in page, f"{name}: {variable} is not in docs/CONFIGURATION.md"
+
+
+def test_who_speaks_to_temporal_encrypts_and_reads_what_is_encrypted() -> None:
+    """The command line is none of our processes, and finds the keys by a name of its own."""
+    speak = {name for name in OURS if "TRADING_TEMPORAL_ADDRESS" in SERVICES[name].get("environment", {})}
+    assert "cli" in speak
+    for name in speak:
+        given = SERVICES[name]["environment"]
+        assert given["TRADING_PAYLOADS"] == "${TRADING_PAYLOADS:-encrypted}", name
+        assert "trading_payload_keys" in {each["target"] for each in SERVICES[name]["secrets"]}, name
+    told = SERVICES["cli"]["environment"]
+    assert told[VARIABLES["payload_keys_file"]] == "/run/secrets/trading_payload_keys"
+    assert told.keys() - {"TRADING_SECRETS_DIR"} <= set(VARIABLES.values())
 
 
 def setting_of(variable: str) -> str:
