@@ -134,7 +134,6 @@ def reconciliation_of(parts: OperationsParts) -> list[Activity]:
         parts.database,
         BrokerStateReader(parts.database, parts.broker, parts.clock, parts.hours.trading_day),
         Adopter(parts.database, parts.broker, parts.notifier),
-        parts.metrics,
         Pace(graces, settings.reconcile_pause_seconds),
         now=utc_now,
     )
