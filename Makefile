@@ -31,7 +31,7 @@ PYTEST_PROCESSES ?= 4
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: venv ## .venv with what running needs
 	@$(MAKE) --no-print-directory --silent $(RUNTIME_STAMP)
@@ -49,7 +49,7 @@ demo: install ## the whole system on this machine with example signals, about a 
 isolated-demo: install ## the same with each worker as its own process, role and secrets, read from docker-compose.temporal.yml
 	@$(BIN)/trading demo --topology isolated $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
-compose-secrets: install ## random secrets for docker-compose.temporal.yml, once
+compose-secrets: install ## random secrets for docker-compose.temporal.yml: once, and before each release, which may need new ones
 	@$(BIN)/python -m workers.keys .secrets
 
 up: install ## the whole system on this machine until Ctrl-C

@@ -233,6 +233,23 @@ def test_what_runs_is_watched_and_what_ends_is_not() -> None:
             assert service["restart"] in ("no", "on-failure:3", "on-failure:10"), name
 
 
+def test_every_log_has_a_bound() -> None:
+    for name, service in SERVICES.items():
+        logs = service.get("logging", {})
+        assert logs.get("driver") == "local", name
+        assert logs["options"] == {"max-size": "16m", "max-file": "6"}, name
+
+
+def test_traces_can_be_switched_on_for_whoever_reaches_a_collector() -> None:
+    send = {name for name in OURS if "TRADING_OTLP_ENDPOINT" in SERVICES[name].get("environment", {})}
+    assert send == {name for name in OURS if "watch" in networks(name)}
+    for name in send:
+        assert SERVICES[name]["environment"]["TRADING_OTLP_ENDPOINT"] == "${TRADING_OTLP_ENDPOINT:-}"
+    assert SERVICES["console"]["environment"]["TRADING_TRACE_URL"] == "${TRADING_TRACE_URL:-}"
+    for name in OURS - {"cli", "paper-exchange"}:
+        assert SERVICES[name]["environment"]["TRADING_LOG_LEVEL"] == "${TRADING_LOG_LEVEL:-}", name
+
+
 def test_ours_cannot_write_outside_their_volumes_nor_gain_rights() -> None:
     for name in OURS | (MONITORS & SERVICES.keys()):
         service = SERVICES[name]
