@@ -178,7 +178,7 @@ def _reader(addresses: Addresses) -> "BrokerReader":
     from pydantic import SecretStr
 
     from broker.alpaca.client import AlpacaReader
-    from broker.alpaca.hosts import HostRefused
+    from broker.alpaca.hosts import ALPACA_LIVE, PAPER_STREAM_URL, HostRefused
     from broker.alpaca.settings import AlpacaSettings
 
     folder = Path(os.environ.get(SECRETS_DIR_VARIABLE) or addresses.data_dir / "keys")
@@ -188,11 +188,17 @@ def _reader(addresses: Addresses) -> "BrokerReader":
             f"the broker's address is not known: nothing runs in {addresses.data_dir}",
             do=f"name the installation's folder with --data-dir, or set {BROKER_URL_VARIABLE}",
         )
+    url = url.rstrip("/")
+    # Whoever cancels in an emergency needs no grant, and a reader cannot place.
+    is_live = url == ALPACA_LIVE.trading_url
     try:
         settings = AlpacaSettings(
             key_id=SecretStr(_secret(folder / KEY_FILE)),
             secret_key=SecretStr(_secret(folder / SECRET_FILE)),
-            trading_url=url.rstrip("/"),
+            trading_url=url,
+            stream_url=ALPACA_LIVE.stream_url if is_live else PAPER_STREAM_URL,
+            live_set_up=is_live,
+            live_hosts=ALPACA_LIVE,
         )
     except HostRefused as error:
         raise Refused(str(error), do=f"correct {BROKER_URL_VARIABLE}") from error

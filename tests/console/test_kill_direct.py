@@ -1,14 +1,25 @@
 """`trading kill --direct`: orders are cancelled from here while Temporal, the workers or the database are away."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import pytest
+
+from broker.alpaca import hosts
+from console.addresses import Addresses
+from console.common import Common
+from console.kill_direct import _reader, kill_direct
+from schemas.kill import KillCommand
+from schemas.mode import Mode
 from tests.console.commands import Trading, environment, of_stack
+from tests.servers.live import live_settings
 from tests.servers.stack import Stack, signal
+from tests.unit.broker_server import ORDER, Request, http, serving
 from workers.datadir import free_port
 
 NOWHERE = "127.0.0.1:1"
@@ -122,6 +133,44 @@ async def test_risk_adding_keeps_the_stop_that_closes_a_position_and_names_what_
             each["code"] for each in (await trading("alerts", "--json")).json
         }:
             await asyncio.sleep(POLL_SECONDS)
+
+
+async def test_it_cancels_at_the_live_brokerage_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How: a server stands at the live brokerage's two addresses, and there is no database."""
+    order = ORDER | {"client_order_id": "ti-1", "status": "new"}
+    cancelled = False
+
+    async def brokerage(request: Request, writer: Any) -> None:
+        nonlocal cancelled
+        if request.method == "DELETE":
+            cancelled = True
+            writer.write(http([{"id": order["id"], "status": 200}], 207))
+        elif "status=open" in request.target:
+            writer.write(http([] if cancelled else [order]))
+        elif f"/orders/{order['id']}" in request.target:
+            writer.write(http(order | {"status": "canceled"}))
+        elif "/orders" in request.target:
+            writer.write(http([order | {"status": "canceled"}]))
+        else:
+            writer.write(http([]))
+
+    away = Addresses(tmp_path, {"database_url": f"postgresql://u@{NOWHERE}/none"}, running=False)
+    command = KillCommand(reason="real money", triggered_by="test")
+    monkeypatch.setenv("TRADING_SECRETS_DIR", str(tmp_path))
+    (tmp_path / "trading_broker_key").write_text("AKLIVELIVELIVELIVE")
+    (tmp_path / "trading_broker_secret").write_text("a-secret-of-real-money")
+    async with serving() as server:
+        server.answer = brokerage
+        monkeypatch.setenv("TRADING_BROKER_TRADING_URL", hosts.ALPACA_LIVE.trading_url)
+        assert _reader(away).mode is Mode.LIVE  # type: ignore[attr-defined]
+        monkeypatch.setattr(hosts, "ALPACA_LIVE", live_settings(server).live_hosts)
+        monkeypatch.setenv("TRADING_BROKER_TRADING_URL", server.url)
+        assert await kill_direct(Common(json=True), away, command, 1) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert (told["broker"], told["fates"]) == ("answered", {"ti-1": "cancelled"})
+    assert {each.method for each in server.requests} == {"GET", "DELETE"}
 
 
 async def test_without_keys_it_says_where_they_should_be(tmp_path: Path) -> None:
