@@ -14,11 +14,13 @@ from activities.failures import as_failure, try_again
 from activities.funds import refused_by_broker
 from activities.gate import Permit, PlacementGate, refuse_unsent, say
 from activities.identity import difference
+from activities.live import NOT_PERMITTED
 from activities.requests import canonical_request
 from activities.tries import uncancelled
 from broker import lifecycle
 from broker.budget import BudgetUnavailable
 from broker.errors import BrokerError, DuplicateOrder, NothingSent, RateLimited
+from broker.permit import LiveNotPermitted
 from broker.told import BrokerCall, evidence, hearing
 from risk.messages import UserMessage
 from risk.readiness import waits_for
@@ -112,7 +114,7 @@ class PlacementActivities:
 
         Raises:
             ApplicationError: type NO_SLOT, KILL_PENDING, NOT_RECONCILED, BROKER_HALT, CLOCK_SKEW, FENCE_LOST,
-                ERR_NETWORK or ERR_RATE_LIMIT; nothing was sent.
+                LIVE_NOT_PERMITTED, ERR_NETWORK or ERR_RATE_LIMIT; nothing was sent.
         """
         try:
             permit = await self._gate.enter(question)
@@ -139,7 +141,8 @@ class PlacementActivities:
                     async with committing(connection, "placement.intent_refused"):
                         locked = await lock_keyed(connection, question)
                         now = self._clock.instant(question.as_of)
-                        return await refuse_unsent(
+                        # The lock went with the rollback: another try may have sent it meanwhile.
+                        return await self._beyond(locked, now) or await refuse_unsent(
                             locked, str(refused), now, refused.why, user_message=refused.user_message
                         )
                 if isinstance(found, PlaceAnswer):
@@ -155,14 +158,9 @@ class PlacementActivities:
         """Read the switch, check all that may still refuse, and store the intent."""
         locked = await lock_keyed(connection, question)
         order = locked.order
-        if order.status.is_final:
-            return PlaceAnswer(kind=PlaceKind.ENDED, order=order.view)
-        if order.broker_order_id is not None:
-            return PlaceAnswer(kind=PlaceKind.PLACED, order=order.view)
         now = self._clock.instant(question.as_of)
-        if order.may_stand:
-            # That try may still be sending: its POST stays open until its own answer or its deadline.
-            return await self._unknown(locked, now, "an earlier try has no answer yet", answers_post=False)
+        if (beyond := await self._beyond(locked, now)) is not None:
+            return beyond
         read_at = time.monotonic()
         basis = await rows.read_basis(locked, self._clock.wall())
         reason = _refusal(order, basis, now)
@@ -196,6 +194,18 @@ class PlacementActivities:
         assert basis.approval_id is not None, "no approval is a refusal"
         stored = await self._store_intent(locked, request, basis.approval_id, now)
         return _Intent(stored, request, read_at, basis.received_at, leave)
+
+    async def _beyond(self, locked: LockedOrder, now: datetime) -> PlaceAnswer | None:
+        """What an order has come to of which nothing is to be sent, nor refused; None: it may be either."""
+        order = locked.order
+        if order.status.is_final:
+            return PlaceAnswer(kind=PlaceKind.ENDED, order=order.view)
+        if order.broker_order_id is not None:
+            return PlaceAnswer(kind=PlaceKind.PLACED, order=order.view)
+        if not order.may_stand:
+            return None
+        # That try may still be sending: its POST stays open until its own answer or its deadline.
+        return await self._unknown(locked, now, "an earlier try has no answer yet", answers_post=False)
 
     async def _unapproved(
         self, locked: LockedOrder, basis: rows.PlacementBasis, request: OrderRequest, now: datetime
@@ -255,6 +265,11 @@ class PlacementActivities:
             except FenceLost as lost:
                 await self._take_back(connection, intent, "FENCE_LOST", str(lost), calls)
                 raise try_again("FENCE_LOST", str(lost)) from lost
+            except LiveNotPermitted as stale:
+                # Nobody at the broker has said no: the next try asks for leave anew.
+                permit.spent = False
+                await self._take_back(connection, intent, NOT_PERMITTED, stale.message, calls)
+                raise try_again(NOT_PERMITTED, stale.message, FENCE_RETRY) from stale
             except (NothingSent, RateLimited) as error:
                 await self._take_back(connection, intent, error.code, error.message, calls)
                 raise as_failure(error) from error

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,21 +12,24 @@ import asyncpg
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from activities import placement as placing
 from activities.live import LiveGuard
 from activities.placement import PlacementActivities
 from activities.risk import RiskActivities
+from broker import permit as permits
 from broker.alpaca.trader import AlpacaTrader
 from market.clock import MarketClock
 from observability.metrics import Metrics
 from schemas.clock import ClockHealth
 from schemas.kill import KillCommand
 from schemas.live import LiveSeen, LiveSetup, SignedGrant
-from schemas.orders import OrderStatus
+from schemas.orders import OrderFlag, OrderStatus
 from schemas.runs import OrderQuestion, RiskQuestion
 from schemas.wire import Leg
 from security.live import LiveDecision, may_trade_live, sign_grant
 from storage import placement as rows
 from storage import switches
+from storage.commits import committing
 from storage.database import Database
 from storage.live import list_grants, revoke_grants, save_grant
 from storage.orders import LockedOrder, lock_order, read_order
@@ -202,6 +206,23 @@ async def test_what_was_approved_on_paper_leaves_in_no_other_mode(database: str)
     await opened.close()
 
 
+async def test_a_permit_that_ages_before_the_first_byte_is_asked_for_anew(
+    desk: LiveDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: permits are good for no time at all; then as always."""
+    await desk.give(desk.good())
+    monkeypatch.setattr(permits, "PERMIT_SECONDS_MAX", 0)
+    with pytest.raises(ApplicationError, match="too old") as waits:
+        await desk.order("s1")
+    assert (waits.value.type, waits.value.non_retryable) == ("LIVE_NOT_PERMITTED", False)
+    async with desk.database.connection() as connection:
+        order = await read_order(connection, "s1")
+    assert (order.status.is_final, order.may_stand, desk.posts) == (False, False, 0)
+    monkeypatch.undo()
+    assert (await desk.place("s1")).status is OrderStatus.ACKNOWLEDGED
+    assert desk.posts == 1
+
+
 async def test_a_stop_waits_until_it_may_leave(desk: LiveDesk) -> None:
     await desk.order("s1")
     async with desk.database.transaction("test") as connection:
@@ -210,6 +231,34 @@ async def test_a_stop_waits_until_it_may_leave(desk: LiveDesk) -> None:
         with pytest.raises(ApplicationError, match="nobody has granted it") as waits:
             await desk.guard.permit(LockedOrder(connection, stop, locked.state), live.now())
     assert waits.value.type == "LIVE_NOT_PERMITTED"
+
+
+async def test_a_refusal_ends_no_order_that_another_try_has_sent_meanwhile(
+    desk: LiveDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: between the two transactions of a refusal it is granted, and another try sends and hears no answer."""
+
+    @asynccontextmanager
+    async def overtaken(connection: Any, name: str) -> AsyncIterator[None]:
+        if name == "placement.intent_refused":
+            monkeypatch.undo()
+            await desk.give(desk.good())
+            await desk.place("s1")
+        async with committing(connection, name):
+            yield
+
+    async def silent(_: Request, writer: Any) -> None:
+        writer.close()
+
+    desk.server.answer = silent
+    monkeypatch.setattr(placing, "committing", overtaken)
+    left = await desk.order("s1")
+    assert desk.posts == 1
+    assert (left.status, left.flags, left.settled) == (
+        OrderStatus.SUBMITTED,
+        (OrderFlag.OUTCOME_UNKNOWN,),
+        False,
+    )
 
 
 async def test_who_would_place_live_without_anybody_to_ask_is_not_built(desk: LiveDesk) -> None:
