@@ -39,6 +39,11 @@ class LiveConfiguration(Wire):
     stream_url: str
     data_url: str
     data_stream_url: str
+    # An older release has stored none of these four.
+    data_feed: str = ""
+    secondary_data_url: str | None = None
+    secondary_data_stream_url: str | None = None
+    secondary_data_feed: str = ""
     requests_per_minute: int
     market_speed: str
     key_source: KeySource
@@ -113,6 +118,8 @@ class LiveSeen(Wire):
     """The newest, whatever its state: an older one does not count beside it."""
     kill_engaged: bool
     clock: ClockHealth
+    reduces: bool = False
+    """It is a stop or an exit of shares that are held: no clock holds that up."""
 
 
 class LiveReason(StrEnum):

@@ -211,6 +211,8 @@ def _is_fresh(person: GrantPerson) -> bool:
 def _wrong_state(seen: LiveSeen) -> Iterator[LiveReason]:
     if seen.kill_engaged:
         yield LiveReason.KILL_SWITCH
+    if seen.reduces:
+        return
     age = seen.clock.age
     if age is None or not -AHEAD_MAX <= age <= CLOCK_READ_MAX:
         yield LiveReason.CLOCK_UNKNOWN

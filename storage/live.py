@@ -44,12 +44,12 @@ class GrantRow(Wire):
     revoke_reason: str | None
 
 
-async def read_seen(connection: Connection, clock: ClockHealth) -> LiveSeen:
-    """The newest grant and the kill switch, in one statement."""
+async def read_seen(connection: Connection, clock: ClockHealth, *, reduces: bool = False) -> LiveSeen:
+    """The newest grant and the kill switch, in one statement. ``reduces``: for an order that can only reduce."""
     row = await connection.fetchrow(_SQL["read_seen"])
     assert row is not None, "kill_switch always has its one row"
     grant = None if row["grant_id"] is None else SignedGrant.model_validate(dict(row))
-    return LiveSeen(grant=grant, kill_engaged=row["engaged"], clock=clock)
+    return LiveSeen(grant=grant, kill_engaged=row["engaged"], clock=clock, reduces=reduces)
 
 
 async def save_grant(connection: Connection, signed: SignedGrant, *, component: str, now: datetime) -> None:

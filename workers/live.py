@@ -1,6 +1,7 @@
 """Live mode as a process is started with it: what it was asked, where its keys came from, and who may say yes."""
 
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -15,12 +16,15 @@ from security.live import LiveDecision, LiveGrantKey, may_trade_live, wrong_setu
 from storage.clock import read_clock_health
 from storage.live import save_configuration
 from storage.switches import Installation
+from workers.clock_watch import holder_of
 from workers.settings import BrokerSettings, ExecutionSettings, WorkerSettings
 
 if TYPE_CHECKING:
     from storage.database import Connection
 
 COMPONENT: Final = "ExecutionAgent"
+SERVICE: Final = "execution"
+"""The process that places: whose own clock must be known."""
 
 _log = get_logger(__name__)
 
@@ -52,9 +56,15 @@ def may_reach(settings: BrokerSettings) -> bool:
 
 
 def live_guard(
-    settings: ExecutionSettings | WorkerSettings, installation: Installation, approval_keys: ApprovalKeys
+    settings: ExecutionSettings | WorkerSettings,
+    installation: Installation,
+    approval_keys: ApprovalKeys,
+    *,
+    starting: bool = False,
 ) -> LiveGuard | None:
     """Who is asked before each order; None: it is paper, and nobody needs to be.
+
+    ``starting``: this process has not looked at its own clock yet, so another's look counts too.
 
     Raises:
         LiveKeyError: the public key of grants cannot be used.
@@ -69,7 +79,8 @@ def live_guard(
     def decide(setup: LiveSetup, seen: LiveSeen, now: datetime) -> LiveDecision:
         return may_trade_live(setup, seen, key, now)
 
-    return LiveGuard(setup, decide, read_clock_health)
+    own = None if starting else holder_of(SERVICE)
+    return LiveGuard(setup, decide, partial(read_clock_health, own=own))
 
 
 async def tell_configuration(
@@ -81,7 +92,7 @@ async def tell_configuration(
 ) -> None:
     """Store what execution starts with, so that two persons can grant it, and whether it may trade live now."""
     configuration = configuration_of(settings, installation, approval_keys)
-    guard = live_guard(settings, installation, approval_keys)
+    guard = live_guard(settings, installation, approval_keys, starting=True)
     reasons: tuple[str, ...] = (LiveReason.NOT_LIVE_HOST.value,)
     if guard is not None:
         reasons = tuple(reason.value for reason in (await guard.ask(connection, now)).reasons)
@@ -105,6 +116,10 @@ def configuration_of(
         stream_url=settings.broker_stream_url,
         data_url=settings.data_url,
         data_stream_url=settings.data_stream_url,
+        data_feed=settings.data_feed,
+        secondary_data_url=settings.secondary_data_url,
+        secondary_data_stream_url=settings.secondary_data_stream_url,
+        secondary_data_feed=settings.secondary_data_feed,
         requests_per_minute=settings.broker_requests_per_minute,
         market_speed=str(settings.market_speed),
         key_source=key_source(settings),

@@ -206,6 +206,20 @@ async def test_what_was_approved_on_paper_leaves_in_no_other_mode(database: str)
     await opened.close()
 
 
+async def test_a_wrong_clock_holds_up_no_stop(desk: LiveDesk) -> None:
+    """As it does on paper, and as the alert of it says."""
+    await desk.give(desk.good())
+    await desk.order("s1")
+    desk.clock = ClockHealth(in_sync=False)
+    async with desk.database.transaction("test") as connection:
+        locked = await lock_order(connection, "s1")
+        for leg in (Leg.STOP, Leg.EXIT):
+            reduces = locked.order.model_copy(update={"leg": leg})
+            assert await desk.guard.permit(LockedOrder(connection, reduces, locked.state), live.now())
+        with pytest.raises(rows.IntentRefused):
+            await desk.guard.permit(locked, live.now())
+
+
 async def test_a_permit_that_ages_before_the_first_byte_is_asked_for_anew(
     desk: LiveDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,10 @@ def test_a_guard_is_made_for_execution_at_the_live_brokerage_alone(monkeypatch: 
     for change in (
         {"TRADING_DATA_URL": "https://other.example"},
         {"TRADING_BROKER_REQUESTS_PER_MINUTE": "300"},
+        {"TRADING_DATA_FEED": "sip"},
+        {"TRADING_SECONDARY_DATA_URL": "https://other.example"},
+        {"TRADING_SECONDARY_DATA_STREAM_URL": "wss://other.example/v2/sip"},
+        {"TRADING_SECONDARY_DATA_FEED": "iex"},
     ):
         other = live_start.configuration_of(
             settings_of(ExecutionSettings, monkeypatch, **change), INSTALLATION, KEYS
