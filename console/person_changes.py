@@ -1,15 +1,17 @@
 """What is done to people by an Admin in the console or by the operator of the machine: one way for both."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from console.acts.people import COMPONENT
 from schemas.people import LINK_VALID_FOR, PersonRow, Role, wrong_name
 from storage import people, sessions
 from storage.commits import committing
 from storage.events import append
+from storage.live import revoke_grants
 
 if TYPE_CHECKING:
     from storage.database import Connection
@@ -107,6 +109,8 @@ async def change(
             await _keep_an_admin(connection, person_id, name)
         person = await people.read_person(connection, person_id, now)
         done = await _do(connection, what, person, by, now, role, secret)
+        if what in (Change.DISABLE, Change.RESET) or (what is Change.ROLE and role is not Role.ADMIN):
+            done = await _end_grants(connection, done, person_id, by, now)
         evidence = {
             "person_id": str(person_id), "name": done.name, "role": (role or person.role).value,
         }  # fmt: skip
@@ -120,6 +124,14 @@ async def _keep_an_admin(connection: "Connection", person_id: UUID, name: str) -
         await people.require_another_admin(connection, person_id)
     except people.LastAdmin:
         raise ChangeRefused(f"{name} is the last Admin: make another one first") from None
+
+
+async def _end_grants(connection: "Connection", done: Done, person_id: UUID, by: str, now: datetime) -> Done:
+    """Live trading is granted by two Admins: it ends with either. After the change, which waits for a grant."""
+    ended = await revoke_grants(
+        connection, by=by, reason=done.detail, component=COMPONENT, now=now, of_person=person_id
+    )
+    return replace(done, detail=f"{done.detail}; live trading is granted no more") if ended else done
 
 
 async def _do(

@@ -69,10 +69,20 @@ async def save_grant(connection: Connection, signed: SignedGrant, *, component: 
 
 
 async def revoke_grants(
-    connection: Connection, *, by: str, reason: str, component: str, now: datetime
+    connection: Connection,
+    *,
+    by: str,
+    reason: str,
+    component: str,
+    now: datetime,
+    of_person: UUID | None = None,
 ) -> tuple[UUID, ...]:
-    """Take back every grant that has not ended, with the audit row of it. Empty: there was none."""
-    rows = await connection.fetch(_SQL["revoke_grants"], now, by, reason)
+    """Take back every grant that has not ended, with the audit row of it. Empty: there was none.
+
+    ``of_person``: only those that this person has asked for or agreed to.
+    """
+    named = "" if of_person is None else str(of_person)
+    rows = await connection.fetch(_SQL["revoke_grants"], now, by, reason, named)
     revoked = tuple(row["grant_id"] for row in rows)
     if revoked:
         evidence = {"grants": [str(each) for each in revoked], "reason": reason}

@@ -8,8 +8,9 @@ left join lateral (select * from live_grants order by given_at desc, grant_id li
 insert into live_grants (grant_id, document, signature, key_id, given_at, expires_at) values ($1, $2, $3, $4, $5, $6)
 
 -- name: revoke_grants
+-- $4: an id that stands in the document; '' stands in every one.
 update live_grants set revoked_at = $1, revoked_by = $2, revoke_reason = $3
-where revoked_at is null and expires_at > $1
+where revoked_at is null and expires_at > $1 and strpos(document, $4) > 0
 returning grant_id
 
 -- name: list_grants

@@ -18,12 +18,14 @@ from activities.placement import PlacementActivities
 from activities.risk import RiskActivities
 from broker import permit as permits
 from broker.alpaca.trader import AlpacaTrader
+from console.person_changes import Change, change
 from market.clock import MarketClock
 from observability.metrics import Metrics
 from schemas.clock import ClockHealth
 from schemas.kill import KillCommand
 from schemas.live import LiveSeen, LiveSetup, SignedGrant
 from schemas.orders import OrderFlag, OrderStatus
+from schemas.people import Role
 from schemas.runs import OrderQuestion, RiskQuestion
 from schemas.wire import Leg
 from security.live import LiveDecision, may_trade_live, sign_grant
@@ -37,6 +39,7 @@ from storage.switches import Installation, read_installation
 from tests.postgres.audited import audit_differences
 from tests.postgres.books import market_clock, prepare, propose, reconciled
 from tests.postgres.scripted_broker import NoLimit
+from tests.postgres.two_people import person
 from tests.servers import live
 from tests.servers.approvals import KEYS, SIGNER
 from tests.unit.broker_server import ORDER, Request, Server, http, serving
@@ -301,6 +304,33 @@ async def test_a_revoked_grant_and_a_bound_mode_stay_whoever_writes(desk: LiveDe
         assert await revoke_grants(connection, by="x", reason="y", component="Console", now=live.now()) == ()
         [row] = await list_grants(connection)
     assert (row.revoked_by, row.grant.asked.name) == ("anna", "person 1")
+
+
+@pytest.mark.parametrize(
+    ("what", "role"), [(Change.ROLE, Role.RISK), (Change.DISABLE, None), (Change.RESET, None)]
+)
+async def test_a_grant_ends_with_each_of_the_two_who_gave_it(
+    desk: LiveDesk, what: Change, role: Role | None
+) -> None:
+    """How: four Admins, a grant of two; then one of them, or one who had no part in it, is changed."""
+    people = [await person(desk.database, name, Role.ADMIN) for name in ("ann", "bob", "eve", "joe")]
+    ann, bob = people[0].person_id, people[1].person_id
+    assert ann is not None
+    assert bob is not None
+    for name, gone in (("eve", False), ("ann", True), ("bob", True)):
+        at = live.now()
+        await desk.give(
+            desk.good(
+                given_at=at, asked=live.person(ann, at - timedelta(minutes=3)), agreed=live.person(bob, at)
+            )
+        )
+        async with desk.database.connection() as connection:
+            done = await change(
+                connection, what, name, by="joe", now=live.now(), role=role, secret=f"link-{name}"
+            )
+            decision = await desk.guard.ask(connection, live.now())
+        assert (decision.permit is None) is gone, name
+        assert ("granted no more" in done.detail) is gone
 
 
 async def test_every_audit_row_says_its_mode_last(desk: LiveDesk) -> None:
