@@ -90,8 +90,8 @@ chaos-resting: install ## 10,000 orders at rest: what they cost idle, and how fa
 runaway: install-dev ## 212 parents in a loop for 45 minutes of skipped time: no more orders than the limits allow; prints JSON
 	$(BIN)/python -m pytest -m slow -q -s tests/e2e/test_runaway.py $(PYTEST_ARGS)
 
-canaries: install-dev ## no secret of a real installation anywhere: both topologies, plain and encrypted (minutes)
-	$(BIN)/python -m pytest -m "slow or not slow" tests/canaries $(PYTEST_ARGS)
+canaries: install-dev ## no secret of a real installation anywhere: both topologies, plain and encrypted (minutes); prints JSON
+	$(BIN)/python -m pytest -m "slow or not slow" tests/canaries -s $(PYTEST_ARGS)
 
 joint-limits: install ## 1000 rounds of 64 approvals at once with room for some, and again with limits lowered meanwhile (N=20)
 	@$(BIN)/trading chaos --joint-limits $(or $(N),1000) --seed $(SEED) $(if $(JSON),--json)

@@ -111,7 +111,10 @@ _ERRORS: Final = {
         "This token has made as many requests as it may; `Retry-After` says when it may again.",
     ),
     500: ("INTERNAL", "A fault of ours. Sending the same request again is safe."),
-    503: ("UNAVAILABLE", "The database does not answer. Send the same request again."),
+    503: (
+        "UNAVAILABLE",
+        "The database does not answer, or this machine's clock is wrong. Send the same request again.",
+    ),
 }
 TOO_MANY_STREAMS: Final = (
     "TOO_MANY_STREAMS",

@@ -44,6 +44,19 @@ class GrantRow(Wire):
     revoke_reason: str | None
 
 
+class NewestGrant(Wire):
+    """The one that execution asks, whatever its state; not verified."""
+
+    expires_at: UtcTime
+    revoked_at: UtcTime | None
+
+
+async def read_newest_grant(connection: Connection) -> NewestGrant | None:
+    """None: there was never one."""
+    row = await connection.fetchrow(_SQL["read_newest_grant"])
+    return None if row is None else NewestGrant.model_validate(dict(row))
+
+
 async def read_seen(connection: Connection, clock: ClockHealth, *, reduces: bool = False) -> LiveSeen:
     """The newest grant and the kill switch, in one statement. ``reduces``: for an order that can only reduce."""
     row = await connection.fetchrow(_SQL["read_seen"])

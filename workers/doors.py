@@ -30,6 +30,7 @@ async def run_gateway(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 starter=OrderStarter(parts.client, Queue.ORDERS.value),
                 render_metrics=parts.metrics.render,
                 wake_secret=settings.broker_wake_secret,
+                clock_fault=parts.clock_fault,
             )
         )
         async with serving(app, host=settings.gateway_host, port=settings.gateway_port) as port:

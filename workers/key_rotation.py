@@ -26,10 +26,10 @@ from schemas.broker import Account
 from security.secrets.errors import SecretError
 from security.secrets.port import StoredSecret
 from security.secrets.reader import SecretReader
+from security.secrets.settings import BROKER_FIELDS
 from storage.database import Database
 from storage.events import append
 from storage.switches import ACCESS, access_entry
-from workers.secret_settings import BROKER_FIELDS
 
 LOOK_SECONDS: Final = 30.0
 """Between readings of the store."""

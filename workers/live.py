@@ -17,7 +17,7 @@ from storage.clock import read_clock_health
 from storage.live import save_configuration
 from storage.switches import Installation
 from workers.clock_watch import holder_of
-from workers.settings import BrokerSettings, ExecutionSettings, WorkerSettings
+from workers.settings import BrokerSettings, ExecutionSettings, Settings, TemporalSettings, WorkerSettings
 
 if TYPE_CHECKING:
     from storage.database import Connection
@@ -26,7 +26,35 @@ COMPONENT: Final = "ExecutionAgent"
 SERVICE: Final = "execution"
 """The process that places: whose own clock must be known."""
 
+ENCRYPT: Final = (
+    "set TRADING_PAYLOADS=encrypted for every process, give each TRADING_PAYLOAD_KEYS (`trading payloads add` "
+    "makes one), then start again; see docs/SECURITY.md, What Temporal holds"
+)
+
 _log = get_logger(__name__)
+
+
+class PlainPayloads(Exception):
+    """Real orders would stand in Temporal for whoever reads it; the message says what to do."""
+
+    def __init__(self) -> None:
+        super().__init__(f"live mode is refused: {LiveReason.PAYLOADS_PLAIN.value}: {ENCRYPT}")
+
+
+def refuse_plain_payloads(settings: Settings, bound: str | None = None) -> None:
+    """Return unless this process speaks to Temporal in plain words and is asked for live trading, or serves a live
+    installation. ``bound``: the mode that the database is bound to, where that is known.
+
+    Raises:
+        PlainPayloads: it does.
+    """
+    speaks = isinstance(settings, TemporalSettings)
+    if speaks and not _sealed(settings) and (settings.live_mode or bound == Mode.LIVE):
+        raise PlainPayloads
+
+
+def _sealed(settings: object) -> bool:
+    return isinstance(settings, TemporalSettings) and settings.payloads == "encrypted"
 
 
 def key_source(settings: BrokerSettings) -> KeySource:
@@ -51,7 +79,8 @@ def may_reach(settings: BrokerSettings) -> bool:
     wrong = wrong_setup(_setup(settings, installation=None, configuration_hash=""))
     if wrong:
         reasons = "; ".join(reason.value for reason in wrong)
-        raise LiveHostRefused(f"the broker's address is the live brokerage, and it is refused: {reasons}")
+        do = f": {ENCRYPT}" if LiveReason.PAYLOADS_PLAIN in wrong else ""
+        raise LiveHostRefused(f"the broker's address is the live brokerage, and it is refused: {reasons}{do}")
     return True
 
 
@@ -135,6 +164,7 @@ def _setup(
         # One process that is every role holds every secret, whatever its queues are called.
         isolated=not isinstance(settings, WorkerSettings),
         key_source=key_source(settings),
+        sealed=_sealed(settings),
         mode=broker_mode(settings),
         trading_url=settings.broker_trading_url,
         installation=UUID(int=0) if installation is None else installation.namespace,

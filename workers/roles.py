@@ -80,7 +80,10 @@ def activities_of(role: Queue, parts: Parts) -> list[Activity]:
 
 def risk_activities(parts: RiskParts) -> list[Activity]:
     """What the risk manager does."""
-    risk = RiskActivities(parts.database, parts.clock, parts.metrics, now=utc_now, signer=parts.signer)
+    risk = RiskActivities(
+        parts.database, parts.clock, parts.metrics, now=utc_now, signer=parts.signer,
+        clock_fault=parts.clock_fault,
+    )  # fmt: skip
     return [risk.assess_risk]
 
 

@@ -39,6 +39,7 @@ from workers.clock_watch import ClockRefused
 from workers.crash_orders import CrashPointsRefused, refuse_crash_points, tell_of_crash_points
 from workers.held import SecretNotAllowed, refuse_another_role, refuse_what_is_not_ours
 from workers.limits import LimitsUnsound
+from workers.live import PlainPayloads, refuse_plain_payloads
 from workers.secret_store import read_process_settings
 from workers.settings import Settings, SettingsError
 from workers.waiting import StoppedWaiting
@@ -111,6 +112,7 @@ async def _main(name: str, settings: Settings) -> int:
         ApprovalKeyError,
         AuditKeyError,
         LiveKeyError,
+        PlainPayloads,
         UnknownBuild,
         SealError,
         PayloadKeyError,
@@ -152,9 +154,10 @@ def main(arguments: Sequence[str]) -> int:
         settings = read_process_settings(name)
         refuse_another_role(name, settings)
         refuse_crash_points(settings)
+        refuse_plain_payloads(settings)
     except SecretsUnreachable as error:
         return _tell(error, EXIT_DEPENDENCY, "DEPENDENCY_DOWN", as_json=options.json)
-    except (SecretNotAllowed, SecretError, CrashPointsRefused) as error:
+    except (SecretNotAllowed, SecretError, CrashPointsRefused, PlainPayloads) as error:
         return _tell(error, EXIT_REFUSED, "REFUSED", as_json=options.json)
     except SettingsError as error:
         return _tell(error, EXIT_USAGE, "BAD_USAGE", as_json=options.json)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from workers.children import patient
 from workers.datadir import free_port
 from workers.supervisor import ChildSpec
 
@@ -156,7 +157,7 @@ def _make_ready(server: Server) -> str | None:
 def _request(
     port: int, method: str, path: str, body: dict[str, Any] | None = None, *, parse: bool = True
 ) -> tuple[int, dict[str, Any]]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HTTP_TIMEOUT_SECONDS)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patient(HTTP_TIMEOUT_SECONDS))
     try:
         payload = None if body is None else json.dumps(body)
         connection.request(method, path, payload, {"Content-Type": "application/json"})

@@ -17,6 +17,10 @@ returning grant_id
 select grant_id, document, given_at, expires_at, revoked_at, revoked_by, revoke_reason
 from live_grants order by given_at desc, grant_id limit $1
 
+-- name: read_newest_grant
+-- As `read_seen` takes it. What counts is the signed document; this is for people.
+select expires_at, revoked_at from live_grants order by given_at desc, grant_id limit 1
+
 -- name: save_configuration
 insert into live_configuration as c (configuration_hash, document, mode, permitted, reasons, written_at)
 values ($1, $2, $3, $4, $5, $6)

@@ -11,14 +11,17 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from broker.alpaca import hosts
+from broker.alpaca.hosts import ALPACA_LIVE
 from console.addresses import Addresses
 from console.common import Common
+from console.errors import Refused
 from console.kill_direct import _reader, kill_direct
 from schemas.kill import KillCommand
 from schemas.mode import Mode
 from tests.console.commands import Trading, environment, of_stack
 from tests.servers.live import live_settings
 from tests.servers.stack import Stack, signal
+from tests.servers.vault import Engine
 from tests.unit.broker_server import ORDER, Request, http, serving
 from workers.datadir import free_port
 
@@ -159,6 +162,7 @@ async def test_it_cancels_at_the_live_brokerage_too(
     away = Addresses(tmp_path, {"database_url": f"postgresql://u@{NOWHERE}/none"}, running=False)
     command = KillCommand(reason="real money", triggered_by="test")
     monkeypatch.setenv("TRADING_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("LIVE_MODE", "true")
     (tmp_path / "trading_broker_key").write_text("AKLIVELIVELIVELIVE")
     (tmp_path / "trading_broker_secret").write_text("a-secret-of-real-money")
     async with serving() as server:
@@ -177,3 +181,63 @@ async def test_without_keys_it_says_where_they_should_be(tmp_path: Path) -> None
     done = await Trading(environment(TRADING_BROKER_TRADING_URL="http://127.0.0.1:1"))("kill", "--direct")
     assert done.code == 1
     assert "TRADING_SECRETS_DIR" in done.err
+
+
+async def test_it_takes_the_keys_from_the_store_that_the_processes_use(
+    stack: Stack, engine: Engine, tmp_path: Path, unique: Callable[[str], str]
+) -> None:
+    """How: a real vault by AppRole, then one that does not answer, then that with a pair in a folder."""
+    pair = {"broker_key": stack.exchange.key, "broker_secret": stack.exchange.secret}
+    engine.put("trading/broker", **pair)
+    role_id, secret_id = engine.role("trading/broker")
+    (tmp_path / "trading_vault_secret_id").write_text(secret_id)
+    variables = of_stack(stack).variables | {
+        "TRADING_SECRETS_DIR": str(tmp_path), "TRADING_BROKER_TRADING_URL": stack.exchange.url,
+        "TRADING_SECRET_SOURCE": "vault", "TRADING_SECRET_PREFIX": "trading", "TRADING_VAULT_ROLE_ID": role_id,
+        "TRADING_VAULT_ADDRESS": engine.vault.url, "TRADING_VAULT_MOUNT": engine.mount,
+    }  # fmt: skip
+    order_id = await rest(stack, unique("direct"))
+    looked = (await Trading(variables)("doctor", "--json")).json
+    [key] = [each for each in looked if each["name"] == "broker key"]
+    assert (key["state"], key["detail"].partition("from ")[2]) == (
+        "ok",
+        f"vault {engine.mount}/trading/broker",
+    )
+    away = variables | {"TRADING_VAULT_ADDRESS": "http://127.0.0.1:9"}
+    refused = await Trading(away)("kill", "--direct", "--json")
+    assert (refused.code, refused.json["error"]["code"]) == (3, "DEPENDENCY_DOWN")
+    assert "a folder in memory" in refused.json["error"]["do"]
+    assert len(await at_exchange(stack)) == 1, "nothing was cancelled without keys"
+    done = await Trading(variables)("kill", "--direct", "--wait-seconds", str(WITHIN_SECONDS), "--json")
+    assert done.json["fates"] == {order_id: "cancelled"}
+    for name, text in pair.items():
+        (tmp_path / f"trading_{name}").write_text(text)
+        assert text not in f"{done.out}{done.err}{refused.out}{refused.err}{looked}"
+    assert (await Trading(away)("kill", "--direct", "--json")).json["broker"] == "answered"
+    engine.put("trading/broker", **pair, more="than the pair")
+    for name in pair:
+        (tmp_path / f"trading_{name}").unlink()
+    wide = await Trading(variables)("kill", "--direct", "--json")
+    assert (wide.code, "holds more too" in wide.json["error"]["message"]) == (1, True)
+
+
+@pytest.mark.parametrize("word", ["true", "1", None])
+async def test_the_live_brokerage_is_reached_by_who_says_live_mode_alone(
+    word: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To read and cancel there takes no grant; nothing is asked of it here."""
+    monkeypatch.setenv("TRADING_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("TRADING_BROKER_TRADING_URL", ALPACA_LIVE.trading_url)
+    for name in ("trading_broker_key", "trading_broker_secret"):
+        (tmp_path / name).write_text("AKLIVE")
+    monkeypatch.delenv("LIVE_MODE", raising=False)
+    if word is not None:
+        monkeypatch.setenv("LIVE_MODE", word)
+    if word == "true":
+        reader = _reader(Addresses(tmp_path, {}, running=False))
+        assert not hasattr(reader, "place_order")
+        await reader.close()
+        return
+    with pytest.raises(Refused) as refused:
+        _reader(Addresses(tmp_path, {}, running=False))
+    assert refused.value.do == "set LIVE_MODE=true"

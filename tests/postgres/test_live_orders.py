@@ -161,6 +161,7 @@ SPOILT: dict[str, dict[str, Any]] = {
     "LIVE_MODE": {"setup": {"asked_for": False}},
     "topology": {"setup": {"isolated": False}},
     "keys": {"setup": {"key_source": "embedded"}},
+    "plain payloads": {"setup": {"sealed": False}},
     "configuration": {"setup": {"configuration_hash": "0" * 64}},
     "clock off": {"clock": ClockHealth(in_sync=False, age=timedelta(seconds=1))},
     "clock unknown": {"clock": ClockHealth(in_sync=False)},
