@@ -10,6 +10,7 @@ from console.errors import BadUsage, DependencyDown, Refused
 
 
 def operator_key(addresses: Addresses) -> Check:
+    """Whether somebody can release the kill switch, and nobody else read the key."""
     path = Path(addresses.get("operator_key_file") or addresses.data_dir / "keys" / "operator.json")
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -21,6 +22,7 @@ def operator_key(addresses: Addresses) -> Check:
 
 
 def approval_keys(addresses: Addresses) -> Check:
+    """Whether risk's key and those that execution trusts belong together, where both are here."""
     from security.approval_files import SIGNING_KEY, read_files
     from security.approvals import ApprovalKeyError
 
