@@ -61,10 +61,10 @@ day: install ## a recorded day at speed 20 with the example strategy, 20 minutes
 test: install-servers ## every test, on real servers
 	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
 
-test-long: install-servers ## installations and single workers killed, retention in a bucket: too long for `make test`; 5 minutes
+test-long: install-servers ## installations and single workers killed, retention in a bucket, the tutorial typed: too long for `make test`; 5 minutes
 	$(BIN)/python -m pytest -m slow tests/faults/test_installation_killed.py tests/faults/test_installation_demo.py \
 		tests/faults/test_installation_crashes.py tests/faults/test_isolated_workers_killed.py \
-		tests/e2e/test_retention.py $(PYTEST_ARGS)
+		tests/e2e/test_retention.py tests/e2e/test_tutorial.py $(PYTEST_ARGS)
 
 load: install-dev ## a thousand signals in one run, judged by the exchange's ledger
 	$(BIN)/python -m pytest -m slow -s tests/load/test_thousand.py $(PYTEST_ARGS)
@@ -160,7 +160,9 @@ check-locks: # no address, a hash for every pin, and the same versions in both
 	@grep '==' requirements.lock | while read -r pin; do grep -qxF "$$pin" requirements-dev.lock || { \
 		echo "requirements-dev.lock does not hold $$pin; make both again with: make lock" >&2; exit 1; }; done
 
-docs: install ## docs/CONFIGURATION.md anew from the settings, docs/schemas/ from the event payloads, docs/METRICS.md, dashboards
+docs: install ## what is made from the code: docs/API.md, CLI.md, CONFIGURATION.md, METRICS.md, schemas/, dashboards
+	@$(BIN)/python -m workers.api_docs
+	@$(BIN)/python -m workers.cli_docs
 	@$(BIN)/python -m workers.configuration
 	@$(BIN)/python -m workers.event_schemas
 	@$(BIN)/python -m workers.metric_docs

@@ -123,7 +123,8 @@ async def _main(name: str, settings: Settings) -> int:
     return EXIT_DONE
 
 
-def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+def options_parser() -> argparse.ArgumentParser:
+    """What ``trading worker`` takes."""
     parser = argparse.ArgumentParser(
         prog="trading worker",
         description="Run one process of the product until SIGTERM or Ctrl-C. Its log is JSON, on standard error.",
@@ -132,7 +133,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("name", choices=tuple(RUNNERS))
     parser.add_argument("--json", action="store_true", help="tell a refused start as JSON too")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def _tell(error: Exception, exit_code: int, code: str, *, as_json: bool) -> int:
@@ -147,7 +148,7 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         0 done, 1 refused to start, 2 wrong usage, 3 a dependency is down.
     """
-    options = _arguments(arguments)
+    options = options_parser().parse_args(arguments)
     name: str = options.name
     try:
         refuse_what_is_not_ours(name)

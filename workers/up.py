@@ -266,7 +266,8 @@ class Installation:
             print(text, flush=True)
 
 
-def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+def options_parser() -> argparse.ArgumentParser:
+    """What ``trading up`` takes."""
     parser = argparse.ArgumentParser(
         prog="trading up",
         description="Run everything on this machine.",
@@ -288,7 +289,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
         help="for the paper exchange, now and at later starts, e.g. --exchange-option=--requests-per-minute=6000",
     )  # fmt: skip
     add_market_options(parser)
-    return parser.parse_args(arguments)
+    return parser
 
 
 async def _run(installation: Installation) -> None:
@@ -301,7 +302,7 @@ async def _run(installation: Installation) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run until stopped; 0 stopped, 1 the folder is in use or refused, 2 usage, 3 something did not come up."""
-    options = _arguments(arguments)
+    options = options_parser().parse_args(arguments)
     chosen = (*options.exchange_option, *chosen_options(options))
     if wrong := wrong_options(chosen):
         sys.stderr.write("".join(f"trading up: {each}\n" for each in wrong))
