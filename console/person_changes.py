@@ -215,6 +215,7 @@ async def first_admin_link(
     ``again``: make another one though one was made; the older one ends.
     """
     async with committing(connection, "people.first_admin"):
+        await people.lock_first_admin(connection)
         state = await people.first_admin(connection)
         if state.there_is_one or (state.link_was_made and not again):
             return None

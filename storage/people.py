@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _SQL: Final = load("people")
 
 COMPONENT: Final = "Console"
+FIRST_ADMIN_LOCK_KEY: Final = 0x7469_6661
+"""First half of the advisory lock around the first Admin's link."""
 SOMEBODY: Final = "somebody"
 """The actor where nobody knows who it was."""
 
@@ -100,6 +102,13 @@ async def read_secrets(connection: Connection, person_id: UUID) -> Secrets:
     row = await connection.fetchrow(_SQL["read_secrets"], person_id)
     if row is None:
         raise NoSuchPerson
+    return Secrets(**dict(row))
+
+
+async def hold(connection: Connection, person_id: UUID) -> Secrets:
+    """As this person is now; no way in changes before this transaction ends. Taken before other locks."""
+    row = await connection.fetchrow(_SQL["hold"], person_id)
+    assert row is not None, "people are never deleted"
     return Secrets(**dict(row))
 
 
@@ -246,8 +255,8 @@ async def insert_link(
     )
 
 
-async def end_links(connection: Connection, person_id: UUID, now: datetime) -> None:
-    """No link made for this person opens anything any more."""
+async def end_links(connection: Connection, person_id: UUID | None, now: datetime) -> None:
+    """No link made for this person opens anything any more; None: none of the first Admin."""
     await connection.execute(_SQL["end_links"], person_id, now)
 
 
@@ -268,6 +277,11 @@ class FirstAdmin:
 
     there_is_one: bool
     link_was_made: bool
+
+
+async def lock_first_admin(connection: Connection) -> None:
+    """Whoever makes or uses the first Admin's link waits for others who do. Taken before any person is held."""
+    await connection.execute(_SQL["lock_first_admin"], FIRST_ADMIN_LOCK_KEY)
 
 
 async def first_admin(connection: Connection) -> FirstAdmin:

@@ -104,6 +104,11 @@ async def read_session(connection: Connection, secret: str, now: datetime) -> Se
     return None if row is None else Session(**{**dict(row), "role": Role(row["role"])})
 
 
+async def is_going_on(connection: Connection, session_id: UUID, now: datetime) -> bool:
+    """Whether nobody has ended it. It says so for the whole transaction where the person is held: `people.hold`."""
+    return bool(await connection.fetchval(_SQL["is_going_on"], session_id, now))
+
+
 async def touch_session(connection: Connection, session_id: UUID, now: datetime) -> None:
     """It was used."""
     await connection.execute(_SQL["touch_session"], session_id, now)

@@ -1,4 +1,4 @@
-"""Ways to sign in: coming in by a link, enrolling TOTP and passkeys, recovery codes, another password."""
+"""Ways to sign in: enrolling TOTP and passkeys, recovery codes, another password."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 from console.web.access import is_fresh
 from console.web.deps import ConsoleDeps
 from console.web.problems import Code, WebError, invalid, refused
-from console.web.sign_in import BUSY, REGISTER, Visitor, not_let_in, totp_context
-from schemas.people import Factor, Role, wrong_name, wrong_password
+from console.web.sign_in import REGISTER, hashed, not_let_in, totp_context
+from schemas.people import Factor, wrong_password
 from security import one_time, totp
 from security.passkeys import PasskeyRefused
-from security.passwords import TooManyAtOnce
 from security.sealing import SealError
 from storage import people, sessions
 from storage.events import append
-from storage.people import Link, person_entry
+from storage.people import person_entry
 from storage.sessions import Session
 
 if TYPE_CHECKING:
@@ -29,71 +28,19 @@ OFFER_LIFE: Final = timedelta(minutes=15)
 """So long an offered TOTP secret waits for its first code."""
 
 
-async def link_of(deps: ConsoleDeps, secret: str) -> Link:
-    """The link, if it can still be used.
+async def _hold(connection: "Connection", session: Session, now: "datetime") -> None:
+    """Hold the session's person, whose ways in are to change: it was read before this transaction began.
 
     Raises:
-        WebError: 404, in the same words whatever is wrong with it.
+        WebError: 401, it has ended meanwhile; 409, it gave a password alone, and there is a second factor by now.
     """
-    async with deps.database.connection() as connection:
-        link = await people.read_link(connection, secret, deps.now())
-    if link is None:
-        raise no_link()
-    return link
-
-
-def no_link() -> WebError:
-    return WebError(404, Code.NOT_FOUND, "this link was used, is too old, or never was one: ask for another")
-
-
-async def come_in(deps: ConsoleDeps, secret: str, name: str | None, password: str, visitor: Visitor) -> str:
-    """Use a link: set the password, and begin a session whose first factor is to be enrolled. Its secret.
-
-    Raises:
-        WebError: 404 the link is none any more, 409 the name is taken, 422 name or password may not be, 503 busy.
-    """
-    link = await link_of(deps, secret)
-    called = link.name or (name or "").strip()
-    if wrong := wrong_name(called) or wrong_password(password, called):
-        raise invalid(wrong)
-    password_hash = await hashed(deps, password)
-    now, session_secret = deps.now(), one_time.new_secret()
-    async with deps.database.transaction("people.link_used") as connection:
-        if not await people.use_link(connection, secret, now):
-            raise no_link()
-        person_id = await _person_of(connection, link, called, password_hash, now)
-        session_id = await sessions.begin_session(
-            connection, session_secret, person_id, address=visitor.address, agent=visitor.agent, now=now
-        )
-        detail = f"{called} came in by a link ({link.purpose}) and set a password"
-        evidence = {
-            "person_id": str(person_id), "name": called, "role": link.role.value, "purpose": link.purpose,
-            "session_id": str(session_id), "address": visitor.address,
-        }  # fmt: skip
-        await append(connection, person_entry("PERSON_CAME_IN", called, detail, now, evidence))
-    return session_secret
-
-
-async def _person_of(
-    connection: "Connection", link: Link, name: str, password_hash: str, now: "datetime"
-) -> "UUID":
-    if link.person_id is not None:
-        await people.set_password(connection, link.person_id, password_hash)
-        return link.person_id
-    try:
-        return await people.insert_person(
-            connection, name, Role.ADMIN, password_hash, by="first admin link", now=now
-        )
-    except people.NameTaken:
-        raise refused(f"somebody is called {name} already: choose another name") from None
-
-
-async def hashed(deps: ConsoleDeps, password: str) -> str:
-    """Raises WebError: 503, too many at once."""
-    try:
-        return await deps.passwords.hash(password)
-    except TooManyAtOnce:
-        raise WebError(503, Code.BUSY, BUSY) from None
+    await people.hold(connection, session.person_id)
+    if not await sessions.is_going_on(connection, session.session_id, now):
+        raise WebError(401, Code.NOT_SIGNED_IN, "the session has ended: sign in again")
+    if session.mfa_at is None:
+        person = await people.read_person(connection, session.person_id, now)
+        if person.totp or person.passkeys:
+            raise refused("a second factor was enrolled meanwhile: sign in with it")
 
 
 async def offer_totp(deps: ConsoleDeps, session: Session) -> None:
@@ -101,6 +48,7 @@ async def offer_totp(deps: ConsoleDeps, session: Session) -> None:
     now = deps.now()
     sealed = deps.sealer.seal(totp.new_secret().encode(), totp_context(session.person_id))
     async with deps.database.transaction("people.totp_offered") as connection:
+        await _hold(connection, session, now)
         await people.offer_totp(connection, session.person_id, sealed, now)
 
 
@@ -133,6 +81,7 @@ async def take_totp(deps: ConsoleDeps, session: Session, code: str) -> str | Non
     if step is None:
         raise invalid("that is not the code it shows now: is the phone's clock right?")
     async with deps.database.transaction("people.totp_enrolled") as connection:
+        await _hold(connection, session, now)
         if not await people.take_totp(connection, session.person_id, sealed, step):
             raise refused("another was begun meanwhile: begin again")
         detail = f"{session.name} enrolled a code generator"
@@ -180,6 +129,7 @@ async def take_passkey(deps: ConsoleDeps, session: Session, answer: dict[str, An
     secret: str | None = None
     label = label.strip()[:LABEL_CHARACTERS_MAX] or "passkey"
     async with deps.database.transaction("people.passkey_added") as connection:
+        await _hold(connection, session, now)
         challenge = await sessions.take_challenge(connection, session.session_id, REGISTER, now)
         try:
             if challenge is None:
@@ -209,6 +159,7 @@ async def remove_passkey(deps: ConsoleDeps, session: Session, credential_id: byt
     """Raises WebError: 409, it is the last second factor, or there is none such."""
     now = deps.now()
     async with deps.database.transaction("people.passkey_removed") as connection:
+        await _hold(connection, session, now)
         person = await people.read_person(connection, session.person_id, now)
         if not person.totp and person.passkeys <= 1:
             raise refused("it is your last second factor: enrol another one first")
@@ -224,6 +175,7 @@ async def remove_totp(deps: ConsoleDeps, session: Session) -> None:
     """Raises WebError: 409, it is the last second factor, or there is none."""
     now = deps.now()
     async with deps.database.transaction("people.totp_removed") as connection:
+        await _hold(connection, session, now)
         person = await people.read_person(connection, session.person_id, now)
         if person.passkeys == 0:
             raise refused("it is your last second factor: enrol another one first")
@@ -237,6 +189,7 @@ async def new_recovery_codes(deps: ConsoleDeps, session: Session) -> list[str]:
     """Ten codes to be shown once; older ones are gone."""
     now, codes = deps.now(), one_time.recovery_codes()
     async with deps.database.transaction("people.recovery_codes") as connection:
+        await _hold(connection, session, now)
         await people.replace_recovery_codes(connection, session.person_id, codes)
         detail = f"{session.name} was given {len(codes)} recovery codes; older ones are gone"
         await append(connection, person_entry("RECOVERY_CODES_MADE", session.name, detail, now, {}))
@@ -255,6 +208,7 @@ async def change_password(deps: ConsoleDeps, session: Session, password: str) ->
         raise WebError(403, Code.STEP_UP_REQUIRED, "show your second factor once more to do this")
     password_hash, now = await hashed(deps, password), deps.now()
     async with deps.database.transaction("people.password_changed") as connection:
+        await _hold(connection, session, now)
         await people.set_password(connection, session.person_id, password_hash)
         await sessions.end_sessions_of(
             connection, session.person_id, by=session.name, now=now, but=session.session_id

@@ -75,7 +75,11 @@ async def with_password(deps: ConsoleDeps, name: str, password: str, visitor: Vi
     if known is None or not is_right or not tried.allowed or known.disabled_at is not None:
         await _refused_at_password(deps, known, tried, visitor, now)
         raise not_let_in()
-    return await _begin(deps, known, password, subject, visitor, now)
+    secret = await _begin(deps, known, password, subject, visitor, now)
+    if secret is None:
+        await _refused_at_password(deps, known, tried, visitor, now)
+        raise not_let_in()
+    return secret
 
 
 async def _refused_at_password(
@@ -87,13 +91,16 @@ async def _refused_at_password(
 
 async def _begin(
     deps: ConsoleDeps, known: people.Secrets, password: str, subject: str, visitor: Visitor, now: datetime
-) -> str:
+) -> str | None:
+    """The session's secret; None: the password that was compared is not this person's any more."""
     secret = one_time.new_secret()
     assert known.password_hash is not None, "it was just compared"
-    rehashed = (
-        await deps.passwords.hash(password) if deps.passwords.needs_rehash(known.password_hash) else None
-    )
+    rehashed = await _rehashed(deps, known.password_hash, password)
     async with deps.database.transaction("people.password_taken") as connection:
+        # Comparing takes its time: a reset or another password has ended only the sessions that there were.
+        held = await people.hold(connection, known.person_id)
+        if held.password_hash != known.password_hash or held.disabled_at is not None:
+            return None
         await sessions.give_try_back(connection, subject, now)
         if rehashed is not None:
             await people.set_password(connection, known.person_id, rehashed)
@@ -104,6 +111,24 @@ async def _begin(
         detail = f"{known.name} gave the password; the second factor is still missing"
         await append(connection, person_entry("PASSWORD_TAKEN", known.name, detail, now, evidence))
     return secret
+
+
+async def hashed(deps: ConsoleDeps, password: str) -> str:
+    """Raises WebError: 503, too many at once."""
+    try:
+        return await deps.passwords.hash(password)
+    except TooManyAtOnce:
+        raise WebError(503, Code.BUSY, BUSY) from None
+
+
+async def _rehashed(deps: ConsoleDeps, stored: str, password: str) -> str | None:
+    """The same password at today's cost; None: it is, or another sign-in must do it."""
+    if not deps.passwords.needs_rehash(stored):
+        return None
+    try:
+        return await deps.passwords.hash(password)
+    except TooManyAtOnce:
+        return None
 
 
 async def with_factor(
@@ -119,6 +144,7 @@ async def with_factor(
     now = deps.now()
     secret = one_time.new_secret()
     async with deps.database.transaction("people.factor_shown") as connection:
+        await people.hold(connection, session.person_id)
         subject = sessions.of_person(session.person_id)
         tried = await sessions.spend_try(connection, subject, now)
         wrong = await _compare(deps, connection, session, factor, answer, now) if tried.allowed else "locked"

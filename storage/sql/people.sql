@@ -18,6 +18,12 @@ select person_id from people where lower(name) = lower($1)
 select person_id, name, password_hash, totp_secret, totp_step, totp_offered, totp_offered_at, disabled_at
 from people where person_id = $1
 
+-- name: hold
+-- As this person is now, and stays until the transaction ends: whoever changes or resets the ways in waits.
+select person_id, name, password_hash, totp_secret, totp_step, totp_offered, totp_offered_at, disabled_at
+from people where person_id = $1
+for update
+
 -- name: lock_admins
 -- Whoever takes an Admin away waits for others who do.
 select person_id from people
@@ -113,6 +119,9 @@ returning purpose, person_id, role
 -- name: end_links
 -- Of one person; without one those of the first Admin.
 update one_time_links set used_at = $2 where person_id is not distinct from $1 and used_at is null
+
+-- name: lock_first_admin
+select pg_advisory_xact_lock($1, 0)
 
 -- name: first_admin_state
 select

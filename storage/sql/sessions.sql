@@ -12,6 +12,9 @@ from sessions s join people p using (person_id)
 where s.secret_hash = $1 and s.ended_at is null and s.ends_at > $2 and s.seen_at > $3
     and p.disabled_at is null and p.password_hash is not null
 
+-- name: is_going_on
+select exists (select from sessions where session_id = $1 and ended_at is null and ends_at > $2)
+
 -- name: touch_session
 update sessions set seen_at = $2 where session_id = $1 and seen_at < $2
 

@@ -123,6 +123,7 @@ WRITERS: Final[Mapping[str, str]] = {
     "orders.raise_reservation_price": BOTH_BROKERS,
     "orders.restore_reservation": "risk execution operations",
     "orders.request_cancel": "execution",
+    "people.hold": "console",
     "people.lock_admins": "console",
     "people.insert_person": "console",
     "people.set_role": "console",

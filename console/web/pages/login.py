@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Body, Form, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from console.web import factors, sign_in
+from console.web import factors, links, sign_in
 from console.web.access import (
     ENROL,
     SECOND,
@@ -144,7 +144,7 @@ async def logout(deps: Deps, session: Entering) -> Response:
 async def show_welcome(request: Request, deps: Deps, link: str) -> Response:
     """What a one-time link leads to. Looking at it does not use it."""
     await standing_of(request, deps)
-    found = await factors.link_of(deps, link)
+    found = await links.link_of(deps, link)
     return render(request, "welcome.html", link=found, wrong=None, least=PASSWORD_CHARACTERS_MIN)
 
 
@@ -157,11 +157,11 @@ async def welcome(
     try:
         if password != again:
             raise invalid("the two passwords differ")
-        secret = await factors.come_in(deps, link, name, password, visitor(request))
+        secret = await links.come_in(deps, link, name, password, visitor(request))
     except WebError as error:
         if error.status not in (409, 422) or wants_json(request):
             raise
-        found = await factors.link_of(deps, link)
+        found = await links.link_of(deps, link)
         return render(
             request, "welcome.html", status=error.status, link=found, wrong=error.message,
             least=PASSWORD_CHARACTERS_MIN,
