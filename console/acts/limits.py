@@ -40,6 +40,24 @@ class Wanted:
         return owner(self.scope, self.name)
 
 
+class LimitsMoved(Refused):
+    """Somebody else has changed these limits since they were shown, or a raise of them has ended."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The versions on which a form with every field rests. None: nothing was set."""
+
+    in_force: int | None
+    lasting: int | None
+
+    @classmethod
+    def of(cls, standing: rows.Standing) -> Shown:
+        """What stands now."""
+        in_force, lasting = standing.in_force, standing.lasting
+        return cls(in_force and in_force.version, lasting and lasting.version)
+
+
 @dataclass(frozen=True)
 class Changed:
     """What a change came to."""
@@ -66,12 +84,15 @@ class Change:
     expires_at: datetime | None = None
     approval_id: UUID | None = None
     """Of the request where a second person is needed: the same again is the same request. None: a new one."""
+    shown: Shown | None = None
+    """What the person was shown, where fields that he left alone are sent too; None: each edit was meant."""
 
 
 async def change_limits(connection: Connection, change: Change, actor: Actor) -> Changed:
     """Store a change that no decision runs through; a raise only with a fresh factor, and with two persons ask.
 
     Raises:
+        LimitsMoved: other limits stand by now than this person was shown.
         Refused: these limits may not be stored, or not by this person.
         StepUpNeeded: it is a raise, and no second factor was shown just now.
         DependencyDown: the lock was not to be had.
@@ -89,6 +110,10 @@ async def change_limits(connection: Connection, change: Change, actor: Actor) ->
         changes = standing.changes(document)
         if not changes and change.expires_at is None and standing.in_force == standing.lasting:
             return Changed(None, lasts, found, changes)
+        if change.shown not in (None, Shown.of(standing)):
+            raise LimitsMoved(
+                "these limits have changed since they were shown", do="look again: nothing was changed"
+            )
         if found is LimitsDecision.RAISED:
             actor.require_fresh()
             always, mode = await two_persons.read_rule(connection)
@@ -174,9 +199,7 @@ async def carry_out_raise(
     """
     scope = LimitScope(content["scope"])
     standing = await rows.read_standing(connection, scope, content["name"], now)
-    current = None if standing.in_force is None else standing.in_force.version
-    lasting = None if standing.lasting is None else standing.lasting.version
-    if (current, lasting) != (content["replaces"], content["lasting"]):
+    if Shown.of(standing) != Shown(content["replaces"], content["lasting"]):
         raise Refused("the limits have changed since it was asked for", do="look at them, and ask anew")
     ends = content["expires_at"]
     try:

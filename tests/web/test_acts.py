@@ -169,42 +169,72 @@ async def limit(people: Staff) -> str:
     return str((await state(people, current_limits, now)).limits.max_order_notional)
 
 
-def limits_form(value: str, **more: str) -> dict[str, str]:
-    return {
-        "scope": "account", "limit.max_order_notional": value, "reason": "a busy day",
-        "approval_id": str(uuid4()), **more,
-    }  # fmt: skip
+async def limits_form(people: Staff, value: str, **more: str) -> dict[str, str]:
+    """The form as it stands, with another greatest order."""
+    page = (await people.risk.get("/acts/limits")).text
+    hidden = dict(re.findall(r'<input type="hidden" name="(\w+)"[^>]* value="([^"]*)">', page))
+    fields = dict(re.findall(r'name="(limit\.\w+)" value="([^"]*)"', page))
+    return {**hidden, **fields, "limit.max_order_notional": value, "reason": "a busy day", **more}
 
 
 async def test_risk_lowers_at_once_and_raises_with_a_fresh_factor(people: Staff) -> None:
     before = await limit(people)
     raised, lowered = str(int(before) + 1), str(int(before) - 1)
-    await refused_below(people, Role.RISK, "/acts/limits", limits_form(lowered))
+    await refused_below(people, Role.RISK, "/acts/limits", await limits_form(people, lowered))
     people.stale()
-    answer = await people.risk.post("/acts/limits", limits_form(raised))
+    answer = await people.risk.post("/acts/limits", await limits_form(people, raised))
     assert (answer.status_code, answer.headers[CODE]) == (FORBIDDEN, "STEP_UP_REQUIRED")
     assert await limit(people) == before
-    assert (await people.risk.post("/acts/limits", limits_form(lowered))).status_code == 200
+    assert (await people.risk.post("/acts/limits", await limits_form(people, lowered))).status_code == 200
     assert await limit(people) == lowered, "a lowering needs none"
     await people.risk.step_up()
-    form = limits_form(raised, span="1h")
-    for _ in range(2):
-        assert (await people.risk.post("/acts/limits", form)).status_code == 200
+    form = await limits_form(people, raised, span="1h")
+    for expected in (200, REFUSED):
+        assert (await people.risk.post("/acts/limits", form)).status_code == expected, "sent twice, done once"
     assert await limit(people) == raised
-    assert (await people.risk.post("/acts/limits", limits_form(raised, span="25h"))).status_code == REFUSED
-    assert (await people.risk.post("/acts/limits", limits_form("much"))).status_code == WRONG
-    unknown = limits_form(raised) | {"limit.no_such": "1"}
+    assert (
+        await people.risk.post("/acts/limits", await limits_form(people, raised, span="25h"))
+    ).status_code == REFUSED
+    assert (await people.risk.post("/acts/limits", await limits_form(people, "much"))).status_code == WRONG
+    unknown = (await limits_form(people, raised)) | {"limit.no_such": "1"}
     assert (await people.risk.post("/acts/limits", unknown)).status_code == WRONG
     told = await people.told("LIMITS_LOWERED", "LIMITS_RAISED")
     assert told[:2] == [("LIMITS_LOWERED", "risk"), ("LIMITS_RAISED", "risk")]
     assert "a busy day" in (await people.viewer.get("/acts/limits")).text
 
 
+async def test_who_saves_one_limit_never_puts_back_another_that_was_lowered_meanwhile(people: Staff) -> None:
+    before = await limit(people)
+    form = await limits_form(people, str(int(before) + 5))
+    other = "limit.max_orders_per_minute"
+    lowered = str(int(form[other]) - 1)
+    mine = await limits_form(people, before) | {other: lowered, "reason": "too fast"}
+    assert (await people.admin.post("/acts/limits", mine)).status_code == 200
+    answer = await people.risk.post("/acts/limits", form)
+    assert (answer.status_code, answer.headers[CODE]) == (REFUSED, "REFUSED")
+    now = datetime.now(UTC)
+    stored = (await state(people, current_limits, now)).limits
+    assert (str(stored.max_order_notional), str(stored.max_orders_per_minute)) == (before, lowered)
+    # What he meant is beside what stands, and nothing that he had not touched.
+    assert re.findall(r"you had typed: ([^<]+)<", answer.text) == [str(int(before) + 5)]
+    assert f'name="{other}" value="{lowered}"' in answer.text
+    assert 'name="reason" required maxlength="500" value="a busy day"' in answer.text
+    again = await limits_form(people, str(int(before) + 5))
+    assert (await people.risk.post("/acts/limits", again)).status_code == 200
+    stored = (await state(people, current_limits, datetime.now(UTC))).limits
+    assert (str(stored.max_order_notional), str(stored.max_orders_per_minute)) == (
+        str(int(before) + 5),
+        lowered,
+    )
+    told = await people.told("LIMITS_LOWERED", "LIMITS_RAISED")
+    assert told == [("LIMITS_LOWERED", "admin"), ("LIMITS_RAISED", "risk")]
+
+
 async def test_a_raise_of_two_persons_in_their_browsers(people: Staff) -> None:
     await always_two(people.web.owner)
     before = await limit(people)
     raised = str(int(before) + 1)
-    form = limits_form(raised)
+    form = await limits_form(people, raised)
     for _ in range(2):
         answer = await people.risk.post("/acts/limits", form)
         assert "waits for another person" in answer.text
@@ -234,7 +264,7 @@ async def test_nothing_is_done_for_another_site(people: Staff) -> None:
         ("/acts/kill", {}),
         ("/acts/locks", {"ticker": "AAPL", "reason": "x", "lock_id": str(uuid4())}),
         ("/acts/strategies/disable", {"strategy": "momentum", "reason": "x"}),
-        ("/acts/limits", limits_form("1")),
+        ("/acts/limits", await limits_form(people, "1")),
     ):
         for headers in (
             {"Sec-Fetch-Site": "cross-site"},
