@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from console.acts.people import COMPONENT, Actor
 from console.errors import DependencyDown, Refused
 from risk.limit_changes import LimitsDecision, decision
-from schemas.limits import MODELS, LimitChange, NewDocument, owner
+from schemas.limits import MODELS, LimitChange, LimitsRow, NewDocument, owner
 from schemas.mode import Mode
 from schemas.people import Role
 from schemas.risk import LimitScope
@@ -54,8 +54,11 @@ class Shown:
     @classmethod
     def of(cls, standing: rows.Standing) -> Shown:
         """What stands now."""
-        in_force, lasting = standing.in_force, standing.lasting
-        return cls(in_force and in_force.version, lasting and lasting.version)
+        return cls(_version(standing.in_force), _version(standing.lasting))
+
+
+def _version(row: LimitsRow | None) -> int | None:
+    return None if row is None else row.version
 
 
 @dataclass(frozen=True)
