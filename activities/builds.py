@@ -120,10 +120,7 @@ class Builds:
             namespace=self._client.namespace, deployment_name=deployment, build_id="", percentage=0
         )
         try:
-            with calling("temporal.promote"):
-                await self._client.workflow_service.set_worker_deployment_ramping_version(
-                    request, timeout=RPC_TIMEOUT
-                )
+            await self._set(request)
         except RPCError as error:
             raise _unavailable(error) from error
 
@@ -191,24 +188,19 @@ class Builds:
         self, deployment: str, build_id: str, *, percent: int | None = None, token: bytes = b""
     ) -> None:
         """Give it all new work, or a part; with ``token`` only if nothing was changed since it was read."""
-        service = self._client.workflow_service
         told: dict[str, Any] = {
             "namespace": self._client.namespace,
             "deployment_name": deployment,
             "build_id": build_id,
             "conflict_token": token,
         }
+        request = (
+            SetWorkerDeploymentCurrentVersionRequest(**told)
+            if percent is None
+            else SetWorkerDeploymentRampingVersionRequest(**told, percentage=percent)
+        )
         try:
-            with calling("temporal.promote"):
-                if percent is None:
-                    await service.set_worker_deployment_current_version(
-                        SetWorkerDeploymentCurrentVersionRequest(**told), timeout=RPC_TIMEOUT
-                    )
-                else:
-                    await service.set_worker_deployment_ramping_version(
-                        SetWorkerDeploymentRampingVersionRequest(**told, percentage=percent),
-                        timeout=RPC_TIMEOUT,
-                    )
+            await self._set(request)
         except RPCError as error:
             if error.status in _NOT_YET:
                 raise UnknownBuild(
@@ -216,6 +208,16 @@ class Builds:
                     f"{error}"
                 ) from error
             raise _unavailable(error) from error
+
+    async def _set(
+        self, request: SetWorkerDeploymentCurrentVersionRequest | SetWorkerDeploymentRampingVersionRequest
+    ) -> None:
+        service = self._client.workflow_service
+        with calling("temporal.promote"):
+            if isinstance(request, SetWorkerDeploymentCurrentVersionRequest):
+                await service.set_worker_deployment_current_version(request, timeout=RPC_TIMEOUT)
+            else:
+                await service.set_worker_deployment_ramping_version(request, timeout=RPC_TIMEOUT)
 
 
 def _builds(deployment: str, found: DescribeWorkerDeploymentResponse) -> list[Build]:

@@ -14,6 +14,7 @@ from activities.failures import as_failure, try_again
 from activities.funds import refused_by_broker
 from activities.gate import Permit, PlacementGate, refuse_unsent, say
 from activities.identity import difference
+from activities.leave import refusal
 from activities.live import NOT_PERMITTED
 from activities.requests import canonical_request
 from activities.tries import uncancelled
@@ -28,7 +29,6 @@ from schemas import wire
 from schemas.approvals import ApprovalRefused
 from schemas.mode import Mode
 from schemas.orders import BrokerOrder, OrderRequest
-from schemas.risk import CheckName
 from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind
 from schemas.wire import Leg, client_order_id
 from storage import placement as rows
@@ -103,7 +103,7 @@ class PlacementActivities:
         self._approval_keys = approval_keys
         self._live = live
         self._metrics = metrics
-        self._gate = PlacementGate(database, budget, clock, refusal=_refusal)
+        self._gate = PlacementGate(database, budget, clock, refusal=refusal)
 
     @activity.defn(name=wire.ACTIVITY_PLACE_ORDER)
     async def place_order(self, question: OrderQuestion) -> PlaceAnswer:
@@ -163,7 +163,7 @@ class PlacementActivities:
             return beyond
         read_at = time.monotonic()
         basis = await rows.read_basis(locked, self._clock.wall())
-        reason = _refusal(order, basis, now)
+        reason = refusal(order, basis, now)
         if reason is not None:
             return await refuse_unsent(locked, reason, now)
         leave = None if self._live is None else await self._live.permit(locked, now)
@@ -383,30 +383,3 @@ def _late(intent: _Intent, error: BrokerError, calls: list[BrokerCall], now: dat
         detail=f"of POST {intent.order.post_count}, which another has followed: {error.code}: {error.message}",
         evidence={"post": intent.order.post_count, **evidence(calls)},
     )
-
-
-def _refusal(order: StoredOrder, basis: rows.PlacementBasis, now: datetime) -> str | None:
-    """Why this order may not leave, as far as rows can tell."""
-    if order.cancel_requested_by is not None:
-        return "CANCELED"
-    if order.leg is not Leg.ENTRY:
-        return None  # Exempt from all of this where `legs.doubt` finds that it is what was approved.
-    if basis.engaged:
-        return CheckName.KILL_SWITCH
-    if not basis.as_signalled:
-        return CheckName.ORDER_AS_SIGNAL
-    if not basis.approved or basis.approval_id is None or basis.expires_at is None:
-        return "NOT_APPROVED"
-    if basis.approved_epoch != basis.switch_epoch:
-        return "APPROVED_BEFORE_KILL_SWITCH"
-    if now > basis.expires_at:
-        return CheckName.STALENESS
-    if now > basis.valid_until:
-        return CheckName.SIGNAL_EXPIRED
-    if order.action.opens and basis.strategy_disabled:
-        return CheckName.STRATEGY_DISABLED
-    if order.action.opens and basis.symbol_locked:
-        return CheckName.SYMBOL_LOCKED
-    if order.action.opens and basis.ticker_unknown:
-        return CheckName.UNKNOWN_OUTCOME
-    return None
