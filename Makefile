@@ -27,7 +27,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals fuzz runaway stream-faults audit-mutations bench-audit rotate-secrets console-attacks deploy scale canaries check docs lock clean
+.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals fuzz runaway stream-faults audit-mutations bench-audit rotate-secrets console-attacks deploy scale bench canaries check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -136,6 +136,9 @@ deploy: install-dev ## a changed workflow deployed with orders in flight, on a w
 
 scale: install-dev ## orders a second with 1, 2 and 4 execution workers and a broker 300 ms away, and what an order costs; 4 minutes
 	$(BIN)/python -m benchmarks.scale --write benchmarks/scale.json
+
+bench: install ## ours, a one-activity workflow and the plain pipeline in one run: latency, throughput, open orders, start; 15 minutes (RESUME=1, OPEN='100 1000')
+	$(BIN)/python -m benchmarks.bench --write benchmarks/results.json --page $(if $(RESUME),--resume) $(if $(OPEN),--open $(OPEN))
 
 bench-audit: install-dev ## 1,000,000 audit rows: verified against read and hashed, append and sealing rates (N=50000)
 	$(BIN)/python -m benchmarks.audit --rows $(or $(N),1000000)

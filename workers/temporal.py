@@ -88,8 +88,10 @@ class Server:
         return f"http://{'127.0.0.1' if self.codec_url is None else 'localhost'}:{self.ui_port}"
 
 
-def spec(server: Server, *, log_path: Path, time_skipping: bool = False, name: str = NAME) -> ChildSpec:
-    """Describe the server as a child process.
+def spec(
+    server: Server, *, log_path: Path, time_skipping: bool = False, name: str = NAME, fast: bool = True
+) -> ChildSpec:
+    """Describe the server as a child process. ``fast=False`` leaves it as its makers ship it, to be measured.
 
     Ready means: the front end and the Web UI answer, and the namespace has its retention and its search
     attributes.
@@ -98,7 +100,7 @@ def spec(server: Server, *, log_path: Path, time_skipping: bool = False, name: s
     async def ready() -> str | None:
         return await asyncio.to_thread(_make_ready, server)
 
-    dynamic = FAST | (TIME_SKIPPING if time_skipping else {})
+    dynamic = (FAST if fast else {}) | (TIME_SKIPPING if time_skipping else {})
     options = {
         "--ip": "127.0.0.1",
         "--port": str(server.port),
