@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from broker.port import BrokerReader
 
 BROKER_URL_VARIABLE: Final = "TRADING_BROKER_TRADING_URL"
-LIVE_VARIABLE: Final = "LIVE_MODE"
+LIVE_VARIABLES: Final = ("LIVE_MODE", "TRADING_LIVE_MODE")
 RETRY_SECONDS: Final = 2.0
 """Three requests a round: below what the broker takes from one account in a minute."""
 LATE_POST_SECONDS: Final = POSTING_SECONDS + UNANSWERED_GRACE_SECONDS
@@ -195,13 +195,19 @@ def _reader(addresses: Addresses) -> "BrokerReader":
             trading_url=url,
             stream_url=ALPACA_LIVE.stream_url if is_live else PAPER_STREAM_URL,
             # It reads and cancels: no grant is asked for what stops trading.
-            live_set_up=is_live and os.environ.get(LIVE_VARIABLE) == LIVE_MODE_WORD,
+            live_set_up=is_live and _asks_for_live(),
             live_hosts=ALPACA_LIVE,
         )
     except (HostRefused, KeyScopeRefused) as error:
-        do = f"set {LIVE_VARIABLE}={LIVE_MODE_WORD}" if is_live else f"correct {BROKER_URL_VARIABLE}"
+        do = f"set {LIVE_VARIABLES[0]}={LIVE_MODE_WORD}" if is_live else f"correct {BROKER_URL_VARIABLE}"
         raise Refused(str(error), do=do) from error
     return AlpacaReader(settings)
+
+
+def _asks_for_live() -> bool:
+    """As the processes read it: under either name, and where both are set both say so."""
+    said = {os.environ[name] for name in LIVE_VARIABLES if os.environ.get(name)}
+    return said == {LIVE_MODE_WORD}
 
 
 def _exit_code(found: _Outcome) -> int:

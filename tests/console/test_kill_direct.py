@@ -221,19 +221,20 @@ async def test_it_takes_the_keys_from_the_store_that_the_processes_use(
     assert (wide.code, "holds more too" in wide.json["error"]["message"]) == (1, True)
 
 
-@pytest.mark.parametrize("word", ["true", "1", None])
+@pytest.mark.parametrize("words", [("true",), ("true", "true"), ("true", "false"), ("1",), ()])
 async def test_the_live_brokerage_is_reached_by_who_says_live_mode_alone(
-    word: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To read and cancel there takes no grant; nothing is asked of it here."""
     monkeypatch.setenv("TRADING_SECRETS_DIR", str(tmp_path))
     monkeypatch.setenv("TRADING_BROKER_TRADING_URL", ALPACA_LIVE.trading_url)
     for name in ("trading_broker_key", "trading_broker_secret"):
         (tmp_path / name).write_text("AKLIVE")
-    monkeypatch.delenv("LIVE_MODE", raising=False)
-    if word is not None:
-        monkeypatch.setenv("LIVE_MODE", word)
-    if word == "true":
+    for name in ("LIVE_MODE", "TRADING_LIVE_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, said in zip(("LIVE_MODE", "TRADING_LIVE_MODE"), words, strict=False):
+        monkeypatch.setenv(name, said)
+    if set(words) == {"true"}:
         reader = _reader(Addresses(tmp_path, {}, running=False))
         assert not hasattr(reader, "place_order")
         await reader.close()
