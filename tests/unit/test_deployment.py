@@ -181,7 +181,7 @@ def test_who_speaks_to_temporal_encrypts_and_reads_what_is_encrypted() -> None:
         assert "trading_payload_keys" in {each["target"] for each in SERVICES[name]["secrets"]}, name
     told = SERVICES["cli"]["environment"]
     assert told[VARIABLES["payload_keys_file"]] == "/run/secrets/trading_payload_keys"
-    assert told.keys() - {"TRADING_SECRETS_DIR"} <= set(VARIABLES.values())
+    assert told.keys() - {"TRADING_SECRETS_DIR", f"{ENV_PREFIX}{LIVE_MODE}"} <= set(VARIABLES.values())
 
 
 def setting_of(variable: str) -> str:
