@@ -80,7 +80,7 @@ async def where(size: Size) -> dict[str, Any]:
             for number in range(size.warm_up):
                 await latency.one(ours, f"warm-{number}")
             sent = [await latency.one(ours, f"round-{number}") for number in range(size.rounds)]
-            measured = [each for each in await latency.read(ours, sent) if not each.history.refreshed]
+            measured = latency.steady(await latency.read(ours, sent))
             await asyncio.sleep(SPANS_SECONDS)
             between = {
                 each.sent.name: (each.sent.wall_ns, each.sent.wall_ns + round(each.post * 1e6)) for each in measured

@@ -24,18 +24,19 @@ TOKEN_COMMITS: Final = 1
 """Before the POST a token of the request budget is taken: a commit that has no audit row (docs/AUDIT.md)."""
 
 _STATE = "select status, reason, settled_at is not null as settled from orders where signal_id = $1"
-_FILLED = (
-    "select count(*) from orders where signal_id like $1 and settled_at is not null and status = 'FILLED'"
-)
+_ENDED = """
+select count(*) filter (where status = 'FILLED') as filled,
+    min(concat_ws(' ', signal_id, status, reason)) filter (where status <> 'FILLED') as other
+from orders where signal_id like $1 and settled_at is not null"""
 _IDS = "select client_order_id, signal_id from orders where client_order_id is not null"
 _COMMITS = """
-select count(distinct xmin::text::bigint) filter (where id <= sent.id) as before,
-    count(distinct xmin::text::bigint) filter (where id > sent.id and id <= taken.id) as acknowledging,
-    count(distinct xmin::text::bigint) filter (where id > taken.id) as settling
-from audit_log,
+select count(distinct a.xmin::text::bigint) filter (where a.id <= sent.id) as before,
+    count(distinct a.xmin::text::bigint) filter (where a.id > sent.id and a.id <= taken.id) as acknowledging,
+    count(distinct a.xmin::text::bigint) filter (where a.id > taken.id) as settling
+from audit_log a,
     (select max(id) as id from audit_log where correlation_id = $1 and decision = 'SUBMITTING') sent,
     (select max(id) as id from audit_log where correlation_id = $1 and decision = 'ACCEPTED') taken
-where correlation_id = $1"""
+where a.correlation_id = $1"""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Contender(ABC):
 
     @abstractmethod
     async def done(self, prefix: str) -> int:
-        """How many whose names begin so are finished, each of them well."""
+        """How many whose names begin so are finished. Raises RuntimeError where one ended otherwise than well."""
 
     @abstractmethod
     async def is_done(self, order: str) -> bool:
@@ -102,7 +103,11 @@ class Ours(Contender):
 
     async def done(self, prefix: str) -> int:
         async with self._rig.stage.database() as connection:
-            return int(await connection.fetchval(_FILLED, f"{prefix}%"))
+            row = await connection.fetchrow(_ENDED, f"{prefix}%")
+        assert row is not None, "counts are one row"
+        if row["other"] is not None:
+            raise RuntimeError(f"not every order was filled: {row['other']}")
+        return int(row["filled"])
 
     async def is_done(self, order: str) -> bool:
         async with self._rig.stage.database() as connection:

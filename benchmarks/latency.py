@@ -159,8 +159,9 @@ async def posts(contender: Contender) -> dict[str, int]:
     found: dict[str, int] = {}
     async for record in contender.exchange.read():
         if record["kind"] == "request" and record["method"] == "POST":
-            order_id = record["client_order_id"]
-            found.setdefault(names.get(order_id, order_id), record["monotonic_ns"])
+            order_id = record.get("client_order_id")
+            if order_id is not None:
+                found.setdefault(names.get(order_id, order_id), record["monotonic_ns"])
     return found
 
 
@@ -188,7 +189,7 @@ async def _history(client: Client, workflow_id: str, acknowledging: str) -> Hist
 async def _row(contender: Contender, measured: Sequence[Measured]) -> dict[str, Any]:
     """One line: milliseconds, events and bytes."""
     all_of_it = [each for each in measured if each.sent.contender == contender.name]
-    mine = [each for each in all_of_it if not each.history.refreshed]
+    mine = steady(all_of_it)
     return {
         "contender": contender.name,
         "count": len(mine),
@@ -209,6 +210,12 @@ async def _bytes(contender: Contender, names: Sequence[str]) -> int:
         info = (await handle.describe()).raw_description.workflow_execution_info
         sizes.append(info.history_size_bytes)
     return round(statistics.mean(sizes))
+
+
+def steady(measured: Sequence[Measured]) -> list[Measured]:
+    """Those that had quote and account at hand; all, where there are not two of them."""
+    found = [each for each in measured if not each.history.refreshed]
+    return found if len(found) > 1 else list(measured)
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:

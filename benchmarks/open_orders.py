@@ -112,7 +112,7 @@ class _Run:
             each = await latency.one(ours, f"beside-{self._sent}")
             self._sent += 1
             sent += [each] if number >= WARM_UP else []
-        measured = [each for each in await latency.read(ours, sent) if not each.history.refreshed]
+        measured = latency.steady(await latency.read(ours, sent))
         return latency.percentiles([each.post for each in measured]) | {"count": len(measured)}
 
     def _used(self) -> dict[str, float]:

@@ -26,6 +26,8 @@ STOP_WITHIN_SECONDS: Final = 60.0
 PROBE_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.02
 CALL_SECONDS_MAX: Final = 60.0
+REFUSED: Final = 1
+"""Of `trading status`: it was told, and something is wrong."""
 PYTHON: Final = "python, nothing else"
 
 
@@ -97,7 +99,11 @@ def _command_line(folder: DataDir, calls: int) -> list[dict[str, Any]]:
     for number in range(calls + 1):
         for name, argv in commands.items():
             began = time.monotonic()
-            subprocess.run(argv, stdout=subprocess.DEVNULL, check=True, timeout=CALL_SECONDS_MAX)
+            done = subprocess.run(
+                argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False, timeout=CALL_SECONDS_MAX
+            )
+            if done.returncode > REFUSED:
+                raise RuntimeError(f"{name} ended with {done.returncode}: {done.stderr.decode()}")
             if number:  # The first one reads the files from disk.
                 seconds[name].append(time.monotonic() - began)
     return [

@@ -36,7 +36,6 @@ async def test_the_short_form_measures_every_contender_and_writes_results(tmp_pa
         assert 0 < row["post_ms"]["p50"] <= row["post_ms"]["p99"]
         assert row["post_ms"]["p50"] < row["acknowledged_ms"]["p50"], "answered after it was sent"
     assert rows[OURS]["eager_starts"] == rows[OURS]["count"], "ours loses its eager starts"
-    assert rows[OURS]["history_events"] <= 40
     # What people read is made of the same file.
     assert [title.partition(":")[0] for title, _, _ in sections(found["parts"])] == [TOPOLOGIES[0]]
     assert "| ours |" in measured(found)
