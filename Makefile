@@ -27,11 +27,11 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals fuzz runaway stream-faults audit-mutations bench-audit rotate-secrets console-attacks deploy scale canaries check docs lock clean
+.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals fuzz runaway stream-faults audit-mutations bench-audit rotate-secrets console-attacks deploy scale bench canaries check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: venv ## .venv with what running needs
 	@$(MAKE) --no-print-directory --silent $(RUNTIME_STAMP)
@@ -49,7 +49,7 @@ demo: install ## the whole system on this machine with example signals, about a 
 isolated-demo: install ## the same with each worker as its own process, role and secrets, read from docker-compose.temporal.yml
 	@$(BIN)/trading demo --topology isolated $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
-compose-secrets: install ## random secrets for docker-compose.temporal.yml, once
+compose-secrets: install ## random secrets for docker-compose.temporal.yml: once, and before each release, which may need new ones
 	@$(BIN)/python -m workers.keys .secrets
 
 up: install ## the whole system on this machine until Ctrl-C
@@ -61,10 +61,10 @@ day: install ## a recorded day at speed 20 with the example strategy, 20 minutes
 test: install-servers ## every test, on real servers
 	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
 
-test-long: install-servers ## installations and single workers killed, retention in a bucket: too long for `make test`; 5 minutes
+test-long: install-servers ## installations and single workers killed, retention in a bucket, the tutorial typed: too long for `make test`; 5 minutes
 	$(BIN)/python -m pytest -m slow tests/faults/test_installation_killed.py tests/faults/test_installation_demo.py \
 		tests/faults/test_installation_crashes.py tests/faults/test_isolated_workers_killed.py \
-		tests/e2e/test_retention.py $(PYTEST_ARGS)
+		tests/e2e/test_retention.py tests/e2e/test_tutorial.py $(PYTEST_ARGS)
 
 load: install-dev ## a thousand signals in one run, judged by the exchange's ledger
 	$(BIN)/python -m pytest -m slow -s tests/load/test_thousand.py $(PYTEST_ARGS)
@@ -90,8 +90,8 @@ chaos-resting: install ## 10,000 orders at rest: what they cost idle, and how fa
 runaway: install-dev ## 212 parents in a loop for 45 minutes of skipped time: no more orders than the limits allow; prints JSON
 	$(BIN)/python -m pytest -m slow -q -s tests/e2e/test_runaway.py $(PYTEST_ARGS)
 
-canaries: install-dev ## no secret of a real installation anywhere: both topologies, plain and encrypted (minutes)
-	$(BIN)/python -m pytest -m "slow or not slow" tests/canaries $(PYTEST_ARGS)
+canaries: install-dev ## no secret of a real installation anywhere: both topologies, plain and encrypted (minutes); prints JSON
+	$(BIN)/python -m pytest -m "slow or not slow" tests/canaries -s $(PYTEST_ARGS)
 
 joint-limits: install ## 1000 rounds of 64 approvals at once with room for some, and again with limits lowered meanwhile (N=20)
 	@$(BIN)/trading chaos --joint-limits $(or $(N),1000) --seed $(SEED) $(if $(JSON),--json)
@@ -137,6 +137,9 @@ deploy: install-dev ## a changed workflow deployed with orders in flight, on a w
 scale: install-dev ## orders a second with 1, 2 and 4 execution workers and a broker 300 ms away, and what an order costs; 4 minutes
 	$(BIN)/python -m benchmarks.scale --write benchmarks/scale.json
 
+bench: install ## ours, a one-activity workflow and the plain pipeline in one run: latency, throughput, open orders, start; 15 minutes (RESUME=1, OPEN='100 1000')
+	$(BIN)/python -m benchmarks.bench --write benchmarks/results.json --page $(if $(RESUME),--resume) $(if $(OPEN),--open $(OPEN))
+
 bench-audit: install-dev ## 1,000,000 audit rows: verified against read and hashed, append and sealing rates (N=50000)
 	$(BIN)/python -m benchmarks.audit --rows $(or $(N),1000000)
 
@@ -160,7 +163,9 @@ check-locks: # no address, a hash for every pin, and the same versions in both
 	@grep '==' requirements.lock | while read -r pin; do grep -qxF "$$pin" requirements-dev.lock || { \
 		echo "requirements-dev.lock does not hold $$pin; make both again with: make lock" >&2; exit 1; }; done
 
-docs: install ## docs/CONFIGURATION.md anew from the settings, docs/schemas/ from the event payloads, docs/METRICS.md, dashboards
+docs: install ## what is made from the code: docs/API.md, CLI.md, CONFIGURATION.md, METRICS.md, schemas/, dashboards
+	@$(BIN)/python -m workers.api_docs
+	@$(BIN)/python -m workers.cli_docs
 	@$(BIN)/python -m workers.configuration
 	@$(BIN)/python -m workers.event_schemas
 	@$(BIN)/python -m workers.metric_docs

@@ -48,7 +48,7 @@ _NOT_YET: Final = (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION)
 
 
 class UnknownBuild(Exception):
-    """No process of that build asks for work; the message names it."""
+    """Temporal gives that build no work; the message names it, and what the server says."""
 
 
 class Builds:
@@ -89,34 +89,51 @@ class Builds:
     ) -> None:
         """Give the build all new work, or with ``percent`` a part, and wait until its queues know. Idempotent.
 
+        All is all: a part that another build had by an earlier promotion ends with it.
+
         Raises:
-            UnknownBuild: no process of it has asked for work within that time.
+            UnknownBuild, TemporalUnavailable: so it is still after that time. Both are waited out until then.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + within_seconds
+        given = False
         while True:
             try:
-                await self._route(deployment, build_id, percent=percent)
-            except UnknownBuild:
+                if not given:
+                    await self._route(deployment, build_id, percent=percent)
+                    if percent is None:
+                        await self.end_ramp(deployment)
+                    given = True
+                if loop.time() >= until or await self._is_known(deployment, build_id, percent):
+                    return
+            except (UnknownBuild, TemporalUnavailable):
                 if loop.time() >= until:
                     raise
-                await asyncio.sleep(POLL_SECONDS)
-            else:
-                break
-        while loop.time() < until:
-            if await self._is_known(deployment, build_id):
-                return
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _is_known(self, deployment: str, build_id: str) -> bool:
+    async def end_ramp(self, deployment: str) -> None:
+        """Give the part of new work that a build has back to the current one; nothing where none has any."""
+        found = await self._describe(deployment)
+        if found is None or not _ramping(found):
+            return
+        request = SetWorkerDeploymentRampingVersionRequest(
+            namespace=self._client.namespace, deployment_name=deployment, build_id="", percentage=0
+        )
+        try:
+            await self._set(request)
+        except RPCError as error:
+            raise _unavailable(error) from error
+
+    async def _is_known(self, deployment: str, build_id: str, percent: int | None) -> bool:
         """The server tells its queues in its own time: until then some new work goes to the former build."""
         found = await self._describe(deployment)
         state = None if found is None else found.worker_deployment_info.routing_config_update_state
         if state == RoutingConfigUpdateState.ROUTING_CONFIG_UPDATE_STATE_IN_PROGRESS:
             return False
         routing = (await self._queue(deployment)).versioning_info
-        known = (routing.current_deployment_version, routing.ramping_deployment_version)
-        return build_id in [each.build_id for each in known]
+        current = routing.current_deployment_version.build_id
+        ramping = routing.ramping_deployment_version.build_id
+        return ramping == build_id if percent is not None else (current, ramping) == (build_id, "")
 
     async def attended(self, queue: str, now: datetime) -> frozenset[str]:
         """Builds of which some process asks that queue for work."""
@@ -171,28 +188,36 @@ class Builds:
         self, deployment: str, build_id: str, *, percent: int | None = None, token: bytes = b""
     ) -> None:
         """Give it all new work, or a part; with ``token`` only if nothing was changed since it was read."""
-        service = self._client.workflow_service
         told: dict[str, Any] = {
             "namespace": self._client.namespace,
             "deployment_name": deployment,
             "build_id": build_id,
             "conflict_token": token,
         }
+        request = (
+            SetWorkerDeploymentCurrentVersionRequest(**told)
+            if percent is None
+            else SetWorkerDeploymentRampingVersionRequest(**told, percentage=percent)
+        )
         try:
-            with calling("temporal.promote"):
-                if percent is None:
-                    await service.set_worker_deployment_current_version(
-                        SetWorkerDeploymentCurrentVersionRequest(**told), timeout=RPC_TIMEOUT
-                    )
-                else:
-                    await service.set_worker_deployment_ramping_version(
-                        SetWorkerDeploymentRampingVersionRequest(**told, percentage=percent),
-                        timeout=RPC_TIMEOUT,
-                    )
+            await self._set(request)
         except RPCError as error:
             if error.status in _NOT_YET:
-                raise UnknownBuild(f"no process of {deployment} {build_id} asks for work: {error}") from error
+                raise UnknownBuild(
+                    f"{deployment} {build_id} is given no work, most likely as no process of it asks for any: "
+                    f"{error}"
+                ) from error
             raise _unavailable(error) from error
+
+    async def _set(
+        self, request: SetWorkerDeploymentCurrentVersionRequest | SetWorkerDeploymentRampingVersionRequest
+    ) -> None:
+        service = self._client.workflow_service
+        with calling("temporal.promote"):
+            if isinstance(request, SetWorkerDeploymentCurrentVersionRequest):
+                await service.set_worker_deployment_current_version(request, timeout=RPC_TIMEOUT)
+            else:
+                await service.set_worker_deployment_ramping_version(request, timeout=RPC_TIMEOUT)
 
 
 def _builds(deployment: str, found: DescribeWorkerDeploymentResponse) -> list[Build]:
@@ -212,6 +237,12 @@ def _builds(deployment: str, found: DescribeWorkerDeploymentResponse) -> list[Bu
             )
         )
     return builds
+
+
+def _ramping(found: DescribeWorkerDeploymentResponse) -> str:
+    routing = found.worker_deployment_info.routing_config
+    build: str = routing.ramping_deployment_version.build_id
+    return build
 
 
 def _open_on(build: Build) -> str:

@@ -34,9 +34,12 @@ class LiveGuard:
         self._decide = decide
         self._read_clock = read_clock
 
-    async def ask(self, connection: "Connection", now: datetime) -> "LiveDecision":
-        """Read what may have changed since the start, and decide. ``now``: our wall clock."""
-        seen = await read_seen(connection, await self._read_clock(connection))
+    async def ask(self, connection: "Connection", now: datetime, *, reduces: bool = False) -> "LiveDecision":
+        """Read what may have changed since the start, and decide. ``now``: our wall clock.
+
+        ``reduces``: for an order that can only reduce, which no clock holds up.
+        """
+        seen = await read_seen(connection, await self._read_clock(connection), reduces=reduces)
         return self._decide(self._setup, seen, now)
 
     async def permit(self, locked: "LockedOrder", now: datetime) -> "LivePermit":
@@ -46,9 +49,10 @@ class LiveGuard:
             IntentRefused: an entry may not leave, which ends it.
             ApplicationError: type LIVE_NOT_PERMITTED, of a leg, which waits; nothing was sent.
         """
-        decision = await self.ask(locked.connection, now)
+        is_leg = locked.order.leg is not Leg.ENTRY
+        decision = await self.ask(locked.connection, now, reduces=is_leg)
         if decision.permit is not None:
             return decision.permit
-        if locked.order.leg is not Leg.ENTRY:
+        if is_leg:
             raise try_again(NOT_PERMITTED, decision.text, LEG_RETRY)
         raise IntentRefused(NOT_PERMITTED, decision.text, user_message=MESSAGE)

@@ -14,11 +14,14 @@ from activities.failures import as_failure, try_again
 from activities.funds import refused_by_broker
 from activities.gate import Permit, PlacementGate, refuse_unsent, say
 from activities.identity import difference
+from activities.leave import refusal
+from activities.live import NOT_PERMITTED
 from activities.requests import canonical_request
 from activities.tries import uncancelled
 from broker import lifecycle
 from broker.budget import BudgetUnavailable
 from broker.errors import BrokerError, DuplicateOrder, NothingSent, RateLimited
+from broker.permit import LiveNotPermitted
 from broker.told import BrokerCall, evidence, hearing
 from risk.messages import UserMessage
 from risk.readiness import waits_for
@@ -26,7 +29,6 @@ from schemas import wire
 from schemas.approvals import ApprovalRefused
 from schemas.mode import Mode
 from schemas.orders import BrokerOrder, OrderRequest
-from schemas.risk import CheckName
 from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind
 from schemas.wire import Leg, client_order_id
 from storage import placement as rows
@@ -101,7 +103,7 @@ class PlacementActivities:
         self._approval_keys = approval_keys
         self._live = live
         self._metrics = metrics
-        self._gate = PlacementGate(database, budget, clock, refusal=_refusal)
+        self._gate = PlacementGate(database, budget, clock, refusal=refusal)
 
     @activity.defn(name=wire.ACTIVITY_PLACE_ORDER)
     async def place_order(self, question: OrderQuestion) -> PlaceAnswer:
@@ -112,7 +114,7 @@ class PlacementActivities:
 
         Raises:
             ApplicationError: type NO_SLOT, KILL_PENDING, NOT_RECONCILED, BROKER_HALT, CLOCK_SKEW, FENCE_LOST,
-                ERR_NETWORK or ERR_RATE_LIMIT; nothing was sent.
+                LIVE_NOT_PERMITTED, ERR_NETWORK or ERR_RATE_LIMIT; nothing was sent.
         """
         try:
             permit = await self._gate.enter(question)
@@ -139,7 +141,8 @@ class PlacementActivities:
                     async with committing(connection, "placement.intent_refused"):
                         locked = await lock_keyed(connection, question)
                         now = self._clock.instant(question.as_of)
-                        return await refuse_unsent(
+                        # The lock went with the rollback: another try may have sent it meanwhile.
+                        return await self._beyond(locked, now) or await refuse_unsent(
                             locked, str(refused), now, refused.why, user_message=refused.user_message
                         )
                 if isinstance(found, PlaceAnswer):
@@ -155,17 +158,12 @@ class PlacementActivities:
         """Read the switch, check all that may still refuse, and store the intent."""
         locked = await lock_keyed(connection, question)
         order = locked.order
-        if order.status.is_final:
-            return PlaceAnswer(kind=PlaceKind.ENDED, order=order.view)
-        if order.broker_order_id is not None:
-            return PlaceAnswer(kind=PlaceKind.PLACED, order=order.view)
         now = self._clock.instant(question.as_of)
-        if order.may_stand:
-            # That try may still be sending: its POST stays open until its own answer or its deadline.
-            return await self._unknown(locked, now, "an earlier try has no answer yet", answers_post=False)
+        if (beyond := await self._beyond(locked, now)) is not None:
+            return beyond
         read_at = time.monotonic()
         basis = await rows.read_basis(locked, self._clock.wall())
-        reason = _refusal(order, basis, now)
+        reason = refusal(order, basis, now)
         if reason is not None:
             return await refuse_unsent(locked, reason, now)
         leave = None if self._live is None else await self._live.permit(locked, now)
@@ -196,6 +194,18 @@ class PlacementActivities:
         assert basis.approval_id is not None, "no approval is a refusal"
         stored = await self._store_intent(locked, request, basis.approval_id, now)
         return _Intent(stored, request, read_at, basis.received_at, leave)
+
+    async def _beyond(self, locked: LockedOrder, now: datetime) -> PlaceAnswer | None:
+        """What an order has come to of which nothing is to be sent, nor refused; None: it may be either."""
+        order = locked.order
+        if order.status.is_final:
+            return PlaceAnswer(kind=PlaceKind.ENDED, order=order.view)
+        if order.broker_order_id is not None:
+            return PlaceAnswer(kind=PlaceKind.PLACED, order=order.view)
+        if not order.may_stand:
+            return None
+        # That try may still be sending: its POST stays open until its own answer or its deadline.
+        return await self._unknown(locked, now, "an earlier try has no answer yet", answers_post=False)
 
     async def _unapproved(
         self, locked: LockedOrder, basis: rows.PlacementBasis, request: OrderRequest, now: datetime
@@ -255,6 +265,11 @@ class PlacementActivities:
             except FenceLost as lost:
                 await self._take_back(connection, intent, "FENCE_LOST", str(lost), calls)
                 raise try_again("FENCE_LOST", str(lost)) from lost
+            except LiveNotPermitted as stale:
+                # Nobody at the broker has said no: the next try asks for leave anew.
+                permit.spent = False
+                await self._take_back(connection, intent, NOT_PERMITTED, stale.message, calls)
+                raise try_again(NOT_PERMITTED, stale.message, FENCE_RETRY) from stale
             except (NothingSent, RateLimited) as error:
                 await self._take_back(connection, intent, error.code, error.message, calls)
                 raise as_failure(error) from error
@@ -368,30 +383,3 @@ def _late(intent: _Intent, error: BrokerError, calls: list[BrokerCall], now: dat
         detail=f"of POST {intent.order.post_count}, which another has followed: {error.code}: {error.message}",
         evidence={"post": intent.order.post_count, **evidence(calls)},
     )
-
-
-def _refusal(order: StoredOrder, basis: rows.PlacementBasis, now: datetime) -> str | None:
-    """Why this order may not leave, as far as rows can tell."""
-    if order.cancel_requested_by is not None:
-        return "CANCELED"
-    if order.leg is not Leg.ENTRY:
-        return None  # Exempt from all of this where `legs.doubt` finds that it is what was approved.
-    if basis.engaged:
-        return CheckName.KILL_SWITCH
-    if not basis.as_signalled:
-        return CheckName.ORDER_AS_SIGNAL
-    if not basis.approved or basis.approval_id is None or basis.expires_at is None:
-        return "NOT_APPROVED"
-    if basis.approved_epoch != basis.switch_epoch:
-        return "APPROVED_BEFORE_KILL_SWITCH"
-    if now > basis.expires_at:
-        return CheckName.STALENESS
-    if now > basis.valid_until:
-        return CheckName.SIGNAL_EXPIRED
-    if order.action.opens and basis.strategy_disabled:
-        return CheckName.STRATEGY_DISABLED
-    if order.action.opens and basis.symbol_locked:
-        return CheckName.SYMBOL_LOCKED
-    if order.action.opens and basis.ticker_unknown:
-        return CheckName.UNKNOWN_OUTCOME
-    return None

@@ -42,7 +42,6 @@ from storage.broker_side import save_broker_side
 from storage.equity import move_peak
 
 if TYPE_CHECKING:
-    from observability.metrics import Metrics
     from storage.database import Connection, Database
 
 MOVED_PAUSE: Final = timedelta(milliseconds=500)
@@ -80,7 +79,6 @@ class ReconciliationActivities:
         database: "Database",
         reader: BrokerStateReader,
         adopter: Adopter,
-        metrics: "Metrics",
         pace: Pace,
         *,
         now: Callable[[], datetime],
@@ -88,7 +86,6 @@ class ReconciliationActivities:
         self._database = database
         self._reader = reader
         self._adopter = adopter
-        self._metrics = metrics
         self._pace = pace
         self._now = now
 
@@ -303,7 +300,6 @@ class ReconciliationActivities:
         await rows.finish(connection, report, read_at=read_at, market_at=self._known_up_to(state))
         await save_broker_side(connection, order.run_id, state, read_at)
         await clear_alert(connection, AlertCode.NOT_RECONCILED, ALERT_SUBJECT, component=COMPONENT, now=now)
-        self._metrics.set_drift(report.drift_pct or Decimal(0))
         return report
 
     def _known_up_to(self, state: BrokerState) -> datetime:

@@ -10,6 +10,7 @@ from uuid import uuid4
 from temporalio import activity
 
 from activities.approvals import Signer, approval_of
+from activities.failures import try_again
 from activities.runaway import stop_runaway
 from activities.telling import tell_of_refusal
 from observability.metrics import SignalOutcome
@@ -18,6 +19,7 @@ from risk.constants import QUOTE_AGE_MAX
 from risk.limits import assess
 from risk.messages import user_message
 from schemas import wire
+from schemas.clock import no_fault
 from schemas.market import Provider, Quote
 from schemas.orders import OrderStatus
 from schemas.risk import (
@@ -47,6 +49,8 @@ RESERVATION_LAPSE: Final = timedelta(seconds=60)
 """Room that an approval holds without an intent is given back after this."""
 SNAPSHOT_AGE_MAX: Final = timedelta(seconds=60)
 REFRESHES_MAX: Final = 2
+CLOCK_SKEW: Final = "CLOCK_SKEW"
+CLOCK_PAUSE: Final = timedelta(seconds=5)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,10 @@ class RiskActivities:
         *,
         now: Callable[[], datetime],
         signer: Signer,
+        clock_fault: Callable[[], str | None] = no_fault,
     ) -> None:
+        """``clock_fault``: why this process may judge no times now."""
+        self._clock_fault = clock_fault
         self._database = database
         self._now = now
         self._signer = signer
@@ -100,7 +107,10 @@ class RiskActivities:
             SignalNotFound: there is no such row, so nothing to decide (a hand-started workflow).
             LimitsMissing: no limits are set.
             NotBound: execution has not told yet which account this is.
+            ApplicationError: type CLOCK_SKEW, this machine's clock is wrong: nothing was judged, ask again.
         """
+        if (fault := self._clock_fault()) is not None:
+            raise try_again(CLOCK_SKEW, fault, CLOCK_PAUSE)
         await self._clock.ensure_reading()
         decided = await self._database.run(
             "risk.decided", lambda connection: self._decide(connection, question)

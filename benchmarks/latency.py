@@ -1,300 +1,239 @@
-"""From a signal's HTTP request to the broker's exchange: ``python -m benchmarks.latency``.
+"""From a signal's HTTP request to the broker's exchange, and to the answer that is stored; one request at a time.
 
-Three ways in turn, in the same run, on the same servers, one request at a time:
+Every contender in turn, in the same run, on the same servers, each round beginning with another one: what disturbs
+the machine hits all alike, and the ratios of one run are what counts.
 
-ours   the product in its compact topology: signal stored, risk, pre-trade checks, intent, POST
-bare   a workflow started by the same kind of request in the same kind of process; its one activity makes as
-       many commits as ours and the POST, through the same adapter
-floor  the same without commits
-
-A latency is the exchange's own monotonic time of the POST minus the sender's at its request: one machine, one
-clock. This machine's load moves every figure; the ratios of one run are what counts.
+POST           the exchange's own monotonic time of it minus the sender's at its request: one machine, one clock
+acknowledged   the Temporal server's time of the end of the step that stores the broker's answer, minus the same
 """
 
-import argparse
 import asyncio
-import json
 import statistics
-import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
-import asyncpg
 import httpx2
 from temporalio.client import Client
 
-from benchmarks.breakdown import Part, read_parts
-from benchmarks.servers import BARE, Rig, rig
-from workers import embedded, temporal
+from benchmarks.contenders import Contender, Ours, contenders
+from benchmarks.names import OURS
+from benchmarks.servers import Rig
 
-ROUNDS: Final = 100
 WARM_UP_ROUNDS: Final = 10
-DONE_WITHIN_SECONDS: Final = 30.0
+DONE_WITHIN_SECONDS: Final = 60.0
 FIRST_LOOK_SECONDS: Final = 0.15
 """Longer than most latencies here, so that looking does not disturb what is measured."""
 LOOK_SECONDS: Final = 0.05
 PAUSE_SECONDS: Final = 0.1
-AIM_RATIO: Final = 2.5
-KINDS: Final = ("ours", "bare", "floor")
-TICKER: Final = "AAPL"
-
-_COMMITS = """
-select count(distinct xmin::text::bigint) from audit_log
-where correlation_id = $1 and id <= (
-    select max(id) from audit_log where correlation_id = $1 and decision = 'SUBMITTING')"""
+SAMPLE: Final = 20
+"""Of whose histories the size is asked."""
 
 
 @dataclass(frozen=True)
 class Sent:
     """One request: its name, when it left (monotonic and wall), and how long its HTTP answer took."""
 
-    kind: str
+    contender: str
     name: str
     at_ns: int
     wall_ns: int
     answered_ms: float
-    process_cpu_ms: float
-    temporal_cpu_ms: float
 
 
 @dataclass(frozen=True)
-class Row:
-    """Milliseconds. Processor time is for a request's whole life, fills and settling included, and for the
-    looks at whether it is done; it moves less with the machine's load than the latencies do.
+class History:
+    """What is read of one order's history."""
+
+    acknowledged_ns: int
+    """Wall clock."""
+    events: int
+    refreshed: bool
+    """Market data had to be fetched first."""
+    eager: bool
+    """The start came back with its first task."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One request, once everything is known of it; milliseconds."""
+
+    sent: Sent
+    post: float
+    acknowledged: float
+    history: History
+
+
+async def measure(rig: Rig, rounds: int, *, warm_up: int = WARM_UP_ROUNDS) -> dict[str, Any]:
+    """Warm up, count the commits of ours, measure, and read the exchanges' ledgers and the histories.
+
+    A contender that fails is told as failed, and the others go on without it.
     """
-
-    kind: str
-    count: int
-    p50: float
-    p95: float
-    p99: float
-    http_p50: float
-    cpu_mean: float
-    """Of the process that took the request."""
-    temporal_cpu_mean: float
-
-
-@dataclass(frozen=True)
-class Result:
-    """What is printed."""
-
-    rounds: int
-    commits: int
-    refreshed: int
-    """Rounds of ours left out because quote or snapshot had to be fetched first."""
-    eager_starts: int
-    rows: list[Row]
-    ours_to_bare: float
-    """p50 to p50; the aim is at most 2.5."""
-    ours_to_floor: float
-    bare_to_floor: float
-    paired: float
-    """Median over the rounds of ours divided by bare of the same round."""
-    parts: list[Part]
+    ours = Ours(rig)
+    for number in range(warm_up):
+        await one(ours, f"warm-{number}")
+    commits = await ours.commits(f"warm-{warm_up - 1}")
+    everyone = list(contenders(rig, commits).values())
+    run = _Run(everyone)
+    await run.rounds("warm", warm_up)
+    run.sent.clear()
+    await run.rounds("round", rounds)
+    measured = [each for contender in everyone for each in await read(contender, run.sent)]
+    rows = [
+        {"contender": each.name, "failed": run.failed[each.name]}
+        if each.name in run.failed
+        else await _row(each, measured)
+        for each in everyone
+    ]
+    return {"rounds": rounds, "commits": asdict(commits), "rows": rows, "paired": _paired(measured)}
 
 
-class Benchmark:
-    """One run over a rig that is up."""
+class _Run:
+    """Round by round."""
 
-    def __init__(self, found: Rig) -> None:
-        self._rig = found
-        self._commits = 0
-        self._sent: list[Sent] = []
+    def __init__(self, everyone: Sequence[Contender]) -> None:
+        self._everyone = everyone
+        self.sent: list[Sent] = []
+        self.failed: dict[str, str] = {}
 
-    async def run(self, rounds: int, *, spans: bool) -> Result:
-        """Warm up, count the commits of ours, measure, and read the exchange's ledgers."""
-        for number in range(WARM_UP_ROUNDS):
-            for kind in KINDS:
-                await self._one(kind, f"warm-{kind}-{number}")
-        self._commits = await self._count_commits(f"warm-ours-{WARM_UP_ROUNDS - 1}")
-        self._sent.clear()
+    async def rounds(self, prefix: str, rounds: int) -> None:
+        """Each round begins with another contender."""
         for number in range(rounds):
-            first = number % len(KINDS)
-            for kind in (*KINDS[first:], *KINDS[:first]):
-                self._sent.append(await self._one(kind, f"{kind}-{number}"))
-        return await self._result(rounds, spans=spans)
-
-    async def _one(self, kind: str, name: str) -> Sent:
-        send, look = (
-            (self._send_ours, self._ours_done) if kind == "ours" else (self._send_bare, self._bare_done)
-        )
-        process = embedded.PRODUCT if kind == "ours" else BARE
-        used = self._rig.cpu_ms(process), self._rig.cpu_ms(temporal.NAME)
-        wall_ns, began = time.time_ns(), time.monotonic_ns()
-        answer = await send(name, kind)
-        answered_ms = (time.monotonic_ns() - began) / 1e6
-        if answer.status_code != httpx2.codes.ACCEPTED:
-            raise RuntimeError(f"{name}: {answer.status_code} {answer.text}")
-        await _until(look, name)
-        await asyncio.sleep(PAUSE_SECONDS)
-        process_cpu_ms = self._rig.cpu_ms(process) - used[0]
-        temporal_cpu_ms = self._rig.cpu_ms(temporal.NAME) - used[1]
-        return Sent(kind, name, began, wall_ns, answered_ms, process_cpu_ms, temporal_cpu_ms)
-
-    async def _send_ours(self, name: str, _: str) -> httpx2.Response:
-        signal = {
-            "signal_id": name, "strategy": "momentum", "ticker": TICKER, "action": "BUY_TO_OPEN",
-            "order_type": "MARKET", "time_in_force": "DAY", "quantity": "1",
-            "created_at": datetime.now(UTC).isoformat(),
-        }  # fmt: skip
-        return await self._rig.product.post("/v1/signals", json=signal)
-
-    async def _send_bare(self, name: str, kind: str) -> httpx2.Response:
-        commits = self._commits if kind == "bare" else 0
-        return await self._rig.bare.post("/v1/bare", json={"name": name, "commits": commits})
-
-    async def _ours_done(self, name: str) -> bool:
-        order = (await self._rig.product.get(f"/v1/orders/{name}")).json()
-        if order.get("settled") and order["status"] != "FILLED":
-            raise RuntimeError(f"{name} ended as {order['status']}: {order['reason']}")
-        return bool(order.get("settled"))
-
-    async def _bare_done(self, name: str) -> bool:
-        return bool((await self._rig.bare.get(f"/v1/bare/{name}")).json()["done"])
-
-    async def _count_commits(self, name: str) -> int:
-        """Write transactions of ours up to the POST: each leaves its own mark on an audit row."""
-        connection = await asyncpg.connect(self._rig.dsn)
-        try:
-            return int(await connection.fetchval(_COMMITS, name))
-        finally:
-            await connection.close()
-
-    async def _result(self, rounds: int, *, spans: bool) -> Result:
-        posted = await self._posted()
-        refreshed, eager = await self._look_at_histories()
-        latencies = {
-            sent.name: (posted[sent.name] - sent.at_ns) / 1e6
-            for sent in self._sent
-            if sent.name not in refreshed
-        }
-        rows = [self._row(kind, latencies) for kind in KINDS]
-        ours, bare, floor = (row.p50 for row in rows)
-        pairs = [
-            latencies[f"ours-{number}"] / latencies[f"bare-{number}"]
-            for number in range(rounds)
-            if f"ours-{number}" in latencies
-        ]
-        measured = [sent for sent in self._sent if sent.kind == "ours" and sent.name in latencies]
-        parts = read_parts(
-            self._rig.trace_file, {s.name: (s.wall_ns, s.wall_ns + posted[s.name] - s.at_ns) for s in measured}
-        ) if spans else []  # fmt: skip
-        return Result(
-            rounds=rounds,
-            commits=self._commits,
-            refreshed=len(refreshed),
-            eager_starts=eager,
-            rows=rows,
-            ours_to_bare=round(ours / bare, 2),
-            ours_to_floor=round(ours / floor, 2),
-            bare_to_floor=round(bare / floor, 2),
-            paired=round(statistics.median(pairs), 2),
-            parts=parts,
-        )
-
-    def _row(self, kind: str, latencies: dict[str, float]) -> Row:
-        mine = [sent for sent in self._sent if sent.kind == kind and sent.name in latencies]
-        values = [latencies[sent.name] for sent in mine]
-        cuts = statistics.quantiles(values, n=100, method="inclusive")
-        return Row(
-            kind=kind,
-            count=len(values),
-            p50=round(cuts[49], 1),
-            p95=round(cuts[94], 1),
-            p99=round(cuts[98], 1),
-            http_p50=round(statistics.median(sent.answered_ms for sent in mine), 1),
-            cpu_mean=round(statistics.mean(sent.process_cpu_ms for sent in mine), 1),
-            temporal_cpu_mean=round(statistics.mean(sent.temporal_cpu_ms for sent in mine), 1),
-        )
-
-    async def _posted(self) -> dict[str, int]:
-        """Monotonic nanoseconds at which the exchange took each order's POST, by signal or bare name."""
-        connection = await asyncpg.connect(self._rig.dsn)
-        rows = await connection.fetch("select client_order_id, signal_id from orders")
-        await connection.close()
-        names = {row["client_order_id"]: row["signal_id"] for row in rows}
-        found = {}
-        for exchange in (self._rig.exchange, self._rig.bare_exchange):
-            for line in (await exchange.get("/_exchange/ledger")).text.splitlines():
-                record = json.loads(line)
-                if record["kind"] == "request" and record["method"] == "POST":
-                    order_id = record["client_order_id"]
-                    found[names.get(order_id, order_id)] = record["monotonic_ns"]
-        return found
-
-    async def _look_at_histories(self) -> tuple[set[str], int]:
-        """Rounds of ours that had to fetch market data, and how many starts came back with their first task."""
-        client = await Client.connect(self._rig.temporal_address, namespace=temporal.NAMESPACE)
-        refreshed, eager = set(), 0
-        for sent in self._sent:
-            if sent.kind != "ours":
-                continue
-            history = await client.get_workflow_handle(f"order-{sent.name}").fetch_history()
-            names = [
-                event.activity_task_scheduled_event_attributes.activity_type.name
-                for event in history.events
-                if event.HasField("activity_task_scheduled_event_attributes")
-            ]
-            if any("refresh" in name for name in names):
-                refreshed.add(sent.name)
-            started = history.events[0].workflow_execution_started_event_attributes
-            eager += started.eager_execution_accepted
-        return refreshed, eager
+            first = number % len(self._everyone)
+            for index in (*range(first, len(self._everyone)), *range(first)):
+                contender = self._everyone[index]
+                if contender.name in self.failed:
+                    continue
+                try:
+                    self.sent.append(await one(contender, f"{prefix}-{index}-{number}"))
+                except (RuntimeError, httpx2.HTTPError) as error:
+                    self.failed[contender.name] = f"{type(error).__name__}: {error}"
 
 
-async def _until(look: Callable[[str], Awaitable[bool]], name: str) -> None:
+async def one(contender: Contender, name: str) -> Sent:
+    """Send one, and wait until it is finished and the machine quiet again.
+
+    Raises:
+        RuntimeError: it was refused, or was not done in time.
+    """
+    wall_ns, began = time.time_ns(), time.monotonic_ns()
+    answer = await contender.send(name)
+    answered_ms = (time.monotonic_ns() - began) / 1e6
+    if answer.status_code != httpx2.codes.ACCEPTED:
+        raise RuntimeError(f"{contender.name}, {name}: {answer.status_code} {answer.text}")
     await asyncio.sleep(FIRST_LOOK_SECONDS)
     deadline = time.monotonic() + DONE_WITHIN_SECONDS
-    while not await look(name):
+    while not await contender.is_done(name):
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{name} was not done after {DONE_WITHIN_SECONDS:g} s")
+            raise RuntimeError(f"{contender.name}, {name}: not done after {DONE_WITHIN_SECONDS:g} s")
         await asyncio.sleep(LOOK_SECONDS)
+    await asyncio.sleep(PAUSE_SECONDS)
+    return Sent(contender.name, name, began, wall_ns, answered_ms)
 
 
-def _show(result: Result) -> None:
-    print(f"{result.rounds} rounds, {result.commits} commits before the POST, milliseconds")
-    print(f"{'':8}{'n':>6}{'p50':>9}{'p95':>9}{'p99':>9}{'HTTP p50':>11}{'CPU':>8}{'Temporal CPU':>15}")
-    for row in result.rows:
-        print(
-            f"{row.kind:8}{row.count:6}{row.p50:9.1f}{row.p95:9.1f}{row.p99:9.1f}{row.http_p50:11.1f}"
-            f"{row.cpu_mean:8.1f}{row.temporal_cpu_mean:15.1f}"
+async def read(contender: Contender, sent: Sequence[Sent]) -> list[Measured]:
+    """What became of the contender's own of these."""
+    mine = [each for each in sent if each.contender == contender.name]
+    if not mine:
+        return []
+    posted = await posts(contender)
+    histories = {
+        each.name: await _history(contender.client, contender.workflow_id(each.name), contender.acknowledging)
+        for each in mine
+    }
+    return [
+        Measured(
+            sent=each,
+            post=(posted[each.name] - each.at_ns) / 1e6,
+            acknowledged=(histories[each.name].acknowledged_ns - each.wall_ns) / 1e6,
+            history=histories[each.name],
         )
-    verdict = "met" if result.ours_to_bare <= AIM_RATIO else "MISSED"
-    print(
-        f"ours / bare {result.ours_to_bare} (aim ≤ {AIM_RATIO}: {verdict}; round by round {result.paired}) · "
-        f"ours / floor {result.ours_to_floor} · bare / floor {result.bare_to_floor}"
+        for each in mine
+    ]
+
+
+async def posts(contender: Contender) -> dict[str, int]:
+    """Monotonic nanoseconds at which the exchange took each order's POST, by name."""
+    names = await contender.names_by_id()
+    found: dict[str, int] = {}
+    async for record in contender.exchange.read():
+        if record["kind"] == "request" and record["method"] == "POST":
+            order_id = record.get("client_order_id")
+            if order_id is not None:
+                found.setdefault(names.get(order_id, order_id), record["monotonic_ns"])
+    return found
+
+
+async def _history(client: Client, workflow_id: str, acknowledging: str) -> History:
+    events = (await client.get_workflow_handle(workflow_id).fetch_history()).events
+    kinds: dict[int, str] = {}
+    acknowledged = 0
+    for event in events:
+        if event.HasField("activity_task_scheduled_event_attributes"):
+            kinds[event.event_id] = event.activity_task_scheduled_event_attributes.activity_type.name
+        elif event.HasField("activity_task_completed_event_attributes") and not acknowledged:
+            scheduled = event.activity_task_completed_event_attributes.scheduled_event_id
+            if kinds.get(scheduled) == acknowledging:
+                at = event.event_time
+                acknowledged = at.seconds * 1_000_000_000 + at.nanos
+    started = events[0].workflow_execution_started_event_attributes
+    return History(
+        acknowledged_ns=acknowledged,
+        events=len(events),
+        refreshed=any("refresh" in kind for kind in kinds.values()),
+        eager=started.eager_execution_accepted,
     )
-    print(f"eager starts {result.eager_starts} · left out for a fetch of market data {result.refreshed}")
-    if result.parts:
-        print("where ours spends it (medians of spans):")
-        for part in result.parts:
-            print(f"  {part.ms_p50:8.1f} ms  {part.name}")
 
 
-async def _run(rounds: int, *, spans: bool) -> Result:
-    async with rig(spans=spans) as found:
-        return await Benchmark(found).run(rounds, spans=spans)
+async def _row(contender: Contender, measured: Sequence[Measured]) -> dict[str, Any]:
+    """One line: milliseconds, events and bytes."""
+    all_of_it = [each for each in measured if each.sent.contender == contender.name]
+    mine = steady(all_of_it)
+    return {
+        "contender": contender.name,
+        "count": len(mine),
+        "left_out": len(all_of_it) - len(mine),
+        "post_ms": percentiles([each.post for each in mine]),
+        "acknowledged_ms": percentiles([each.acknowledged for each in mine]),
+        "http_ms_p50": round(statistics.median(each.sent.answered_ms for each in mine), 1),
+        "eager_starts": sum(each.history.eager for each in mine),
+        "history_events": round(statistics.mean(each.history.events for each in mine), 1),
+        "history_bytes": await _bytes(contender, [each.sent.name for each in mine[-SAMPLE:]]),
+    }
 
 
-def main(arguments: list[str]) -> int:
-    """Measure and print; exit code 0 whatever was measured, since the machine may be busy with other things."""
-    parser = argparse.ArgumentParser(prog="benchmarks.latency", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"measured rounds ({ROUNDS})")
-    parser.add_argument("--spans", action="store_true", help="also show where ours spends its time")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    options = parser.parse_args(arguments)
-    if options.rounds < 2:
-        parser.error("--rounds: at least 2")
-    result = asyncio.run(_run(options.rounds, spans=options.spans))
-    if options.json:
-        print(json.dumps(asdict(result), indent=2))
-    else:
-        _show(result)
-    return 0
+async def _bytes(contender: Contender, names: Sequence[str]) -> int:
+    sizes = []
+    for name in names:
+        handle = contender.client.get_workflow_handle(contender.workflow_id(name))
+        info = (await handle.describe()).raw_description.workflow_execution_info
+        sizes.append(info.history_size_bytes)
+    return round(statistics.mean(sizes))
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def steady(measured: Sequence[Measured]) -> list[Measured]:
+    """Those that had quote and account at hand; all, where there are not two of them."""
+    found = [each for each in measured if not each.history.refreshed]
+    return found if len(found) > 1 else list(measured)
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """Of at least two values."""
+    cuts = statistics.quantiles(values, n=100, method="inclusive")
+    return {"p50": round(cuts[49], 1), "p95": round(cuts[94], 1), "p99": round(cuts[98], 1)}
+
+
+def _paired(measured: Sequence[Measured]) -> dict[str, float]:
+    """Median over the rounds of the POST of ours divided by each other contender's of the same round."""
+    rounds: dict[str, dict[str, float]] = {}
+    for each in measured:
+        if not each.history.refreshed:
+            number = each.sent.name.rpartition("-")[2]
+            rounds.setdefault(number, {})[each.sent.contender] = each.post
+    found: dict[str, list[float]] = {}
+    for times in rounds.values():
+        for name, post in times.items():
+            if name != OURS and OURS in times:
+                found.setdefault(name, []).append(times[OURS] / post)
+    return {name: round(statistics.median(values), 2) for name, values in found.items()}

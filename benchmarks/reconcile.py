@@ -34,7 +34,6 @@ from broker.alpaca.client import AlpacaReader
 from broker.alpaca.settings import AlpacaSettings
 from broker.told import BrokerCall
 from market.clock import MarketClock
-from observability.metrics import Metrics
 from schemas.reconciliation import Graces, Report, SnapshotOrder
 from storage.database import Database
 from workers import embedded, postgres
@@ -99,7 +98,6 @@ class Measured:
             database,
             BrokerStateReader(database, self.broker, self.clock, lambda _: None),
             Adopter(database, self.broker, NobodyToTell()),  # type: ignore[arg-type]
-            Metrics(),
             Pace(Graces(fill_seconds=10, order_seconds=0), pause_seconds=0),
             now=utc_now,
         )

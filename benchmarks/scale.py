@@ -25,6 +25,7 @@ from typing import Any, Final
 from temporalio.api.enums.v1 import EventType
 
 from benchmarks import scale_page
+from benchmarks.usage import cpu_seconds
 from schemas.wire import CLIENT_ORDER_ID_PREFIX, order_workflow_id
 from simulation.settings import synthetic_symbols
 from workers import postgres
@@ -134,7 +135,7 @@ class Rig:
                 self.stage.name(EXCHANGE): "exchange",
             }.get(group, group)
             if group in used:
-                used[group] += _cpu(pid) + sum(map(_cpu, _children(pid)))
+                used[group] += cpu_seconds(pid)
         return used
 
     async def add_worker(self, number: int) -> None:
@@ -324,22 +325,6 @@ def told(cost: Mapping[str, Any]) -> list[str]:
 
 def _is_ours(order: Mapping[str, Any]) -> bool:
     return str(order["client_order_id"]).startswith(CLIENT_ORDER_ID_PREFIX)
-
-
-def _cpu(pid: int) -> float:
-    """Seconds that a process has used, and those of its children that have ended; 0 for one that is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -35,7 +35,7 @@ def measured(found: Mapping[str, Any]) -> str:
     parts = [
         f"Measured {found['measured_at'][:10]} on {found['processors']} processors (load before it: "
         f"{found['load_before']:.1f}), broker {far} ms away, Temporal's development server.",
-        _table(
+        markdown(
             (
                 "execution workers",
                 "slots of each",
@@ -46,12 +46,12 @@ def measured(found: Mapping[str, Any]) -> str:
             ),
             map(_step, found["steps"]),
         ),
-        _table(("of one order, bought at market and settled", ""), _costs(cost)),
-        _table(
+        markdown(("of one order, bought at market and settled", ""), _costs(cost)),
+        markdown(
             ("", *(f"{rate:,} orders a minute" for rate in RATES)),
             _needs(cost, far / 1000),
         ),
-        _table(("limit", "orders a minute", "where the limit is from"), _limits(cost, found)),
+        markdown(("limit", "orders a minute", "where the limit is from"), _limits(cost, found)),
     ]
     return "\n\n".join(parts)
 
@@ -142,7 +142,8 @@ def _round(value: float) -> str:
     return f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

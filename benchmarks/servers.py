@@ -1,157 +1,178 @@
-"""What the benchmark measures on: one PostgreSQL, one Temporal, the product, and the yardstick beside it.
+"""What is measured on: a whole installation in either topology, and the rivals beside it.
 
-The yardstick has a paper exchange of its own with the same settings, so that its orders' updates do not reach
-the product's account and make work there.
+The rivals have a paper exchange of their own with the same settings, so that their orders' updates do not reach
+the product's account and make work there. One of their processes uses the installation's Temporal server, which is
+tuned as ours is; another one a server as `temporal server start-dev` starts it, in memory.
 """
 
 import asyncio
-import os
+import shutil
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import httpx2
+from temporalio.client import Client
 
+from benchmarks.usage import cpu_seconds
+from simulation.settings import synthetic_symbols
 from workers import embedded, postgres, temporal
+from workers.chaos.doors import EXCHANGE_TIMEOUT_SECONDS, ExchangeDoor
+from workers.chaos.stage import IDLE_SECONDS_MAX, Stage, staged
 from workers.children import ChildSpec
-from workers.datadir import DataDir, free_port, temporary_data_dir
-from workers.market_options import requests_per_minute
-from workers.supervisor import Supervisor
+from workers.clients import connect_temporal
+from workers.datadir import DataDir, free_port
+from workers.settings import TemporalSettings
 
-REPOSITORY = Path(__file__).parents[1]
-EXCHANGE_OPTIONS = ("--requests-per-minute=1000000", "--cash=100000000")
-BARE = "bare"
-BARE_EXCHANGE = "bare-exchange"
-HTTP_TIMEOUT_SECONDS = 30
+REPOSITORY: Final = Path(__file__).parents[1]
+TICKERS: Final = 20
+REQUESTS_PER_MINUTE: Final = 1_000_000
+EXCHANGE_OPTIONS: Final = (
+    f"--tickers={TICKERS}", f"--requests-per-minute={REQUESTS_PER_MINUTE}", "--cash=100000000",
+)  # fmt: skip
+RIVALS: Final = "rivals"
+TUNED: Final = "rivals-tuned"
+STOCK: Final = "rivals-stock"
+STOCK_SERVER: Final = "temporal-stock"
+RIVAL_EXCHANGE: Final = "rivals-exchange"
+HTTP_TIMEOUT_SECONDS: Final = 30.0
+PATIENCE_SECONDS: Final = 300.0
+"""For each process to be ready, begun again where its first request came too late: what runs beside other things is
+slow."""
 
 
 @dataclass(frozen=True)
 class Rig:
-    """Everything that runs, and the ways in."""
+    """Everything that runs, and the ways in. The rivals' are missing where none were asked for."""
 
-    dsn: str
-    temporal_address: str
-    product: httpx2.AsyncClient = field(repr=False)
-    bare: httpx2.AsyncClient = field(repr=False)
-    exchange: httpx2.AsyncClient = field(repr=False)
-    bare_exchange: httpx2.AsyncClient = field(repr=False)
-    trace_file: Path
-    pids: dict[str, int]
-    """The measured processes' own, by the supervisor's names."""
+    stage: Stage
+    topology: str
+    client: Client
+    """Of the installation's Temporal server."""
+    started_seconds: float
+    """From nothing to an installation that places orders."""
+    tickers: tuple[str, ...] = tuple(each.symbol for each in synthetic_symbols(TICKERS))
+    stock_client: Client | None = None
+    tuned: httpx2.AsyncClient | None = field(default=None, repr=False)
+    stock: httpx2.AsyncClient | None = field(default=None, repr=False)
+    rival_exchange: ExchangeDoor | None = None
 
-    def cpu_ms(self, name: str) -> float:
-        """Processor time that a process has used so far, all threads, in steps of 10 ms; 0 outside Linux."""
-        try:
-            fields = Path(f"/proc/{self.pids[name]}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) * 1_000 / os.sysconf("SC_CLK_TCK")  # proc(5): utime, stime
+    @property
+    def product(self) -> tuple[str, ...]:
+        """The product's processes, by the supervisor's names."""
+        return tuple(name for name in self.stage.installation.product if name in self.stage.pids)
+
+    def cpu_ms(self, names: Iterable[str]) -> dict[str, float]:
+        """Processor time so far, by process."""
+        pids = self.stage.pids
+        return {name: cpu_seconds(pids[name]) * 1000 for name in names if name in pids}
 
 
 @asynccontextmanager
-async def rig(*, spans: bool) -> AsyncIterator[Rig]:
+async def rig(topology: str, *, rivals: bool = True, trace_file: Path | None = None) -> AsyncIterator[Rig]:
     """Start everything in a temporary folder, stop and delete everything at the end.
 
-    With ``spans`` the product writes its trace, which costs it a little time of its own.
+    With ``trace_file`` the product writes its spans there, which costs it a little time of its own.
     """
-    with temporary_data_dir() as data_dir:
-        async with Supervisor() as supervisor:
-            starting = _Starting(data_dir, supervisor)
-            async with starting.clients(await starting.start(spans=spans)) as ready:
-                yield ready
-            await supervisor.stop_all((embedded.PRODUCT, BARE))
+    settings = {"TRADING_BROKER_REQUESTS_PER_MINUTE": str(REQUESTS_PER_MINUTE)}
+    if trace_file is not None:
+        settings["TRADING_TRACE_FILE"] = str(trace_file)
+    began = time.monotonic()
+    async with AsyncExitStack() as stack:
+        stage = await stack.enter_async_context(
+            staged(
+                topology=topology,
+                exchange_options=EXCHANGE_OPTIONS,
+                settings=settings,
+                patience_seconds=PATIENCE_SECONDS,
+            )
+        )
+        found = Rig(stage, topology, await stage.temporal_client(), round(time.monotonic() - began, 2))
+        yield found if not rivals else await _with_rivals(found, stack)
 
 
-@dataclass(frozen=True)
-class _Addresses:
-    dsn: str
-    temporal_address: str
-    ports: embedded.Ports
-    bare_ports: embedded.Ports
+async def _with_rivals(found: Rig, stack: AsyncExitStack) -> Rig:
+    starting = _Starting(found.stage)
+    exchange_url, engine = await asyncio.gather(starting.exchange(), starting.stock_server())
+    tuned, stock = await asyncio.gather(
+        starting.process(TUNED, found.stage.temporal_address, exchange_url),
+        starting.process(STOCK, engine.address, exchange_url),
+    )
+    keys = found.stage.exchange_headers
+    exchange = await stack.enter_async_context(_client(exchange_url, keys, EXCHANGE_TIMEOUT_SECONDS))
+    return replace(
+        found,
+        stock_client=await connect_temporal(TemporalSettings(temporal_address=engine.address), "bench"),
+        tuned=await stack.enter_async_context(_client(tuned)),
+        stock=await stack.enter_async_context(_client(stock)),
+        rival_exchange=ExchangeDoor(exchange),
+    )
 
 
 class _Starting:
-    """Brings the servers up side by side."""
+    """Brings the rivals' servers up, as children of the installation's supervisor."""
 
-    def __init__(self, data_dir: DataDir, supervisor: Supervisor) -> None:
-        self._data_dir = data_dir
-        self._supervisor = supervisor
-        self._known = embedded.read_secrets(data_dir)
-        self.trace_file = data_dir.root / "trace.jsonl"
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._logs = stage.data_dir
+        self._folder = DataDir(stage.data_dir.root / RIVALS)
+        self._folder.prepare()
+        for name in (embedded.BROKER_KEY, embedded.BROKER_SECRET):
+            shutil.copy(stage.data_dir.keys / name, self._folder.keys / name)
+        embedded.write_private(self._folder.keys / "trading_database_url", stage.owner_dsn)
 
-    async def start(self, *, spans: bool) -> _Addresses:
-        """Start every server, then both processes that are measured."""
-        data_dir = self._data_dir
-        engine = temporal.Server(db_file=data_dir.temporal_db)
-        ports = embedded.choose_ports(data_dir)
-        bare_ports = embedded.Ports(exchange=free_port(), gateway=free_port())
-        bare_exchange = replace(
-            embedded.exchange_spec(self._second_folder(), bare_ports, EXCHANGE_OPTIONS, keys=data_dir.keys),
-            name=BARE_EXCHANGE,
-            log_path=data_dir.log(BARE_EXCHANGE),
-        )
-        dsn, *_ = await asyncio.gather(
-            self._start_database(),
-            self._supervisor.start(temporal.spec(engine, log_path=data_dir.log(temporal.NAME))),
-            self._supervisor.start(embedded.exchange_spec(data_dir, ports, EXCHANGE_OPTIONS)),
-            self._supervisor.start(bare_exchange),
-        )
-        embedded.write_private(data_dir.keys / "trading_database_url", dsn)
-        extra = {"TRADING_BROKER_REQUESTS_PER_MINUTE": requests_per_minute(EXCHANGE_OPTIONS)}
-        if spans:
-            extra["TRADING_TRACE_FILE"] = str(self.trace_file)
-        product = embedded.product_spec(data_dir, ports, temporal_address=engine.address, extra=extra)
-        await self._supervisor.start(product)
-        await self._supervisor.start(self._bare_spec(bare_ports, engine.address))
-        return _Addresses(dsn, engine.address, ports, bare_ports)
+    async def exchange(self) -> str:
+        """The rivals' own, with the same keys and settings; its address."""
+        ports = embedded.Ports(exchange=free_port(), gateway=0)
+        spec = embedded.exchange_spec(self._folder, ports, EXCHANGE_OPTIONS, keys=self._folder.keys)
+        log = self._logs.log(RIVAL_EXCHANGE)
+        await self._stage.supervisor.start(replace(spec, name=RIVAL_EXCHANGE, log_path=log))
+        return ports.exchange_url
 
-    def _second_folder(self) -> DataDir:
-        second = DataDir(self._data_dir.root / BARE)
-        second.prepare()
-        return second
+    async def stock_server(self) -> temporal.Server:
+        """Temporal as it comes."""
+        engine = temporal.Server()
+        log = self._logs.log(STOCK_SERVER)
+        await self._stage.supervisor.start(temporal.spec(engine, log_path=log, name=STOCK_SERVER, fast=False))
+        return engine
 
-    def _bare_spec(self, ports: embedded.Ports, temporal_address: str) -> ChildSpec:
-        like = embedded.product_spec(self._data_dir, ports, temporal_address=temporal_address)
-        return replace(
+    async def process(self, name: str, temporal_address: str, exchange_url: str) -> str:
+        """The rivals on one server; the address of their door."""
+        ports = embedded.Ports(exchange=0, gateway=free_port())
+        like = embedded.product_spec(self._folder, ports, temporal_address=temporal_address)
+        spec: ChildSpec = replace(
             like,
-            name=BARE,
-            argv=(sys.executable, "-m", "benchmarks.bare"),
-            log_path=self._data_dir.log(BARE),
+            name=name,
+            argv=(sys.executable, "-m", "benchmarks.rivals"),
+            log_path=self._logs.log(name),
             cwd=REPOSITORY,
+            ready_timeout_seconds=PATIENCE_SECONDS,
+            retry_start_seconds=PATIENCE_SECONDS,
+            env={
+                "TRADING_SECRETS_DIR": str(self._folder.keys),
+                "TRADING_TEMPORAL_ADDRESS": temporal_address,
+                "TRADING_BROKER_TRADING_URL": exchange_url,
+                "TRADING_BROKER_STREAM_URL": exchange_url.replace("http", "ws", 1) + "/stream",
+                "TRADING_GATEWAY_PORT": str(ports.gateway),
+            },
         )
-
-    async def _start_database(self) -> str:
-        server = await postgres.initialise(self._data_dir.postgres)
-        await self._supervisor.start(postgres.spec(server, log_path=self._data_dir.log(postgres.NAME)))
-        dsn = await postgres.ensure_database(server)
-        await embedded.seed(self._data_dir, dsn, self._known)
-        return dsn
-
-    @asynccontextmanager
-    async def clients(self, found: _Addresses) -> AsyncIterator[Rig]:
-        """One HTTP client with a kept connection for each door."""
-        known = self._known
-        keys = {"APCA-API-KEY-ID": known.broker_key, "APCA-API-SECRET-KEY": known.broker_secret}
-        async with (
-            _client(found.ports.gateway_url, {"Authorization": f"Bearer {known.token}"}) as product,
-            _client(found.bare_ports.gateway_url, {}) as bare,
-            _client(found.ports.exchange_url, keys) as exchange,
-            _client(found.bare_ports.exchange_url, keys) as bare_exchange,
-        ):
-            yield Rig(
-                dsn=found.dsn,
-                temporal_address=found.temporal_address,
-                product=product,
-                bare=bare,
-                exchange=exchange,
-                bare_exchange=bare_exchange,
-                trace_file=self.trace_file,
-                pids=self._supervisor.pids,
-            )
+        await self._stage.supervisor.start(spec)
+        return ports.gateway_url
 
 
-def _client(url: str, headers: dict[str, Any]) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(base_url=url, headers=headers, timeout=HTTP_TIMEOUT_SECONDS, trust_env=False)
+def _client(
+    url: str, headers: dict[str, str] | None = None, timeout: float = HTTP_TIMEOUT_SECONDS
+) -> httpx2.AsyncClient:
+    # Older connections may be closed by their server just as they are used again.
+    limits = httpx2.Limits(keepalive_expiry=IDLE_SECONDS_MAX)
+    return httpx2.AsyncClient(
+        base_url=url, headers=headers or {}, timeout=timeout, limits=limits, trust_env=False
+    )
+
+
+SHARED: Final = (postgres.NAME,)
+"""What every contender uses."""

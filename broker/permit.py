@@ -27,15 +27,24 @@ class LivePermit:
     """Monotonic seconds."""
 
 
-def check_permit(permit: LivePermit | None, trading_url: str) -> None:
-    """Return if an order may go to this live address now.
+def check_permit(permit: LivePermit | None, trading_url: str) -> LivePermit:
+    """Return the permit if it is one for orders to this live address, whenever it was made.
 
     Raises:
-        LiveNotPermitted: there is no permit, or one of another place or time.
+        LiveNotPermitted: there is no permit, or one of another place.
     """
     if type(permit) is not LivePermit:
         raise LiveNotPermitted("nothing was sent: live trading is not permitted")
     if permit.trading_url != trading_url:
         raise LiveNotPermitted("nothing was sent: the permit is for another address")
-    if not 0 <= time.monotonic() - permit.made_at < PERMIT_SECONDS_MAX:
+    return permit
+
+
+def check_permit_now(permit: LivePermit | None, trading_url: str) -> None:
+    """Return if an order may go to this live address at this moment.
+
+    Raises:
+        LiveNotPermitted: as `check_permit`, or it is of another time.
+    """
+    if not 0 <= time.monotonic() - check_permit(permit, trading_url).made_at < PERMIT_SECONDS_MAX:
         raise LiveNotPermitted("nothing was sent: the permit is too old")

@@ -16,7 +16,7 @@ from console.common import NO_OPTIONS, Common, clean, console, emit, table, utc_
 from console.errors import EXIT_DONE, EXIT_REFUSED, BadUsage, DependencyDown, Refused
 from console.kill_steps import operator
 from console.rows import rows
-from console.temporal import SIGNAL_RPC_TIMEOUT, connect, operations_queue
+from console.temporal import SIGNAL_RPC_TIMEOUT, connect, operations_queue, reading_answer
 from schemas import wire
 from schemas.archives import (
     Archive,
@@ -178,7 +178,8 @@ async def _run(
             workflow, order, id=f"{workflow}-{uuid4()}", task_queue=queue, static_summary=what,
             result_type=answer, rpc_timeout=SIGNAL_RPC_TIMEOUT,
         )  # fmt: skip
-        found: _Answer = await asyncio.wait_for(handle.result(), seconds)
+        with reading_answer("the workflow in the Temporal Web UI says how it ended"):
+            found: _Answer = await asyncio.wait_for(handle.result(), seconds)
     except TimeoutError as error:
         raise DependencyDown(
             f"no result within {seconds:g} s; it goes on", do="see the workflow in the Temporal Web UI"

@@ -29,7 +29,7 @@ def build_lines(builds: list[dict[str, Any]]) -> list[tuple[str, str, bool]]:
     lines = []
     for deployment in dict.fromkeys(each["deployment"] for each in builds):
         own = [each for each in builds if each["deployment"] == deployment]
-        wrong = any(not each["attended"] and (_is_current(each) or each["open_workflows"]) for each in own)
+        wrong = any(not each["attended"] and (_gets_work(each) or each["open_workflows"]) for each in own)
         lines.append((f"{deployment} build", ", ".join(map(_words, own)), wrong))
     return lines
 
@@ -46,5 +46,5 @@ def _words(build: dict[str, Any]) -> str:
             return f"{name} drains, {build['open_workflows']} open{absent}"
 
 
-def _is_current(build: dict[str, Any]) -> bool:
-    return bool(build["state"] == "CURRENT")
+def _gets_work(build: dict[str, Any]) -> bool:
+    return build["state"] in ("CURRENT", "RAMPING")

@@ -71,7 +71,8 @@ async def promote(
 ) -> int:
     """Give new orders to a build whose workers run. What is open stays where it is. Audited with who and why.
 
-    Exit 1: no worker of that build runs.
+    All is all: a part that another build has by an earlier promotion ends with it. Exit 1: no worker of that build
+    runs, or it has all new work already and cannot be given a part.
     """
     from activities.builds import Builds, UnknownBuild
     from activities.starter import TemporalUnavailable
@@ -84,7 +85,7 @@ async def promote(
     client = await connect(addresses)
     known = Builds(client)
     try:
-        deployments = await _with(known, name)
+        deployments = await deployments_of(known, name, percent)
         async with rows(addresses) as connection, committing(connection, "console.build_promoted"):
             await note_promotion(
                 connection, deployments, name, percent=percent, person=who, reason=why, now=utc_now()
@@ -102,13 +103,27 @@ async def promote(
     return EXIT_DONE
 
 
-async def _with(known: "Builds", build: str) -> list[str]:
-    """The deployments that have such a build: a release may be of orders alone."""
-    found = [
-        queue.value
-        for queue in VERSIONED
-        if any(each.build_id == build for each in await known.read(queue.value))
-    ]
+async def deployments_of(known: "Builds", build: str, percent: int | None) -> list[str]:
+    """The deployments that have such a build: a release may be of orders alone.
+
+    Raises:
+        Refused: none has, or in one of them it cannot be promoted so. Nothing was changed in any.
+    """
+    found = []
+    for queue in VERSIONED:
+        own = next((each for each in await known.read(queue.value) if each.build_id == build), None)
+        if own is None:
+            continue
+        if percent is not None and own.state is BuildState.CURRENT:
+            raise Refused(
+                f"{clean(build)} is the current build of {queue.value} already: it gets all new work",
+                do="promote another build, with --percent if you like",
+            )
+        if build not in await known.attended(queue.value, utc_now()):
+            raise Refused(
+                f"no process of {queue.value} {clean(build)} asks for work", do=f"start its workers; {_LOOK}"
+            )
+        found.append(queue.value)
     if not found:
         raise Refused(f"no process of a build {clean(build)} has ever asked for work", do=_LOOK)
     return found

@@ -1,16 +1,15 @@
 """``trading doctor``: every part looked at, each fault with its remedy."""
 
-import stat
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, timedelta
-from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from console.addresses import Addresses
+from console.checks import Check, State
 from console.common import NO_OPTIONS, Common, ago, console, emit, table, utc_now
+from console.doctor_keys import approval_keys, broker_key, operator_key
 from console.errors import EXIT_DEPENDENCY, EXIT_DONE, EXIT_REFUSED, CommandFailed, DependencyDown
 from console.rows import rows
 from console.temporal import QUERY_RPC_TIMEOUT, connect
@@ -32,26 +31,6 @@ POLLED_WITHIN: Final = timedelta(seconds=75)
 """A poll waits a minute for work, then comes again."""
 HTTP_SECONDS: Final = 5.0
 ANSWER_BYTES_MAX: Final = 64 * 1024
-
-
-class State(StrEnum):
-    """How a check came out."""
-
-    OK = "ok"
-    NOTE = "note"
-    """Not a fault, but worth knowing."""
-    WRONG = "wrong"
-    DOWN = "down"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing looked at; ``do`` says what to do where it is not well."""
-
-    name: str
-    state: State
-    detail: str
-    do: str = ""
 
 
 async def doctor(*, common: Common = NO_OPTIONS) -> int:
@@ -80,9 +59,9 @@ async def _checks(addresses: Addresses) -> AsyncIterator[Check]:
     yield await _http("gateway", addresses, "gateway_url", "/readyz")
     if addresses.get("exchange_url"):
         yield await _http("paper exchange", addresses, "exchange_url", "/_exchange/health")
-    yield _key(addresses)
-    yield _approval_keys(addresses)
-    yield _broker_key(addresses)
+    yield operator_key(addresses)
+    yield approval_keys(addresses)
+    yield broker_key(addresses)
 
 
 def _python() -> Check:
@@ -342,49 +321,3 @@ async def _http(name: str, addresses: Addresses, key: str, path: str) -> Check:
     if answer.status_code == 200:
         return Check(name, State.OK, url)
     return Check(name, State.WRONG, f"answers {answer.status_code}: {answer.text[:300]}", "see what it names")
-
-
-def _key(addresses: Addresses) -> Check:
-    path = Path(addresses.get("operator_key_file") or addresses.data_dir / "keys" / "operator.json")
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-    except OSError as error:
-        return Check("operator key", State.NOTE, f"{path}: {error.strerror}", "without it nobody can release")
-    if mode & 0o077:
-        return Check("operator key", State.WRONG, f"{path} has mode {mode:o}", f"chmod 600 {path}")
-    return Check("operator key", State.OK, str(path))
-
-
-def _approval_keys(addresses: Addresses) -> Check:
-    from security.approval_files import SIGNING_KEY, read_files
-    from security.approvals import ApprovalKeyError
-
-    folder = addresses.data_dir / "keys"
-    if not (folder / SIGNING_KEY).exists():
-        return Check(
-            "approval keys",
-            State.NOTE,
-            f"not in {folder}",
-            "risk and execution look at theirs when they start",
-        )
-    try:
-        signer, keys = read_files(folder)
-        keys.require_current(signer)
-    except (ApprovalKeyError, OSError) as error:
-        return Check("approval keys", State.WRONG, str(error), "see `trading keys list`")
-    return Check("approval keys", State.OK, f"{signer.key_id} signs, {len(keys.states)} known")
-
-
-def _broker_key(addresses: Addresses) -> Check:
-    """What it may do, as far as its broker shows."""
-    from broker.alpaca.scope import KeyScope, key_scope
-
-    file = addresses.data_dir / "keys" / "trading_broker_key"
-    try:
-        scope = key_scope(file.read_text("utf-8").strip())
-    except OSError:
-        where = "execution and operations look at theirs when they start"
-        return Check("broker key", State.NOTE, f"not in {file.parent}", where)
-    if scope is KeyScope.TRANSFERS:
-        return Check("broker key", State.WRONG, "it may transfer money", "use a key of the Trading API")
-    return Check("broker key", State.OK, f"of this machine's exchange ({scope.value})")

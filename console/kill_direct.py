@@ -11,18 +11,19 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from activities.kill_cancel import Canceller, Orders, Seen, closes_a_position
 from broker.errors import BrokerError
 from broker.told import BrokerCall, evidence, hearing
 from console.addresses import Addresses
+from console.broker_keys import broker_pair
 from console.common import Common, clean, emit, utc_now
 from console.errors import EXIT_DEPENDENCY, EXIT_DONE, EXIT_REFUSED, DependencyDown, Refused
 from console.kill_steps import engage, fence_text, signal_switch, wait_for_fence
 from console.rows import rows
 from schemas.kill import KillCommand, KillState, OrderFate
+from schemas.live import LIVE_MODE_WORD
 from schemas.orders import BrokerOrder
 from storage.commits import committing
 from storage.events import append
@@ -34,10 +35,8 @@ from storage.switches import read_state
 if TYPE_CHECKING:
     from broker.port import BrokerReader
 
-SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
 BROKER_URL_VARIABLE: Final = "TRADING_BROKER_TRADING_URL"
-KEY_FILE: Final = "trading_broker_key"
-SECRET_FILE: Final = "trading_broker_secret"  # noqa: S105 - its name
+LIVE_VARIABLES: Final = ("LIVE_MODE", "TRADING_LIVE_MODE")
 RETRY_SECONDS: Final = 2.0
 """Three requests a round: below what the broker takes from one account in a minute."""
 LATE_POST_SECONDS: Final = POSTING_SECONDS + UNANSWERED_GRACE_SECONDS
@@ -175,38 +174,40 @@ def _keeps(broker: "BrokerReader") -> Any:
 
 
 def _reader(addresses: Addresses) -> "BrokerReader":
-    from pydantic import SecretStr
-
     from broker.alpaca.client import AlpacaReader
-    from broker.alpaca.hosts import HostRefused
+    from broker.alpaca.hosts import ALPACA_LIVE, PAPER_STREAM_URL, HostRefused
+    from broker.alpaca.scope import KeyScopeRefused, check_scope
     from broker.alpaca.settings import AlpacaSettings
 
-    folder = Path(os.environ.get(SECRETS_DIR_VARIABLE) or addresses.data_dir / "keys")
     url = os.environ.get(BROKER_URL_VARIABLE) or addresses.get("exchange_url")
     if url is None:
         raise DependencyDown(
             f"the broker's address is not known: nothing runs in {addresses.data_dir}",
             do=f"name the installation's folder with --data-dir, or set {BROKER_URL_VARIABLE}",
         )
+    url, pair = url.rstrip("/"), broker_pair(addresses)
+    is_live = url == ALPACA_LIVE.trading_url
     try:
+        check_scope(pair.key_id.get_secret_value(), url)
         settings = AlpacaSettings(
-            key_id=SecretStr(_secret(folder / KEY_FILE)),
-            secret_key=SecretStr(_secret(folder / SECRET_FILE)),
-            trading_url=url.rstrip("/"),
+            key_id=pair.key_id,
+            secret_key=pair.secret_key,
+            trading_url=url,
+            stream_url=ALPACA_LIVE.stream_url if is_live else PAPER_STREAM_URL,
+            # It reads and cancels: no grant is asked for what stops trading.
+            live_set_up=is_live and _asks_for_live(),
+            live_hosts=ALPACA_LIVE,
         )
-    except HostRefused as error:
-        raise Refused(str(error), do=f"correct {BROKER_URL_VARIABLE}") from error
+    except (HostRefused, KeyScopeRefused) as error:
+        do = f"set {LIVE_VARIABLES[0]}={LIVE_MODE_WORD}" if is_live else f"correct {BROKER_URL_VARIABLE}"
+        raise Refused(str(error), do=do) from error
     return AlpacaReader(settings)
 
 
-def _secret(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError as error:
-        raise Refused(
-            f"the broker's keys cannot be read: {path}: {error.strerror}",
-            do=f"use the account that holds the installation's secrets, or set {SECRETS_DIR_VARIABLE}",
-        ) from error
+def _asks_for_live() -> bool:
+    """As the processes read it: under either name, and where both are set both say so."""
+    said = {os.environ[name] for name in LIVE_VARIABLES if os.environ.get(name)}
+    return said == {LIVE_MODE_WORD}
 
 
 def _exit_code(found: _Outcome) -> int:

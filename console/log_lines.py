@@ -180,6 +180,8 @@ class Tail:
         try:
             if self._path.stat().st_ino != _inode(self._file):
                 fresh = self._path.open("rb")
+                # Whoever wrote went on between our reading and the new file: to this one no longer.
+                found += self._rest()
                 self._file.close()
                 self._file, self._half = fresh, b""
                 found += self._rest()

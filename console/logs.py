@@ -1,8 +1,10 @@
 """``trading logs``: what every process wrote, in the order of time; with ``--order`` the lines of one order."""
 
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Final
+from tempfile import TemporaryFile
+from typing import IO, Annotated, Any, Final
 
 from cyclopts import Parameter
 
@@ -50,7 +52,7 @@ async def logs(
     printed = 0
     if source == STDIN:
         lines: Iterable[Line] = _from_stdin(wanted, streaming=following)
-        printed = _print(lines, common)
+        printed = _print(lines, common, at_once=following)
     else:
         folder = addresses.data_dir / "logs"
         if not folder.is_dir():
@@ -66,11 +68,13 @@ async def logs(
     return EXIT_DONE
 
 
-def _print(lines: Iterable[Line], common: Common) -> int:
+def _print(lines: Iterable[Line], common: Common, *, at_once: bool = False) -> int:
     printed = 0
     for line in lines:
         show(line, as_json=common.json)
         printed += 1
+        if at_once:
+            sys.stdout.flush()
     if printed:
         sys.stdout.flush()
     return printed
@@ -84,9 +88,20 @@ def _from_stdin(wanted: Wanted, *, streaming: bool) -> Iterator[Line]:
             if line is not None and wanted.takes(line):
                 yield line
         return
-    found = [line for line in (read(raw, "") for raw in sys.stdin.buffer) if line is not None]
-    wanted.learn_all(lambda: iter(found))
-    yield from sorted((line for line in found if wanted.takes(line)), key=lambda line: line.at)
+    # A later line may say that an earlier one is the order's: kept in a file, as it may be a month of logs.
+    with TemporaryFile() as kept:
+        shutil.copyfileobj(sys.stdin.buffer, kept)
+        wanted.learn_all(lambda: _kept(kept, wanted))
+        found = [line for line in _kept(kept, wanted) if wanted.takes(line)]
+    yield from sorted(found, key=lambda line: line.at)
+
+
+def _kept(file: IO[bytes], wanted: Wanted) -> Iterator[Line]:
+    file.seek(0)
+    for raw in file:
+        line = read(raw, "") if wanted.might_take(raw) else None
+        if line is not None:
+            yield line
 
 
 async def _ids(addresses: Addresses, order: str) -> set[str]:

@@ -1,15 +1,22 @@
 """What is done to people by an Admin in the console or by the operator of the machine: one way for both."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from schemas.people import LINK_VALID_FOR, PersonRow, Role, wrong_name
+from console.acts.people import COMPONENT
+from schemas.alerts import Alert, AlertCode, Severity
+from schemas.mode import Mode
+from schemas.people import LINK_VALID_FOR, STANDING_MIN, PersonRow, Role, wrong_name
 from storage import people, sessions
+from storage.alerts import raise_alert
 from storage.commits import committing
 from storage.events import append
+from storage.live import revoke_grants
+from storage.switches import ACCESS
+from storage.two_persons import read_rule
 
 if TYPE_CHECKING:
     from storage.database import Connection
@@ -27,6 +34,8 @@ class Change(StrEnum):
     RESET = "reset"
 
 
+LETS_IN: Final = frozenset({Change.ROLE, Change.ENABLE, Change.RESET})
+"""After these somebody else than before may act as this person, or with more than before."""
 DECISIONS: Final = {
     Change.ROLE: "ROLE_SET",
     Change.DISABLE: "PERSON_DISABLED",
@@ -77,6 +86,7 @@ async def invite(
         done = Done(name, f"{name} is invited as {role}", link=WELCOME + secret)
         evidence = {"person_id": str(person_id), "name": name, "role": role.value}
         await append(connection, people.person_entry("PERSON_INVITED", by, done.detail, now, evidence))
+        await _tell_of_second_person(connection, done, role, by, now)
     return done
 
 
@@ -107,12 +117,35 @@ async def change(
             await _keep_an_admin(connection, person_id, name)
         person = await people.read_person(connection, person_id, now)
         done = await _do(connection, what, person, by, now, role, secret)
+        if what in (Change.DISABLE, Change.RESET) or (what is Change.ROLE and role is not Role.ADMIN):
+            done = await _end_grants(connection, done, person_id, by, now)
         evidence = {
             "person_id": str(person_id), "name": done.name, "role": (role or person.role).value,
         }  # fmt: skip
         entry = people.person_entry(DECISIONS[what], by, done.detail, now, evidence)
         await append(connection, entry)
+        if what in LETS_IN:
+            await _tell_of_second_person(connection, done, role or person.role, by, now)
     return done
+
+
+async def _tell_of_second_person(
+    connection: "Connection", done: Done, role: Role, by: str, now: datetime
+) -> None:
+    """In live mode others hear of it, on another way than the console, in the day before it counts."""
+    _, mode = await read_rule(connection)
+    if mode is not Mode.LIVE or not role.covers(Role.RISK):
+        return
+    text = (
+        f"{done.detail}, by {by}. In live mode {done.name} counts as one of two persons "
+        f"{STANDING_MIN / timedelta(hours=1):g} hours after coming in. If nobody but {by} knows of it: "
+        f"`trading people disable {done.name}`, then look at {by}'s sessions"
+    )
+    alert = Alert(
+        code=AlertCode.SECOND_PERSON_NEW, severity=Severity.HIGH, subject=done.name, text=text,
+        correlation_id=ACCESS,
+    )  # fmt: skip
+    await raise_alert(connection, alert, component=people.COMPONENT, now=now)
 
 
 async def _keep_an_admin(connection: "Connection", person_id: UUID, name: str) -> None:
@@ -120,6 +153,14 @@ async def _keep_an_admin(connection: "Connection", person_id: UUID, name: str) -
         await people.require_another_admin(connection, person_id)
     except people.LastAdmin:
         raise ChangeRefused(f"{name} is the last Admin: make another one first") from None
+
+
+async def _end_grants(connection: "Connection", done: Done, person_id: UUID, by: str, now: datetime) -> Done:
+    """Live trading is granted by two Admins: it ends with either. After the change, which waits for a grant."""
+    ended = await revoke_grants(
+        connection, by=by, reason=done.detail, component=COMPONENT, now=now, of_person=person_id
+    )
+    return replace(done, detail=f"{done.detail}; live trading is granted no more") if ended else done
 
 
 async def _do(

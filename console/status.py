@@ -13,6 +13,7 @@ from console.build_lines import build_lines, read_builds
 from console.common import NO_OPTIONS, Common, ago, clean, emit, use_colours, utc_now
 from console.deliveries import post_line, read_post
 from console.errors import EXIT_DONE
+from console.live_lines import live_lines, read_live_line
 from console.rows import rows
 from risk.readiness import Readiness, waits_for
 from storage.statements import load
@@ -72,6 +73,7 @@ async def _read(connection: "asyncpg.Connection[Any]") -> dict[str, Any]:
         "mode": installation["mode"],
         "account": installation["account"],
         "kill_switch": _kill(kill) | await _fence(connection),
+        "live_grant": await read_live_line(connection, installation["mode"], utc_now()),
         "alerts": await read_alerts(connection),
         "alerts_told": await read_post(connection),
         "broker_halt": {
@@ -186,6 +188,7 @@ def _lines(found: dict[str, Any], now: datetime) -> list[tuple[str, str, bool]]:
     by_status = ", ".join(f"{number} {name}" for name, number in sorted(orders.items()))
     open_orders = f"{count}{'+' if count == ORDERS_MAX else ''}" + (f" ({by_status})" if count else "")
     return [
+        *live_lines(found["live_grant"]),
         *_kill_lines(found["kill_switch"], now),
         _halt_line(found["broker_halt"], now),
         *_alert_lines(found["alerts"], now),

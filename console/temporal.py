@@ -1,6 +1,8 @@
 """Reaching workflows from the command line, with every wait bounded."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +22,9 @@ SIGNAL_RPC_TIMEOUT: Final = timedelta(seconds=5)
 UPDATE_RPC_TIMEOUT: Final = timedelta(seconds=15)
 """Cancel: one broker call of at most 10 s; release: one transaction."""
 QUERY_RPC_TIMEOUT: Final = timedelta(seconds=3)
+
+NOT_READ: Final = (KeyError, RuntimeError)
+"""What the SDK raises of a payload in an encoding that it does not know, as one is that no key of ours opens."""
 
 _runtimes: "Final[list[Runtime]]" = []
 """Kept for the process's life: one that is dropped with a connect that was given up panics in its own thread."""
@@ -53,6 +58,22 @@ async def connect(addresses: Addresses) -> "Client":
     except (RuntimeError, TimeoutError, ValueError) as error:
         raise DependencyDown(
             f"Temporal does not answer at {address}", do="is `trading up` running?"
+        ) from error
+
+
+@contextmanager
+def reading_answer(look: str) -> Iterator[None]:
+    """A workflow's answer is read in here, by keys that this process may not have.
+
+    Raises:
+        DependencyDown: it cannot be read, so what was asked for is done or not: ``look`` says where that is seen.
+    """
+    try:
+        yield
+    except NOT_READ as error:
+        raise DependencyDown(
+            f"the workflow's answer cannot be read here, so it is not known whether it was done: {error}",
+            do=f"{look}; TRADING_PAYLOAD_KEYS_FILE must name the installation's keys (docs/SECURITY.md)",
         ) from error
 
 

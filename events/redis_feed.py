@@ -77,6 +77,8 @@ class RedisFeed:
                     bell_of(self._dsn, NUMBERED, name="trading-redis-feed") as bell,
                     connect(self._url) as client,
                 ):
+                    # Before Redis is asked for anything: what does not answer would never be told of.
+                    await self._tell_lag(bell)
                     while not await event_stream.try_lead(bell.connection, rows.FEED_KEY):
                         await self._tell_lag(bell)
                         await asyncio.sleep(STANDBY_SECONDS)

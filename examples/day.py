@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from console.addresses import Addresses
-from console.demo_exchange import PaperExchange, paper_secret
+from console.addresses import DATA_DIR_VARIABLE, Addresses
+from console.demo_exchange import PaperExchange
 from console.demo_stack import stack
 from console.recordings import judge_fills, read_recordings
 from console.rows import rows
@@ -50,16 +50,8 @@ async def trading(data_dir: Path, *arguments: str) -> Any:
 
 
 async def run_strategy(addresses: Addresses, options: argparse.Namespace, ticker: str) -> int:
-    """The strategy as its own process; it is told where to propose, and where to read quotes."""
-    environment = {
-        **os.environ,
-        "TRADING_GATEWAY_URL": addresses.need("gateway_url"),
-        "TRADING_TOKEN": addresses.need("token"),
-        "MARKET_DATA_URL": addresses.need("exchange_url"),
-        "MARKET_DATA_KEY": paper_secret(addresses, "trading_broker_key"),
-        "MARKET_DATA_SECRET": paper_secret(addresses, "trading_broker_secret"),
-        "NO_PROXY": "127.0.0.1",
-    }
+    """The strategy as its own process, as one starts it beside `trading up`."""
+    environment = {**os.environ, DATA_DIR_VARIABLE: str(addresses.data_dir), "NO_PROXY": "127.0.0.1"}
     chosen = ("--ticker", ticker, "--until", options.until)
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(HERE / "moving_average.py"), *chosen, env=environment, stdout=sys.stderr

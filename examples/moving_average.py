@@ -3,8 +3,8 @@
 It reads quotes with unmodified alpaca-py and proposes to the gateway, nothing more: whether, when and at which
 price an order goes out is not its business, and it holds no right to place one. Not financial advice.
 
-Needs TRADING_GATEWAY_URL, TRADING_TOKEN, MARKET_DATA_URL, MARKET_DATA_KEY and MARKET_DATA_SECRET;
-``make day`` starts it with all of them.
+Beside a ``trading up`` it finds gateway and quotes by itself; elsewhere TRADING_GATEWAY_URL, TRADING_TOKEN,
+MARKET_DATA_URL, MARKET_DATA_KEY and MARKET_DATA_SECRET say where they are. docs/TUTORIAL.md walks through it.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -25,10 +25,19 @@ from alpaca.data.enums import DataFeed
 from alpaca.data.historical.stock import StockHistoricalDataClient
 from alpaca.data.requests import StockLatestQuoteRequest
 
+from console.addresses import Addresses, find
+from console.demo_exchange import paper_secret
+from console.errors import CommandFailed
+
 NEW_YORK = ZoneInfo("America/New_York")
 STRATEGY = "moving-average"
-LOOK_SECONDS, ASK_SECONDS = 0.2, 0.1
-"""Real time between two looks at the market, and between two questions after a signal."""
+LOOK_SECONDS = 0.2
+"""Real time between two looks at the market."""
+ASK_SECONDS, ASK_SECONDS_MAX = 0.1, 2.0
+"""Real time between two questions after a signal: twice as long each time."""
+TOO_MANY_REQUESTS = 429
+QUIET_SECONDS = 15
+"""Market time for which nothing more is proposed after a refusal: whoever insists is disabled in the end."""
 ENDED = ("FILLED", "REJECTED", "CANCELED", "FATAL_ERROR")
 
 
@@ -57,6 +66,10 @@ class Averages:
         return sum(found, Decimal(0)) / len(found)
 
 
+class Refused(Exception):
+    """The gateway does not take it; the message is its own."""
+
+
 class Gateway:
     """The one door a strategy has."""
 
@@ -66,19 +79,37 @@ class Gateway:
         )
 
     def propose(self, **signal: Any) -> dict[str, Any]:
-        """Send one signal and wait for what became of it."""
+        """Send one signal and wait for what became of it: the order, when it has ended.
+
+        Raises:
+            Refused: nothing was stored; the message names what is wrong.
+        """
         body = {
             "signal_id": f"{STRATEGY}-{uuid4().hex[:12]}",
             "strategy": STRATEGY,
             "created_at": datetime.now(UTC).isoformat(),
             **signal,
         }
-        self._http.post("/v1/signals", json=body).raise_for_status()
+        self._ask("POST", "/v1/signals", body)
+        pause = ASK_SECONDS
         while True:
-            found = self._http.get(f"/v1/signals/{body['signal_id']}").raise_for_status().json()
-            if found["order"]["status"] in ENDED:
-                return dict(found["order"])
-            time.sleep(ASK_SECONDS)
+            order = self._ask("GET", f"/v1/signals/{body['signal_id']}")["order"]
+            if order["status"] in ENDED:
+                return dict(order)
+            time.sleep(pause)
+            pause = min(2 * pause, ASK_SECONDS_MAX)
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One request, sent again when the token may make the next one; to repeat it is safe."""
+        while True:
+            answer = self._http.request(method, path, json=body)
+            if answer.status_code != TOO_MANY_REQUESTS:
+                break
+            time.sleep(float(answer.headers["Retry-After"]))
+        if answer.is_client_error:
+            error = answer.json()["error"]
+            raise Refused(f"{error['code']}: {error['message']}")
+        return dict(answer.raise_for_status().json())
 
 
 class Trader:
@@ -88,11 +119,12 @@ class Trader:
         self._gateway = gateway
         self._ticker = ticker
         self._quantity = quantity
+        self._quiet_until = datetime.min.replace(tzinfo=UTC)
         self.held = Decimal(0)
 
     def want(self, *, long: bool, at: datetime, why: str) -> None:
         """Propose what is missing, if anything is."""
-        if long == bool(self.held):
+        if long == bool(self.held) or at < self._quiet_until:
             return
         action, quantity = ("BUY_TO_OPEN", Decimal(self._quantity)) if long else ("SELL_TO_CLOSE", self.held)
         order = self._gateway.propose(
@@ -100,30 +132,38 @@ class Trader:
         )
         filled = Decimal(order["filled_quantity"])
         self.held += filled if long else -filled
+        if not filled:
+            self._quiet_until = at + timedelta(seconds=QUIET_SECONDS)
         told = f"{filled} at {order['average_price']}" if filled else order["reason"]
         print(f"{at:%H:%M:%S} {action:<13} {quantity} {self._ticker}: {order['status']} {told}", flush=True)
 
 
 def trade(look: Callable[[], tuple[datetime, Decimal]], trader: Trader, options: argparse.Namespace) -> None:
-    """Follow the market until it is ``--until``; then hold nothing."""
+    """Follow the market until it is ``--until``, or for ``--seconds`` of it; then hold nothing."""
     averages = Averages(options.fast, options.slow)
+    began = look()[0]
     while True:
         at, mid = look()
         now = at.astimezone(NEW_YORK)
         averages.add(at, mid)
-        if f"{now:%H:%M}" >= options.until:
+        if options.seconds is not None:
+            over, begun = at - began >= timedelta(seconds=options.seconds), True
+        else:
+            over, begun = f"{now:%H:%M}" >= options.until, f"{now:%H:%M}" >= options.begin
+        if over:
             break
-        if f"{now:%H:%M}" >= options.begin:
+        if begun:
             fast, slow = f"{options.fast} s average", f"{options.slow} s average"
             long = averages.is_up()
             trader.want(long=long, at=now, why=f"{fast} {'above' if long else 'not above'} {slow}")
         time.sleep(LOOK_SECONDS)
     while trader.held:
         trader.want(long=False, at=look()[0].astimezone(NEW_YORK), why="the day is over")
+        time.sleep(LOOK_SECONDS)
 
 
-def main() -> int:
-    """Trade one day."""
+def read_options() -> argparse.Namespace:
+    """What the command line says."""
     parser = argparse.ArgumentParser(description="Propose trades of a moving-average crossover.")
     parser.add_argument("--ticker", default="SPY")
     parser.add_argument("--quantity", type=int, default=20)
@@ -131,21 +171,48 @@ def main() -> int:
     parser.add_argument("--slow", type=int, default=300, help="seconds of market time (300)")
     parser.add_argument("--begin", default="09:31", help="New York time (09:31)")
     parser.add_argument("--until", default="15:40", help="New York time (15:40)")
-    options = parser.parse_args()
-    data = StockHistoricalDataClient(
-        os.environ["MARKET_DATA_KEY"],
-        os.environ["MARKET_DATA_SECRET"],
-        url_override=os.environ["MARKET_DATA_URL"],
+    parser.add_argument(
+        "--seconds", type=int, help="trade so many seconds of market time from now, whatever time it is"
     )
+    return parser.parse_args()
+
+
+def quotes(here: Addresses) -> StockHistoricalDataClient:
+    """Where quotes come from: as the environment says, else the paper exchange of this machine."""
+    found = os.environ
+    if "MARKET_DATA_URL" in found:
+        key, secret, url = (found[f"MARKET_DATA_{name}"] for name in ("KEY", "SECRET", "URL"))
+    else:
+        key, secret = (paper_secret(here, f"trading_broker_{name}") for name in ("key", "secret"))
+        url = here.need("exchange_url")
+    return StockHistoricalDataClient(key, secret, url_override=url)
+
+
+def main() -> int:
+    """Trade one day, or ``--seconds`` of it. Exit 1: refused, 3: nothing runs here."""
+    options = read_options()
+    try:
+        run(options, find(None))
+    except CommandFailed as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except Refused as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(options: argparse.Namespace, here: Addresses) -> None:
+    """Look at the market and trade until it is over."""
+    data = quotes(here)
     asked = StockLatestQuoteRequest(symbol_or_symbols=options.ticker, feed=DataFeed.IEX)
 
     def look() -> tuple[datetime, Decimal]:
         quote = data.get_stock_latest_quote(asked)[options.ticker]
         return quote.timestamp, (Decimal(str(quote.bid_price)) + Decimal(str(quote.ask_price))) / 2
 
-    gateway = Gateway(os.environ["TRADING_GATEWAY_URL"], os.environ["TRADING_TOKEN"])
+    gateway = Gateway(here.need("gateway_url"), here.need("token"))
     trade(look, Trader(gateway, options.ticker, options.quantity), options)
-    return 0
 
 
 if __name__ == "__main__":

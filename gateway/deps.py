@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from activities.starter import OrderStarter
 from gateway.problems import ApiError, Code, unauthorized
+from schemas.clock import no_fault
 from security.tokens import is_mistyped
 from storage.database import Database
 from storage.signals import Token, find_token
@@ -36,6 +37,8 @@ class GatewayDeps:
     wake_secret: SecretStr | None = None
     """With which the broker signs its pushes; None: none is taken."""
     now: Callable[[], datetime] = utc_now
+    clock_fault: Callable[[], str | None] = no_fault
+    """Why no signal's age may be judged here now; None: it may."""
 
 
 async def deps_of(request: Request) -> GatewayDeps:

@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from gateway.body import BODY_BYTES_MAX, BODY_SECONDS_MAX
+from gateway.meanings import add_meanings
 from gateway.problems import Problem
 from schemas.events import PAYLOADS
 from schemas.signals import SignalIn
@@ -111,13 +112,17 @@ _ERRORS: Final = {
         "This token has made as many requests as it may; `Retry-After` says when it may again.",
     ),
     500: ("INTERNAL", "A fault of ours. Sending the same request again is safe."),
-    503: ("UNAVAILABLE", "The database does not answer. Send the same request again."),
+    503: (
+        "UNAVAILABLE",
+        "The database does not answer, or this machine's clock is wrong. Send the same request again.",
+    ),
 }
 TOO_MANY_STREAMS: Final = (
     "TOO_MANY_STREAMS",
     "This token, or everyone together, follows as many streams as there may be; or the token has made as many "
     "requests as it may (`RATE_LIMITED`).",
 )
+INVALID_REQUEST: Final = ("INVALID_REQUEST", "A parameter is wrong; `fields` names it.")
 TOPIC_FORBIDDEN: Final = ("TOPIC_FORBIDDEN", "The token may not be told of this topic.")
 BAD_SIGNATURE: Final = (
     "BAD_SIGNATURE", "The signature is missing or wrong, its time is too far from ours, or it was used before.",
@@ -140,7 +145,7 @@ def problems(
     for status in (*statuses, *own):
         code, description = own.get(status) or _ERRORS[status]
         error: dict[str, Any] = {"code": code, "message": description, "fields": []}
-        if status == 422:
+        if code == "INVALID_SIGNAL":
             error["fields"] = [{"field": "limit_price", "message": "a LIMIT order needs one"}]
         content = {"application/json": {"example": {"error": error}}}
         found[status] = {"model": Problem, "description": description, "content": content}
@@ -162,6 +167,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         schemas.update(own.pop("$defs", {}))
         schemas["SignalIn"] = own
         _describe_stream(document)
+        add_meanings(schemas)
         _drop_generated_422(document)
         app.openapi_schema = document
     return app.openapi_schema

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from gateway.deps import Caller, Credentials, Deps, holder
-from gateway.documents import TOO_MANY_STREAMS, TOPIC_FORBIDDEN, problems
+from gateway.documents import INVALID_REQUEST, TOO_MANY_STREAMS, TOPIC_FORBIDDEN, problems
 from gateway.event_reader import Reader
 from gateway.problems import RETRY_AFTER_SECONDS, ApiError, Code, FieldProblem
 from gateway.scopes import refused_use
@@ -77,7 +77,9 @@ async def _position(deps: Deps, since: str | None, last_event_id: str | None) ->
     "",
     summary="Follow events live",
     response_class=EventSourceResponse,
-    responses=problems(401, 422, 500, 503, own={403: TOPIC_FORBIDDEN, 429: TOO_MANY_STREAMS}),
+    responses=problems(
+        401, 500, 503, own={403: TOPIC_FORBIDDEN, 422: INVALID_REQUEST, 429: TOO_MANY_STREAMS}
+    ),
 )
 async def follow_events(reader: Annotated[Reader, Depends(_reader)]) -> AsyncIterator[ServerSentEvent]:
     """Every event from `since` on, then each new one a moment after its commit, in one order for everybody.

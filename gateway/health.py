@@ -72,12 +72,13 @@ async def healthz(request: Request, deps: Deps) -> Alive:
     responses={503: {"model": Readiness, "description": "Not ready; `checks` says why."}},
 )
 async def readyz(deps: Deps, response: Response) -> Readiness:
-    """Database, schema version, limits and Temporal. Signals sent while only Temporal is down are kept."""
+    """Database, schema version, limits, Temporal, our clock. Signals sent while only Temporal is down are kept."""
     checks = {
         "database": await _said(_database(deps)),
         "schema": await _said(migrate.check(deps.dsn)),
         "limits": await _said(_limits(deps)),
         "temporal": await _said(deps.starter.check()),
+        "clock": deps.clock_fault() or "ok",
     }
     ready = all(answer == "ok" for answer in checks.values())
     if not ready:

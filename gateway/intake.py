@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict
 
 from activities.starter import TemporalUnavailable
 from gateway.deps import GatewayDeps
-from gateway.problems import ApiError, Code, FieldProblem
+from gateway.problems import ApiError, Code, FieldProblem, unavailable
 from gateway.scopes import refused_use
 from gateway.signals_in import check_times
 from observability.logging import get_logger
@@ -54,8 +54,11 @@ async def take(deps: GatewayDeps, token: Token, signal: SignalIn) -> bool:
     When this returns the signal is committed. If Temporal did not answer, the sweeper starts the workflow.
 
     Raises:
-        ApiError: 403 beyond what the token may, 409 the id is taken, 422 a time is wrong. Nothing was stored.
+        ApiError: 403 beyond what the token may, 409 the id is taken, 422 a time is wrong, 503 this machine's clock
+            is wrong. Nothing was stored.
     """
+    if (fault := deps.clock_fault()) is not None:
+        raise unavailable(fault)
     if not token.may_propose_for(signal.strategy):
         raise await refused_use(
             deps, token, "strategy", signal.strategy, token.strategies, signal_id=signal.signal_id

@@ -1,6 +1,8 @@
 """Routes under /v1/orders."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Path
 
 from gateway.deps import Caller, Deps
 from gateway.documents import problems
@@ -13,7 +15,9 @@ router = APIRouter(prefix="/v1/orders", tags=["orders"])
 
 
 @router.get("/{order_id}", summary="Read one order", responses=problems(401, 404, 429, 500, 503))
-async def one_order(order_id: str, deps: Deps, token: Caller) -> OrderView:
+async def one_order(
+    order_id: Annotated[str, Path(description="Any of its ids.")], deps: Deps, token: Caller
+) -> OrderView:
     """The order under any of its ids: signal, internal, client or broker. Of two answers the one with the
     higher `row_version` is the later truth."""
     async with deps.database.connection() as connection:

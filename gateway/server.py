@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
-from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from storage.event_feed import EventFeed
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 LOOPBACK: Final = "127.0.0.1"
 BACKLOG: Final = 1024
@@ -82,7 +84,7 @@ async def listening(app: ASGIApp, *, host: str = LOOPBACK, port: int = 0) -> Asy
 
 
 @contextlib.asynccontextmanager
-async def serving(app: FastAPI, *, host: str = LOOPBACK, port: int = 0) -> AsyncIterator[int]:
+async def serving(app: "FastAPI", *, host: str = LOOPBACK, port: int = 0) -> AsyncIterator[int]:
     """Serve the gateway as `listening` does; leaving ends the event streams first."""
     async with listening(app, host=host, port=port) as chosen:
         try:
@@ -92,7 +94,7 @@ async def serving(app: FastAPI, *, host: str = LOOPBACK, port: int = 0) -> Async
             feed.close()
 
 
-async def serve(app: FastAPI, host: str = LOOPBACK, port: int = 0) -> None:
+async def serve(app: "FastAPI", host: str = LOOPBACK, port: int = 0) -> None:
     """Serve until cancelled."""
     async with serving(app, host=host, port=port):
         await asyncio.Event().wait()

@@ -3,12 +3,12 @@
 import re
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from gateway.body import read_body
 from gateway.deps import Caller, Deps
-from gateway.documents import ACCEPTED_EXAMPLE, SIGNAL_EXAMPLES, problems
+from gateway.documents import ACCEPTED_EXAMPLE, INVALID_REQUEST, SIGNAL_EXAMPLES, problems
 from gateway.intake import SignalAccepted, accepted, take
 from gateway.problems import not_found
 from gateway.signals_in import parse_signal
@@ -32,6 +32,8 @@ TOLD_BY: Final = frozenset({
 its name: a strategy's, a person's, a group's."""
 NOT_TOLD: Final = ("ALERT_", "STRATEGY_ENABLED", "FUNDS_COVERED")
 """What these write of other stories, and what is said to operators alone."""
+
+SignalId = Annotated[str, Path(description="As it was sent.")]
 
 router = APIRouter(prefix="/v1/signals", tags=["signals"])
 
@@ -95,9 +97,13 @@ async def submit_signal(request: Request, response: Response, deps: Deps, token:
     return answer
 
 
-@router.get("", summary="List own signals", responses=problems(401, 422, 429, 500, 503))
+@router.get(
+    "", summary="List own signals", responses=problems(401, 429, 500, 503, own={422: INVALID_REQUEST})
+)
 async def own_signals(
-    deps: Deps, token: Caller, limit: Annotated[int, Query(ge=1, le=LIST_MAX)] = LIST_DEFAULT
+    deps: Deps,
+    token: Caller,
+    limit: Annotated[int, Query(ge=1, le=LIST_MAX, description="How many at most.")] = LIST_DEFAULT,
 ) -> SignalList:
     """The newest signals of this token with what became of them."""
     async with deps.database.connection() as connection:
@@ -107,7 +113,7 @@ async def own_signals(
 
 
 @router.get("/{signal_id}", summary="Read one signal", responses=problems(401, 404, 429, 500, 503))
-async def one_signal(signal_id: str, deps: Deps, token: Caller) -> SignalView:
+async def one_signal(signal_id: SignalId, deps: Deps, token: Caller) -> SignalView:
     """The signal, risk's decision with each check's arithmetic, and its order."""
     async with deps.database.connection() as connection:
         return await _view(connection, await own_signal(connection, token, signal_id))
@@ -116,7 +122,7 @@ async def one_signal(signal_id: str, deps: Deps, token: Caller) -> SignalView:
 @router.get(
     "/{signal_id}/timeline", summary="Read a signal's story", responses=problems(401, 404, 429, 500, 503)
 )
-async def signal_timeline(signal_id: str, deps: Deps, token: Caller) -> Timeline:
+async def signal_timeline(signal_id: SignalId, deps: Deps, token: Caller) -> Timeline:
     """Every decision and event of the signal from the audit log, save what is said to operators alone."""
     async with deps.database.connection() as connection:
         await own_signal(connection, token, signal_id)

@@ -72,6 +72,10 @@ class AlertCode(StrEnum):
     """The secret store does not give us the broker's keys: those in memory go on, and nothing can be started."""
     BROKER_KEYS_REFUSED = "BROKER_KEYS_REFUSED"
     """New keys are stored, and the broker does not take them, or they are another account's: the old ones go on."""
+    LIVE_GRANT_ENDING = "LIVE_GRANT_ENDING"
+    """The grant of live trading ends within half an hour, or has ended: no entry leaves then."""
+    SECOND_PERSON_NEW = "SECOND_PERSON_NEW"
+    """In live mode somebody was given what lets him be one of two persons, a day from now."""
     DEAD_EVENTS = "DEAD_EVENTS"
     """A group of consumers could not take some events: they were put aside, and those behind them went on."""
 
@@ -85,6 +89,7 @@ CLEARED_BY_HAND: Final = frozenset(
         AlertCode.APPROVAL_FORGED,
         AlertCode.AUDIT_CHECK_FAILED,
         AlertCode.AUDIT_FORKED,
+        AlertCode.SECOND_PERSON_NEW,
     }
 )
 """What has happened and does not end: a person has seen to it. All others end with what they tell of."""

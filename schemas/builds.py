@@ -42,3 +42,8 @@ class Build(Wire):
     """Of those that began with it and stay with it; counted while it drains."""
     attended: bool = True
     """Whether some process of it asks for work."""
+
+    @property
+    def gets_new_work(self) -> bool:
+        """All of it, or a part."""
+        return self.state in (BuildState.CURRENT, BuildState.RAMPING)

@@ -39,6 +39,11 @@ class LiveConfiguration(Wire):
     stream_url: str
     data_url: str
     data_stream_url: str
+    # An older release has stored none of these four.
+    data_feed: str = ""
+    secondary_data_url: str | None = None
+    secondary_data_stream_url: str | None = None
+    secondary_data_feed: str = ""
     requests_per_minute: int
     market_speed: str
     key_source: KeySource
@@ -60,6 +65,8 @@ class GrantPerson(Edge):
     mfa_at: UtcTime
     """When their second factor was last shown."""
     said_at: UtcTime
+    standing_since: UtcTime | None = None
+    """Since when account, role and way in are as they are; None: an earlier release did not say."""
 
 
 class LiveGrant(Edge):
@@ -98,6 +105,8 @@ class LiveSetup(Wire):
     isolated: bool
     """Each role is a process of its own."""
     key_source: KeySource
+    sealed: bool
+    """What this process writes to Temporal is encrypted."""
     mode: Mode
     """By the addresses of the broker."""
     trading_url: str
@@ -113,6 +122,8 @@ class LiveSeen(Wire):
     """The newest, whatever its state: an older one does not count beside it."""
     kill_engaged: bool
     clock: ClockHealth
+    reduces: bool = False
+    """It is a stop or an exit of shares that are held: no clock holds that up."""
 
 
 class LiveReason(StrEnum):
@@ -122,6 +133,7 @@ class LiveReason(StrEnum):
     NOT_LIVE_HOST = "the broker's address is not the live one"
     NOT_ISOLATED = "the topology is not isolated"
     KEYS_NOT_FROM_STORE = "the broker's keys are not from a secret store"
+    PAYLOADS_PLAIN = "payloads in Temporal are plain, not encrypted"
     NO_GRANT = "nobody has granted it"
     GRANT_FORGED = "the grant is not signed with the console's key"
     GRANT_REVOKED = "the grant was revoked"
@@ -132,6 +144,7 @@ class LiveReason(StrEnum):
     GRANT_OF_OTHER_CONFIGURATION = "the grant is for another configuration"
     NOT_ADMIN = "not an Admin has granted it"
     MFA_NOT_FRESH = "a second factor was not fresh"
+    PERSON_TOO_NEW = "one of the two has account, role or way in for less than 24 hours"
     ONE_PERSON = "two persons are needed"
     KILL_SWITCH = "the kill switch is engaged"
     CLOCK_UNKNOWN = "nobody has compared our clocks with others lately"

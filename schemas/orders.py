@@ -261,32 +261,47 @@ class OrderView(Wire):
 
     signal_id: str
     leg: Leg = Leg.ENTRY
+    """entry, or the stop or exit that protects what the entry has filled."""
     generation: int = 0
+    """Counts a leg's orders, as each change of size is another order."""
     internal_order_id: UUID
     client_order_id: str | None = None
+    """The id at the broker that we chose; null until the order may leave."""
     broker_order_id: str | None = None
+    """The id at the broker that the broker chose; null until it has answered."""
     ticker: str
     action: Action
     strategy: str = ""
     order_type: OrderType = OrderType.LIMIT
     time_in_force: TimeInForce = TimeInForce.DAY
     quantity: DecimalText
+    """Shares asked for."""
     limit_price: DecimalText | None = None
+    """US dollars a share, as the signal asked."""
     stop_price: DecimalText | None = None
+    """US dollars a share, as the signal asked."""
     hard_stop_loss: DecimalText | None = None
     """US dollars: the approved stop that the shares get when this entry has ended."""
     status: OrderStatus
     flags: tuple[OrderFlag, ...] = ()
+    """What is true of it beside its status."""
     raw_status: str | None = None
+    """The broker's own word."""
     filled_quantity: DecimalText = Decimal(0)
+    """Shares."""
     average_price: DecimalText | None = None
+    """US dollars a share, over all its executions."""
     reason: str | None = None
+    """Why it ended otherwise than filled: the check or the broker's error, as a code."""
     user_message: str | None = None
+    """The same for people."""
     post_count: int = 0
+    """How often it was sent."""
     may_stand: bool = False
     """A POST was made and nothing proves that the broker does not hold it."""
     cancel_requested_by: str | None = None
     row_version: int
+    """Counts the changes of this row."""
     settled: bool = False
     """The outcome is written and what was left of the reservation released."""
     created_at: UtcTime

@@ -18,6 +18,8 @@ SESSION_IDLE: Final = timedelta(minutes=30)
 SESSION_LIFE: Final = timedelta(hours=12)
 STEP_UP_FRESH: Final = timedelta(minutes=5)
 """For so long after a second factor was shown it counts for what needs a fresh one."""
+STANDING_MIN: Final = timedelta(hours=24)
+"""For so long somebody has had account, role and way in, before live mode counts him as one of two persons."""
 LINK_VALID_FOR: Final = timedelta(hours=1)
 
 
@@ -56,6 +58,8 @@ class PersonRow(Wire):
     created_at: UtcTime
     created_by: str
     disabled_at: UtcTime | None
+    standing_since: UtcTime
+    """Since when account, role and way in are as they are, whoever else gave them."""
     joined: bool
     """The person has set a password."""
     totp: bool

@@ -153,7 +153,9 @@ class CheckResult(Wire):
     name: CheckName
     passed: bool
     value: str
+    """What was computed, in the check's own unit."""
     limit: str
+    """What it was held against."""
     formula: str
     """In words, with the numbers put in."""
     computed: bool = True

@@ -53,25 +53,36 @@ class SignalIn(Edge):
     """One proposed trade. Unknown fields are refused by name; prices and quantities are best sent as strings."""
 
     signal_id: Annotated[str, Field(pattern=SIGNAL_ID_PATTERN)]
+    """Yours to choose, and yours for ever: the same id with the same content is the same signal."""
     strategy: Annotated[str, Field(pattern=STRATEGY_PATTERN)]
+    """In whose name; the token must be for it."""
     ticker: Annotated[str, Field(pattern=TICKER_PATTERN)]
     action: Action
+    """OPEN adds risk, CLOSE takes it away: from long by a sale, from short by a purchase."""
     order_type: OrderType = OrderType.LIMIT
     time_in_force: TimeInForce = TimeInForce.DAY
+    """How long the order stands. STOP and STOP_LIMIT: DAY or GTC."""
     quantity: Annotated[DecimalText, Field(gt=0, le=QUANTITY_MAX)]
+    """Whole shares."""
     limit_price: Price | None = None
+    """US dollars a share, at most two decimals (four below $1). For LIMIT and STOP_LIMIT, and for nothing else."""
     stop_price: Price | None = None
-    """At which a STOP or STOP_LIMIT order begins to work."""
+    """US dollars a share, at which a STOP or STOP_LIMIT order begins to work."""
     hard_stop_loss: Price | None = None
+    """US dollars a share: a stop that shall stand at the broker for what this entry fills."""
     extended_hours: StrictBool = False
+    """Also outside the regular session, where the strategy may: LIMIT and DAY only."""
     created_at: UtcTime
+    """With its zone, at most five seconds ahead of our clock. Not traded five minutes later."""
     valid_until: UtcTime | None = None
+    """With its zone: not traded later than this, where that is sooner."""
     rationale: Annotated[str, Field(max_length=RATIONALE_MAX_CHARACTERS)] = ""
     """For people. Never read by risk or execution."""
     references: Annotated[
         tuple[Annotated[str, Field(max_length=REFERENCE_MAX_CHARACTERS)], ...],
         Field(max_length=REFERENCES_MAX),
     ] = ()
+    """What it rests on, for people."""
 
     @field_validator("quantity")
     @classmethod
@@ -129,9 +140,13 @@ class SignalView(Wire):
     strategy: str
     created_at: UtcTime
     received_at: UtcTime
+    """When it was durable here."""
     valid_until: UtcTime
+    """It is not traded later than this: at most five minutes after ``created_at``."""
     order: OrderView
+    """The order that it asks for, from the first moment on."""
     decision: "DecisionView | None" = None
+    """What risk decided; null until it has."""
     legs: tuple[OrderView, ...] = ()
     """The orders that protect what was filled, oldest first."""
 
@@ -141,13 +156,18 @@ class DecisionView(Wire):
 
     approved: bool
     reasons: tuple[str, ...]
+    """The checks that failed."""
     checks: tuple[CheckResult, ...]
     quantity: DecimalText
+    """Shares that may go out."""
     limit_price: DecimalText
+    """US dollars a share: the worst price that risk counted on."""
     account_exposure_pct: DecimalText
+    """The account's whole exposure with this order, in % of equity."""
     limits_version: int
     decided_at: UtcTime
     expires_at: UtcTime
+    """It is not sent later than this."""
     hard_stop_loss: DecimalText | None = None
     """US dollars: the stop that the approval carries for what this entry fills."""
 
@@ -157,7 +177,10 @@ class TimelineEntry(Wire):
 
     at: UtcTime
     component: str
+    """Which part of the product decided."""
     actor: str
+    """In whose name: a token's, a person's, a process's."""
     decision: str
     detail: str = ""
+    """In words, with the numbers."""
     checks: tuple[CheckResult, ...] = ()

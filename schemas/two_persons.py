@@ -63,6 +63,8 @@ class Standing(Wire):
     name: str
     role: Role
     disabled: bool
+    standing_since: UtcTime
+    """Since when account, role and way in are as they are, by the database's clock."""
 
     def covers(self, needed: Role) -> bool:
         """Whether this person may now what ``needed`` may."""

@@ -28,6 +28,7 @@ from schemas.live import (
     SignedGrant,
 )
 from schemas.mode import Mode
+from schemas.people import STANDING_MIN
 from security.grants import GrantKey, public_key_id
 
 PURPOSE: Final = b"trading-interface/live-grant/1\n"
@@ -162,6 +163,8 @@ def _wrong_setup(setup: LiveSetup) -> Iterator[LiveReason]:
         yield LiveReason.NOT_ISOLATED
     if not setup.key_source.is_store:
         yield LiveReason.KEYS_NOT_FROM_STORE
+    if not setup.sealed:
+        yield LiveReason.PAYLOADS_PLAIN
 
 
 def _wrong_grant(
@@ -200,6 +203,8 @@ def _wrong_persons(grant: LiveGrant) -> Iterator[LiveReason]:
     is_given = timedelta(0) <= grant.given_at - grant.agreed.said_at <= MFA_FRESH
     if not (in_time and is_given and all(_is_fresh(person) for person in persons)):
         yield LiveReason.MFA_NOT_FRESH
+    if not all(_stands(person) for person in persons):
+        yield LiveReason.PERSON_TOO_NEW
     if grant.asked.person_id == grant.agreed.person_id:
         yield LiveReason.ONE_PERSON
 
@@ -208,9 +213,15 @@ def _is_fresh(person: GrantPerson) -> bool:
     return timedelta(0) <= person.said_at - person.mfa_at <= MFA_FRESH
 
 
+def _stands(person: GrantPerson) -> bool:
+    return person.standing_since is not None and person.said_at - person.standing_since >= STANDING_MIN
+
+
 def _wrong_state(seen: LiveSeen) -> Iterator[LiveReason]:
     if seen.kill_engaged:
         yield LiveReason.KILL_SWITCH
+    if seen.reduces:
+        return
     age = seen.clock.age
     if age is None or not -AHEAD_MAX <= age <= CLOCK_READ_MAX:
         yield LiveReason.CLOCK_UNKNOWN

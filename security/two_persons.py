@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from schemas.mode import Mode
-from schemas.people import STEP_UP_FRESH
+from schemas.people import STANDING_MIN, STEP_UP_FRESH
 from schemas.two_persons import AskedApproval, AskedKind, AskedState, Standing
 
 ASK_VALID_FOR: Final = timedelta(minutes=15)
@@ -16,11 +16,25 @@ def is_on(*, mode: Mode, always: bool) -> bool:
     return always or mode is Mode.LIVE
 
 
-def ask_fault(kind: AskedKind, asker: Standing) -> str | None:
+def standing_fault(person: Standing, *, mode: Mode, now: datetime) -> str | None:
+    """Why this person counts as none of two yet; None: he does. On paper everybody does at once.
+
+    Both are asked: whoever has one Admin's session can make another person, or be let in as one who is there, and
+    would then ask as the one and carry out as the other.
+    """
+    if mode is not Mode.LIVE or now - person.standing_since >= STANDING_MIN:
+        return None
+    return (
+        f"{person.name} has account, role or way in since {person.standing_since:%Y-%m-%d %H:%M} UTC only: in live "
+        f"mode one of two persons has had them for {STANDING_MIN / timedelta(hours=1):g} hours"
+    )
+
+
+def ask_fault(kind: AskedKind, asker: Standing, *, mode: Mode, now: datetime) -> str | None:
     """Why this person may not ask for it; None: he may."""
     if not asker.covers(kind.needed):
         return f"{asker.name} has not the role {kind.needed.value} that this needs"
-    return None
+    return standing_fault(asker, mode=mode, now=now)
 
 
 def withdraw_fault(asked: AskedApproval, person: Standing) -> str | None:
@@ -50,6 +64,7 @@ def decision_fault(
     decider: Standing,
     mfa_at: datetime | None,
     content_hash: str,
+    mode: Mode,
     now: datetime,
 ) -> str | None:
     """Why ``decider`` may not carry it out; None: he may.
@@ -60,6 +75,7 @@ def decision_fault(
         decider: likewise.
         mfa_at: when the decider last showed a second factor in the session that decides.
         content_hash: of what the decider was shown.
+        mode: of the installation.
         now: our own wall clock.
     """
     fault = decline_fault(asked, decider)
@@ -75,10 +91,10 @@ def decision_fault(
         return f"{asked.asked_name} has not the role {asked.kind.needed.value} any more"
     if mfa_at is None or not timedelta(0) <= now - mfa_at <= STEP_UP_FRESH:
         return "a second factor must be shown first"
-    return None
+    return standing_fault(asker, mode=mode, now=now) or standing_fault(decider, mode=mode, now=now)
 
 
-def take_up_fault(asked: AskedApproval, person: Standing, now: datetime) -> str | None:
+def take_up_fault(asked: AskedApproval, person: Standing, *, mode: Mode, now: datetime) -> str | None:
     """Why this person may not make his own what was asked for from the command line; None: he may."""
     if asked.state is not AskedState.ASKED:
         return _over(asked)
@@ -86,7 +102,7 @@ def take_up_fault(asked: AskedApproval, person: Standing, now: datetime) -> str 
         return f"it could be decided until {asked.expires_at:%H:%M:%S} UTC: ask anew"
     if asked.asked_by is not None:
         return f"{asked.asked_name} has asked for it"
-    return ask_fault(asked.kind, person)
+    return ask_fault(asked.kind, person, mode=mode, now=now)
 
 
 def _over(asked: AskedApproval) -> str:

@@ -34,7 +34,7 @@ async def save_builds(
 ) -> None:
     """Keep what was seen of one deployment, with an audit row where another build gets new work.
 
-    An alert lasts while nobody runs the build that gets it.
+    An alert lasts while nobody runs a build that gets all of it or a part.
     """
     before = {
         (each.build_id, each.state)
@@ -50,7 +50,10 @@ async def save_builds(
     for current in (each for each in builds if each.state is BuildState.CURRENT):
         if (current.build_id, current.state) not in before:
             await append(connection, _became_current(current, sorted(name for name, _ in before), now))
-        await _tell_of_attendance(connection, current, now)
+    at_work = [each for each in builds if each.gets_new_work]
+    if at_work:
+        missed = [each for each in at_work if not each.attended]
+        await _tell_of_attendance(connection, deployment, missed, now)
 
 
 def _became_current(build: Build, before: Sequence[str], now: datetime) -> AuditEntry:
@@ -70,20 +73,28 @@ def _became_current(build: Build, before: Sequence[str], now: datetime) -> Audit
     )
 
 
-async def _tell_of_attendance(connection: Connection, current: Build, now: datetime) -> None:
-    code, subject = AlertCode.BUILD_UNATTENDED, current.deployment
-    if current.attended:
-        await clear_alert(connection, code, subject, component=COMPONENT, now=now)
+async def _tell_of_attendance(
+    connection: Connection, deployment: str, missed: Sequence[Build], now: datetime
+) -> None:
+    code = AlertCode.BUILD_UNATTENDED
+    if not missed:
+        await clear_alert(connection, code, deployment, component=COMPONENT, now=now)
         return
     alert = Alert(
         code=code,
         severity=Severity.CRITICAL,
-        subject=subject,
-        text=f"no process of {current.deployment} runs build {current.build_id}, which gets all new work: "
-        "start it again, or promote a build that runs (`trading builds`)",
+        subject=deployment,
+        text="; ".join(map(_missed, missed)),
         correlation_id=CORRELATION,
     )
     await raise_alert(connection, alert, component=COMPONENT, now=now)
+
+
+def _missed(build: Build) -> str:
+    name = f"no process of {build.deployment} runs build {build.build_id}, which gets"
+    if build.state is BuildState.RAMPING:
+        return f"{name} {build.ramp_percent} % of new work: that part goes back to the current build now"
+    return f"{name} all new work: start it again, or promote a build that runs (`trading builds`)"
 
 
 async def note_promotion(

@@ -24,6 +24,7 @@ HEARD_WITHIN: Final = timedelta(minutes=15)
 """A process that has not asked for so long is gone, and its halt with it: it asks anew when it starts."""
 IN_SYNC_TIMES: Final = 2
 """Readings in a row after which a clock is trusted again."""
+_NOT_WRONG: Final = (ClockVerdict.IN_SYNC, ClockVerdict.NO_SOURCE)
 CORRELATION: Final = "clock"
 """The clocks' own story in the audit log."""
 COMPONENT: Final = "ClockWatch"
@@ -53,13 +54,17 @@ async def read_clock_checks(connection: Connection) -> tuple[ClockCheck, ...]:
     )
 
 
-async def read_clock_health(connection: Connection) -> ClockHealth:
-    """Whether every clock that orders depend on is right, and how old that news is."""
+async def read_clock_health(connection: Connection, own: str | None = None) -> ClockHealth:
+    """Whether every clock that orders depend on is right, and how old the news of one is.
+
+    ``own``: the holder whose news it must be; None: anybody's. A process that has ended looks no more, so how old
+    its last reading is says nothing; what it found wrong stands until it is forgotten. One look that nobody
+    answers makes no clock wrong: whoever has had no answer for too long halts.
+    """
     checks = await read_clock_checks(connection)
-    if not checks:
-        return ClockHealth(in_sync=False)
-    in_sync = all(each.verdict is ClockVerdict.IN_SYNC and each.halted_since is None for each in checks)
-    return ClockHealth(in_sync=in_sync, age=max(each.age for each in checks))
+    ages = [each.age for each in checks if own is None or each.holder == own]
+    in_sync = all(each.verdict in _NOT_WRONG and each.halted_since is None for each in checks)
+    return ClockHealth(in_sync=in_sync and bool(ages), age=min(ages, default=None))
 
 
 async def note_clock(

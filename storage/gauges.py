@@ -45,3 +45,9 @@ async def read_last_scheduled(connection: Connection, trigger: str, since: datet
     """When the last reconciliation began that ``trigger`` has started; None where none has since then."""
     started: datetime | None = await connection.fetchval(_SQL["last_scheduled"], trigger, since)
     return started
+
+
+async def read_drift(connection: Connection) -> Decimal | None:
+    """Drift that the last good reconciliation found, in % of equity; None before the first."""
+    drift: Decimal | None = await connection.fetchval(_SQL["last_drift"])
+    return drift

@@ -44,12 +44,25 @@ class GrantRow(Wire):
     revoke_reason: str | None
 
 
-async def read_seen(connection: Connection, clock: ClockHealth) -> LiveSeen:
-    """The newest grant and the kill switch, in one statement."""
+class NewestGrant(Wire):
+    """The one that execution asks, whatever its state; not verified."""
+
+    expires_at: UtcTime
+    revoked_at: UtcTime | None
+
+
+async def read_newest_grant(connection: Connection) -> NewestGrant | None:
+    """None: there was never one."""
+    row = await connection.fetchrow(_SQL["read_newest_grant"])
+    return None if row is None else NewestGrant.model_validate(dict(row))
+
+
+async def read_seen(connection: Connection, clock: ClockHealth, *, reduces: bool = False) -> LiveSeen:
+    """The newest grant and the kill switch, in one statement. ``reduces``: for an order that can only reduce."""
     row = await connection.fetchrow(_SQL["read_seen"])
     assert row is not None, "kill_switch always has its one row"
     grant = None if row["grant_id"] is None else SignedGrant.model_validate(dict(row))
-    return LiveSeen(grant=grant, kill_engaged=row["engaged"], clock=clock)
+    return LiveSeen(grant=grant, kill_engaged=row["engaged"], clock=clock, reduces=reduces)
 
 
 async def save_grant(connection: Connection, signed: SignedGrant, *, component: str, now: datetime) -> None:
@@ -69,10 +82,20 @@ async def save_grant(connection: Connection, signed: SignedGrant, *, component: 
 
 
 async def revoke_grants(
-    connection: Connection, *, by: str, reason: str, component: str, now: datetime
+    connection: Connection,
+    *,
+    by: str,
+    reason: str,
+    component: str,
+    now: datetime,
+    of_person: UUID | None = None,
 ) -> tuple[UUID, ...]:
-    """Take back every grant that has not ended, with the audit row of it. Empty: there was none."""
-    rows = await connection.fetch(_SQL["revoke_grants"], now, by, reason)
+    """Take back every grant that has not ended, with the audit row of it. Empty: there was none.
+
+    ``of_person``: only those that this person has asked for or agreed to.
+    """
+    named = "" if of_person is None else str(of_person)
+    rows = await connection.fetch(_SQL["revoke_grants"], now, by, reason, named)
     revoked = tuple(row["grant_id"] for row in rows)
     if revoked:
         evidence = {"grants": [str(each) for each in revoked], "reason": reason}

@@ -8,6 +8,7 @@ import asyncpg
 
 from broker.budget import BrokerBudget, BudgetUnavailable, NoToken, Share, allowance
 from broker.errors import BrokerError, NetworkError, RateLimited, Unauthorized, UnknownOutcome
+from broker.permit import LiveNotPermitted
 from observability.logging import get_logger
 from observability.metrics import Metrics
 from storage import budget as rows
@@ -100,6 +101,8 @@ class SharedBudget(BrokerBudget):
             _log.warning("the end of a broker call was not counted", reason=str(problem))
 
     async def _note(self, share: Share, error: BrokerError | None) -> None:
+        if isinstance(error, LiveNotPermitted):
+            return  # The broker was not asked.
         if isinstance(error, NetworkError | UnknownOutcome | Unauthorized):
             await self._count(error, utc_now())
             return

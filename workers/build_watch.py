@@ -1,7 +1,8 @@
 """Sees to it that a build drains: orders that outlive the session move to the current build at the close.
 
 So a build has none of its own left after one session. What is pinned to a build that no process runs any more is
-started anew on the current one: an order's row is its state, so nothing is lost by that. A loop of operations.
+started anew on the current one: an order's row is its state, so nothing is lost by that. A part of new work that
+such a build gets goes back to the current one. A loop of operations.
 """
 
 import time
@@ -70,6 +71,7 @@ class BuildWatch:
                     "builds.seen", partial(save_builds, deployment=queue.value, builds=builds, now=now)
                 )
                 self._stored[queue] = builds
+            await self._end_ramps(builds)
         left = [each for each in self._stored[Queue.ORDERS] if each.open_workflows]
         for build in left:
             if not build.attended:
@@ -102,6 +104,17 @@ class BuildWatch:
                 "open_workflows": await self._builds.count_open(build) if drains else 0,
             }
         )
+
+    async def _end_ramps(self, builds: Iterable[Build]) -> None:
+        """A workflow's id decides whether it is of the part: what waits there could be begun anew nowhere else."""
+        for build in builds:
+            if build.state is BuildState.RAMPING and not build.attended:
+                await self._builds.end_ramp(build.deployment)
+                _log.warning(
+                    "no process runs this build: its part of new work goes to the current one",
+                    deployment=build.deployment,
+                    build=build.build_id,
+                )
 
     async def _move(self, build: Build) -> None:
         """Tell each of its orders and protections once; those that could not move yet, again later."""

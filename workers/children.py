@@ -1,5 +1,6 @@
 """What a child process of the supervisor is: how to run it, what may happen to it, and its log."""
 
+import math
 import os
 import shutil
 import signal
@@ -21,11 +22,26 @@ LOG_MAX_BYTES = LOG_BYTES_MAX
 LOG_LEFT_ALONE_BYTES = 2 * LOG_BYTES_MAX
 """Our own processes begin a new file long before; a server's that is longer is cut while it writes."""
 LOG_COPY_BYTES = 1024 * 1024
+START_SECONDS = 60.0
+"""How long the slowest part of an installation may take until it is ready, on a machine that is not busy."""
+START_SECONDS_VARIABLE = "TRADING_START_SECONDS"
 INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 _LEASH = Path(__file__).with_name("leash.py")
 
 # Returns None once the child is ready, else why it is not yet. Raises OSError for "nothing answers yet".
 Probe = Callable[[], Awaitable[str | None]]
+
+
+def patient(seconds: float) -> float:
+    """``seconds`` at a start, or more where ``TRADING_START_SECONDS`` asks for patience: on a slow or busy machine.
+
+    Everything that is waited for at a start grows with it, so that no single answer is the one that is too slow.
+    """
+    try:
+        wanted = float(os.environ.get(START_SECONDS_VARIABLE) or START_SECONDS)
+    except ValueError:
+        wanted = START_SECONDS
+    return seconds * max(wanted / START_SECONDS, 1.0) if math.isfinite(wanted) else seconds
 
 
 class SupervisorError(Exception):

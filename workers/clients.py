@@ -41,7 +41,7 @@ from storage.events import append
 from storage.migrate import check
 from storage.switches import Installation, access_entry, bind_installation, read_installation
 from workers.limits import require_limits
-from workers.live import may_reach, tell_configuration
+from workers.live import may_reach, refuse_plain_payloads, tell_configuration
 from workers.settings import (
     AuditSettings,
     BrokerSettings,
@@ -133,13 +133,16 @@ def _counted(service: str) -> CountedRuntime:
 
 async def process_metrics(service: str, database: Database | None = None) -> Metrics:
     """A process's metrics, with what it is: its mode as the database says at its start."""
-    mode = None
-    if database is not None:
-        async with database.connection() as connection:
-            mode = (await read_installation(connection)).mode
+    mode = None if database is None else await bound_mode(database)
     metrics = Metrics()
     metrics.set_build(version=VERSION, service=service, mode=mode or UNKNOWN_MODE)
     return metrics
+
+
+async def bound_mode(database: Database) -> str | None:
+    """What the database is bound to; None: nothing yet."""
+    async with database.connection() as connection:
+        return (await read_installation(connection)).mode
 
 
 async def open_database(
@@ -155,6 +158,7 @@ async def open_database(
 
     Raises:
         BadDatabaseAddress, DatabaseUnavailable, MigrationError: there is none, or of another release.
+        PlainPayloads: it is a live installation's, and this process would write plain payloads.
     """
     process = f"trading {service} {os.getpid()}@{socket.gethostname()}"
     database = await Database.connect(
@@ -162,10 +166,10 @@ async def open_database(
     )
     stack.push_async_callback(database.close)
     await check(settings.dsn)
-    async with database.connection() as connection:
-        bound = (await read_installation(connection)).mode
+    bound = await bound_mode(database)
     if bound is not None:
         use_mode(bound)
+        refuse_plain_payloads(settings, bound)
     return database
 
 

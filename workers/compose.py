@@ -24,7 +24,8 @@ _VARIABLE: Final = re.compile(
 _SECONDS: Final = re.compile(r"(\d+)s")
 _UNDERSTOOD: Final = frozenset({
     "image", "build", "restart", "init", "read_only", "tmpfs", "cap_drop", "security_opt", "stop_grace_period",
-    "command", "environment", "secrets", "ports", "volumes", "depends_on", "healthcheck", "profiles", "networks",
+    "logging", "command", "environment", "secrets", "ports", "volumes", "depends_on", "healthcheck", "profiles",
+    "networks",
 })  # fmt: skip
 
 

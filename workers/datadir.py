@@ -7,11 +7,12 @@ import random
 import shutil
 import socket
 import tempfile
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 ROOT_LOCATION = Path("/var/lib/trading-interface")
 USER_LOCATION = Path("~/.local/share/trading-interface")
@@ -253,17 +254,22 @@ def _can_listen(port: int) -> bool:
     return False
 
 
+_given: Final[deque[int]] = deque(maxlen=500)
+"""Ports that this process has chosen of late: what they are for may not have begun to listen."""
+
+
 def free_port(taken: Collection[object] = ()) -> int:
-    """Choose a TCP port of 127.0.0.1 that nothing uses now and that is none of ``taken``.
+    """Choose a TCP port of 127.0.0.1 that nothing uses now, that is none of ``taken`` and was not given before.
 
     Raises:
         DataDirError: none found in 200 attempts.
     """
     for _ in range(PORT_ATTEMPTS_MAX):
         port = random.randrange(FIRST_PORT, LAST_PORT)  # noqa: S311
-        if port in taken:
+        if port in taken or port in _given:
             continue
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _given.append(port)
             return port
     raise DataDirError(f"no free port between {FIRST_PORT} and {LAST_PORT} on 127.0.0.1")

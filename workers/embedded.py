@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from workers.children import ChildSpec
+from workers.children import ChildSpec, patient
 from workers.datadir import DataDir
 from workers.postgres import PostgresError
 
@@ -303,7 +303,7 @@ def _probe(url: str) -> "Any":
 
 def _get(url: str) -> str | None:
     try:
-        with urllib.request.urlopen(url, timeout=HTTP_TIMEOUT_SECONDS) as answer:  # noqa: S310 - ours, loopback
+        with urllib.request.urlopen(url, timeout=patient(HTTP_TIMEOUT_SECONDS)) as answer:  # noqa: S310 - ours, loopback
             answer.read()
     except urllib.error.HTTPError as error:
         return f"{url} answers {error.code}: {error.read(300).decode(errors='replace')}"

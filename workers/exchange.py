@@ -35,9 +35,10 @@ REFUSALS = (LedgerInUse, LedgerCorrupt, RecordingUnreadable, OutsideCalendar, Ex
 EXIT_DONE, EXIT_REFUSED, EXIT_USAGE = 0, 1, 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def options_parser() -> argparse.ArgumentParser:
+    """What ``trading exchange`` takes."""
     parser = argparse.ArgumentParser(
-        prog="exchange",
+        prog="trading exchange",
         description="A paper exchange on this machine that speaks the Alpaca protocol.",
         epilog="exchange faults add|list|clear orders faults at a running one.",
     )
@@ -102,7 +103,7 @@ def launch_from(arguments: Sequence[str], environment: Mapping[str, str]) -> Lau
     Raises ValidationError for a setting that cannot be, WrongPlan for a fault plan; SystemExit 2 for an unknown
     option.
     """
-    given = vars(_parser().parse_args(arguments))
+    given = vars(options_parser().parse_args(arguments))
     leash, overrides, market = given.pop("leash"), given.pop("symbol"), tuple(given.pop("market"))
     del given["json"]
     for file in market:

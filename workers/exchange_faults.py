@@ -34,7 +34,8 @@ class Refused(Exception):
     """The exchange does not want it; the message is its own."""
 
 
-def _parser() -> argparse.ArgumentParser:
+def options_parser() -> argparse.ArgumentParser:
+    """What ``trading exchange faults`` takes."""
     parser = argparse.ArgumentParser(
         prog="trading exchange faults", description="Order faults at a running paper exchange."
     )
@@ -171,7 +172,7 @@ def _line(row: Mapping[str, Any]) -> str:
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Exit codes: 0 done, 1 refused, 2 bad usage, 3 no exchange answers."""
-    given = _parser().parse_args(arguments)
+    given = options_parser().parse_args(arguments)
     try:
         _run(given, environment)
     except BrokenPipeError:

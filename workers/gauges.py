@@ -50,6 +50,7 @@ class RowGauges:
             open_, dollars = await rows.read_reservations(connection)
             equity = await rows.read_equity(connection)
             held = await rows.read_held(connection)
+            drift = await rows.read_drift(connection)
             streak = await rows.read_funds_streak(connection, now - FUNDS_WITHIN)
             scheduled = await rows.read_last_scheduled(
                 connection, RECONCILE_BY_SCHEDULE, now - SCHEDULED_WITHIN
@@ -58,6 +59,8 @@ class RowGauges:
         self._metrics.set_reservations(open_, dollars)
         if equity is not None and equity > 0:
             self._metrics.set_exposure(equity, exposure(held, equity))
+        if drift is not None:
+            self._metrics.set_drift(drift)
         self._metrics.set_funds_streak(streak)
         # A process that has just started cannot blame the Schedule for what was before it.
         since = max(scheduled or self._began_at, self._began_at)
@@ -76,9 +79,14 @@ class PollerGauges:
         """Ask of each queue once.
 
         Raises:
-            RPCError: Temporal does not answer.
+            RPCError: Temporal does not answer, so nobody is seen to poll it.
         """
-        self._metrics.set_workers({queue.value: await self._pollers(queue) for queue in self._queues})
+        present = dict.fromkeys((queue.value for queue in self._queues), 0)
+        try:
+            for queue in self._queues:
+                present[queue.value] = await self._pollers(queue)
+        finally:
+            self._metrics.set_workers(present)
 
     async def _pollers(self, queue: Queue) -> int:
         kind = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY

@@ -15,6 +15,7 @@ from activities.starter import OrderStarter
 from market.clock import ClockReading
 from market.feed import RECONNECT_SECONDS
 from risk.readiness import can_be_mended, waits_for
+from schemas.mode import Mode
 from schemas.wire import Queue
 from storage import market as market_rows
 from storage import reconciliation as reconciliation_rows
@@ -28,6 +29,7 @@ from workers.clients import retention_of, utc_now
 from workers.cover_watch import COVER_SECONDS, CoverWatch
 from workers.equity_watch import EquityWatch
 from workers.gauges import POLLERS_SECONDS, READ_SECONDS, PollerGauges, RowGauges, queues_of
+from workers.live_watch import GRANT_SECONDS, LiveGrantWatch
 from workers.loops import for_ever
 from workers.parts import OperationsParts
 from workers.relay import Relay
@@ -89,6 +91,8 @@ class Housekeeping:
         watch = BuildWatch(parts.database, parts.client, starter, parts.hours)
         self._builds = watch if isolated else None
         self._clock_stored: ClockReading | None = None
+        live = parts.installation.mode == Mode.LIVE
+        self._grants = LiveGrantWatch(parts.database, now=utc_now) if live else None
 
     async def run(self) -> None:
         """Run every loop until cancelled."""
@@ -104,6 +108,7 @@ class Housekeeping:
                 (self._retention.watch_retention, WATCH_SECONDS),
                 *(((self.publish_events, TICK_SECONDS),) if self._feed is not None else ()),
                 *(((self._builds.watch_builds, BUILDS_SECONDS),) if self._builds is not None else ()),
+                *(((self._grants.watch_live_grant, GRANT_SECONDS),) if self._grants is not None else ()),
                 (self._sweeper.sweep, SWEEP_SECONDS),
                 (self._sweeper.sweep_protections, SWEEP_SECONDS),
                 (self._parts.notifier.flush, FLUSH_SECONDS),

@@ -5,6 +5,7 @@ stored now is used everywhere within a look and its trial, and the old pair may 
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,20 +17,20 @@ from activities.row_alerts import RowAlerts
 from broker.alpaca.client import AlpacaReader
 from broker.alpaca.scope import KeyScopeRefused, check_scope
 from broker.budget import BrokerBudget, Share, patiently, take_token
-from broker.errors import BrokerError, Forbidden, Unauthorized
+from broker.errors import BrokerError, Forbidden, Unauthorized, ValidationRefused
 from broker.keys import BrokerKeys, KeyPair
 from observability.logging import get_logger
 from observability.metrics import Metrics
 from schemas.alerts import Alert, AlertCode, Severity
 from schemas.audit import AuditEntry
 from schemas.broker import Account
-from security.secrets.errors import SecretError
+from security.secrets.errors import SecretError, SecretMalformed
 from security.secrets.port import StoredSecret
 from security.secrets.reader import SecretReader
+from security.secrets.settings import BROKER_FIELDS
 from storage.database import Database
 from storage.events import append
 from storage.switches import ACCESS, access_entry
-from workers.secret_settings import BROKER_FIELDS
 
 LOOK_SECONDS: Final = 30.0
 """Between readings of the store."""
@@ -43,6 +44,8 @@ CRITICAL_AFTER: Final = timedelta(hours=12)
 """From then on somebody is woken for it. Keys in memory go on all the same: the broker is the judge of keys, and an
 account without keys could not even cancel."""
 COMPONENT: Final = "BrokerKeys"
+_HEADER: Final = re.compile(r"[!-~]+")
+"""What a header can carry, without blanks."""
 
 _log = get_logger(__name__)
 
@@ -94,6 +97,8 @@ class KeyRefresher:
         self._read_at = monotonic()
         self._told: dict[AlertCode, Alert | None] = {}
         """As the rows stand, as far as we have made them."""
+        self._untried: tuple[str, float] | None = None
+        """A version that no trial has come to an end for, and since when."""
         self._taken: list[str] = []
         """Versions in use that the audit log has not heard of."""
         keys.on_refused(self._wake)
@@ -134,8 +139,8 @@ class KeyRefresher:
         try:
             account = await self._asked(pair)
             if account.account_id != self._venue.account:
-                raise NotOurs(f"they are of account {account.account_number}, this installation is another's")
-        except (Unauthorized, Forbidden, KeyScopeRefused, NotOurs) as error:
+                raise NotOurs("they are of another account than this installation's")
+        except (Unauthorized, Forbidden, ValidationRefused, KeyScopeRefused, NotOurs) as error:
             self._metrics.keys_rotated("refused")
             _log.error(
                 "stored broker keys are not taken",
@@ -147,12 +152,22 @@ class KeyRefresher:
             return
         except BrokerError as error:
             _log.warning("stored broker keys are not tried yet", place=found.place, reason=error.message)
+            await self._not_tried(found, error)
             return
         self._keys.replace(pair)
         self._metrics.keys_rotated("taken")
         self._taken.append(found.version)
         _log.warning("broker keys rotated", place=found.place, version=found.version)
         await self._tell(AlertCode.BROKER_KEYS_REFUSED, None)
+
+    async def _not_tried(self, found: StoredSecret, error: BrokerError) -> None:
+        """Somebody waits for this version to be used, and may revoke the former one."""
+        now = self._monotonic()
+        if self._untried is None or self._untried[0] != found.version:
+            self._untried = (found.version, now)
+        if timedelta(seconds=now - self._untried[1]) >= TELL_AFTER:
+            why = f"it could not be tried: {error.code}: {error.message}"
+            await self._tell(AlertCode.BROKER_KEYS_REFUSED, self._refused(found, why))
 
     async def _asked(self, pair: KeyPair) -> Account:
         """The account, by the new pair alone."""
@@ -220,6 +235,11 @@ class KeyRefresher:
 
 def _pair(found: StoredSecret) -> KeyPair:
     key, secret = (found.text(name) for name in BROKER_FIELDS)
+    for each, name in ((key, BROKER_FIELDS[0]), (secret, BROKER_FIELDS[1])):
+        if not _HEADER.fullmatch(each.get_secret_value()):
+            raise SecretMalformed(
+                f"{found.place}: the field {name} has a blank or another character no key has"
+            )
     return KeyPair(key, secret)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from workers.children import ChildSpec, Probe, StartFailedError
+from workers.children import ChildSpec, Probe, StartFailedError, patient
 from workers.compose import SECRETS_MOUNT, Compose, Service
 from workers.datadir import DataDir
 from workers.embedded import write_private
@@ -81,7 +81,7 @@ class Native:
         if service.health is not None:
             await supervisor.start(spec)
             return
-        code = await supervisor.run(spec, seconds_max=ONCE_SECONDS_MAX)
+        code = await supervisor.run(spec, seconds_max=patient(ONCE_SECONDS_MAX))
         if code != 0:
             raise StartFailedError(spec, f"it ended with exit code {code}", exit_code=code)
 
@@ -137,6 +137,6 @@ def _program(name: str) -> tuple[str, ...]:
 
 def _probe(url: str) -> Probe:
     async def ready() -> str | None:
-        return await asyncio.to_thread(problem, url, PROBE_SECONDS)
+        return await asyncio.to_thread(problem, url, patient(PROBE_SECONDS))
 
     return ready

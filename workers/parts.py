@@ -5,7 +5,7 @@ broker, operations a broker without a way to place.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -26,6 +26,7 @@ from market.feed import QuoteFeed
 from market.hours import MarketHours
 from market.source import QuoteSource
 from observability.metrics import Metrics
+from schemas.clock import no_fault
 from security.approvals import ApprovalKeys, ApprovalSigner
 from storage.database import PLACEMENT_SLOTS, Database
 from storage.switches import Installation
@@ -36,6 +37,7 @@ from workers.clients import (
     VERSION,
     audit_store,
     bind,
+    bound_mode,
     broker_settings,
     connect_temporal,
     open_database,
@@ -50,6 +52,7 @@ from workers.kill_watch import WATCH_SECONDS, KillWatcher
 from workers.limits import require_limits
 from workers.live import live_guard
 from workers.loops import for_ever
+from workers.own_clock import watch_own_clock
 from workers.settings import (
     ExecutionSettings,
     GatewaySettings,
@@ -76,6 +79,8 @@ class GatewayParts(OrdersParts):
     """Rows, and a way to start workflows."""
 
     database: Database
+    clock_fault: Callable[[], str | None] = no_fault
+    """Why this process may judge no times now; None: it may. Who writes its readings into rows asks those."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,8 +208,9 @@ async def build_gateway(settings: GatewaySettings) -> AsyncIterator[GatewayParts
     async with AsyncExitStack() as stack:
         database = await open_database(stack, settings, "gateway")
         metrics = await process_metrics("gateway", database)
+        own = await watch_own_clock(stack, settings, metrics, mode=await bound_mode(database))
         client = await connect_temporal(settings, "gateway", metrics)
-        yield GatewayParts(client=client, metrics=metrics, database=database)
+        yield GatewayParts(client=client, metrics=metrics, database=database, clock_fault=own.fault)
 
 
 @asynccontextmanager
@@ -223,10 +229,18 @@ async def build_risk(settings: RiskSettings) -> AsyncIterator[RiskParts]:
         async with database.connection() as connection:
             await require_limits(connection, utc_now())
         metrics = await process_metrics("risk", database)
+        own = await watch_own_clock(stack, settings, metrics, mode=await bound_mode(database))
         client = await connect_temporal(settings, "risk", metrics)
         reader = StoredClock(database, now=utc_now)
         clock = await stack.enter_async_context(RowClock(reader, speed=settings.market_speed))
-        yield RiskParts(client=client, metrics=metrics, database=database, clock=clock, signer=signer)
+        yield RiskParts(
+            client=client,
+            metrics=metrics,
+            database=database,
+            clock=clock,
+            signer=signer,
+            clock_fault=own.fault,
+        )
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from workers import unprivileged
+from workers.children import patient
 from workers.datadir import free_port
 from workers.postgres_programs import ADVICE, Installation, PostgresError, find_installation, reachable
 from workers.supervisor import ChildSpec, StartFailedError, Supervisor
@@ -139,7 +140,7 @@ async def ensure_database(server: Server, name: str = DATABASE) -> str:
     """Create the database unless it is there, and return its address."""
     import asyncpg
 
-    connection = await asyncpg.connect(server.dsn("postgres"), timeout=CONNECT_TIMEOUT_SECONDS)
+    connection = await asyncpg.connect(server.dsn("postgres"), timeout=patient(CONNECT_TIMEOUT_SECONDS))
     try:
         # tidy: sql because this is about the server, before there is a database with our statements
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
@@ -155,7 +156,7 @@ async def _answers(server: Server) -> str | None:
     import asyncpg
 
     try:
-        connection = await asyncpg.connect(server.dsn("postgres"), timeout=CONNECT_TIMEOUT_SECONDS)
+        connection = await asyncpg.connect(server.dsn("postgres"), timeout=patient(CONNECT_TIMEOUT_SECONDS))
     except asyncpg.PostgresError as error:
         return str(error)
     await connection.close()
@@ -196,7 +197,7 @@ async def _initdb(server: Server) -> None:
         name="initdb", argv=argv, log_path=log, cwd=server.folder, user=unprivileged.USER, advice=ADVICE
     )
     async with Supervisor() as supervisor:
-        code = await supervisor.run(command, seconds_max=INITIALISE_SECONDS_MAX)
+        code = await supervisor.run(command, seconds_max=patient(INITIALISE_SECONDS_MAX))
     if code != 0:
         raise PostgresError(str(StartFailedError(command, f"it ended with exit code {code}")))
     partial.rename(server.cluster)

@@ -9,23 +9,17 @@ from temporalio.worker import Worker
 
 from activities.builds import Builds
 from activities.starter import OrderStarter
-from gateway.app import build_app
-from gateway.deps import GatewayDeps
-from gateway.server import serving
 from observability.logging import get_logger
 from schemas.builds import VERSIONED
 from schemas.wire import Queue
-from security.payloads import KeyRing, PayloadKeys
 from storage.database import Database
-from workers.clients import connect_temporal, open_database, process_metrics
-from workers.codec import codec_served
+from workers.clients import connect_temporal
 from workers.first_build import first_build
 from workers.health import Check, health_served, reads
 from workers.housekeeping import Housekeeping
 from workers.parts import (
     OrdersParts,
     build_execution,
-    build_gateway,
     build_operations,
     build_orders,
     build_risk,
@@ -39,9 +33,7 @@ from workers.roles import (
     role_worker,
 )
 from workers.settings import (
-    CodecSettings,
     ExecutionSettings,
-    GatewaySettings,
     HealthSettings,
     OperationsSettings,
     OrdersSettings,
@@ -51,24 +43,6 @@ from workers.settings import (
 from workers.singletons import ensure_schedule, ensure_singletons
 
 _log: Final = get_logger(__name__)
-
-
-async def run_gateway(settings: GatewaySettings, stop: asyncio.Event) -> None:
-    """HTTP for strategies."""
-    async with build_gateway(settings) as parts:
-        app = build_app(
-            GatewayDeps(
-                database=parts.database,
-                dsn=settings.dsn,
-                starter=OrderStarter(parts.client, Queue.ORDERS.value),
-                render_metrics=parts.metrics.render,
-                wake_secret=settings.broker_wake_secret,
-            )
-        )
-        async with serving(app, host=settings.gateway_host, port=settings.gateway_port) as port:
-            _log.info("ready", gateway_port=port, topology="isolated")
-            await stop.wait()
-            _log.info("stopping")
 
 
 async def run_orders(settings: OrdersSettings, stop: asyncio.Event) -> None:
@@ -130,24 +104,6 @@ async def run_promote(settings: PromoteSettings, stop: asyncio.Event) -> None:
     for queue in VERSIONED:
         await builds.promote(queue.value, settings.build)
         _log.info("promoted", deployment=queue.value, build=settings.build)
-
-
-async def run_codec(settings: CodecSettings, stop: asyncio.Event) -> None:
-    """Payloads for Temporal's Web UI and command line.
-
-    Raises:
-        PayloadKeyError: there are no keys that can be used.
-    """
-    async with AsyncExitStack() as stack:
-        database = await open_database(stack, settings, "codec")
-        ring = KeyRing(PayloadKeys.parse(settings.payload_keys.get_secret_value()))
-        port = await stack.enter_async_context(codec_served(settings, ring, database))
-        checks: dict[str, Check] = {"database": lambda: reads(database)}
-        metrics = await process_metrics("codec", database)
-        health = await stack.enter_async_context(health_served(settings, metrics, checks))
-        _log.info("ready", codec_port=port, health_port=health, keys=ring.ids)
-        await stop.wait()
-        _log.info("stopping")
 
 
 async def _work(

@@ -80,7 +80,10 @@ def activities_of(role: Queue, parts: Parts) -> list[Activity]:
 
 def risk_activities(parts: RiskParts) -> list[Activity]:
     """What the risk manager does."""
-    risk = RiskActivities(parts.database, parts.clock, parts.metrics, now=utc_now, signer=parts.signer)
+    risk = RiskActivities(
+        parts.database, parts.clock, parts.metrics, now=utc_now, signer=parts.signer,
+        clock_fault=parts.clock_fault,
+    )  # fmt: skip
     return [risk.assess_risk]
 
 
@@ -134,7 +137,6 @@ def reconciliation_of(parts: OperationsParts) -> list[Activity]:
         parts.database,
         BrokerStateReader(parts.database, parts.broker, parts.clock, parts.hours.trading_day),
         Adopter(parts.database, parts.broker, parts.notifier),
-        parts.metrics,
         Pace(graces, settings.reconcile_pause_seconds),
         now=utc_now,
     )

@@ -5,29 +5,25 @@ Ends on SIGTERM and SIGINT: the gateway takes no more signals, activities get th
 
 import argparse
 import asyncio
+import importlib
 import json
 import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import asyncpg
 from temporalio.service import RPCError
 
 from activities.builds import UnknownBuild
-from activities.starter import OrderStarter, TemporalUnavailable
+from activities.starter import TemporalUnavailable
 from broker.alpaca.hosts import HostRefused
 from broker.alpaca.scope import KeyScopeRefused
 from broker.errors import BrokerError
-from gateway.app import build_app
-from gateway.deps import GatewayDeps
-from gateway.server import serving
 from observability.logging import configure_logging, get_logger
 from observability.tracing import configure_tracing
 from schemas.mode import Mode
-from schemas.wire import Queue
 from security.approvals import ApprovalKeyError
 from security.grants import KeyFileError
 from security.live import LiveKeyError
@@ -39,29 +35,13 @@ from storage.database import BadDatabaseAddress, DatabaseUnavailable
 from storage.limits import LimitsMissing
 from storage.migrate import MigrationError
 from storage.switches import WrongInstallation
-from workers.clients import payload_ring
 from workers.clock_watch import ClockRefused
-from workers.codec import codec_served
-from workers.console import run_console
 from workers.crash_orders import CrashPointsRefused, refuse_crash_points, tell_of_crash_points
 from workers.held import SecretNotAllowed, refuse_another_role, refuse_what_is_not_ours
-from workers.housekeeping import Housekeeping
 from workers.limits import LimitsUnsound
-from workers.parts import Parts, build
-from workers.processes import (
-    run_codec,
-    run_execution,
-    run_gateway,
-    run_operations,
-    run_orders,
-    run_promote,
-    run_risk,
-)
-from workers.roles import compact_workers, isolated_workers
+from workers.live import PlainPayloads, refuse_plain_payloads
 from workers.secret_store import read_process_settings
-from workers.settings import Settings, SettingsError, WorkerSettings
-from workers.setup import run_migrate
-from workers.singletons import ensure_schedule, ensure_singletons
+from workers.settings import Settings, SettingsError
 from workers.waiting import StoppedWaiting
 
 EXIT_DONE: Final = 0
@@ -72,62 +52,30 @@ EXIT_DEPENDENCY: Final = 3
 _log = get_logger(__name__)
 
 
-async def run_everything(parts: Parts, stop: asyncio.Event) -> None:
-    """Gateway, every role and housekeeping in one process, until ``stop``.
-
-    Compact: every role on one queue. Isolated: each role on its own, as when each is a process.
-    """
-    compact = parts.settings.topology == "compact"
-    starter = OrderStarter(parts.client, (Queue.TRADING if compact else Queue.ORDERS).value)
-    operations = Queue.TRADING if compact else Queue.OPERATIONS
-    housekeeping = Housekeeping(parts, starter, operations_queue=operations)
-    async with AsyncExitStack() as stack:
-        for worker in compact_workers(parts) if compact else isolated_workers(parts):
-            await stack.enter_async_context(worker)
-        await ensure_singletons(parts.client, operations_queue=operations)
-        await ensure_schedule(parts.client, operations_queue=operations)
-        if parts.settings.payloads == "encrypted" and (ring := payload_ring(parts.settings)) is not None:
-            await stack.enter_async_context(codec_served(parts.settings, ring, parts.database))
-        chores = asyncio.create_task(housekeeping.run(), name="housekeeping")
-        stack.callback(chores.cancel)
-        app = build_app(
-            GatewayDeps(
-                database=parts.database,
-                dsn=parts.settings.dsn,
-                starter=starter,
-                render_metrics=parts.metrics.render,
-                wake_secret=parts.settings.broker_wake_secret,
-            )
-        )
-        settings = parts.settings
-        async with serving(app, host=settings.gateway_host, port=settings.gateway_port) as port:
-            _log.info("ready", gateway_port=port, topology=settings.topology)
-            stopped = asyncio.create_task(stop.wait())
-            await asyncio.wait((stopped, chores), return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
-            if chores.done():
-                chores.result()
-        _log.info("stopping")
-
-
-async def run_compact(settings: WorkerSettings, stop: asyncio.Event) -> None:
-    """Build everything and run it."""
-    async with build(settings) as parts:
-        await run_everything(parts, stop)
-
-
-RUNNERS: Final[dict[str, Callable[[Any, asyncio.Event], Awaitable[None]]]] = {
-    "gateway": run_gateway,
-    "orders": run_orders,
-    "risk": run_risk,
-    "execution": run_execution,
-    "operations": run_operations,
-    "console": run_console,
-    "codec": run_codec,
-    "migrate": run_migrate,
-    "promote": run_promote,
-    "compact": run_compact,
+RUNNERS: Final[dict[str, str]] = {
+    "gateway": "workers.doors:run_gateway",
+    "orders": "workers.processes:run_orders",
+    "risk": "workers.processes:run_risk",
+    "execution": "workers.processes:run_execution",
+    "operations": "workers.processes:run_operations",
+    "console": "workers.console:run_console",
+    "codec": "workers.doors:run_codec",
+    "migrate": "workers.setup:run_migrate",
+    "promote": "workers.processes:run_promote",
+    "compact": "workers.compact:run_compact",
 }
+"""Where each process' own main stands. A process imports its own only: what it needs not costs it a third of its
+start, and a killed one's orders wait for that.
+"""
+
+Runner = Callable[[Any, asyncio.Event], Awaitable[None]]
+
+
+def runner(name: str) -> Runner:
+    """The main of a process, imported now."""
+    module, _, function = RUNNERS[name].partition(":")
+    found: Runner = getattr(importlib.import_module(module), function)
+    return found
 
 
 async def _main(name: str, settings: Settings) -> int:
@@ -136,7 +84,7 @@ async def _main(name: str, settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        await RUNNERS[name](settings, stop)
+        await runner(name)(settings, stop)
     except StoppedWaiting:
         return EXIT_DONE
     except BadDatabaseAddress as error:
@@ -164,6 +112,7 @@ async def _main(name: str, settings: Settings) -> int:
         ApprovalKeyError,
         AuditKeyError,
         LiveKeyError,
+        PlainPayloads,
         UnknownBuild,
         SealError,
         PayloadKeyError,
@@ -174,7 +123,8 @@ async def _main(name: str, settings: Settings) -> int:
     return EXIT_DONE
 
 
-def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+def options_parser() -> argparse.ArgumentParser:
+    """What ``trading worker`` takes."""
     parser = argparse.ArgumentParser(
         prog="trading worker",
         description="Run one process of the product until SIGTERM or Ctrl-C. Its log is JSON, on standard error.",
@@ -183,7 +133,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("name", choices=tuple(RUNNERS))
     parser.add_argument("--json", action="store_true", help="tell a refused start as JSON too")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def _tell(error: Exception, exit_code: int, code: str, *, as_json: bool) -> int:
@@ -198,16 +148,17 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         0 done, 1 refused to start, 2 wrong usage, 3 a dependency is down.
     """
-    options = _arguments(arguments)
+    options = options_parser().parse_args(arguments)
     name: str = options.name
     try:
         refuse_what_is_not_ours(name)
         settings = read_process_settings(name)
         refuse_another_role(name, settings)
         refuse_crash_points(settings)
+        refuse_plain_payloads(settings)
     except SecretsUnreachable as error:
         return _tell(error, EXIT_DEPENDENCY, "DEPENDENCY_DOWN", as_json=options.json)
-    except (SecretNotAllowed, SecretError, CrashPointsRefused) as error:
+    except (SecretNotAllowed, SecretError, CrashPointsRefused, PlainPayloads) as error:
         return _tell(error, EXIT_REFUSED, "REFUSED", as_json=options.json)
     except SettingsError as error:
         return _tell(error, EXIT_USAGE, "BAD_USAGE", as_json=options.json)

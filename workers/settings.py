@@ -14,17 +14,16 @@ from pydantic import Field, SecretStr, ValidationError
 from broker.budget import REQUESTS_PER_MINUTE_MIN
 from observability.redaction import SECRET_LENGTH_MIN, register_secret
 from schemas.wire import NAMESPACE
-from storage.grants import Role
-from workers.outgoing import (
+from security.outgoing import (
     GivenSecret,
     Origin,
     OutgoingUrl,
     WakeSecret,
 )
+from security.secrets.settings import ENV_PREFIX, SECRETS_DIR_VARIABLE
+from storage.grants import Role
 from workers.secret_settings import ClockSettings, SecretStoreSettings
 from workers.settings_base import (
-    ENV_PREFIX,
-    SECRETS_DIR_VARIABLE,
     BuildSettings,
     HealthSettings,
     PlacementSettings,
@@ -146,7 +145,7 @@ class DoorSettings(Settings):
     """With it a broker signs its pushes to ``/v1/broker/wake``; 32 characters or more. Without it none is taken."""
 
 
-class GatewaySettings(DoorSettings, DatabaseSettings, TemporalSettings):
+class GatewaySettings(DoorSettings, ClockSettings, DatabaseSettings, TemporalSettings):
     """Takes signals over HTTP and starts their workflows."""
 
 
@@ -154,7 +153,9 @@ class OrdersSettings(BuildSettings, WorkflowSettings, HealthSettings, TemporalSe
     """Runs order workflows, which do no I/O: holds nothing."""
 
 
-class RiskSettings(SigningSettings, DatabaseSettings, MarketSettings, HealthSettings, TemporalSettings):
+class RiskSettings(
+    SigningSettings, ClockSettings, DatabaseSettings, MarketSettings, HealthSettings, TemporalSettings
+):
     """The risk manager: decides from rows."""
 
 

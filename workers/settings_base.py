@@ -11,11 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.builds import BUILD_PATTERN
 from schemas.live import LIVE_MODE_WORD
+from security.secrets.settings import ENV_PREFIX
 from storage.database import PLACEMENT_SLOTS
 from workers.build_id import own_build
-
-ENV_PREFIX: Final = "TRADING_"
-SECRETS_DIR_VARIABLE: Final = "TRADING_SECRETS_DIR"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from audit.store.opening import is_bucket
-from workers.outgoing import (
+from security.outgoing import (
     GivenSecret,
     OutgoingSecretUrl,
     OutgoingUrl,

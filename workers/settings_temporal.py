@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from schemas.wire import NAMESPACE
-from workers.outgoing import GivenSecret
+from security.outgoing import GivenSecret
 from workers.settings_base import Port, Settings
 
 

@@ -27,6 +27,7 @@ from workers.children import (
     environment,
     leash_command,
     open_log,
+    patient,
 )
 
 __all__ = [
@@ -246,14 +247,15 @@ class Supervisor:
         if spec.ready is None:
             return
         reason = "no answer yet"
-        deadline = time.monotonic() + spec.ready_timeout_seconds
+        within = patient(spec.ready_timeout_seconds)
+        deadline = time.monotonic() + within
         while time.monotonic() < deadline:
             if child.leash.returncode is not None:
                 code = child.leash.returncode
                 reason = f"it ended with {ending_in_words(code)} before it was ready"
                 raise StartFailedError(spec, reason, exit_code=code)
             try:
-                async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+                async with asyncio.timeout(patient(PROBE_TIMEOUT_SECONDS)):
                     found = await spec.ready()
             except (OSError, TimeoutError) as error:
                 found = f"{type(error).__name__}: {error}"
@@ -261,7 +263,7 @@ class Supervisor:
                 return
             reason = found
             await asyncio.sleep(PROBE_INTERVAL_SECONDS)
-        raise StartFailedError(spec, f"not ready after {spec.ready_timeout_seconds:g} s ({reason})")
+        raise StartFailedError(spec, f"not ready after {within:g} s ({reason})")
 
     async def _notice_end(self, child: _Child) -> None:
         code = await child.leash.wait()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from workers.children import patient
 from workers.datadir import free_port
 from workers.supervisor import ChildSpec
 
@@ -87,8 +88,10 @@ class Server:
         return f"http://{'127.0.0.1' if self.codec_url is None else 'localhost'}:{self.ui_port}"
 
 
-def spec(server: Server, *, log_path: Path, time_skipping: bool = False, name: str = NAME) -> ChildSpec:
-    """Describe the server as a child process.
+def spec(
+    server: Server, *, log_path: Path, time_skipping: bool = False, name: str = NAME, fast: bool = True
+) -> ChildSpec:
+    """Describe the server as a child process. ``fast=False`` leaves it as its makers ship it, to be measured.
 
     Ready means: the front end and the Web UI answer, and the namespace has its retention and its search
     attributes.
@@ -97,7 +100,7 @@ def spec(server: Server, *, log_path: Path, time_skipping: bool = False, name: s
     async def ready() -> str | None:
         return await asyncio.to_thread(_make_ready, server)
 
-    dynamic = FAST | (TIME_SKIPPING if time_skipping else {})
+    dynamic = (FAST if fast else {}) | (TIME_SKIPPING if time_skipping else {})
     options = {
         "--ip": "127.0.0.1",
         "--port": str(server.port),
@@ -156,7 +159,7 @@ def _make_ready(server: Server) -> str | None:
 def _request(
     port: int, method: str, path: str, body: dict[str, Any] | None = None, *, parse: bool = True
 ) -> tuple[int, dict[str, Any]]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HTTP_TIMEOUT_SECONDS)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patient(HTTP_TIMEOUT_SECONDS))
     try:
         payload = None if body is None else json.dumps(body)
         connection.request(method, path, payload, {"Content-Type": "application/json"})

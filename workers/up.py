@@ -17,7 +17,14 @@ from typing import Any, Final
 
 from security.payload_files import PAYLOAD_KEYS
 from workers import embedded, postgres, temporal, valkey
-from workers.children import ChildEvent, ChildState, StartFailedError, SupervisorError
+from workers.children import (
+    START_SECONDS,
+    START_SECONDS_VARIABLE,
+    ChildEvent,
+    ChildState,
+    StartFailedError,
+    SupervisorError,
+)
 from workers.compose import ComposeError
 from workers.datadir import DataDir, DataDirError
 from workers.market_options import (
@@ -259,8 +266,14 @@ class Installation:
             print(text, flush=True)
 
 
-def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="trading up", description="Run everything on this machine.")
+def options_parser() -> argparse.ArgumentParser:
+    """What ``trading up`` takes."""
+    parser = argparse.ArgumentParser(
+        prog="trading up",
+        description="Run everything on this machine.",
+        epilog=f"On a slow or busy machine {START_SECONDS_VARIABLE}=300 gives each part five minutes to be ready "
+        f"(usually {START_SECONDS:g} s).",
+    )
     parser.add_argument(
         "--data-dir", help="folder that stays (default: $TRADING_DATA_DIR or the usual place)"
     )
@@ -276,7 +289,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
         help="for the paper exchange, now and at later starts, e.g. --exchange-option=--requests-per-minute=6000",
     )  # fmt: skip
     add_market_options(parser)
-    return parser.parse_args(arguments)
+    return parser
 
 
 async def _run(installation: Installation) -> None:
@@ -289,7 +302,7 @@ async def _run(installation: Installation) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run until stopped; 0 stopped, 1 the folder is in use or refused, 2 usage, 3 something did not come up."""
-    options = _arguments(arguments)
+    options = options_parser().parse_args(arguments)
     chosen = (*options.exchange_option, *chosen_options(options))
     if wrong := wrong_options(chosen):
         sys.stderr.write("".join(f"trading up: {each}\n" for each in wrong))

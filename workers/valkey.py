@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from workers.children import patient
 from workers.datadir import DataDir, free_port
 from workers.embedded import write_private
 from workers.supervisor import ChildSpec
@@ -113,7 +114,7 @@ def of(data_dir: DataDir, password: str) -> Server:
 
 def _ping(server: Server) -> str | None:
     """None once it answers: it may still be reading its file. Raises OSError: nobody listens."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=PROBE_SECONDS) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=patient(PROBE_SECONDS)) as connection:
         connection.sendall(f"AUTH {server.password}\r\nPING\r\n".encode())
         answer = b""
         while answer.count(b"\r\n") < 2:

@@ -11,6 +11,7 @@ from broker.budget import BrokerBudget
 from broker.keys import BrokerKeys
 from market.ntp import NtpServers
 from observability.metrics import Metrics
+from security.secrets.opening import broker_path, open_source
 from security.secrets.reader import SecretReader
 from storage.database import Database
 from storage.switches import Installation
@@ -18,7 +19,6 @@ from workers.clients import broker_settings, reporter, utc_now
 from workers.clock_watch import CHECK_SECONDS, ClockWatch, holder_of
 from workers.key_rotation import KeyRefresher, Venue
 from workers.loops import for_ever
-from workers.secret_store import broker_path, open_source
 from workers.settings import BrokerSettings
 
 

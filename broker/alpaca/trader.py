@@ -12,7 +12,7 @@ from broker.alpaca.errors import Kind, UnreadableError, read_json
 from broker.alpaca.transport import Attempt
 from broker.budget import Share
 from broker.errors import UnknownOutcome, ValidationRefused
-from broker.permit import LivePermit, check_permit
+from broker.permit import LivePermit, check_permit, check_permit_now
 from schemas.mode import Mode
 from schemas.orders import BrokerOrder, OrderRequest
 
@@ -40,7 +40,7 @@ class AlpacaTrader(AlpacaReader):
         def may_still_leave() -> None:
             before_send()
             if self.mode is not Mode.PAPER:
-                check_permit(permit, self._settings.trading_url)
+                check_permit_now(permit, self._settings.trading_url)
 
         attempt = Attempt(before_send=may_still_leave, check_body=partial(_check_body, wanted))
 

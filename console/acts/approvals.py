@@ -59,11 +59,13 @@ async def carry_out(
         decider, asker = await rows.read_standings(connection, actor.person_id, asked.asked_by)
         if decider is None:
             raise _no_account()
+        _, mode = await rows.read_rule(connection)
         now = actor.now()
         ended: AskedApproval | None = None
         fault = decision_fault(
-            asked, asker=asker, decider=decider, mfa_at=actor.mfa_at, content_hash=content_hash, now=now
-        )
+            asked, asker=asker, decider=decider, mfa_at=actor.mfa_at, content_hash=content_hash, mode=mode,
+            now=now,
+        )  # fmt: skip
         if fault is not None:
             await _tell_refused(connection, asked, decider, fault, now)
         else:
@@ -131,7 +133,8 @@ async def take_up(connection: Connection, approval_id: UUID, actor: Actor) -> As
     async with committing(connection, "console.approval_taken_up"):
         asked = await _locked(connection, approval_id)
         person, now = await _person(connection, actor), actor.now()
-        fault = take_up_fault(asked, person, now)
+        _, mode = await rows.read_rule(connection)
+        fault = take_up_fault(asked, person, mode=mode, now=now)
         taken = None
         if fault is None:
             taken = await rows.take_up(connection, asked, person, component=COMPONENT, now=now)

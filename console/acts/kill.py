@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from console.acts.people import COMPONENT, REASON_MAX_CHARACTERS, utc_now
 from console.errors import DependencyDown, Refused
-from console.temporal import SIGNAL_RPC_TIMEOUT, UPDATE_RPC_TIMEOUT
+from console.temporal import SIGNAL_RPC_TIMEOUT, UPDATE_RPC_TIMEOUT, reading_answer
 from schemas.kill import KillCommand, KillScope, KillState, ReleaseAnswer, ReleaseGrant
 from schemas.wire import ASK_AGAIN, ID_KILL_SWITCH, SIGNAL_KILL, UPDATE_RELEASE
 from storage import switches
@@ -83,9 +83,14 @@ async def _update(client: Client, grant: ReleaseGrant, *, is_last: bool) -> Rele
 
     handle: Any = client.get_workflow_handle(ID_KILL_SWITCH)
     try:
-        answer: ReleaseAnswer = await handle.execute_update(
-            UPDATE_RELEASE, grant, id=grant.nonce, result_type=ReleaseAnswer, rpc_timeout=UPDATE_RPC_TIMEOUT
-        )
+        with reading_answer("`trading status` says whether it is released"):
+            answer: ReleaseAnswer = await handle.execute_update(
+                UPDATE_RELEASE,
+                grant,
+                id=grant.nonce,
+                result_type=ReleaseAnswer,
+                rpc_timeout=UPDATE_RPC_TIMEOUT,
+            )
     except WorkflowUpdateFailedError as error:
         if not is_last and ASK_AGAIN in str(error.cause):
             return None

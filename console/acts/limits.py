@@ -12,7 +12,8 @@ from console.acts.people import COMPONENT, Actor
 from console.acts.repeats import require_same_ask
 from console.errors import DependencyDown, Refused
 from risk.limit_changes import LimitsDecision, decision
-from schemas.limits import MODELS, LimitChange, NewDocument, owner
+from schemas.limits import MODELS, LimitChange, LimitsRow, NewDocument, owner
+from schemas.mode import Mode
 from schemas.people import Role
 from schemas.risk import LimitScope
 from schemas.two_persons import AskedApproval, AskedKind, Standing
@@ -54,8 +55,11 @@ class Shown:
     @classmethod
     def of(cls, standing: rows.Standing) -> Shown:
         """What stands now."""
-        in_force, lasting = standing.in_force, standing.lasting
-        return cls(in_force and in_force.version, lasting and lasting.version)
+        return cls(_version(standing.in_force), _version(standing.lasting))
+
+
+def _version(row: LimitsRow | None) -> int | None:
+    return None if row is None else row.version
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,9 @@ async def change_limits(connection: Connection, change: Change, actor: Actor) ->
             )
         if found is LimitsDecision.RAISED:
             actor.require_fresh()
-            if await _needs_two(connection):
-                asked = await _ask(connection, change, standing, document, actor, now)
+            always, mode = await two_persons.read_rule(connection)
+            if is_on(mode=mode, always=always):
+                asked = await _ask(connection, change, standing, document, actor, mode, now)
                 return Changed(None, lasts, found, changes, asked)
         try:
             version = await rows.save_limits(
@@ -142,23 +147,19 @@ async def lock(connection: Connection) -> None:
         ) from error
 
 
-async def _needs_two(connection: Connection) -> bool:
-    always, mode = await two_persons.read_rule(connection)
-    return is_on(mode=mode, always=always)
-
-
 async def _ask(
     connection: Connection,
     change: Change,
     standing: rows.Standing,
     document: NewDocument,
     actor: Actor,
+    mode: Mode,
     now: datetime,
 ) -> AskedApproval:
     fault = rows.limits_fault(standing, document, expires_at=change.expires_at, now=now)
     asker = await two_persons.read_standing(connection, actor.person_id)
     if fault is None and asker is not None:
-        fault = ask_fault(AskedKind.LIMIT_RAISE, asker)
+        fault = ask_fault(AskedKind.LIMIT_RAISE, asker, mode=mode, now=now)
     if fault is not None:
         raise Refused(fault, do=f"nothing was changed; {SHOW}")
     content = raise_content(change, standing, document)

@@ -78,7 +78,9 @@ async def ask(
             raise Refused("execution runs with another configuration by now", do=f"look at it; {LOOK}")
         content = grant_content(stored, actor, valid_for=valid_for)
         asker = await read_standing(connection, actor.person_id)
-        fault = "nobody knows this person" if asker is None else ask_fault(AskedKind.LIVE_GRANT, asker)
+        if asker is None:
+            raise Refused("nobody knows this person", do=LOOK)
+        fault = ask_fault(AskedKind.LIVE_GRANT, asker, mode=stored.mode, now=now)
         if fault is not None:
             raise Refused(fault, do=LOOK)
         asked = await two_persons.ask(
@@ -146,8 +148,9 @@ def _said(person: Standing, at: datetime, mfa_at: datetime | None) -> GrantPerso
     # A person who showed nothing has shown it never.
     shown = datetime.fromtimestamp(0, at.tzinfo) if mfa_at is None else mfa_at
     return GrantPerson(
-        person_id=person_id, name=person.name, role=person.role.value, mfa_at=shown, said_at=at
-    )
+        person_id=person_id, name=person.name, role=person.role.value, mfa_at=shown, said_at=at,
+        standing_since=person.standing_since,
+    )  # fmt: skip
 
 
 async def revoke(connection: Connection, actor: Actor, *, reason: str) -> tuple[UUID, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from console.errors import DependencyDown, Refused
-from console.temporal import UPDATE_RPC_TIMEOUT
+from console.temporal import UPDATE_RPC_TIMEOUT, reading_answer
 from schemas.orders import CancelAnswer
 from schemas.runs import CancelCommand, CancelReply
 from schemas.wire import UPDATE_CANCEL_ORDER, Leg, order_workflow_id
@@ -115,16 +115,17 @@ async def _update(client: Any, signal_id: str, command: CancelCommand) -> Cancel
     Raises:
         Refused: the workflow refuses the command.
         NoAnswerYet: it has not answered within ``UPDATE_RPC_TIMEOUT``.
-        DependencyDown: Temporal is silent.
+        DependencyDown: Temporal is silent, or the answer cannot be read.
     """
     from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
     from temporalio.service import RPCError, RPCStatusCode
 
     handle = client.get_workflow_handle(order_workflow_id(signal_id))
     try:
-        reply: CancelReply = await handle.execute_update(
-            UPDATE_CANCEL_ORDER, command, result_type=CancelReply, rpc_timeout=UPDATE_RPC_TIMEOUT
-        )
+        with reading_answer(f"`trading order show {signal_id}` says what came of it"):
+            reply: CancelReply = await handle.execute_update(
+                UPDATE_CANCEL_ORDER, command, result_type=CancelReply, rpc_timeout=UPDATE_RPC_TIMEOUT
+            )
     except WorkflowUpdateFailedError as error:
         raise Refused(f"the order's workflow refused: {error.cause}") from error
     except WorkflowUpdateRPCTimeoutOrCancelledError as error:

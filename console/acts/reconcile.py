@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from console.errors import DependencyDown
-from console.temporal import SIGNAL_RPC_TIMEOUT, operations_queue
+from console.temporal import SIGNAL_RPC_TIMEOUT, operations_queue, reading_answer
 from schemas import wire
 from schemas.reconciliation import ReconcileInput, Report
 
@@ -50,13 +50,14 @@ async def wait_for(handle: Any, seconds: float) -> Report:
     """The run's report.
 
     Raises:
-        DependencyDown: none came in time, or the run did not end well.
+        DependencyDown: none came in time, it cannot be read, or the run did not end well.
     """
     from temporalio.client import WorkflowFailureError
     from temporalio.service import RPCError
 
     try:
-        report: Report = await asyncio.wait_for(handle.result(), seconds)
+        with reading_answer("`trading reconcile --list` shows the run"):
+            report: Report = await asyncio.wait_for(handle.result(), seconds)
     except TimeoutError as error:
         raise DependencyDown(
             f"no result within {seconds:g} s: no worker took it, or the broker is slow",

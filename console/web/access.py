@@ -193,6 +193,12 @@ async def standing_of(request: Request, deps: ConsoleDeps) -> Standing:
     return cast(Standing, known)
 
 
+async def standing_anew(request: Request, deps: ConsoleDeps) -> None:
+    """Read it again, after an act that has changed it: the answer's page must not say what was before."""
+    request.state.standing = None
+    await standing_of(request, deps)
+
+
 def cookie_name(deps: ConsoleDeps) -> str:
     """``__Host-`` binds it to this host and to https; plain http knows no such names."""
     return "__Host-console" if deps.settings.is_https else "console"

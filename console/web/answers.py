@@ -61,10 +61,11 @@ def elsewhere(request: Request, error: Elsewhere) -> Response:
 
 
 def came_from(request: Request) -> str:
-    """The page that somebody was on: where to go back to after showing the second factor."""
+    """The page that somebody was on, with what it was asked for: where to go back to after the second factor."""
     if request.method == "GET":
         return inside(request.url.path)
-    return inside(urlsplit(request.headers.get("referer", "")).path)
+    page = urlsplit(request.headers.get("referer", ""))
+    return inside(f"{page.path}?{page.query}" if page.query else page.path)
 
 
 def go(path: str) -> RedirectResponse:

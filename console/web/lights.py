@@ -7,8 +7,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from risk.live_grant import GrantState, grant_line, grant_state
 from schemas.clock import ClockCheck, ClockVerdict
 from schemas.market import Provider
+from storage.live import NewestGrant
 from storage.market import QuoteAge
 
 if TYPE_CHECKING:
@@ -95,6 +97,14 @@ def lights(
         _clock(clocks, now),
         _audit(row, now),
     ]
+
+
+def live_light(newest: NewestGrant | None, now: datetime) -> Light:
+    """Of a live installation: whether orders may leave by the newest grant."""
+    expires_at = None if newest is None else newest.expires_at
+    state = grant_state(expires_at, None if newest is None else newest.revoked_at, now)
+    kinds = {GrantState.IN_FORCE: Kind.GOOD, GrantState.ENDING: Kind.WARN}
+    return Light("live grant", kinds.get(state, Kind.BAD), grant_line(state, expires_at, now))
 
 
 def _broker(row: dict[str, Any], now: datetime) -> Light:

@@ -78,9 +78,11 @@ def document(place: str, version: object, content: object) -> StoredSecret:
             raise SecretMalformed(f"{place}: a field has no plain name (small letters, digits, underscores)")
         if not isinstance(value, str) or not value.strip() or len(value) > FIELD_LENGTH_MAX:
             raise SecretMalformed(f"{place}: the field {name} is no text, or an empty one")
-    for value in content.values():
+    # Whoever stores a file's content stores the end of its last line too.
+    texts = {name: value.strip() for name, value in content.items()}
+    for value in texts.values():
         redacted(value)
-    return StoredSecret(place, str(version), {name: SecretStr(value) for name, value in content.items()})
+    return StoredSecret(place, str(version), {name: SecretStr(value) for name, value in texts.items()})
 
 
 def redacted(value: str) -> None:

@@ -115,7 +115,7 @@ class VaultSource:
         """Whether it lives on: near the end of what a role may have a renewal adds little, and a new one is due."""
         try:
             with _translated("vault: renewal of the token"):
-                auth = self._client.auth.token.renew_self()["auth"]
+                auth = _auth(self._client.auth.token.renew_self())
         except SecretsRefused:
             return False
         whole = self._life
@@ -140,11 +140,13 @@ class VaultSource:
             return
         self._client.token = None
         with _translated(f"vault: login by AppRole at {settings.role_mount}"):
-            auth = self._client.auth.approle.login(
-                role_id=settings.role_id,
-                secret_id=credential.get_secret_value(),
-                mount_point=settings.role_mount,
-            )["auth"]
+            auth = _auth(
+                self._client.auth.approle.login(
+                    role_id=settings.role_id,
+                    secret_id=credential.get_secret_value(),
+                    mount_point=settings.role_mount,
+                )
+            )
         redacted(self._client.token)
         self._lives(auth["lease_duration"], renewable=auth["renewable"])
 
@@ -153,10 +155,11 @@ class VaultSource:
         try:
             with _translated("vault: the token"):
                 found = self._client.auth.token.lookup_self()["data"]
+                seconds = float(found["ttl"])
         except SecretError:
             self._client.token = None
             raise
-        self._lives(found["ttl"], renewable=found.get("renewable", False))
+        self._lives(seconds, renewable=found.get("renewable", False))
 
     def _lives(self, seconds: float, *, renewable: bool) -> None:
         now = self._monotonic()
@@ -164,6 +167,12 @@ class VaultSource:
         # 0: for ever, as a root token does.
         self._renew_at = now + seconds * RENEW_AT if seconds else NEVER
         self._dies_at = now + seconds if seconds else NEVER
+
+
+def _auth(answer: Any) -> Any:
+    """What an answer says of a token. Raises KeyError, TypeError, ValueError: it says nothing."""
+    auth = answer["auth"]
+    return {"lease_duration": float(auth["lease_duration"]), "renewable": bool(auth["renewable"])}
 
 
 def _client(settings: VaultSettings) -> Any:
@@ -206,8 +215,8 @@ def _translated(place: str) -> Iterator[None]:
         # A wrong role or secret id is an invalid request.
         told = {400: "not accepted", 401: "not accepted", 403: "not allowed"}
         raise SecretsRefused(f"{place}: {told[_status(error)]}") from None
-    except (exceptions.VaultError, ValueError, KeyError) as error:
-        # Sealed, standby, rate-limited, 5xx, or no answer of a vault at all.
+    except (exceptions.VaultError, ValueError, KeyError, TypeError, AttributeError) as error:
+        # Sealed, standby, rate-limited, 5xx, or no answer of a vault at all: a redirect, a page of something else.
         raise SecretsUnreachable(f"{place}: {type(error).__name__}") from None
     except (requests.RequestException, OSError) as error:
         raise SecretsUnreachable(f"{place}: no answer: {type(error).__name__}") from None

@@ -25,3 +25,11 @@ where reason = 'ERR_INSUFFICIENT_FUNDS' and status = 'REJECTED' and final_at > $
 
 -- name: last_scheduled
 select max(started_at) from reconciliations where trigger = $1 and started_at > $2
+
+-- name: last_drift
+-- Of the last good reconciliation, in % of the equity it was judged by.
+select case when equity > 0 then round(100 * drift / equity, 3) else 0 end
+from reconciliations
+where outcome in ('CLEAN', 'OPENED', 'DRIFT')
+order by read_at desc
+limit 1

@@ -1,5 +1,5 @@
 -- name: list_people
-select p.person_id, p.name, p.role, p.created_at, p.created_by, p.disabled_at,
+select p.person_id, p.name, p.role, p.created_at, p.created_by, p.disabled_at, p.standing_since,
     p.password_hash is not null as joined,
     p.totp_secret is not null as totp,
     (select count(*) from passkeys k where k.person_id = p.person_id)::int as passkeys,

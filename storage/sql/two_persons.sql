@@ -16,7 +16,8 @@ select * from approvals_asked where approval_id = $1 for update
 
 -- name: standing
 -- Whoever would take a role from them waits until this transaction has ended.
-select person_id, name, role, disabled_at is not null as disabled from people where person_id = $1 for share
+select person_id, name, role, disabled_at is not null as disabled, standing_since from people
+where person_id = $1 for share
 
 -- name: end_asked
 update approvals_asked set state = $2, decided_by = $3, decided_name = $4, decided_at = $5

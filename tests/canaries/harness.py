@@ -114,6 +114,8 @@ class Search:
             name: {each.encode() for each in _spellings(text) | _binary(text)}
             for name, text in canaries.needles.items()
         }
+        self.count = len(self._spelled)
+        """Of canaries."""
         self.searched: dict[str, int] = {}
         """Where → bytes: a search through nothing finds nothing."""
         self.hits: list[str] = []

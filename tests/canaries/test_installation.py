@@ -1,22 +1,39 @@
 """The secrets that a real installation made for itself, in neither topology anywhere but in their files."""
 
+import json
+from collections import Counter
+from datetime import UTC, datetime
+
 import httpx2
 import pytest
 from temporalio.client import Client
 
 from schemas import wire
 from tests.canaries.harness import Search, canaries_in
+from tests.faults import installation
 from tests.faults.installation import data_dir, interrupt, running
 from tests.servers.processes import needs_proc
+from workers.children import START_SECONDS_VARIABLE
 from workers.datadir import DataDir
 
 __all__ = ["data_dir"]
 
 SIGNALS = ("canary-1", "canary-2", "canary-3")
+HOWEVER_BUSY_SECONDS = 3600
+"""What is judged here is where secrets stand, and not how fast a machine is that does other things too."""
 
-pytestmark = [needs_proc, pytest.mark.timeout(400), pytest.mark.slow]
+pytestmark = [needs_proc, pytest.mark.timeout(2 * HOWEVER_BUSY_SECONDS), pytest.mark.slow]
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing that is waited for end this test but its own limit."""
+    monkeypatch.setenv(START_SECONDS_VARIABLE, str(HOWEVER_BUSY_SECONDS))
+    for name in ("READY", "ENDED", "ANSWERED", "SETTLED"):
+        monkeypatch.setattr(installation, f"{name}_WITHIN_SECONDS", HOWEVER_BUSY_SECONDS)
+
+
+@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize("topology", ["compact", "isolated"])
 @pytest.mark.parametrize("payloads", ["plain", "encrypted"])
 async def test_no_secret_of_an_installation_stands_anywhere(
@@ -25,15 +42,17 @@ async def test_no_secret_of_an_installation_stands_anywhere(
     """How: a first start, three orders, the processes listed while they run, everything else searched."""
     monkeypatch.setenv("TRADING_PAYLOADS", payloads)
     async with running(data_dir, f"--topology={topology}") as doors:
-        assert set(await doors.submit_until_answered(SIGNALS)) == {202}
-        await doors.until_settled(len(SIGNALS))
+        # With its time, so that a signal whose answer was lost is the same signal again.
+        created_at = datetime.now(UTC).isoformat()
+        assert set(await doors.submit_until_answered(SIGNALS, created_at=created_at)) == {202}
+        ends = Counter(row["status"] for row in await doors.until_settled(len(SIGNALS)))
         search = Search(canaries_in(data_dir.keys))
         search.look_at_processes(doors.family())
         await search.look_in_database(doors.addresses["database_url"])
         stranger = await Client.connect(doors.addresses["temporal_address"], namespace=wire.NAMESPACE)
         await search.look_in_histories(stranger)
         urls = [doors.addresses["metrics_url"], *doors.addresses.get("metrics_urls", {}).values()]
-        async with httpx2.AsyncClient() as http:
+        async with httpx2.AsyncClient(timeout=HOWEVER_BUSY_SECONDS) as http:
             for url in urls:
                 search.look("metrics", (await http.get(url)).text)
         search.look("printed", "".join(doors.up.lines))
@@ -43,3 +62,5 @@ async def test_no_secret_of_an_installation_stands_anywhere(
     search.assert_nowhere(
         "logs", "histories", "table public.audit_payloads", "metrics", "cmdline", "environ", "printed"
     )
+    found = {"secrets": search.count, "places": len(search.searched), "bytes": sum(search.searched.values())}
+    print(json.dumps({"topology": topology, "payloads": payloads, "orders": ends, **found, "hits": 0}))

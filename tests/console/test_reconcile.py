@@ -11,9 +11,10 @@ from storage.switches import read_state
 from tests.console.commands import of_stack
 from tests.e2e import books
 from tests.e2e.books import QUIET
-from tests.servers.stack import StackFactory
+from tests.servers.stack import Stack, StackFactory
 from workers.singletons import ensure_schedule
 
+METRICS_WITHIN_SECONDS = 60
 NOWHERE = "127.0.0.1:1"
 
 
@@ -57,11 +58,18 @@ async def test_differences_are_shown_and_above_five_per_cent_everything_stops(
     status = await trading("status", "--json")
     assert status.json["reconciliation"]["last"]["outcome"] == outcomes[0]
     if outcomes[0] == "DRIFT":
-        assert "state_drift_pct 6." in (await stack.http.get("/metrics")).text
+        await until_metrics_say(stack, "state_drift_pct 6.")
 
     down = await trading("reconcile", TRADING_TEMPORAL_ADDRESS=NOWHERE)
     assert down.code == 3
     assert "Temporal does not answer" in down.err
+
+
+async def until_metrics_say(stack: Stack, text: str) -> None:
+    """Operations read it from the run's row."""
+    async with asyncio.timeout(METRICS_WITHIN_SECONDS):
+        while text not in (await stack.http.get("/metrics")).text:
+            await asyncio.sleep(0.1)
 
 
 async def test_without_workers_it_gives_up_and_the_schedule_keeps_its_pause(

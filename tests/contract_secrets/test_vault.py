@@ -12,6 +12,7 @@ from security.secrets.vault import RENEW_AT, VaultSettings, VaultSource
 from tests.contract_secrets.conftest import vault_source
 from tests.contract_secrets.test_sources import PAIR, PATH
 from tests.servers.vault import Engine
+from tests.unit.broker_server import http, serving
 
 
 class Clock:
@@ -42,6 +43,29 @@ def test_a_policy_for_something_else_is_refused_by_path(engine: Engine) -> None:
         vault_source(engine).read("t/other")
     with pytest.raises(SecretsRefused, match="not allowed"):
         by_token(engine, engine.token("t/other")).read(PATH)
+
+
+@pytest.mark.parametrize("by_role", [True, False])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http(b"", 302, Location="https://elsewhere.example/"),
+        http(b"<html>"),
+        http([]),
+        http({"auth": None}),
+        http({"auth": {"client_token": "t"}}),
+    ],
+    ids=["redirect", "page", "list", "nothing", "half"],
+)
+async def test_what_answers_and_is_no_vault_is_unreachable(answer: bytes, by_role: bool) -> None:
+    async with serving() as server:
+        server.always(answer)
+        role = "role" if by_role else None
+        settings = VaultSettings(server.url, "m", role_id=role, credential=lambda: SecretStr("a-credential"))
+        reader = SecretReader(VaultSource(settings))
+        with pytest.raises(SecretsUnreachable):
+            await reader.read(PATH)
+        await reader.close()
 
 
 @pytest.mark.parametrize("wrong", ["role", "secret", "token", "none"])

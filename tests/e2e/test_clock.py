@@ -3,22 +3,30 @@
 import asyncio
 import re
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
+from market.ntp import NtpServers
+from observability.metrics import Metrics
+from risk.clock_sync import UNANSWERED_MAX
 from risk.messages import UserMessage
 from schemas.alerts import AlertCode
 from schemas.clock import ClockVerdict
 from storage.alerts import list_alerts
 from storage.clock import read_clock_checks, read_clock_halt, read_clock_health
 from tests.console.commands import of_stack
+from tests.servers.approvals import BOTH
 from tests.servers.exchange import Exchange
 from tests.servers.ntp import TimeServer, TimeServers
 from tests.servers.stack import WIDE_LIMITS, Stack, StackFactory, seed, settings_for, signal
 from workers import temporal
 from workers.clock_watch import ClockRefused
-from workers.parts import build
+from workers.own_clock import OwnClock, watch_own_clock
+from workers.parts import build, build_gateway, build_risk
 from workers.run import EXIT_REFUSED, _main
+from workers.settings import GatewaySettings, RiskSettings
 
 
 def named(servers: list[TimeServer]) -> dict[str, str]:
@@ -99,3 +107,53 @@ async def test_a_process_on_a_machine_that_is_off_does_not_start(
         async with build(settings):
             pytest.fail("it started")
     assert await _main("compact", settings) == EXIT_REFUSED
+
+
+async def test_who_judges_times_and_writes_no_row_refuses_too(
+    database: str, temporal_addresses: temporal.Server, time_servers: TimeServers
+) -> None:
+    """How: gateway and risk, as their processes build them, before servers that are really five seconds off."""
+    servers = await time_servers("+5s", "+5s", "+5s")
+    await seed(database, "token", WIDE_LIMITS)
+    own: dict[str, Any] = {"database_url": database, "temporal_address": temporal_addresses.address}
+    gateway = GatewaySettings(**own, **named(servers))
+    risk = RiskSettings(**own, **BOTH, **named(servers))
+    for built in (build_gateway(gateway), build_risk(risk)):
+        with pytest.raises(ClockRefused, match=re.escape(UserMessage.CLOCK_SKEW)):
+            async with built:
+                pytest.fail("it started")
+    assert await _main("gateway", gateway) == EXIT_REFUSED
+    await tell(servers, None, None, None)
+    async with build_gateway(gateway) as parts:
+        assert parts.clock_fault() is None
+    silent = GatewaySettings(**own, ntp_servers="127.0.0.1:1,127.0.0.2:1,127.0.0.3:1")
+    async with AsyncExitStack() as stack:
+        with pytest.raises(ClockRefused, match="nobody can say"):
+            await watch_own_clock(stack, silent, Metrics(), mode="live")
+
+
+async def test_a_running_process_judges_nothing_by_a_wrong_clock_until_it_is_right_twice(
+    time_servers: TimeServers,
+) -> None:
+    servers = await time_servers(None, None, None)
+    asked = NtpServers([each.address for each in servers])
+    times = [0.0]
+    clock = OwnClock(asked, Metrics(), is_live=False, monotonic=lambda: times[0])
+    await clock.refuse_wrong_clock()
+    assert clock.fault() is None
+    await tell(servers, "-5s", "-5s", "-5s")
+    await clock.look()
+    assert UserMessage.CLOCK_SKEW in str(clock.fault())
+    await tell(servers, None, None, None)
+    await clock.look()
+    assert clock.fault() is not None, "once is not twice"
+    await clock.look()
+    assert clock.fault() is None
+    for each in servers:
+        await each.stop()
+    await clock.look()
+    assert clock.fault() is None
+    times[0] = UNANSWERED_MAX.total_seconds() + 1
+    await clock.look()
+    assert "nobody has said" in str(clock.fault())
+    asked.close()

@@ -15,8 +15,11 @@ from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowHistory
 from temporalio.common import RawValue
 
+from console.acts.orders import cancel_order
+from console.errors import DependencyDown
 from schemas.wire import ID_KILL_SWITCH, order_workflow_id
 from security.payloads import KeyRing, PayloadKeys, data_converter
+from storage.orders import read_order
 from storage.switches import read_state
 from tests.replay.replaying import failure
 from tests.servers.stack import Stack, StackFactory, signal
@@ -99,6 +102,7 @@ async def test_an_order_leaves_nothing_readable_and_keys_rotate_under_way(sealed
         replayed = await history(sealed, order_workflow_id(signal_id))
         assert await failure(replayed, OrderWorkflow, ProtectionWorkflow, converter=keys) is None
     await the_codec_server_shows_them_to_who_may_read(sealed, before)
+    await a_cancel_by_who_has_no_keys_is_told_as_unknown(sealed, unique("dark"))
     await every_kill_by_hand_engages(sealed)
 
 
@@ -113,6 +117,21 @@ def without_search_attributes(found: WorkflowHistory) -> bytes:
                 attributes.ClearField("search_attributes")
         texts.append(told.SerializeToString())
     return b"".join(texts)
+
+
+async def a_cancel_by_who_has_no_keys_is_told_as_unknown(stack: Stack, name: str) -> None:
+    """It is carried out, and its answer cannot be read."""
+    await stack.submit(signal(name, ticker="NVDA", order_type="LIMIT", limit_price="40.00"))
+    await stack.until(name, lambda order: order["status"] == "ACKNOWLEDGED")
+    stranger = await Client.connect(
+        stack.temporal.address, namespace=temporal.NAMESPACE, data_converter=data_converter(None)
+    )
+    async with stack.parts.database.connection() as connection:
+        order = await read_order(connection, name)
+        with pytest.raises(DependencyDown, match="not known whether it was done") as told:
+            await cancel_order(stranger, connection, order, name="ana", reason="enough")
+    assert f"trading order show {name}" in told.value.do
+    assert (await stack.settled(name))["status"] == "CANCELED"
 
 
 async def every_kill_by_hand_engages(stack: Stack) -> None:

@@ -43,6 +43,7 @@ async def test_nothing_undocumented_comes_back(gateway: Gateway, headers: dict[s
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("headers", [bearer(ANY_TOKEN), {}], ids=["with a token", "without"])
 async def test_nothing_undocumented_comes_back_of_many(gateway: Gateway, headers: dict[str, str]) -> None:
     print(sorted((await sent(gateway, headers, examples=MANY)).items()))

@@ -1,14 +1,17 @@
 """POST /v1/signals: taken once, by whom it may be, and durably before anything else."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import httpx2
 import pytest
 
+from gateway.app import build_app
 from schemas.wire import order_workflow_id
 from storage.orders import read_order
 from storage.signals import read_signal
-from tests.gateway.conftest import ANY_TOKEN, OTHER_TOKEN, Gateway, bearer, signal
+from tests.gateway.conftest import ANY_TOKEN, OTHER_TOKEN, Gateway, bearer, gateway_on, signal
 
 
 async def test_a_signal_is_stored_then_started(gateway: Gateway) -> None:
@@ -145,3 +148,18 @@ async def test_the_database_away_is_said_and_may_be_tried_again(gateway: Gateway
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "UNAVAILABLE"
     assert answer.headers["Retry-After"] == "1"
+
+
+async def test_a_gateway_whose_clock_is_wrong_takes_nothing_and_says_so(database: str) -> None:
+    """It could not say how old a signal is."""
+    async with gateway_on(database) as gateway:
+        faults = ["its clock is off by +5 s", None]
+        deps = replace(gateway.deps, clock_fault=lambda: faults[0])
+        transport = httpx2.ASGITransport(app=build_app(deps))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as http:
+            refused = await http.post("/v1/signals", json=signal("late"), headers=bearer())
+            assert (refused.status_code, refused.json()["error"]["message"]) == (503, faults[0])
+            assert (await http.get("/readyz")).json()["checks"]["clock"] == faults[0]
+            assert (await gateway.count("signals"), gateway.starter.started) == (0, [])
+            del faults[0]
+            assert (await http.post("/v1/signals", json=signal("late"), headers=bearer())).status_code == 202

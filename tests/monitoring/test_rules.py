@@ -85,6 +85,14 @@ def test_the_runbook_tells_of_no_alert_that_is_none() -> None:
     assert set(re.findall(r"^### (\w+)$", section, re.MULTILINE)) == {rule["alert"] for rule in ALERTS}
 
 
+@pytest.mark.parametrize("alert", [rule["alert"] for rule in ALERTS if rule["labels"]["severity"] != "none"])
+def test_the_runbook_says_what_to_do_about_it_with_a_command(alert: str) -> None:
+    page = (ROOT / "docs" / "RUNBOOK.md").read_text()
+    section = page.partition(f"\n### {alert}\n")[2].partition("\n#")[0]
+    do = re.split(r"\bDo:\s", section)[1]
+    assert re.search(r"(?:`|^)(?:trading|temporal|chronyc|docker|valkey-cli) ", do, re.MULTILINE), alert
+
+
 def test_the_specified_alerts_have_their_severities() -> None:
     severities = {rule["alert"]: rule["labels"]["severity"] for rule in ALERTS}
     assert severities["BrokerServerErrors"] == "critical"

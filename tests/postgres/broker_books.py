@@ -10,7 +10,6 @@ from activities.broker_state import BrokerStateReader
 from activities.evidence import take_in
 from activities.reconciliation import Pace, ReconciliationActivities
 from broker.errors import NotFound
-from observability.metrics import Metrics
 from schemas.broker import Account, BrokerClock, CalendarDay, CashActivity, Position, TradeUpdate
 from schemas.orders import BrokerOrder, Fill, Side
 from schemas.reconciliation import CASH, Graces, Report, SnapshotOrder, StepAnswer
@@ -144,7 +143,6 @@ class Steps:
             database,
             BrokerStateReader(database, broker, clock, trading_day),  # type: ignore[arg-type]
             Adopter(database, broker, SilentNotifier()),  # type: ignore[arg-type]
-            Metrics(),
             Pace(Graces(**{"fill_seconds": 10, "order_seconds": 60, **graces}), pause_seconds),
             now=lambda: datetime.now(UTC),
         )

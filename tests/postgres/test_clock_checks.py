@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from schemas.clock import ClockReading, ClockSource, ClockVerdict
+from schemas.clock import ClockHealth, ClockReading, ClockSource, ClockVerdict
 from storage.clock import note_clock, read_clock_checks, read_clock_halt, read_clock_health
 from storage.database import Database
 
@@ -73,3 +73,26 @@ async def test_any_machine_halts_everybody_and_one_that_is_gone_halts_nobody(row
         assert health.in_sync
         assert health.age is not None
         assert timedelta(0) <= health.age < timedelta(minutes=1)
+
+
+async def test_live_mode_asks_for_the_clock_of_the_process_that_places(rows: Database) -> None:
+    """One that ended minutes ago, whose row stays, keeps nobody from trading; nor does one look without answer."""
+    await note(rows, "execution@one", GOOD)
+    await note(rows, "execution@gone", GOOD)
+    async with rows.connection() as connection:
+        await connection.execute(
+            "update clock_checks set checked_at = checked_at - interval '12 minutes' where holder like '%gone'"
+        )
+        for own in ("execution@one", None):
+            health = await read_clock_health(connection, own)
+            assert health.in_sync
+            assert health.age is not None
+            assert health.age < timedelta(minutes=1)
+        gone = await read_clock_health(connection, "execution@gone")
+        assert gone.age is not None
+        assert gone.age > timedelta(minutes=11)
+        assert await read_clock_health(connection, "execution@new") == ClockHealth(in_sync=False)
+        await note(rows, "execution@one", SILENT)
+        assert (await read_clock_health(connection, "execution@one")).in_sync
+        await note(rows, "operations@one", BAD, "it is off")
+        assert not (await read_clock_health(connection, "execution@one")).in_sync

@@ -73,7 +73,7 @@ async def test_what_is_down_ends_a_process_with_one_line(
     async def failing(*_: Any) -> None:
         raise error
 
-    monkeypatch.setitem(run.RUNNERS, "orders", failing)
+    monkeypatch.setattr(run, "runner", lambda _: failing)
     with caplog.at_level(logging.ERROR):
         assert await run._main("orders", OrdersSettings(temporal_address="127.0.0.1:1")) == code
     assert [(line.levelname, bool(line.exc_info)) for line in caplog.records] == [("ERROR", False)]

@@ -2,13 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from temporalio.service import RPCError, RPCStatusCode
 
 from broker.errors import InsufficientFunds
 from observability.metrics import Metrics
+from schemas.wire import Queue
 from tests.postgres.desk import Desk
-from workers.gauges import RowGauges, exposure
+from workers.gauges import PollerGauges, RowGauges, exposure
 
 
 def samples(metrics: Metrics) -> dict[str, float]:
@@ -62,6 +66,46 @@ async def test_the_schedule_is_late_from_its_sixth_minute_on(
             )
         await gauges.read_gauges()
         assert (samples(metrics)["reconciliation_schedule_lag_seconds"] > 0) == late
+
+
+async def test_drift_is_what_the_last_good_run_found_whichever_process_it_was(desk: Desk) -> None:
+    """How: a run that drifted, one that came to nothing, one that is clean; each read by a process of its own."""
+    at = datetime.now(UTC) + timedelta(hours=1)
+    told = []
+    async with desk.database.transaction("test") as connection:
+        await connection.execute("delete from reconciliations")
+    for number, (outcome, drift) in enumerate((("DRIFT", 1500), ("FAILED", 0), ("CLEAN", 0))):
+        async with desk.database.transaction("test") as connection:
+            await connection.execute(
+                "insert into reconciliations (run_id, trigger, outcome, started_at, read_at, market_at,"
+                " finished_at, drift, equity) values ($1, 'test', $2, $3, $3, $3, $3, $4, 100000)",
+                f"run-{number}",
+                outcome,
+                at + timedelta(minutes=number),
+                drift,
+            )
+        metrics = Metrics()
+        await RowGauges(desk.database, metrics).read_gauges()
+        told.append(samples(metrics)["state_drift_pct"])
+    assert told == [1.5, 1.5, 0]
+
+
+async def test_nobody_is_seen_to_poll_a_temporal_that_does_not_answer() -> None:
+    metrics = Metrics()
+    metrics.set_workers({"execution": 1, "risk": 2})
+    silent: Any = SimpleNamespace(namespace="trading", workflow_service=Silent())
+    with pytest.raises(RPCError):
+        await PollerGauges(silent, metrics, (Queue.EXECUTION, Queue.RISK)).count_pollers()
+    text = metrics.render().decode()
+    assert 'workers_present{queue="execution"} 0.0' in text
+    assert 'workers_present{queue="risk"} 0.0' in text
+
+
+class Silent:
+    """A Temporal that is down."""
+
+    async def describe_task_queue(self, *_: object, **__: object) -> None:
+        raise RPCError("connect error", RPCStatusCode.UNAVAILABLE, b"")
 
 
 def test_exposure_is_of_tickers_and_strategies_together() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,21 +12,26 @@ import asyncpg
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from activities import placement as placing
 from activities.live import LiveGuard
 from activities.placement import PlacementActivities
 from activities.risk import RiskActivities
+from broker import permit as permits
 from broker.alpaca.trader import AlpacaTrader
+from console.person_changes import Change, change
 from market.clock import MarketClock
 from observability.metrics import Metrics
 from schemas.clock import ClockHealth
 from schemas.kill import KillCommand
 from schemas.live import LiveSeen, LiveSetup, SignedGrant
-from schemas.orders import OrderStatus
+from schemas.orders import OrderFlag, OrderStatus
+from schemas.people import Role
 from schemas.runs import OrderQuestion, RiskQuestion
 from schemas.wire import Leg
 from security.live import LiveDecision, may_trade_live, sign_grant
 from storage import placement as rows
 from storage import switches
+from storage.commits import committing
 from storage.database import Database
 from storage.live import list_grants, revoke_grants, save_grant
 from storage.orders import LockedOrder, lock_order, read_order
@@ -33,6 +39,7 @@ from storage.switches import Installation, read_installation
 from tests.postgres.audited import audit_differences
 from tests.postgres.books import market_clock, prepare, propose, reconciled
 from tests.postgres.scripted_broker import NoLimit
+from tests.postgres.two_people import person
 from tests.servers import live
 from tests.servers.approvals import KEYS, SIGNER
 from tests.unit.broker_server import ORDER, Request, Server, http, serving
@@ -154,6 +161,7 @@ SPOILT: dict[str, dict[str, Any]] = {
     "LIVE_MODE": {"setup": {"asked_for": False}},
     "topology": {"setup": {"isolated": False}},
     "keys": {"setup": {"key_source": "embedded"}},
+    "plain payloads": {"setup": {"sealed": False}},
     "configuration": {"setup": {"configuration_hash": "0" * 64}},
     "clock off": {"clock": ClockHealth(in_sync=False, age=timedelta(seconds=1))},
     "clock unknown": {"clock": ClockHealth(in_sync=False)},
@@ -202,6 +210,37 @@ async def test_what_was_approved_on_paper_leaves_in_no_other_mode(database: str)
     await opened.close()
 
 
+async def test_a_wrong_clock_holds_up_no_stop(desk: LiveDesk) -> None:
+    """As it does on paper, and as the alert of it says."""
+    await desk.give(desk.good())
+    await desk.order("s1")
+    desk.clock = ClockHealth(in_sync=False)
+    async with desk.database.transaction("test") as connection:
+        locked = await lock_order(connection, "s1")
+        for leg in (Leg.STOP, Leg.EXIT):
+            reduces = locked.order.model_copy(update={"leg": leg})
+            assert await desk.guard.permit(LockedOrder(connection, reduces, locked.state), live.now())
+        with pytest.raises(rows.IntentRefused):
+            await desk.guard.permit(locked, live.now())
+
+
+async def test_a_permit_that_ages_before_the_first_byte_is_asked_for_anew(
+    desk: LiveDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: permits are good for no time at all; then as always."""
+    await desk.give(desk.good())
+    monkeypatch.setattr(permits, "PERMIT_SECONDS_MAX", 0)
+    with pytest.raises(ApplicationError, match="too old") as waits:
+        await desk.order("s1")
+    assert (waits.value.type, waits.value.non_retryable) == ("LIVE_NOT_PERMITTED", False)
+    async with desk.database.connection() as connection:
+        order = await read_order(connection, "s1")
+    assert (order.status.is_final, order.may_stand, desk.posts) == (False, False, 0)
+    monkeypatch.undo()
+    assert (await desk.place("s1")).status is OrderStatus.ACKNOWLEDGED
+    assert desk.posts == 1
+
+
 async def test_a_stop_waits_until_it_may_leave(desk: LiveDesk) -> None:
     await desk.order("s1")
     async with desk.database.transaction("test") as connection:
@@ -210,6 +249,34 @@ async def test_a_stop_waits_until_it_may_leave(desk: LiveDesk) -> None:
         with pytest.raises(ApplicationError, match="nobody has granted it") as waits:
             await desk.guard.permit(LockedOrder(connection, stop, locked.state), live.now())
     assert waits.value.type == "LIVE_NOT_PERMITTED"
+
+
+async def test_a_refusal_ends_no_order_that_another_try_has_sent_meanwhile(
+    desk: LiveDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: between the two transactions of a refusal it is granted, and another try sends and hears no answer."""
+
+    @asynccontextmanager
+    async def overtaken(connection: Any, name: str) -> AsyncIterator[None]:
+        if name == "placement.intent_refused":
+            monkeypatch.undo()
+            await desk.give(desk.good())
+            await desk.place("s1")
+        async with committing(connection, name):
+            yield
+
+    async def silent(_: Request, writer: Any) -> None:
+        writer.close()
+
+    desk.server.answer = silent
+    monkeypatch.setattr(placing, "committing", overtaken)
+    left = await desk.order("s1")
+    assert desk.posts == 1
+    assert (left.status, left.flags, left.settled) == (
+        OrderStatus.SUBMITTED,
+        (OrderFlag.OUTCOME_UNKNOWN,),
+        False,
+    )
 
 
 async def test_who_would_place_live_without_anybody_to_ask_is_not_built(desk: LiveDesk) -> None:
@@ -238,6 +305,33 @@ async def test_a_revoked_grant_and_a_bound_mode_stay_whoever_writes(desk: LiveDe
         assert await revoke_grants(connection, by="x", reason="y", component="Console", now=live.now()) == ()
         [row] = await list_grants(connection)
     assert (row.revoked_by, row.grant.asked.name) == ("anna", "person 1")
+
+
+@pytest.mark.parametrize(
+    ("what", "role"), [(Change.ROLE, Role.RISK), (Change.DISABLE, None), (Change.RESET, None)]
+)
+async def test_a_grant_ends_with_each_of_the_two_who_gave_it(
+    desk: LiveDesk, what: Change, role: Role | None
+) -> None:
+    """How: four Admins, a grant of two; then one of them, or one who had no part in it, is changed."""
+    people = [await person(desk.database, name, Role.ADMIN) for name in ("ann", "bob", "eve", "joe")]
+    ann, bob = people[0].person_id, people[1].person_id
+    assert ann is not None
+    assert bob is not None
+    for name, gone in (("eve", False), ("ann", True), ("bob", True)):
+        at = live.now()
+        await desk.give(
+            desk.good(
+                given_at=at, asked=live.person(ann, at - timedelta(minutes=3)), agreed=live.person(bob, at)
+            )
+        )
+        async with desk.database.connection() as connection:
+            done = await change(
+                connection, what, name, by="joe", now=live.now(), role=role, secret=f"link-{name}"
+            )
+            decision = await desk.guard.ask(connection, live.now())
+        assert (decision.permit is None) is gone, name
+        assert ("granted no more" in done.detail) is gone
 
 
 async def test_every_audit_row_says_its_mode_last(desk: LiveDesk) -> None:

@@ -24,7 +24,7 @@ from storage.database import Connection, Database
 from storage.limits import current_limits
 from storage.two_persons import list_asked, read_asked, set_rule
 from tests.postgres.books import prepare
-from tests.postgres.two_people import always_two, person, set_role
+from tests.postgres.two_people import always_two, person, set_role, standing_for
 
 RAISED, BEFORE = Decimal(77_777), Decimal(10_000)
 ACCOUNT = Wanted(LimitScope.ACCOUNT)
@@ -245,13 +245,19 @@ async def test_a_raise_needs_a_fresh_factor_and_a_lowering_none_and_nobody_below
     assert await limit(rows) == RAISED
 
 
-async def test_in_live_mode_the_rule_is_on_whatever_was_said(rows: Database) -> None:
+async def go_live(rows: Database) -> None:
     async with rows.transaction("test") as connection:
         await set_rule(connection, always=False, now=datetime.now(UTC))
         await connection.execute(
             "alter table installation disable trigger installation_kept;update installation set mode = 'live'"
         )
-    assert (await change(rows, to(RAISED), await person(rows, "ana"))).asked is not None
+
+
+async def test_in_live_mode_the_rule_is_on_whatever_was_said(rows: Database) -> None:
+    await go_live(rows)
+    ana = await person(rows, "ana")
+    await standing_for(rows)
+    assert (await change(rows, to(RAISED), ana)).asked is not None
     assert await limit(rows) == BEFORE
 
 

@@ -30,3 +30,16 @@ async def set_role(rows: Database, person_id: UUID | None, role: Role, *, disabl
 async def always_two(rows: Database, *, always: bool = True) -> None:
     async with rows.transaction("test") as connection:
         await connection.execute("update approval_rule set always = $1", always)
+
+
+async def standing_for(
+    rows: Database, age: timedelta = timedelta(days=2), *, name: str | None = None
+) -> None:
+    """Everybody, or one, has had account, role and way in for so long: by the owner, past the trigger."""
+    async with rows.transaction("test") as connection:
+        await connection.execute("alter table people disable trigger people_standing")
+        await connection.execute(
+            "update people set standing_since = $1 where $2::text is null or name = $2",
+            datetime.now(UTC) - age, name,
+        )  # fmt: skip
+        await connection.execute("alter table people enable trigger people_standing")

@@ -9,6 +9,7 @@ import signal
 import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -66,13 +67,9 @@ class Exchange:
 ExchangeFactory = Callable[..., Awaitable[Exchange]]
 
 
-@pytest.fixture
-async def exchange_factory(servers: Servers) -> AsyncIterator[ExchangeFactory]:
-    """Give a function that starts an exchange; settings are the options of ``python -m workers.exchange``.
-
-    ``await exchange_factory(cash="5000", symbol=['{"symbol": "ABC", "price": "12.50"}'])``: underscores
-    become dashes, a list repeats the option. All are stopped at the end of the test.
-    """
+@asynccontextmanager
+async def exchanges(servers: Servers) -> AsyncIterator[ExchangeFactory]:
+    """A function that starts an exchange; all are stopped at the end of the block."""
     started: list[str] = []
 
     async def start(**settings: Any) -> Exchange:
@@ -80,8 +77,21 @@ async def exchange_factory(servers: Servers) -> AsyncIterator[ExchangeFactory]:
         started.append(name)
         return await _start(servers, name, settings)
 
-    yield start
-    await asyncio.gather(*(servers.supervisor.stop(name) for name in started))
+    try:
+        yield start
+    finally:
+        await asyncio.gather(*(servers.supervisor.stop(name) for name in started))
+
+
+@pytest.fixture
+async def exchange_factory(servers: Servers) -> AsyncIterator[ExchangeFactory]:
+    """Give a function that starts an exchange; settings are the options of ``python -m workers.exchange``.
+
+    ``await exchange_factory(cash="5000", symbol=['{"symbol": "ABC", "price": "12.50"}'])``: underscores
+    become dashes, a list repeats the option. All are stopped at the end of the test.
+    """
+    async with exchanges(servers) as start:
+        yield start
 
 
 @pytest.fixture

@@ -56,7 +56,12 @@ def configuration(trading_url: str = "", **fields: Any) -> LiveConfiguration:
 
 
 def person(
-    person_id: UUID, said_at: datetime, *, mfa_age: timedelta = timedelta(minutes=1), role: str = ADMIN
+    person_id: UUID,
+    said_at: datetime,
+    *,
+    mfa_age: timedelta = timedelta(minutes=1),
+    role: str = ADMIN,
+    stands: timedelta | None = timedelta(days=2),
 ) -> GrantPerson:
     return GrantPerson(
         person_id=person_id,
@@ -64,6 +69,7 @@ def person(
         role=role,
         mfa_at=said_at - mfa_age,
         said_at=said_at,
+        standing_since=None if stands is None else said_at - stands,
     )
 
 
@@ -81,8 +87,9 @@ def grant(now: datetime, hashed: str, **fields: Any) -> LiveGrant:
 def setup(trading_url: str, hashed: str, **fields: Any) -> LiveSetup:
     """A process that was started for it."""
     whole: dict[str, Any] = {
-        "asked_for": True, "isolated": True, "key_source": KeySource.VAULT, "mode": Mode.LIVE,
-        "trading_url": trading_url, "installation": INSTALLATION, "account": ACCOUNT, "configuration_hash": hashed,
+        "asked_for": True, "isolated": True, "key_source": KeySource.VAULT, "sealed": True,
+        "mode": Mode.LIVE, "trading_url": trading_url, "installation": INSTALLATION, "account": ACCOUNT,
+        "configuration_hash": hashed,
     }  # fmt: skip
     return LiveSetup.model_validate(whole | fields)
 

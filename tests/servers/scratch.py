@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+MEMORY = Path("/dev/shm")
 PREFIX = "trading-tests-"
 ROOM_MIN_BYTES = 8 * 1024**3
 """In the folder and in memory; a whole run holds about two."""

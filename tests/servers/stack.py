@@ -26,9 +26,9 @@ from storage.signals import save_token
 from tests.servers.approvals import AUDIT_KEY, BOTH
 from tests.servers.exchange import Exchange, ExchangeFactory
 from workers import temporal
+from workers.compact import run_everything
 from workers.datadir import free_port
 from workers.parts import Parts, build, utc_now
-from workers.run import run_everything
 from workers.settings import WorkerSettings
 
 WIDE_LIMITS = {
@@ -128,15 +128,11 @@ def signal(signal_id: str, **fields: Any) -> dict[str, Any]:
 StackFactory = Callable[..., Awaitable[Stack]]
 
 
-@pytest.fixture
-async def stack_factory(
-    database: str, temporal_addresses: temporal.Server, exchange_factory: ExchangeFactory
+@asynccontextmanager
+async def products(
+    database: str, temporal_addresses: temporal.Server, start_exchange: ExchangeFactory
 ) -> AsyncIterator[StackFactory]:
-    """Give a function that starts the product.
-
-    ``await stack_factory(topology="isolated", limits={...}, ours={"reconcile_pause_seconds": 0.1}, tickers=10)``:
-    what is no setting of ours goes to the exchange. Everything ends with the test.
-    """
+    """A function that starts the product on these servers; everything ends with the block."""
     async with AsyncExitStack() as running:
 
         async def start(
@@ -146,7 +142,7 @@ async def stack_factory(
             ours: dict[str, Any] | None = None,
             **options: Any,
         ) -> Stack:
-            exchange = await exchange_factory(**{"requests_per_minute": 100_000, **options})
+            exchange = await start_exchange(**{"requests_per_minute": 100_000, **options})
             outside = running.enter_context(TemporaryDirectory())
             settings = settings_for(
                 database, temporal_addresses, exchange, topology, **{"audit_target": outside, **(ours or {})}
@@ -157,6 +153,19 @@ async def stack_factory(
                 _running(database, temporal_addresses, exchange, settings, token)
             )
 
+        yield start
+
+
+@pytest.fixture
+async def stack_factory(
+    database: str, temporal_addresses: temporal.Server, exchange_factory: ExchangeFactory
+) -> AsyncIterator[StackFactory]:
+    """Give a function that starts the product.
+
+    ``await stack_factory(topology="isolated", limits={...}, ours={"reconcile_pause_seconds": 0.1}, tickers=10)``:
+    what is no setting of ours goes to the exchange. Everything ends with the test.
+    """
+    async with products(database, temporal_addresses, exchange_factory) as start:
         yield start
 
 

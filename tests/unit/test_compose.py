@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 from schemas.builds import BUILD_PATTERN, VERSIONED
+from security.secrets.settings import LETS_IN
 from storage.grants import Role
 from workers.build_id import PACKAGES, own_build
 from workers.compose import FILE, OUR_IMAGE, ComposeError, Service, load
 from workers.datadir import DataDir
 from workers.native import Native
 from workers.roles import GRACE
-from workers.secret_settings import LETS_IN
 from workers.settings import ENV_PREFIX, PROCESSES, SECRETS_DIR_VARIABLE, is_secret
 from workers.temporal import NAMESPACE, RETENTION_SECONDS, SEARCH_ATTRIBUTES
 

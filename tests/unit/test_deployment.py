@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
+from console.addresses import VARIABLES
 from workers.compose import FILE, OUR_IMAGE
 from workers.configuration import document
 from workers.run import RUNNERS
@@ -170,6 +171,19 @@ def test_every_variable_is_a_setting_that_is_documented() -> None:
             assert f"`{variable}`" in page, f"{name}: {variable} is not in docs/CONFIGURATION.md"
 
 
+def test_who_speaks_to_temporal_encrypts_and_reads_what_is_encrypted() -> None:
+    """The command line is none of our processes, and finds the keys by a name of its own."""
+    speak = {name for name in OURS if "TRADING_TEMPORAL_ADDRESS" in SERVICES[name].get("environment", {})}
+    assert "cli" in speak
+    for name in speak:
+        given = SERVICES[name]["environment"]
+        assert given["TRADING_PAYLOADS"] == "${TRADING_PAYLOADS:-encrypted}", name
+        assert "trading_payload_keys" in {each["target"] for each in SERVICES[name]["secrets"]}, name
+    told = SERVICES["cli"]["environment"]
+    assert told[VARIABLES["payload_keys_file"]] == "/run/secrets/trading_payload_keys"
+    assert told.keys() - {"TRADING_SECRETS_DIR", f"{ENV_PREFIX}{LIVE_MODE}"} <= set(VARIABLES.values())
+
+
 def setting_of(variable: str) -> str:
     """A value of one service alone has the service in its name; live mode has a short name too."""
     if variable == LIVE_MODE:
@@ -217,6 +231,23 @@ def test_what_runs_is_watched_and_what_ends_is_not() -> None:
         else:
             assert "healthcheck" not in service, name
             assert service["restart"] in ("no", "on-failure:3", "on-failure:10"), name
+
+
+def test_every_log_has_a_bound() -> None:
+    for name, service in SERVICES.items():
+        logs = service.get("logging", {})
+        assert logs.get("driver") == "local", name
+        assert logs["options"] == {"max-size": "16m", "max-file": "6"}, name
+
+
+def test_traces_can_be_switched_on_for_whoever_reaches_a_collector() -> None:
+    send = {name for name in OURS if "TRADING_OTLP_ENDPOINT" in SERVICES[name].get("environment", {})}
+    assert send == {name for name in OURS if "watch" in networks(name)}
+    for name in send:
+        assert SERVICES[name]["environment"]["TRADING_OTLP_ENDPOINT"] == "${TRADING_OTLP_ENDPOINT:-}"
+    assert SERVICES["console"]["environment"]["TRADING_TRACE_URL"] == "${TRADING_TRACE_URL:-}"
+    for name in OURS - {"cli", "paper-exchange"}:
+        assert SERVICES[name]["environment"]["TRADING_LOG_LEVEL"] == "${TRADING_LOG_LEVEL:-}", name
 
 
 def test_ours_cannot_write_outside_their_volumes_nor_gain_rights() -> None:

@@ -14,6 +14,7 @@ from broker.permit import LiveNotPermitted
 from schemas.clock import ClockHealth
 from schemas.live import GrantPerson, KeySource, LiveReason
 from schemas.mode import Mode
+from schemas.people import STANDING_MIN
 from security.live import (
     GRANT_VALID_MAX,
     LiveGrantKey,
@@ -107,12 +108,14 @@ class Row(NamedTuple):
     url: str
     killed: bool
     clock: ClockHealth
+    sealed: bool
+    both_stand: bool
 
 
 OFF: Final = ClockHealth(in_sync=False, age=D(seconds=20))
 ABSENT: Final = ClockHealth(in_sync=False)
 OLD: Final = ClockHealth(in_sync=True, age=D(minutes=11))
-GOOD: Final = Row("true", True, True, True, KeySource.VAULT, "live", False, IN_SYNC)
+GOOD: Final = Row("true", True, True, True, KeySource.VAULT, "live", False, IN_SYNC, True, True)
 
 
 def table() -> Iterator[Row]:
@@ -121,6 +124,7 @@ def table() -> Iterator[Row]:
         itertools.product(
             ("true", "True", "1", None), (True, False), (True, False), (True, False),
             (KeySource.VAULT, KeySource.EMBEDDED), ("live", "paper"), (False, True), (IN_SYNC, OFF, ABSENT, OLD),
+            (True, False), (True, False),
         ),
     )  # fmt: skip
 
@@ -148,7 +152,7 @@ async def test_one_row_of_the_table_lets_an_order_leave(
             if len(server.requests) > before:
                 left.append(row)
             papers += len(paper.requests) - before_paper
-        assert rows == 4 * 2**6 * 4
+        assert rows == 4 * 2**8 * 4
         assert left == [GOOD]
         assert papers == rows / 2, "on paper nobody asks"
         assert [each.method for each in server.requests] == ["POST"]
@@ -166,11 +170,16 @@ def decided(row: Row, url: str, words: dict[str | None, bool]) -> Any:
         grant(
             at, config.hash,
             asked=person(ANNA, given - D(minutes=3)),
-            agreed=person(second, given, mfa_age=mfa, role="admin" if row.admin else "risk"),
+            agreed=person(
+                second, given, mfa_age=mfa, role="admin" if row.admin else "risk",
+                stands=STANDING_MIN - D(seconds=0 if row.both_stand else 1),
+            ),
         )
     )  # fmt: skip
     mode = Mode.LIVE if row.url == "live" else Mode.PAPER
-    made = setup(url, config.hash, asked_for=words[row.word], key_source=row.keys, mode=mode)
+    made = setup(
+        url, config.hash, asked_for=words[row.word], key_source=row.keys, mode=mode, sealed=row.sealed
+    )
     return may_trade_live(made, seen(signed, kill=row.killed, clock=row.clock), GRANT_KEY, at)
 
 
@@ -198,6 +207,7 @@ def reasons(
         ({"made": {"mode": Mode.PAPER}}, (LiveReason.NOT_LIVE_HOST,)),
         ({"made": {"key_source": KeySource.EMBEDDED}}, (LiveReason.KEYS_NOT_FROM_STORE,)),
         ({"made": {"key_source": KeySource.AWS}}, ()),
+        ({"made": {"sealed": False}}, (LiveReason.PAYLOADS_PLAIN,)),
         ({"made": {"account": "A2"}}, (LiveReason.GRANT_OF_ANOTHER,)),
         ({"made": {"installation": UUID(int=8)}}, (LiveReason.GRANT_OF_ANOTHER,)),
         ({"made": {"configuration_hash": "0" * 64}}, (LiveReason.GRANT_OF_OTHER_CONFIGURATION,)),
@@ -218,6 +228,10 @@ def reasons(
         ({"asked": person(ANNA, AT - D(minutes=5), role="risk")}, (LiveReason.NOT_ADMIN,)),
         ({"asked": person(ANNA, AT - D(minutes=5), role="Admin")}, (LiveReason.NOT_ADMIN,)),
         ({"asked": person(BERT, AT - D(minutes=5))}, (LiveReason.ONE_PERSON,)),
+        ({"asked": person(ANNA, AT - D(minutes=5), stands=D(hours=23))}, (LiveReason.PERSON_TOO_NEW,)),
+        ({"agreed": person(BERT, AT - D(minutes=2), stands=D(hours=23))}, (LiveReason.PERSON_TOO_NEW,)),
+        ({"asked": person(ANNA, AT - D(minutes=5), stands=None)}, (LiveReason.PERSON_TOO_NEW,)),
+        ({"asked": person(ANNA, AT - D(minutes=5), stands=D(hours=-1))}, (LiveReason.PERSON_TOO_NEW,)),
     ],
 )  # fmt: skip
 def test_each_thing_that_is_missing_is_named(told: dict[str, Any], wanted: tuple[LiveReason, ...]) -> None:
@@ -244,7 +258,7 @@ def test_no_character_of_a_grant_can_be_changed() -> None:
         for place, each in enumerate(signed.document)
     ]
     changed += [
-        {"signature": ""}, {"signature": "zz"}, {"signature": signed.signature[:-2] + "00"},
+        {"signature": ""}, {"signature": "zz"}, {"signature": signed.signature[:-2] + "ff"},
         {"grant_id": UUID(int=9)}, {"document": ""}, {"document": "{}"},
     ]  # fmt: skip
     for update in changed:
@@ -273,6 +287,8 @@ def test_a_grant_is_made_for_two_admins_with_fresh_factors_alone() -> None:
     for arguments, options in (
         ((anna, person(ANNA, at)), {}),
         ((anna, person(BERT, at, role="risk")), {}),
+        ((anna, person(BERT, at, stands=D(hours=23))), {}),
+        ((person(ANNA, at - D(minutes=3), stands=D(hours=23)), bert), {}),
         ((person(ANNA, at, role="operator"), bert), {}),
         ((person(ANNA, at - D(minutes=3), mfa_age=D(minutes=9)), bert), {}),
         ((anna, person(BERT, at, mfa_age=D(minutes=6))), {}),

@@ -22,7 +22,14 @@ from workers import live as live_start
 from workers import run
 from workers.clients import broker_settings
 from workers.keys import GRANT_KEY, GRANT_PUBLIC_KEY, make_missing
-from workers.settings import ExecutionSettings, OperationsSettings, WorkerSettings
+from workers.settings import (
+    ExecutionSettings,
+    GatewaySettings,
+    OperationsSettings,
+    OrdersSettings,
+    RiskSettings,
+    WorkerSettings,
+)
 
 LIVE: Final = {
     "TRADING_BROKER_TRADING_URL": ALPACA_LIVE.trading_url,
@@ -32,7 +39,8 @@ BASE: Final = {
     "TRADING_BROKER_KEY": "k", "TRADING_BROKER_SECRET": "s", "TRADING_DATA_URL": "https://data.alpaca.markets",
     "TRADING_DATA_STREAM_URL": "wss://stream.data.alpaca.markets/v2/iex",
     "TRADING_DATABASE_URL": "postgresql://ti_execution@127.0.0.1:1/d", "TRADING_TEMPORAL_ADDRESS": "127.0.0.1:1",
-    "TRADING_AUDIT_KEY": "a" * 64, "TRADING_AUDIT_TARGET": "/nowhere",
+    "TRADING_AUDIT_KEY": "a" * 64, "TRADING_AUDIT_TARGET": "/nowhere", "TRADING_PAYLOADS": "encrypted",
+    "TRADING_PAYLOAD_KEYS": f"k:{'0' * 64}",
 }  # fmt: skip
 INSTALLATION: Final = Installation(namespace=UUID(int=7), account="A1", mode="live")
 
@@ -104,6 +112,50 @@ def test_a_worker_by_hand_ends_before_it_reaches_anything_and_says_why(
     assert {line["mode"] for line in lines} == {"live"}, "it was asked for"
 
 
+@pytest.mark.parametrize("kind", [ExecutionSettings, OperationsSettings])
+def test_the_live_brokerage_is_not_reached_with_plain_payloads_and_what_to_do_is_said(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_start, "key_source", lambda _: KeySource.VAULT)
+    settings = settings_of(kind, monkeypatch, LIVE_MODE="true", TRADING_PAYLOADS="plain")
+    with pytest.raises(LiveHostRefused, match="set TRADING_PAYLOADS=encrypted for every process"):
+        broker_settings(settings)
+
+
+@pytest.mark.parametrize("word", ["true", "True", "false", None])
+@pytest.mark.parametrize("payloads", ["plain", "encrypted", None])
+@pytest.mark.parametrize("bound", ["live", "paper", None])
+@pytest.mark.parametrize("kind", [OrdersSettings, GatewaySettings, RiskSettings])
+def test_no_process_of_a_live_installation_writes_plain_payloads(
+    kind: Any, word: str | None, payloads: str | None, bound: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also who has no word of the broker: by its own variable, or by what the database is bound to."""
+    settings = settings_of(
+        kind,
+        monkeypatch,
+        **({} if word is None else {"LIVE_MODE": word}),
+        TRADING_PAYLOADS=payloads or "",
+    )
+    if payloads != "encrypted" and (word == "true" or bound == "live"):
+        with pytest.raises(live_start.PlainPayloads, match="set TRADING_PAYLOADS=encrypted"):
+            live_start.refuse_plain_payloads(settings, bound)
+        return
+    live_start.refuse_plain_payloads(settings, bound)
+
+
+def test_orders_by_hand_end_with_plain_payloads_and_say_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings_of(OrdersSettings, monkeypatch, LIVE_MODE="true", TRADING_PAYLOADS="plain")
+    for name in list(os.environ):
+        if name.startswith("TRADING_") and name not in ("TRADING_PAYLOADS", "TRADING_TEMPORAL_ADDRESS"):
+            monkeypatch.delenv(name)
+    assert run.main(["orders", "--json"]) == run.EXIT_REFUSED
+    told = json.loads(capfd.readouterr().err)["error"]
+    assert told["code"] == "REFUSED"
+    assert "set TRADING_PAYLOADS=encrypted" in told["message"]
+
+
 def test_a_guard_is_made_for_execution_at_the_live_brokerage_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_of(
         ExecutionSettings, monkeypatch, TRADING_CONSOLE_GRANT_PUBLIC_KEY=SIGNER.public_key.hex()
@@ -115,6 +167,10 @@ def test_a_guard_is_made_for_execution_at_the_live_brokerage_alone(monkeypatch: 
     for change in (
         {"TRADING_DATA_URL": "https://other.example"},
         {"TRADING_BROKER_REQUESTS_PER_MINUTE": "300"},
+        {"TRADING_DATA_FEED": "sip"},
+        {"TRADING_SECONDARY_DATA_URL": "https://other.example"},
+        {"TRADING_SECONDARY_DATA_STREAM_URL": "wss://other.example/v2/sip"},
+        {"TRADING_SECONDARY_DATA_FEED": "iex"},
     ):
         other = live_start.configuration_of(
             settings_of(ExecutionSettings, monkeypatch, **change), INSTALLATION, KEYS

@@ -4,12 +4,14 @@ import io
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from console.log_lines import Tail
+from console.log_lines import Line, Tail
 from console.main import run
 from observability.log_files import LOG_COPIES, RotatingFile, files_of
 
@@ -85,6 +87,52 @@ def test_standard_input_is_read_as_compose_writes_it(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     assert run(["logs", "--order", "b-1", "--json", "-"]) == 0
     assert events(capsys.readouterr().out) == STORY
+
+
+class Pipe(io.StringIO):
+    """Where standard output is no terminal: what was written is seen by a reader once it is flushed."""
+
+    seen = 0
+
+    def flush(self) -> None:
+        self.seen = len(self.getvalue().splitlines())
+
+
+def test_what_is_followed_through_a_pipe_is_seen_line_by_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: before each line of standard input, the lines that a reader of our output has by then are counted."""
+    pipe, seen = Pipe(), []
+
+    def coming() -> Iterator[bytes]:
+        for second in range(3):
+            seen.append(pipe.seen)
+            yield line(second, "risk", "asked").encode() + b"\n"
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=coming()))
+    monkeypatch.setattr(sys, "stdout", pipe)
+    assert run(["logs", "--follow", "--json", "-"]) == 0
+    assert seen == [0, 1, 2]
+
+
+def test_what_was_written_just_before_a_file_began_anew_is_followed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: the writer goes on after the tail's first reading, then begins its file anew."""
+    path = _touched(tmp_path / "a.log")
+    tail, real, turned = Tail(path, at_end=True), Tail._rest, []
+
+    def rest(self: Tail) -> list[Line]:
+        found = real(self)
+        if not turned:
+            turned.append(path.write_text(line(1, "a", "last of the old") + "\n"))
+            path.rename(tmp_path / "a.log.1")
+            path.write_text(line(2, "a", "first of the new") + "\n")
+        return found
+
+    monkeypatch.setattr(Tail, "_rest", rest)
+    assert [each.fields["event"] for each in tail.read()] == ["last of the old", "first of the new"]
+    tail.close()
 
 
 def test_lines_are_chosen_by_level_time_and_process(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from workers.outgoing import WAKE_SECRET_LENGTH_MIN, check_outgoing_url
+from security.outgoing import WAKE_SECRET_LENGTH_MIN, check_outgoing_url
 from workers.settings import AlertSettings, DoorSettings, SettingsError, read_settings
 
 

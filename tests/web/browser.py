@@ -21,6 +21,7 @@ ORIGIN: Final = "http://localhost:8081"
 PASSWORD: Final = "correct horse battery staple"
 COOKIE: Final = "console"
 SAME_ORIGIN: Final = {"Sec-Fetch-Site": "same-origin", "Origin": ORIGIN}
+"""Of a console at ``ORIGIN``."""
 
 
 @dataclass
@@ -37,8 +38,8 @@ class Web:
         """A new one, with no cookie."""
         http = httpx2.AsyncClient(
             transport=httpx2.ASGITransport(app=self.app, raise_app_exceptions=False),
-            base_url=ORIGIN,
-            headers=SAME_ORIGIN,
+            base_url=self.deps.settings.origin,
+            headers=SAME_ORIGIN | {"Origin": self.deps.settings.origin},
         )
         return Browser(self, http)
 

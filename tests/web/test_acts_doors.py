@@ -16,6 +16,7 @@ from security.live import LiveGrantKey
 from storage.live import list_grants, read_seen, save_configuration
 from storage.tokens import list_tokens
 from tests.postgres.books import prepare
+from tests.postgres.two_people import standing_for
 from tests.web.acting import Staff, staff
 from tests.web.browser import Browser, Web
 
@@ -84,6 +85,9 @@ def configuration(release: str = "1") -> LiveConfiguration:
 
 async def runs_with(people: Staff, found: LiveConfiguration, mode: Mode = Mode.LIVE) -> None:
     async with people.web.owner.transaction("test") as connection:
+        await connection.execute("alter table installation disable trigger installation_kept")
+        await connection.execute("update installation set mode = $1", mode.value)
+        await connection.execute("alter table installation enable trigger installation_kept")
         await save_configuration(
             connection, found, mode=mode, reasons=["nobody has granted it"], component="test",
             now=people.web.clock[0],
@@ -124,10 +128,17 @@ async def test_two_admins_grant_live_trading_and_one_person_ends_it(people: Staf
     assert (await people.admin.post("/acts/live/ask", wish(found, span="25h"))).status_code == WRONG
     assert (await people.admin.post("/acts/live/ask", wish(configuration("0")))).status_code == REFUSED
     asked = wish(found)
+    assert (await people.admin.post("/acts/live/ask", asked)).status_code == REFUSED, (
+        "an Admin since just now"
+    )
+    await standing_for(people.web.owner)
     for _ in range(2):
         assert (await people.admin.post("/acts/live/ask", asked)).status_code == SEE_OTHER
     await second.step_up()
     path, form = await carry_out_form(second)
+    await standing_for(people.web.owner, timedelta(hours=23), name="second")
+    assert (await second.post(path, form)).status_code == REFUSED, "the other one is too new"
+    await standing_for(people.web.owner)
     await people.risk.step_up()
     assert (await people.risk.post(path, form)).status_code == REFUSED, "Risk is no Admin"
     assert (await people.admin.post(path, form)).status_code == REFUSED, "not one's own"

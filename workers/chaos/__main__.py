@@ -44,7 +44,8 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+def options_parser() -> argparse.ArgumentParser:
+    """What ``trading chaos`` takes, the options of each kind of run among them."""
     parser = argparse.ArgumentParser(
         prog="trading chaos",
         description="Break everything on this machine on purpose; the paper exchange's ledger judges. "
@@ -80,12 +81,12 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
         add = getattr(import_module(module), "add_options", None)
         if add is not None:
             add(parser.add_argument_group(name.replace("_", " ")))
-    return parser.parse_args(arguments)
+    return parser
 
 
 def main(arguments: Sequence[str]) -> int:
     """Make the run that was asked for."""
-    options = _arguments(arguments)
+    options = options_parser().parse_args(arguments)
     name = next(name for name in KINDS if getattr(options, name) not in (None, False))
     try:
         report: Report = asyncio.run(import_module(KINDS[name]).run(options))

@@ -112,8 +112,10 @@ class SecondPerson(AtConsole):
 
     async def prepare(self) -> None:
         await super().prepare()
-        self.other = Standing(person_id=uuid4(), name=f"{self.name}-2", role=Role.RISK, disabled=False)
         now = datetime.now(UTC)
+        self.other = Standing(
+            person_id=uuid4(), name=f"{self.name}-2", role=Role.RISK, disabled=False, standing_since=now
+        )
         async with self.play.stage.database() as connection, connection.transaction():
             self.other = self.other.model_copy(
                 update={

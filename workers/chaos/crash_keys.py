@@ -2,10 +2,9 @@
 
 import secrets
 
+from security.secrets.settings import BROKER_FIELDS, ENV_PREFIX
 from workers.chaos.crash_orders import PlaceAndFill
 from workers.embedded import SECRET_BYTES, write_private
-from workers.secret_settings import BROKER_FIELDS
-from workers.settings_base import ENV_PREFIX
 
 HOLDERS = ("execution", "operations")
 

@@ -104,6 +104,7 @@ with made as (
 insert into event_cursors (group_name, partition, position, taken)
 select made.group_name, partition, $2, $2 from made, generate_series(0, 15) partition
 """
+GROUPS: Final = "select coalesce(array_agg(group_name), '{}') from event_groups"
 GROUP_TOOK: Final = "select bool_or(position > 0) from event_cursors where group_name = $1 and holder is null"
 GROUP_BEGINS_AT: Final = "select bool_and(position = $2) from event_cursors where group_name = $1"
 LETTER: Final = """

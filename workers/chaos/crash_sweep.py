@@ -10,9 +10,10 @@ import os
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -25,7 +26,7 @@ from workers.chaos.crash_alerts import WAKE_SECRET
 from workers.chaos.crash_play import EXCHANGE_OPTIONS, STRANGER, Play, WrongEnd
 from workers.chaos.crash_scenario import Scenario
 from workers.chaos.crash_table import BESIDE, REPEATS, SHORT, Run, plan
-from workers.chaos.judge import Verdict, judge
+from workers.chaos.judge import Verdict, judge, together
 from workers.chaos.ledger import Ledger
 from workers.chaos.progress import Meter
 from workers.chaos.receivers import PAGERDUTY_PATH, ROUTING_KEY, SLACK_PATH, Receiver
@@ -39,6 +40,8 @@ REACHED_SECONDS: Final = 150.0
 CALM_SECONDS: Final = 420.0
 PLAYS_MAX: Final = 3
 """Of one run. On a slow machine a signal may come too late to leave: its scenario then shows nothing."""
+NEAR_MAX: Final = 6
+"""Runs of one victim that are prepared or come to their end at a time: more orders waiting would only ask again."""
 CLEAN_TRIES: Final = 5
 REFUSED_SHARE_MAX: Final = 0.2
 POLL_SECONDS: Final = 0.05
@@ -75,8 +78,37 @@ async def run(options: argparse.Namespace) -> Report:
 async def sweep(
     runs: list[Run], *, quiet: bool, topology: str = "isolated", keep: Path | None = None
 ) -> Report:
-    """Play every run, and judge."""
+    """Play every run, and judge. The repeats, which mostly wait, go side by side, each on its own installation."""
     began = time.monotonic()
+    shares = [list(share) for _, share in groupby(runs, key=lambda run: run.number)]
+    with Meter(len(runs), quiet=quiet) as meter:
+
+        def told(run: Run) -> None:
+            done = sum(bool(each.died or each.wrong) for each in runs)
+            meter.show(done, f"runs; last died: {', '.join(run.points)}")
+
+        playing = [
+            asyncio.create_task(
+                _on_a_stage(share, told, quiet=quiet, topology=topology, keep=keep and keep / str(number))
+            )
+            for number, share in enumerate(shares)
+        ]
+        try:
+            played = await asyncio.gather(*playing)
+        finally:
+            for task in playing:
+                task.cancel()
+            await asyncio.gather(*playing, return_exceptions=True)
+    verdict = together([each for each, _ in played])
+    wrong = [reason for _, reasons in played for reason in reasons]
+    wrong += _too_many(verdict.figures["refused_as_stale"], verdict)
+    return report_of(verdict, runs, wrong, seconds=time.monotonic() - began)
+
+
+async def _on_a_stage(
+    runs: list[Run], told: Callable[[Run], None], *, quiet: bool, topology: str, keep: Path | None
+) -> tuple[Verdict, list[str]]:
+    """Play them on one installation; its verdict, and what did not come to rest there."""
     receiver = Receiver()
     with TemporaryDirectory(prefix="crash-points-") as name:
         folder = Path(name)
@@ -100,16 +132,12 @@ async def sweep(
             ) as stage,
             _playing(stage, folder, receiver) as play,
         ):
-            made = _Sweep(play, runs, quiet=quiet)
-            with Meter(len(runs), quiet=quiet) as meter:
-                await made.all(meter)
-                made.calm = await _calm(play)
+            made = _Sweep(play, runs, told, quiet=quiet)
+            await made.all()
+            calm = await _calm(play)
             verdict = await _judged(play)
-            made.refused = len(play.refused)
-            verdict.figures["played_again"] = made.played_again
-    return report_of(
-        verdict, runs, [*made.calm, *_too_many(made.refused, verdict)], seconds=time.monotonic() - began
-    )
+            verdict.figures |= {"refused_as_stale": len(play.refused), "played_again": made.played_again}
+    return verdict, calm
 
 
 @asynccontextmanager
@@ -128,25 +156,31 @@ class NotReached(WrongEnd):
 class _Sweep:
     """Plays runs side by side; each brings about its own death and awaits its own end."""
 
-    def __init__(self, play: Play, runs: list[Run], *, quiet: bool) -> None:
+    def __init__(self, play: Play, runs: list[Run], told: Callable[[Run], None], *, quiet: bool) -> None:
+        """``told`` hears of each run that has ended."""
         self.runs = runs
-        self.calm: list[str] = []
-        self.refused = 0
         self.played_again = 0
         self._play = play
+        self._told = told
         self._quiet = quiet
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._near: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(NEAR_MAX))
 
-    async def all(self, meter: Meter) -> None:
+    async def all(self) -> None:
         """Everything side by side that may be; then, one by one, what must be alone."""
         side_by_side = [run for run in self.runs if not run.scenario.alone]
-        await asyncio.gather(*(self._one(run, meter) for run in side_by_side))
+        await asyncio.gather(*(self._one(run) for run in side_by_side))
         for run in self.runs:
             if run.scenario.alone:
-                await self._one(run, meter)
+                await self._one(run)
 
-    async def _one(self, run: Run, meter: Meter) -> None:
+    async def _one(self, run: Run) -> None:
         """Play a run; where it showed nothing, because of the machine or of its neighbours, play it again."""
+        async with self._near[run.victim]:
+            await self._until_shown(run)
+        self._told(run)
+
+    async def _until_shown(self, run: Run) -> None:
         for play in range(PLAYS_MAX):
             tag = f"cp-{self.runs.index(run)}" + (f".again-{play}" if play else "")
             refused = set(self._play.refused)
@@ -161,8 +195,6 @@ class _Sweep:
             run.died.clear()
         if run.wrong is not None and not self._quiet:
             sys.stderr.write(f"WRONG: {run.wrong}\n")
-        done = [each for each in self.runs if each.died or each.wrong]
-        meter.show(len(done), f"runs; last died: {', '.join(run.points)}")
 
     async def _played(self, run: Run, tag: str) -> bool:
         """Play it once; what went wrong stands in the run. Whether it showed something, good or wrong."""
@@ -247,7 +279,6 @@ class _Sweep:
 
 def _too_many(refused: int, verdict: Verdict) -> list[str]:
     """Whether so many signals were refused for want of fresh data that the rest shows little."""
-    verdict.figures["refused_as_stale"] = refused
     taken = verdict.figures["signals"]
     return (
         [f"{refused} of {taken} signals were refused as stale"] if refused > REFUSED_SHARE_MAX * taken else []

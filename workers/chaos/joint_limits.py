@@ -47,7 +47,7 @@ from workers.chaos.victims import StageError
 from workers.datadir import temporary_data_dir
 from workers.supervisor import Supervisor
 
-ROUND_SECONDS_MAX: Final = 60.0
+ROUND_SECONDS_MAX: Final = 600.0
 LOOK_SECONDS: Final = 0.002
 WRONG_MAX: Final = 20
 TRIES_MAX: Final = 5

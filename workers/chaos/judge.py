@@ -4,7 +4,7 @@ The exchange's word is the truth; our rows are what is judged. Nothing here read
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import combinations, pairwise
@@ -48,6 +48,21 @@ class Verdict:
         if found:
             named = ", ".join(sorted(found)[:NAMED_MAX])
             self.wrong.append(f"{len(found)} {what}: {named}{' …' if len(found) > NAMED_MAX else ''}")
+
+
+def together(verdicts: Sequence[Verdict]) -> Verdict:
+    """Of runs on several installations: every figure is the sum, a table's entry by entry."""
+    figures: dict[str, Any] = {}
+    for verdict in verdicts:
+        for name, value in verdict.figures.items():
+            figures[name] = _sum(figures[name], value) if name in figures else value
+    return Verdict(figures, [reason for verdict in verdicts for reason in verdict.wrong])
+
+
+def _sum(one: Any, other: Any) -> Any:
+    if isinstance(one, dict):
+        return {name: one.get(name, 0) + other.get(name, 0) for name in one | other}
+    return str(Decimal(one) + Decimal(other)) if isinstance(one, str) else one + other
 
 
 def judge(ledger: Ledger, ours: Ours, theirs: Books, taken: Collection[str]) -> Verdict:

@@ -20,9 +20,8 @@ from workers.chaos.resting_load import (
     Resting,
     account_and_namespace,
     plan,
+    put,
     quotes_of,
-    write_ledger,
-    write_rows,
 )
 from workers.chaos.resting_times import latencies, percentile
 from workers.chaos.stage import Stage, staged
@@ -120,25 +119,13 @@ class _Run:
 
     async def _load(self) -> None:
         """Write the orders while nobody else writes."""
-        stage = self._stage
-        for name in (*self._workers, "exchange"):
-            await stage.down(name)
         now = datetime.now(UTC)
-        async with stage.database() as connection:
+        async with self._stage.database() as connection:
             account, namespace = await account_and_namespace(connection)
-            self._orders = plan(
-                self._count,
-                TICKERS,
-                (self._burst, self._burst),
-                installation=namespace,
-                account=account,
-                now=now,
-            )
-            async with connection.transaction():
-                await write_rows(connection, self._orders, now)
-        write_ledger(stage.data_dir.exchange_ledger, self._orders, now)
-        await stage.up("exchange")
-        await asyncio.gather(*(stage.up(name) for name in self._workers))
+        self._orders = plan(
+            self._count, TICKERS, (self._burst, self._burst), installation=namespace, account=account, now=now
+        )
+        await put(self._stage, self._workers, self._orders, now)
 
     async def _until_at_rest(self, count: int) -> None:
         """Every order has its workflow, and that has read its row and waits."""

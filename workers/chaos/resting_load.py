@@ -3,6 +3,7 @@
 A fixture and marked as one, in the exchange's ledger and in the audit log. Both writers must be down meanwhile.
 """
 
+import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from storage.switches import read_installation
 
 if TYPE_CHECKING:
     import asyncpg
+
+    from workers.chaos.stage import Stage
 
 STRATEGY: Final = "momentum"
 QUANTITY: Final = Decimal(1)
@@ -132,6 +135,27 @@ async def account_and_namespace(connection: "asyncpg.Connection[Any]") -> tuple[
     installation = await read_installation(connection)
     assert installation.account is not None, "bound at its first start"
     return installation.account, installation.namespace
+
+
+async def put(
+    stage: "Stage",
+    workers: Sequence[str],
+    orders: Sequence[Resting],
+    now: datetime,
+    *,
+    market_now: datetime | None = None,
+) -> None:
+    """Write orders while nobody else writes; ``workers``: the processes that do. All are up again afterwards.
+
+    ``market_now``: the exchange's time, where that is not the real one; its orders must not lie ahead of it.
+    """
+    for name in (*workers, "exchange"):
+        await stage.down(name)
+    async with stage.database() as connection, connection.transaction():
+        await write_rows(connection, orders, now)
+    write_ledger(stage.data_dir.exchange_ledger, orders, market_now or now)
+    await stage.up("exchange")
+    await asyncio.gather(*(stage.up(name) for name in workers))
 
 
 async def write_rows(connection: "asyncpg.Connection[Any]", orders: Sequence[Resting], now: datetime) -> None:

@@ -212,6 +212,7 @@ async def staged(
     limits: Mapping[str, Any] = WIDE_LIMITS,
     commands: Mapping[str, Sequence[str]] | None = None,
     keep: Path | None = None,
+    patience_seconds: float | None = None,
 ) -> AsyncIterator[Stage]:
     """A stage on which orders are being placed; it is taken down at the end of the block.
 
@@ -219,12 +220,16 @@ async def staged(
     ``TRADING_`` variables for every process of ours. ``secrets``: files for whoever holds a secret of that name, in
     place of what a first start makes. ``commands``: another command for a process of ours, by name.
     ``keep``: a folder that gets the logs and the exchange's ledger before they go.
+    ``patience_seconds``: for a busy machine: how long each process may take to be ready, begun again where it ends,
+    and then all of them to trade.
 
     Raises:
         SupervisorError, StageError: it did not come up.
     """
 
     def change(spec: ChildSpec) -> ChildSpec:
+        if patience_seconds is not None:
+            spec = replace(spec, ready_timeout_seconds=patience_seconds, retry_start_seconds=patience_seconds)
         if spec.name not in PRODUCT:
             return spec
         return replace(
@@ -245,7 +250,7 @@ async def staged(
         try:
             async with stage.running():
                 await stage.save_limits(limits)
-                await stage.until_trading()
+                await stage.until_trading(seconds_max=patience_seconds or TRADING_WITHIN_SECONDS)
                 yield stage
         finally:
             if keep is not None:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from console.acts.kill import engage_row, kill_command, release_switch, signal_kill
 from console.acts.people import why
-from console.web.access import Admin, FreshAdmin, Operator, Person, Viewer
+from console.web.access import Admin, FreshAdmin, Operator, Person, Viewer, standing_anew
 from console.web.acting import Reason, show, temporal_of, told
 from console.web.answers import go
 from console.web.deps import ConsoleDeps, Deps
@@ -134,4 +134,5 @@ async def release(
     )  # fmt: skip
     with told():
         answer = await release_switch(temporal_of(deps), grant)
+    await standing_anew(request, deps)
     return show(request, "done", person, title="Released", lines=[answer.message], back=PROGRESS)

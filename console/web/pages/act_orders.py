@@ -11,6 +11,7 @@ from console.web.access import Operator
 from console.web.acting import Reason, show, temporal_of, text_of, told
 from console.web.deps import Deps
 from console.web.problems import refused
+from console.web.text import query
 from schemas.signals import TICKER_PATTERN
 
 router = APIRouter()
@@ -40,7 +41,8 @@ async def cancel(
             order = await find_order(connection, order_id)
             reply = await cancel_order(client, connection, order, name=person.name, reason=reason)
     lines = [f"{reply.answer.value}: {reply.message} (state {reply.status.value})"]
-    return show(request, "done", person, title=f"Cancel of {order.signal_id}", lines=lines, back="/orders")
+    back = f"/orders/{order.internal_order_id}"  # What becomes of it is told there.
+    return show(request, "done", person, title=f"Cancel of {order.signal_id}", lines=lines, back=back)
 
 
 @router.get("/acts/tickers/{ticker}/cancel")
@@ -67,4 +69,5 @@ async def cancel_all(
                 lines.append(f"{order.signal_id}: {reply.answer.value}: {reply.message}")
             except CommandFailed as error:
                 lines.append(f"{order.signal_id}: NOT KNOWN: {text_of(error)}")
-    return show(request, "done", person, title=f"Cancel of all of {ticker}", lines=lines, back="/orders")
+    back = query("/orders", ticker=ticker)
+    return show(request, "done", person, title=f"Cancel of all of {ticker}", lines=lines, back=back)

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse
 from console.books import BooksDay, read_books_day
 from console.web.access import Viewer
 from console.web.deps import Deps
-from console.web.lights import Light, TemporalHealth, lights
+from console.web.lights import Light, TemporalHealth, lights, live_light
 from console.web.live_state import read_why_not_live
 from console.web.rendering import render
 from console.web.routes import page
@@ -21,6 +21,7 @@ from risk.losses import Loss, losses
 from risk.readiness import waits_for
 from schemas.alerts import StoredAlert
 from schemas.conduct import EquityReading, LossKind
+from schemas.mode import Mode
 from storage.alerts import list_alerts
 from storage.blotter import BlotterRow, OrderFilter, count_open, orders_page, read_health
 from storage.clock import read_clock_checks
@@ -28,6 +29,7 @@ from storage.conduct import StopRow, list_stops
 from storage.database import Connection
 from storage.equity import read_equity
 from storage.limits import LimitsMissing, current_limits
+from storage.live import read_newest_grant
 from storage.market import quote_ages
 from storage.reconciliation import read_readiness
 
@@ -72,7 +74,10 @@ async def home(request: Request, person: Viewer, deps: Deps, span: Span = "1d") 
     now = deps.now()
     async with deps.database.connection() as connection:
         found = await _read(connection, now)
-        not_live = await read_why_not_live(connection, request.state.standing.mode, now)
+        mode = request.state.standing.mode
+        not_live = await read_why_not_live(connection, mode, now)
+        if mode is Mode.LIVE:
+            found.lights.insert(0, live_light(await read_newest_grant(connection), now))
     found.lights.insert(3, await _temporal.light(deps.client, now))
     return render(
         request,

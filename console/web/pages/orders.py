@@ -1,5 +1,6 @@
 """The blotter: every order with its state, age, fill, price and slippage."""
 
+import re
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -16,6 +17,7 @@ from console.web.routes import page
 from console.web.searching import searching
 from console.web.text import query
 from schemas.orders import OrderStatus, Side
+from schemas.signals import TICKER_PATTERN
 from storage.blotter import PAGE, BlotterRow, Mark, OrderFilter, count_open, orders_page, recent_strategies
 from storage.orders import StoredOrder
 
@@ -56,6 +58,7 @@ async def orders(
     return render(
         request, "orders.html", person=person, rows=shown, wanted=wanted, counts=counts, unknown=unknown,
         strategies=strategies, slippage=slippage, kept=kept,
+        cancels_all=person.may_act and re.fullmatch(TICKER_PATTERN, wanted.ticker or "") is not None,
         first=query("/orders", **kept) if before else None,
         older=query("/orders", **kept, before=_end(shown).text) if len(found) > PAGE else None,
     )  # fmt: skip

@@ -28,6 +28,8 @@ function refresh() {
   due = 0;
   refreshedAt = Date.now();
   document.body.dispatchEvent(new CustomEvent("console:refresh"));
+  // A page without a live part still says at once that trading is halted, and that it goes on.
+  if (!document.querySelector(".live-part")) document.getElementById("standing")?.dispatchEvent(new CustomEvent("console:standing"));
 }
 
 function refreshSoon() {
@@ -71,7 +73,7 @@ if (live) {
 // A live part never shows a sign-in page, an error or nothing in its place.
 document.addEventListener("htmx:before:response", (event) => {
   const ctx = event.detail.ctx;
-  if (!ctx.sourceElement?.classList?.contains("live-part")) return;
+  if (!ctx.sourceElement?.matches?.(".live-part, #standing")) return;
   const answer = ctx.response.raw;
   if (answer.status === 401 || answer.redirected) {
     event.preventDefault();

@@ -1,0 +1,11 @@
+"""How the contenders are called, in the table, the results and the page."""
+
+from typing import Final
+
+OURS: Final = "ours"
+FLOOR: Final = "floor"
+EQUAL: Final = "floor, our commits"
+PLAIN_TUNED: Final = "plain, tuned server"
+PLAIN_STOCK: Final = "plain, stock server"
+NAMES: Final = (OURS, EQUAL, FLOOR, PLAIN_TUNED, PLAIN_STOCK)
+TOPOLOGIES: Final = ("compact", "isolated")
