@@ -80,7 +80,7 @@ async def test_home_says_trading_only_where_orders_may_leave(
     lit.clear()
     async with web.owner.transaction("test") as connection:
         await connection.execute("alter table installation disable trigger all")
-        await connection.execute("update installation set mode = 'live'")
+        await connection.execute("update installation set mode = 'live', account = 'LIVE1'")
     page = (await viewer.get("/")).text
     assert "✓ TRADING" not in page
     assert "nobody has granted live trading" in page
