@@ -216,7 +216,7 @@ async def test_who_saves_one_limit_never_puts_back_another_that_was_lowered_mean
     stored = (await state(people, current_limits, now)).limits
     assert (str(stored.max_order_notional), str(stored.max_orders_per_minute)) == (before, lowered)
     # What he meant is beside what stands, and nothing that he had not touched.
-    assert re.findall(r"you had typed: ([^<]+)<", answer.text) == [str(int(before) + 5)]
+    assert re.findall(r"<strong>you had typed: ([^<]+)<", answer.text) == [str(int(before) + 5)]
     assert f'name="{other}" value="{lowered}"' in answer.text
     assert 'name="reason" required maxlength="500" value="a busy day"' in answer.text
     again = await limits_form(people, str(int(before) + 5))
