@@ -64,7 +64,7 @@ test: install-servers ## every test, on real servers
 test-long: install-servers ## installations and single workers killed, retention in a bucket, the tutorial typed: too long for `make test`; 5 minutes
 	$(BIN)/python -m pytest -m slow tests/faults/test_installation_killed.py tests/faults/test_installation_demo.py \
 		tests/faults/test_installation_crashes.py tests/faults/test_isolated_workers_killed.py \
-		tests/e2e/test_retention.py tests/e2e/test_tutorial.py $(PYTEST_ARGS)
+		tests/e2e/test_retention.py tests/e2e/test_tutorial.py tests/e2e/test_bench.py $(PYTEST_ARGS)
 
 load: install-dev ## a thousand signals in one run, judged by the exchange's ledger
 	$(BIN)/python -m pytest -m slow -s tests/load/test_thousand.py $(PYTEST_ARGS)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.bench_page import measured
 from benchmarks.bench_table import sections
 from benchmarks.names import NAMES, OURS, TOPOLOGIES
@@ -15,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 SECONDS_MAX = 280
 
 
+@pytest.mark.slow
 async def test_the_short_form_measures_every_contender_and_writes_results(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     argv = [sys.executable, "-m", "benchmarks.bench", "--quick", "--only", "compact", "--write", str(file)]

@@ -15,7 +15,9 @@ from tests.gateway.conftest import Gateway, bearer, signal
 async def test_ready_when_everything_answers(gateway: Gateway) -> None:
     answer = await gateway.http.get("/readyz")
     assert (answer.status_code, answer.json()["ready"]) == (200, True)
-    assert answer.json()["checks"] == dict.fromkeys(("database", "schema", "limits", "temporal"), "ok")
+    assert answer.json()["checks"] == dict.fromkeys(
+        ("clock", "database", "schema", "limits", "temporal"), "ok"
+    )
 
 
 async def test_not_ready_without_temporal(gateway: Gateway) -> None:
