@@ -54,8 +54,8 @@ def _add_handlers(app: FastAPI) -> None:
     for kind in DATABASE_ERRORS:
         app.add_exception_handler(kind, _database_away)
     app.add_exception_handler(asyncpg.ReadOnlySQLTransactionError, _database_away)
-    for kind in (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
-        app.add_exception_handler(kind, _again)
+    for given_up in (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+        app.add_exception_handler(given_up, _again)
     app.add_exception_handler(Exception, _internal)
 
 
