@@ -104,13 +104,15 @@ async def begin_session(
         address,
         agent,
     )
-    await _end_surplus(connection, person_id, now, with_factor=False)
+    await _end_surplus(connection, person_id, session_id, now, with_factor=False)
     return session_id
 
 
-async def _end_surplus(connection: Connection, person_id: UUID, now: datetime, *, with_factor: bool) -> None:
+async def _end_surplus(
+    connection: Connection, person_id: UUID, newest: UUID, now: datetime, *, with_factor: bool
+) -> None:
     await connection.execute(
-        _SQL["end_surplus"], person_id, now, SURPLUS, with_factor, SESSIONS_PER_PERSON_MAX
+        _SQL["end_surplus"], person_id, now, SURPLUS, with_factor, SESSIONS_PER_PERSON_MAX, newest
     )
 
 
@@ -144,7 +146,7 @@ async def rotate_session(
         _SQL["rotate_session"], session_id, secret_hash(secret), now, factor.value
     )
     if person_id is not None:
-        await _end_surplus(connection, person_id, now, with_factor=True)
+        await _end_surplus(connection, person_id, session_id, now, with_factor=True)
     return person_id is not None
 
 
