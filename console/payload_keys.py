@@ -1,7 +1,8 @@
 """``trading payloads``: the keys that payloads in Temporal are encrypted with.
 
 A new key is added first, where it only decrypts. When every process has been started with it, it is used. What an
-old one has encrypted stays in Temporal for its retention, a month: drop it after that.
+old one has encrypted stays in Temporal for its retention, a month: drop it after that. What is still open and needs
+it keeps it from being dropped; the kill switch and the update stream, which never end, go on as new runs first.
 """
 
 import asyncio
@@ -57,10 +58,14 @@ async def use(
 async def drop(
     key_id: str, /, *, folder: Folder = None, reason: Reason = "", common: Common = NO_OPTIONS
 ) -> int:
-    """Forget a key. What it has encrypted cannot be read any more, nor can a workflow go on from it. Audited."""
+    """Forget a key and so what it has encrypted. Refused while an open workflow needs it. Audited."""
+    from console.payload_use import refuse_while_needed
+    from security.payload_files import check_old
     from security.payload_files import drop as change
 
     where = _folder(common, folder)
+    _apply(lambda: check_old(where, key_id))
+    await refuse_while_needed(common.addresses(), key_id)
     return await _change(common, f"drop {key_id}", lambda: change(where, key_id), reason, AFTER_DROP, key_id)
 
 

@@ -52,12 +52,18 @@ def use(folder: Path, key_id: str) -> PayloadKeys:
     return _replace(folder, {key_id: _known(keys, key_id), **keys.by_id})
 
 
-def drop(folder: Path, key_id: str) -> PayloadKeys:
-    """Forget a key and so what it has encrypted. Raises PayloadKeyError: it encrypts, or is none."""
+def check_old(folder: Path, key_id: str) -> PayloadKeys:
+    """The keys, where this one only decrypts. Raises PayloadKeyError: it encrypts, or is none."""
     keys = read_file(folder)
     _known(keys, key_id)
     if key_id == keys.newest:
         raise PayloadKeyError(f"{key_id} encrypts: first `trading payloads use` another")
+    return keys
+
+
+def drop(folder: Path, key_id: str) -> PayloadKeys:
+    """Forget a key and so what it has encrypted. Raises as `check_old`."""
+    keys = check_old(folder, key_id)
     return _replace(folder, {name: key for name, key in keys.by_id.items() if name != key_id})
 
 

@@ -61,6 +61,7 @@ class KillSwitchWorkflow:
         self._kills_first = False
         self._signals = 0
         self._short_runs = False
+        self._renew = False
         self._writing = asyncio.Lock()
 
     @workflow.run
@@ -117,8 +118,10 @@ class KillSwitchWorkflow:
     def _long(self) -> bool:
         """Time for a new run. Its worker keeps nothing, so each step of an activation replays all before it."""
         info = workflow.info()
-        return info.is_continue_as_new_suggested() or (
-            self._short_runs and info.get_current_history_length() >= policies.KILL_HISTORY_EVENTS
+        return (
+            self._renew
+            or info.is_continue_as_new_suggested()
+            or (self._short_runs and info.get_current_history_length() >= policies.KILL_HISTORY_EVENTS)
         )
 
     @property
@@ -257,6 +260,11 @@ class KillSwitchWorkflow:
             self._learn(answer.state)
         self._show()
         return answer
+
+    @workflow.update(name=wire.UPDATE_RENEW, unfinished_policy=ABANDON)
+    async def renew(self) -> None:
+        """Go on as a new run. Changes nothing of the switch."""
+        self._renew = True
 
     @workflow.update(dynamic=True, unfinished_policy=ABANDON)
     async def other_update(self, name: str, args: Sequence[RawValue]) -> None:

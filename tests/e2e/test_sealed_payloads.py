@@ -5,6 +5,7 @@ import base64
 import json
 import re
 import secrets
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -17,10 +18,12 @@ from temporalio.common import RawValue
 
 from console.acts.orders import cancel_order
 from console.errors import DependencyDown
-from schemas.wire import ID_KILL_SWITCH, order_workflow_id
+from schemas.wire import ID_KILL_SWITCH, ID_TRADE_UPDATES, order_workflow_id
+from security.payload_files import PAYLOAD_KEYS, read_file
 from security.payloads import KeyRing, PayloadKeys, data_converter
 from storage.orders import read_order
 from storage.switches import read_state
+from tests.console.commands import of_stack
 from tests.replay.replaying import failure
 from tests.servers.stack import Stack, StackFactory, signal
 from workers import temporal
@@ -75,12 +78,18 @@ def sealed_payload(key: str, value: object) -> Payload:
     return KeyRing(PayloadKeys.parse(key)).seal(plain)
 
 
-async def test_an_order_leaves_nothing_readable_and_keys_rotate_under_way(sealed: Stack, unique: Any) -> None:
+async def test_an_order_leaves_nothing_readable_and_keys_rotate_under_way(
+    sealed: Stack, unique: Any, tmp_path: Path
+) -> None:
     """How: one order under the first key, the keys changed, the next; then each history as a stranger sees it.
 
     On the same product, as each start of one costs seconds: the codec server, and kills by hand.
     """
-    before, after = unique("before"), unique("after")
+    before, after, rests = unique("before"), unique("after"), unique("rests")
+    await sealed.submit(
+        signal(rests, ticker="MSFT", order_type="LIMIT", limit_price="100.00", time_in_force="GTC")
+    )
+    await sealed.until(rests, lambda found: found["status"] == "ACKNOWLEDGED")
     await sealed.submit(signal(before))
     await sealed.settled(before)
     use_payload_keys(f"{SECOND}\n{FIRST}")
@@ -102,8 +111,26 @@ async def test_an_order_leaves_nothing_readable_and_keys_rotate_under_way(sealed
         replayed = await history(sealed, order_workflow_id(signal_id))
         assert await failure(replayed, OrderWorkflow, ProtectionWorkflow, converter=keys) is None
     await the_codec_server_shows_them_to_who_may_read(sealed, before)
+    await a_key_is_dropped_when_nothing_needs_it(sealed, rests, tmp_path)
     await a_cancel_by_who_has_no_keys_is_told_as_unknown(sealed, unique("dark"))
     await every_kill_by_hand_engages(sealed)
+
+
+async def a_key_is_dropped_when_nothing_needs_it(stack: Stack, rests: str, folder: Path) -> None:
+    """The order keeps it; kill switch and update stream, whose runs began under it, go on as new ones."""
+    (folder / PAYLOAD_KEYS).write_text(f"{SECOND}\n{FIRST}\n")
+    drop = ("payloads", "drop", "first", "--folder", str(folder))
+    refused = await of_stack(stack)(*drop)
+    assert (refused.code, order_workflow_id(rests) in refused.err) == (1, True), refused
+    assert {ID_KILL_SWITCH, ID_TRADE_UPDATES}.isdisjoint(re.findall(r"[a-z-]+", refused.err))
+    keys = {"TRADING_PAYLOAD_KEYS_FILE": str(folder / PAYLOAD_KEYS)}
+    assert (await of_stack(stack)("order", "cancel", rests, "--reason", "test", **keys)).code == 0
+    await stack.settled(rests)
+    await stack.workflow(rests).result()
+    done = await of_stack(stack)(*drop)
+    assert done.code == 0, done
+    assert list(read_file(folder).by_id) == ["second"]
+    use_payload_keys(SECOND)
 
 
 def without_search_attributes(found: WorkflowHistory) -> bytes:
@@ -139,7 +166,7 @@ async def every_kill_by_hand_engages(stack: Stack) -> None:
     stranger = await Client.connect(stack.temporal.address, namespace=temporal.NAMESPACE)
     for payload, reason in (
         (sealed_payload(FOREIGN, {"reason": "hidden"}), "encrypted under a key that is not known"),
-        (sealed_payload(FIRST, {"reason": "sealed stop"}), "sealed stop"),
+        (sealed_payload(SECOND, {"reason": "sealed stop"}), "sealed stop"),
     ):
         await stranger.get_workflow_handle(ID_KILL_SWITCH).signal("activate", RawValue(payload))
         await until_told(stack, reason)

@@ -25,7 +25,17 @@ from tests.workflow.books_script import OVERWRITE, READ, ScriptedBooks
 from tests.workflow.cold_script import MOVE, RESTORE, ScriptedStore
 from tests.workflow.kill_script import ScriptedSwitch
 from tests.workflow.protected import ProtectedBroker, at_rest, ended, protection_of, tell_leg, until_true
-from tests.workflow.running import POLL_SECONDS, RESTS, Order, outcome, start, tell, until, workers
+from tests.workflow.running import (
+    POLL_SECONDS,
+    RESTS,
+    WITHIN_SECONDS,
+    Order,
+    outcome,
+    start,
+    tell,
+    until,
+    workers,
+)
 from tests.workflow.scripted import TUESDAY_NOON, ScriptedBroker
 from tests.workflow.stream_script import HOLD, ScriptedStream
 from workers.roles import as_build
@@ -345,6 +355,32 @@ async def trade_updates(walk: Walk) -> AnyHandle:
     return holder
 
 
+async def renewed_kill_switch(walk: Walk) -> AnyHandle:
+    """Engaged, then renewed: the first run ends by it."""
+    script = ScriptedSwitch()
+    async with kill_script.running(walk.client, script, walk.name) as switch:
+        await kill_script.engage(script, switch)
+        await kill_script.until(script, lambda s: s.state.sweep_confirmed, switch)
+        return await _renewed(walk, switch)
+
+
+async def renewed_trade_updates(walk: Walk) -> AnyHandle:
+    """Renewed while the stream is held."""
+    stream = ScriptedStream()
+    async with stream_script.running(walk.client, stream, walk.queue(Queue.OPERATIONS), walk.name) as holder:
+        await until_true(lambda: len(stream.calls) == 1)
+        return await _renewed(walk, holder)
+
+
+async def _renewed(walk: Walk, handle: AnyHandle) -> AnyHandle:
+    first = (await handle.describe()).run_id
+    await handle.execute_update(wire.UPDATE_RENEW)
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while (await handle.describe()).run_id == first:
+            await asyncio.sleep(POLL_SECONDS)
+    return walk.client.get_workflow_handle(handle.id, run_id=first)
+
+
 async def reconciled_clean(walk: Walk) -> AnyHandle:
     """The books agree at the first look."""
     return await _reconciliation(walk, ScriptedBooks())
@@ -421,6 +457,8 @@ PATHS: Final[dict[str, tuple[Path, tuple[str, ...]]]] = {
     "cancelled-workflow": (cancelled_workflow, BOTH),
     "kill-switch": (kill_switch, (ISOLATED,)),
     "trade-updates": (trade_updates, BOTH),
+    "kill-switch-renewed": (renewed_kill_switch, (ISOLATED,)),
+    "trade-updates-renewed": (renewed_trade_updates, BOTH),
     "reconciled-clean": (reconciled_clean, BOTH),
     "reconciled-drift": (reconciled_drift, BOTH),
     "not-reconciled": (not_reconciled, BOTH),

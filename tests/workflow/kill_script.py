@@ -166,6 +166,17 @@ async def until(script: ScriptedSwitch, wanted: Callable[[ScriptedSwitch], bool]
         pytest.fail(f"{script.state} after {script.calls}\n{await hang_report(switch)}")
 
 
+async def tells(script: ScriptedSwitch, switch: Switch) -> None:
+    """Wait until the workflow tells the script's state: it learns of a step's end a moment after the script."""
+    told = None
+    try:
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while (told := await switch.query(KillSwitchWorkflow.status)) != script.state:
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        pytest.fail(f"the workflow tells {told}, the script {script.state}\n{await hang_report(switch)}")
+
+
 def raw(data: bytes, encoding: str = "json/plain") -> RawValue:
     """A payload byte for byte."""
     return RawValue(Payload(metadata={"encoding": encoding.encode()}, data=data))

@@ -20,6 +20,7 @@ from tests.workflow.kill_script import (
     running,
     said,
     start,
+    tells,
     until,
     worker,
 )
@@ -70,7 +71,7 @@ class TestEverySignalEngages:
             await switch.signal(wire.SIGNAL_KILL, args=payloads)
             await until(script, lambda s: s.state.engaged and s.state.sweep_confirmed, switch)
             assert script.state.reason == reason
-            assert await switch.query(KillSwitchWorkflow.status) == script.state
+            await tells(script, switch)
 
     async def test_whatever_its_shape(self, time_skipping_env: "TimeSkipper", unique: Unique) -> None:
         """One after the other on one switch: what any of them wedged would reach none of the rest."""
@@ -118,7 +119,7 @@ class TestEverySignalEngages:
             await until(script, lambda s: bool(s.commands), switch)
             read.opened.set()
             await until(script, lambda s: s.state.engaged and s.state.sweep_confirmed, switch)
-            assert await switch.query(KillSwitchWorkflow.status) == script.state
+            await tells(script, switch)
             await switch.terminate("end of test")
 
     async def test_fifty_at_once(self, time_skipping_env: "TimeSkipper", unique: Unique) -> None:

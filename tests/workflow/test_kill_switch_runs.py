@@ -12,7 +12,17 @@ from schemas import wire
 from schemas.kill import KillCarried, KillCommand, KillOrder, KillScope
 from schemas.wire import Queue
 from tests.workflow.conftest import SUGGESTED_AFTER_EVENTS
-from tests.workflow.kill_script import ScriptedSwitch, Switch, engage, release, running, said, until, worker
+from tests.workflow.kill_script import (
+    ScriptedSwitch,
+    Switch,
+    engage,
+    release,
+    running,
+    said,
+    tells,
+    until,
+    worker,
+)
 from tests.workflow.running import POLL_SECONDS, WITHIN_SECONDS, events
 from workflows import policies
 from workflows.kill_switch import CARRIED_MAX, KillSwitchWorkflow
@@ -36,7 +46,7 @@ async def test_it_keeps_the_state_and_loses_no_signal(brief_env: "TimeSkipper", 
         async with asyncio.timeout(WITHIN_SECONDS):
             while (await switch.describe()).run_id == first:
                 await asyncio.sleep(POLL_SECONDS)
-        assert await switch.query(KillSwitchWorkflow.status) == script.state
+        await tells(script, switch)
         await switch.signal(wire.SIGNAL_KILL)
         await until(script, lambda s: len(s.commands) == 31, switch)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 
+from schemas import wire
 from schemas.wire import Queue
 from tests.workflow.running import POLL_SECONDS, WITHIN_SECONDS, events, hang_report
 from tests.workflow.stream_script import HOLD, ScriptedStream, running
@@ -61,6 +62,17 @@ async def test_a_long_history_goes_on_as_a_fresh_run(brief_env: "TimeSkipper", u
         await held(stream, 21, holder)
     assert stream.runs == sorted(stream.runs)
     assert stream.runs[-1] >= 2
+
+
+async def test_renewed_it_lets_go_and_holds_on_as_a_new_run(
+    time_skipping_env: "TimeSkipper", unique: Unique
+) -> None:
+    stream = ScriptedStream()
+    async with running(time_skipping_env.client, stream, unique("trading"), unique("stream")) as holder:
+        await held(stream, 1, holder)
+        await holder.execute_update(wire.UPDATE_RENEW)
+        await held(stream, 2, holder)
+        assert stream.runs == [0, 1]
 
 
 async def test_cancelling_it_ends_it(time_skipping_env: "TimeSkipper", unique: Unique) -> None:
