@@ -30,8 +30,8 @@ where session_id = $1 and ended_at is null
 returning person_id
 
 -- name: end_surplus
--- All but the newest, and never the one that has just begun or signed in ($6): those with a second factor and those without are counted apart, so that whoever knows a password
--- pushes nobody out.
+-- All but the newest, and never the one that has just begun or signed in ($6). Those with a second factor and those
+-- without are counted apart, so that whoever knows a password pushes nobody out.
 update sessions set ended_at = $2, ended_by = $3
 where session_id in (
     select session_id from sessions
