@@ -27,6 +27,16 @@ COMPONENT: Final = "KillSwitch"
 BEAT_SECONDS: Final = 5.0
 
 
+def _not_swept(state: KillState) -> str:
+    """What whoever releases before the end of the sweep must hear."""
+    if not state.engaged or (state.swept_at is not None and state.sweep_confirmed):
+        return ""
+    what = (
+        "not every cancel was confirmed" if state.swept_at else "open orders were not cancelled yet, and stay"
+    )
+    return f"; {what}: see `trading orders`"
+
+
 async def _beat() -> None:
     """A slow broker is no dead worker: each of its answers may take as long as the heartbeat timeout."""
     while True:
@@ -121,6 +131,7 @@ class KillSwitchActivities:
         """
         now, person = self._now(), storable(order.grant.person)
         async with self._database.transaction("kill.released") as connection:
+            before = await rows.read_state(connection)
             refusal = await self._refusal(connection, order, now)
             if refusal is None and not await rows.release(connection, order.grant, now=now):
                 refusal = "the grant was used before, or is for another activation"
@@ -133,7 +144,7 @@ class KillSwitchActivities:
         self._metrics.set_kill_switch(engaged=state.engaged)
         if refusal is not None and state.engaged:
             await self._tell_of_refusal(f"a release by {person} was refused: {refusal}")
-        message = refusal or "released: new orders may be placed"
+        message = refusal or f"released: new orders may be placed{_not_swept(before)}"
         return ReleaseAnswer(released=refusal is None, message=message, state=state)
 
     async def _tell_of_refusal(self, what: str) -> None:

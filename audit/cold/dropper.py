@@ -37,16 +37,19 @@ class Dropper:
         self._refused = refused
 
     async def drop(self, grant: DropGrant) -> DropAnswer:
-        """Drop the month, or say why not; either is audited."""
+        """Drop the month, or say why not; either is audited. One that is gone already is answered so."""
         now = self._now()
         try:
             async with self._database.transaction("retention.dropped") as connection:
                 await self._check(connection, grant, now)
-                before = {each.partition for each in await rows.list_drops(connection)}
+                former = {each.partition: each for each in await rows.list_drops(connection)}
+                if done := former.get(grant.partition):
+                    return DropAnswer(
+                        dropped=True, message=f"{done.partition} was dropped already", rows=done.rows
+                    )
                 count = await rows.drop_partition(connection, grant, now=now)
-                if grant.partition not in before:
-                    detail = f"{count} rows dropped; their leaves and checkpoints stay: {grant.reason}"
-                    await append(connection, self._entry(grant, "AUDIT_MONTH_DROPPED", detail, now))
+                detail = f"{count} rows dropped; their leaves and checkpoints stay: {grant.reason}"
+                await append(connection, self._entry(grant, "AUDIT_MONTH_DROPPED", detail, now))
         except (ArchiveRefused, self._refused) as error:
             await note(self._database, self._entry(grant, "AUDIT_DROP_REFUSED", str(error), now))
             return DropAnswer(dropped=False, message=str(error))

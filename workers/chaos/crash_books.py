@@ -114,7 +114,7 @@ class EndedUnheard(Books):
         await self.play.fault("drop_frame", {"stream": "trade_updates", "symbol": self.ticker}, 3)
         await self.play.stage.exchange.ask("DELETE", f"/v2/orders/{order.broker_order_id}")
         await asyncio.sleep(0.3)
-        await self.play.reconcile(self.signal_id)
+        await self.play.reconcile(order.signal_id)
 
     async def finish(self) -> None:
         await super().finish()
@@ -135,7 +135,7 @@ class ReplacedThere(Books):
         after = await self.play.stage.exchange.ask("PATCH", f"/v2/orders/{order.broker_order_id}", changed)
         self.play.strange.add(after["client_order_id"])
         await asyncio.sleep(0.3)
-        await self.play.reconcile(self.signal_id)
+        await self.play.reconcile(order.signal_id)
 
     async def finish(self) -> None:
         await super().finish()
@@ -272,6 +272,9 @@ class Kill(Scenario):
         await self.release()
 
     async def release(self) -> None:
+        """Once the open orders are gone: one who releases before keeps what no sweep has cancelled yet."""
+        if not await self.play.until_answer(True, sql.SWEEP_CONFIRMED):
+            raise WrongEnd(f"{self.tag}: the sweep is never confirmed")
         await self._until_done("release", "--reason", "crash sweep")
 
     async def _until_done(self, *command: str) -> None:

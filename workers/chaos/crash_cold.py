@@ -120,8 +120,7 @@ class MonthDropped(Person):
 
     async def finish(self) -> None:
         partition = f"audit_log_{self.month:%Y_%m}"
-        if await self.play.ask(sql.HAS_MONTH, partition):
-            await self.give_until("audit", "drop", f"{self.month:%Y-%m}")
+        await self.give_until("audit", "drop", f"{self.month:%Y-%m}")
         if await self.play.ask(sql.HAS_MONTH, partition) or await self.play.ask(sql.DROPPED, partition) != 1:
             raise WrongEnd(f"{self.tag}: {partition} is not gone once")
 

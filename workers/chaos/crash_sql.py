@@ -35,6 +35,7 @@ STOP_IN_DOUBT: Final = (
 )
 DENIED: Final = "select absent_lookups > 0 from orders where signal_id = $1"
 COVERED: Final = "select covered_at is not null from funds_refusals where strategy = $1"
+SWEEP_CONFIRMED: Final = "select swept_at is not null and sweep_confirmed from kill_switch"
 BREACHES: Final = "select count(*) from equity_breaches"
 FIND_FILLS: Final = "update orders set fills_missing_since = null where signal_id = $1"
 DELIVERY_STATE: Final = """

@@ -14,7 +14,7 @@ from storage.funds import note_refusal
 from storage.orders import StoredOrder
 from workers.chaos import crash_sql as sql
 from workers.chaos.crash_books import PROGRAM, TRIES_MAX
-from workers.chaos.crash_orders import PlaceAndFill, cancel
+from workers.chaos.crash_orders import HeldBack, PlaceAndFill, cancel
 from workers.chaos.crash_play import RESTING, WrongEnd
 from workers.chaos.crash_scenario import Scenario
 
@@ -68,17 +68,22 @@ class FillsMissing(Scenario):
         await self.play.settled(self.signal_id, OrderStatus.CANCELED)
 
 
-class BrokerHalt(PlaceAndFill):
-    """The broker is given up on: the order waits, a probe finds the broker there, the order goes out."""
+class BrokerHalt(HeldBack):
+    """The broker is given up on after risk has approved: the order waits until a probe finds the broker there."""
 
     covers = ("commit placement.delayed", "commit halt.probe_claimed", "commit halt.closed")
-    again_seconds = 25.0
+    alone = True
+    """Risk refuses what others propose meanwhile."""
 
-    async def propose(self) -> None:
+    async def provoke(self) -> None:
         """As an answer of 401 would: at once."""
         async with self.play.pool.acquire() as connection, connection.transaction():
             await halt.note_failure(connection, COMPONENT, at_once=True, now=datetime.now(UTC))
-        await super().propose()
+        await self.play.up("execution")
+
+    async def finish(self) -> None:
+        for name in self.made:
+            await self.play.filled(name)
 
 
 class Denied(Scenario):
