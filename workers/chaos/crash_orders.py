@@ -178,9 +178,10 @@ class HeldBack(Scenario):
         await self.play.filled(first)
 
     async def hold(self) -> None:
-        for _ in range(HELD_BACK_TRIES):
+        for number in range(HELD_BACK_TRIES):
             await self.play.down("execution")
-            await self.play.submit(self.new_id(), ticker=self.ticker)
+            # Never the same order twice, which risk would refuse.
+            await self.play.submit(self.new_id(), ticker=self.ticker, quantity=str(2 + number))
             if await self.play.decided(self.signal_id, seconds_max=DECIDED_SECONDS):
                 return
             await self.play.up("execution")

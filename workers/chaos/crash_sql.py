@@ -36,6 +36,8 @@ STOP_IN_DOUBT: Final = (
 DENIED: Final = "select absent_lookups > 0 from orders where signal_id = $1"
 COVERED: Final = "select covered_at is not null from funds_refusals where strategy = $1"
 SWEEP_CONFIRMED: Final = "select swept_at is not null and sweep_confirmed from kill_switch"
+HALTED: Final = "select is_open from broker_halt"
+PROBED: Final = "update broker_halt set probed_at = clock_timestamp() where is_open"
 BREACHES: Final = "select count(*) from equity_breaches"
 FIND_FILLS: Final = "update orders set fills_missing_since = null where signal_id = $1"
 DELIVERY_STATE: Final = """

@@ -24,6 +24,7 @@ FRAMES: Final = 10
 ALERTED_SECONDS: Final = 15.0
 ASK_AGAIN_SECONDS: Final = 3.0
 DENIALS: Final = 40
+PROBED_SECONDS: Final = 0.5
 COMPONENT: Final = "crash sweep"
 
 
@@ -75,11 +76,22 @@ class BrokerHalt(HeldBack):
     alone = True
     """Risk refuses what others propose meanwhile."""
 
+    async def prepare(self) -> None:
+        if not await self.play.until_answer(False, sql.HALTED):
+            raise WrongEnd(f"{self.tag}: the halt of a run before it never ends")
+        await super().prepare()
+
     async def provoke(self) -> None:
         """As an answer of 401 would: at once."""
         async with self.play.pool.acquire() as connection, connection.transaction():
             await halt.note_failure(connection, COMPONENT, at_once=True, now=datetime.now(UTC))
-        await self.play.up("execution")
+        await asyncio.gather(self.play.up("execution"), self._hold_probes())
+
+    async def _hold_probes(self) -> None:
+        """Else the other process's may end the halt before the order's worker is there."""
+        while self.play.ordered([point for point in self.points if point.split()[1] == "placement.delayed"]):
+            await self.play.ask(sql.PROBED)
+            await asyncio.sleep(PROBED_SECONDS)
 
     async def finish(self) -> None:
         for name in self.made:
