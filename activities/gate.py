@@ -18,9 +18,7 @@ from risk.messages import UserMessage
 from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind
 from schemas.wire import Leg
 from storage import placement as rows
-from storage.clock import read_clock_halt
-from storage.halt import read_halt
-from storage.orders import LockedOrder, StoredOrder, lock_keyed, read_keyed
+from storage.orders import LockedOrder, StoredOrder, lock_keyed
 from storage.transitions import Step, announce, refuse
 
 if TYPE_CHECKING:
@@ -73,20 +71,19 @@ class PlacementGate:
             BudgetUnavailable: nobody can say whether a request may leave.
         """
         async with self._database.connection() as connection:
-            order = await read_keyed(connection, question)
-            halt = await read_halt(connection)
-            wrong_clock = await read_clock_halt(connection)
+            gate = await rows.read_gate(connection, question)
+        order = gate.order
         if _is_beyond(order):
             self._waiting.remove(question.signal_id)
             return Permit(None)
-        if halt.is_open:
+        if gate.halt is not None:
             again = try_again(
-                "BROKER_HALT", f"no order leaves: {halt.cause}", self._waiting.spread(HALT_RETRY)
+                "BROKER_HALT", f"no order leaves: {gate.halt}", self._waiting.spread(HALT_RETRY)
             )
             return await self._delay(question, UserMessage.BROKER_API_DOWN, again)
-        if wrong_clock is not None and order.leg is Leg.ENTRY:
+        if gate.wrong_clock is not None and order.leg is Leg.ENTRY:
             again = try_again(
-                "CLOCK_SKEW", f"no new order leaves: {wrong_clock}", self._waiting.spread(HALT_RETRY)
+                "CLOCK_SKEW", f"no new order leaves: {gate.wrong_clock}", self._waiting.spread(HALT_RETRY)
             )
             return await self._delay(question, UserMessage.CLOCK_SKEW, again)
         share = Share.ORDERS if order.leg is Leg.ENTRY else Share.STOPS
