@@ -4,6 +4,7 @@ Nothing waits here. A try without a token, or while the broker is given up on, e
 so its slot is free for cancels. Its order says why it waits, and whatever may refuse it does so meanwhile.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,12 +16,10 @@ from broker import lifecycle
 from broker.budget import NoToken, Share
 from broker.errors import BrokerError
 from risk.messages import UserMessage
-from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind
+from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind, PlaceQuestion, PreTradeAnswer
 from schemas.wire import Leg
 from storage import placement as rows
-from storage.clock import read_clock_halt
-from storage.halt import read_halt
-from storage.orders import LockedOrder, StoredOrder, lock_keyed, read_keyed
+from storage.orders import LockedOrder, StoredOrder, lock_keyed
 from storage.transitions import Step, announce, refuse
 
 if TYPE_CHECKING:
@@ -34,6 +33,10 @@ HALT_RETRY: Final = timedelta(seconds=2)
 """Below the probe's period, so that orders go on soon after the halt has closed."""
 COMPONENT: Final = "ExecutionAgent"
 
+CHECK_SECONDS_MAX: Final = 2.0
+"""For the check within a placement try: what takes longer gets a step of its own."""
+
+Check = Callable[[OrderQuestion], Awaitable[PreTradeAnswer]]
 Refusal = Callable[[StoredOrder, rows.PlacementBasis, datetime], str | None]
 _T = TypeVar("_T")
 
@@ -57,36 +60,41 @@ class PlacementGate:
         clock: "MarketClock",
         *,
         refusal: Refusal,
+        check_first: Check | None = None,
     ) -> None:
-        """``refusal`` says why an order may not leave any more."""
+        """``refusal`` says why an order may not leave any more; ``check_first`` makes its first pre-trade check."""
         self._database = database
         self._budget = budget
         self._clock = clock
         self._refusal = refusal
+        self._check_first = check_first
         self._waiting = Crowd()
 
-    async def enter(self, question: OrderQuestion) -> Permit | PlaceAnswer:
+    async def enter(self, question: PlaceQuestion) -> Permit | PlaceAnswer:
         """Take the token of one placement, or end the order where it may not leave any more.
+
+        What is to be checked first is, before anything that all orders share.
 
         Raises:
             ApplicationError: type BROKER_HALT, CLOCK_SKEW or ERR_RATE_LIMIT, with the time to come again.
             BudgetUnavailable: nobody can say whether a request may leave.
         """
+        if question.check_first and (ended := await self._checked(question)) is not None:
+            return ended
         async with self._database.connection() as connection:
-            order = await read_keyed(connection, question)
-            halt = await read_halt(connection)
-            wrong_clock = await read_clock_halt(connection)
+            gate = await rows.read_gate(connection, question)
+        order = gate.order
         if _is_beyond(order):
             self._waiting.remove(question.signal_id)
             return Permit(None)
-        if halt.is_open:
+        if gate.halt is not None:
             again = try_again(
-                "BROKER_HALT", f"no order leaves: {halt.cause}", self._waiting.spread(HALT_RETRY)
+                "BROKER_HALT", f"no order leaves: {gate.halt}", self._waiting.spread(HALT_RETRY)
             )
             return await self._delay(question, UserMessage.BROKER_API_DOWN, again)
-        if wrong_clock is not None and order.leg is Leg.ENTRY:
+        if gate.wrong_clock is not None and order.leg is Leg.ENTRY:
             again = try_again(
-                "CLOCK_SKEW", f"no new order leaves: {wrong_clock}", self._waiting.spread(HALT_RETRY)
+                "CLOCK_SKEW", f"no new order leaves: {gate.wrong_clock}", self._waiting.spread(HALT_RETRY)
             )
             return await self._delay(question, UserMessage.CLOCK_SKEW, again)
         share = Share.ORDERS if order.leg is Leg.ENTRY else Share.STOPS
@@ -101,6 +109,17 @@ class PlacementGate:
             return await self._delay(question, UserMessage.RATE_LIMITING, again)
         self._waiting.remove(question.signal_id)
         return Permit(share)
+
+    async def _checked(self, question: OrderQuestion) -> PlaceAnswer | None:
+        """Make the first pre-trade check. None: the order has not ended, and the try says what is still lacking."""
+        if self._check_first is None:
+            return None
+        try:
+            async with asyncio.timeout(CHECK_SECONDS_MAX):
+                order = (await self._check_first(question)).order
+        except TimeoutError:
+            return None
+        return PlaceAnswer(kind=PlaceKind.ENDED, order=order) if order.status.is_final else None
 
     async def leave(self, permit: Permit) -> None:
         """Give the token back where nothing was sent with it."""

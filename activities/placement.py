@@ -12,7 +12,7 @@ from temporalio import activity
 from activities import approvals, legs
 from activities.failures import as_failure, try_again
 from activities.funds import refused_by_broker
-from activities.gate import Permit, PlacementGate, refuse_unsent, say
+from activities.gate import Check, Permit, PlacementGate, refuse_unsent, say
 from activities.identity import difference
 from activities.leave import refusal
 from activities.live import NOT_PERMITTED
@@ -29,7 +29,7 @@ from schemas import wire
 from schemas.approvals import ApprovalRefused
 from schemas.mode import Mode
 from schemas.orders import BrokerOrder, OrderRequest
-from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind
+from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind, PlaceQuestion
 from schemas.wire import Leg, client_order_id
 from storage import placement as rows
 from storage.commits import committing
@@ -89,8 +89,13 @@ class PlacementActivities:
         budget: "BrokerBudget",
         approval_keys: approvals.Keys,
         live: "LiveGuard | None" = None,
+        *,
+        check_first: Check | None = None,
     ) -> None:
-        """``live`` is asked before each order of a live installation; None: it is paper."""
+        """``live`` is asked before each order of a live installation; None: it is paper.
+
+        ``check_first`` makes the pre-trade check of an order that had none; None: that is a step of its own.
+        """
         if installation.account is None:
             raise ValueError("the database is not bound to an account yet")
         if (installation.mode == Mode.LIVE) is (live is None):
@@ -103,18 +108,18 @@ class PlacementActivities:
         self._approval_keys = approval_keys
         self._live = live
         self._metrics = metrics
-        self._gate = PlacementGate(database, budget, clock, refusal=refusal)
+        self._gate = PlacementGate(database, budget, clock, refusal=refusal, check_first=check_first)
 
     @activity.defn(name=wire.ACTIVITY_PLACE_ORDER)
-    async def place_order(self, question: OrderQuestion) -> PlaceAnswer:
-        """Make one try to place the order, or say why none may be made.
+    async def place_order(self, question: PlaceQuestion) -> PlaceAnswer:
+        """Make one try to place the order, after its first pre-trade check, or say why none may be made.
 
         Idempotent: the intent is durable before the POST and carries an id computed from the signal. A try
         that finds an earlier POST without a proved fate sends nothing and answers UNKNOWN.
 
         Raises:
             ApplicationError: type NO_SLOT, KILL_PENDING, NOT_RECONCILED, BROKER_HALT, CLOCK_SKEW, FENCE_LOST,
-                LIVE_NOT_PERMITTED, ERR_NETWORK or ERR_RATE_LIMIT; nothing was sent.
+                LIVE_NOT_PERMITTED, ERR_NETWORK, ERR_RATE_LIMIT or ERR_CLOCK; nothing was sent.
         """
         try:
             permit = await self._gate.enter(question)

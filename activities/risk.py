@@ -34,7 +34,6 @@ from schemas.risk import (
 from schemas.runs import RiskQuestion
 from storage import risk as rows
 from storage.conduct import read_conduct
-from storage.funds import open_refusal
 from storage.limits import LimitsMissing
 from storage.market import read_quote
 from storage.orders import LockedOrder, StoredOrder, lock_order
@@ -148,8 +147,11 @@ class RiskActivities:
     ) -> _Basis | AssessmentKind:
         """Everything read under the lock, or what is missing for it."""
         connection = locked.connection
-        await rows.lapse_reservations(connection, self._now())
-        row = await rows.read_facts(connection, question.signal_id, now, wall=self._now())
+        wall = self._now()
+        row = await rows.read_facts(connection, question.signal_id, now, wall=wall)
+        if row.some_lapsed:
+            await rows.lapse_reservations(connection, wall)
+            row = await rows.read_facts(connection, question.signal_id, now, wall=wall)
         if row.limits is None or row.limits_version is None:
             raise LimitsMissing
         if row.installation.account is None:
@@ -186,7 +188,7 @@ class RiskActivities:
             conduct=await read_conduct(connection, question.signal_id, row.limits, now=now),
             limit_sources=row.limit_sources,
             snapshot_at=row.snapshot_at,
-            funds_refusal=await open_refusal(connection, row.proposal.strategy),
+            funds_refusal=row.funds_refusal,
             locks=row.locks,
         )
         return _Basis(

@@ -9,7 +9,8 @@ open       what 100, 1,000 and 10,000 open orders cost
 start      cold start to ready; the command line's own start
 
 Each part is kept beside the results as soon as it is measured; ``--resume`` goes on with what is missing. A part
-that could not be measured is told, and the exit code is 1. An aim that is not met is told and changes no exit code.
+that could not be measured, or a contender that dropped out, is told, and the exit code is 1. An aim that is not
+met is told and changes no exit code.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import asyncio
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -32,10 +34,11 @@ from benchmarks.breakdown import read_parts
 from benchmarks.contenders import Commits, Ours
 from benchmarks.servers import rig
 from benchmarks.usage import machine
+from workers.leash import die_with_parent
 
 RESULTS: Final = Path(__file__).with_name("results.json")
 PARTS: Final = ("compact", "isolated", "where", "open", "start")
-QUICK_PARTS: Final = ("compact", "start")
+QUICK_PARTS: Final = ("compact", "where", "start")
 PART_SECONDS_MAX: Final = 3_600.0
 SPANS_SECONDS: Final = 1.5
 """Until the last spans are in their file."""
@@ -121,7 +124,8 @@ class Run:
         if resume and kept is not None and kept.exists():
             before = json.loads(kept.read_text("utf-8"))
             if before["options"] == options:
-                self.found = before | {"not_measured": {}}
+                whole = {k: v for k, v in before["parts"].items() if k not in before["not_measured"]}
+                self.found = before | {"parts": whole, "not_measured": {}}
 
     def measure(self) -> None:
         """Every part that is missing, each with an event loop of its own."""
@@ -131,7 +135,10 @@ class Run:
             began = time.monotonic()
             print(f"{part} …", file=sys.stderr, flush=True)
             try:
-                self.found["parts"][part] = asyncio.run(self._one(part))
+                self.found["parts"][part] = found = asyncio.run(self._one(part))
+                if failed := _failed(found):
+                    self.found["not_measured"][part] = failed
+                    print(f"{part}: {failed}", file=sys.stderr)
             except Exception as error:  # noqa: BLE001 - whatever it was: it is told, and the others are measured
                 self.found["not_measured"][part] = f"{type(error).__name__}: {error}"
                 print(f"{part} could not be measured: {error}", file=sys.stderr)
@@ -143,6 +150,20 @@ class Run:
     async def _one(self, part: str) -> Any:
         async with asyncio.timeout(PART_SECONDS_MAX):
             return await measure(part, self._size)
+
+
+def _failed(found: Any) -> str:
+    """Contenders that dropped out, with their reasons: what the others have is kept."""
+    if not isinstance(found, dict):
+        return ""
+    rows = [row for name in ("latency", "throughput") for row in found.get(name, {}).get("rows", ())]
+    return "; ".join(f"{row['contender']}: {row['failed']}" for row in rows if "failed" in row)
+
+
+def _stop_in_order() -> None:
+    """End as after Ctrl-C, servers and folder included, when told to end or when whoever started this has ended."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    die_with_parent(signal.SIGTERM)
 
 
 def _size(options: argparse.Namespace) -> Size:
@@ -170,6 +191,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("--rounds: at least 2")
     parts = options.only or (QUICK_PARTS if options.quick else PARTS)
     kept = None if options.write is None else options.write.with_suffix(".partial.json")
+    _stop_in_order()
     run = Run(_size(options), parts, kept, resume=options.resume)
     run.measure()
     if options.json:

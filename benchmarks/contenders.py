@@ -89,14 +89,13 @@ class Ours(Contender):
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
-        self._sent = 0
         self.client = rig.client
         self.exchange = rig.stage.exchange
         self.processes = (*rig.product, temporal.NAME, *SHARED, rig.stage.name(EXCHANGE))
 
     async def send(self, order: str) -> httpx2.Response:
         tickers = self._rig.tickers
-        which, self._sent = self._sent, self._sent + 1
+        which = next(self._rig.numbers)
         quantity = 1 + which // len(tickers) % QUANTITIES
         signal = new_signal(order, ticker=tickers[which % len(tickers)], quantity=str(quantity))
         return await self._rig.stage.gateway.submit(signal)

@@ -6,10 +6,11 @@ tuned as ours is; another one a server as `temporal server start-dev` starts it,
 """
 
 import asyncio
+import itertools
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -60,6 +61,8 @@ class Rig:
     tuned: httpx2.AsyncClient | None = field(default=None, repr=False)
     stock: httpx2.AsyncClient | None = field(default=None, repr=False)
     rival_exchange: ExchangeDoor | None = None
+    numbers: Iterator[int] = field(default_factory=itertools.count, repr=False)
+    """Of the orders of ours, whichever part sends them: the same content again too soon is refused."""
 
     @property
     def product(self) -> tuple[str, ...]:

@@ -79,10 +79,12 @@ async def _start(
 
 async def _until_trading(folder: DataDir) -> None:
     connection = await asyncpg.connect(folder.read_addresses()["database_url"])
+    deadline = time.monotonic() + READY_WITHIN_SECONDS
     try:
-        async with asyncio.timeout(READY_WITHIN_SECONDS):
-            while waits_for(await read_readiness(connection), datetime.now(UTC)) is not None:  # noqa: ASYNC110
-                await asyncio.sleep(LOOK_SECONDS)
+        while (waits := waits_for(await read_readiness(connection), datetime.now(UTC))) is not None:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"no order would be placed after {READY_WITHIN_SECONDS:g} s: {waits}")
+            await asyncio.sleep(LOOK_SECONDS)
     finally:
         await connection.close()
 

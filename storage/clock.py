@@ -30,12 +30,6 @@ CORRELATION: Final = "clock"
 COMPONENT: Final = "ClockWatch"
 
 
-async def read_clock_halt(connection: Connection) -> str | None:
-    """Why no new order leaves: whose clock is wrong. None: none is."""
-    row = await connection.fetchrow(_SQL["read_halt"], HEARD_WITHIN)
-    return None if row is None else f"{row['holder']}: {row['halt_cause']}"
-
-
 async def read_clock_checks(connection: Connection) -> tuple[ClockCheck, ...]:
     """What each process that was heard of lately found last."""
     rows = await connection.fetch(_SQL["read_checks"], HEARD_WITHIN)

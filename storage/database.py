@@ -127,9 +127,15 @@ class Database:
             await self._fences.release(connection)
 
     @asynccontextmanager
-    async def transaction(self, name: str) -> AsyncIterator[Connection]:
-        """A pooled connection in a transaction; ``name`` is its commit's (`observability.crash_points`)."""
-        async with self.connection() as connection, committing(connection, name):
+    async def transaction(self, name: str, *, one_statement: bool = False) -> AsyncIterator[Connection]:
+        """A pooled connection in a transaction; ``name`` is its commit's (`observability.crash_points`).
+
+        ``one_statement``: as `storage.commits.committing` says.
+        """
+        async with (
+            self.connection() as connection,
+            committing(connection, name, one_statement=one_statement),
+        ):
             yield connection
 
     async def run(self, name: str, work: Callable[[Connection], Awaitable[_T]]) -> _T:

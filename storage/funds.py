@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from schemas.alerts import Alert, AlertCode, Severity
 from schemas.audit import AuditEntry
 from schemas.base import decimal_text
-from schemas.risk import FundsRefusal
 from storage.alerts import clear_alert, raise_alert
 from storage.events import append
 from storage.orders import StoredOrder
@@ -46,12 +45,6 @@ async def note_refusal(
         correlation_id=order.signal_id,
     )
     await raise_alert(connection, alert, component=component, now=now)
-
-
-async def open_refusal(connection: Connection, strategy: str) -> FundsRefusal | None:
-    """The strategy's refusal that no snapshot has covered yet."""
-    row = await connection.fetchrow(_SQL["open_refusal"], strategy)
-    return FundsRefusal.model_validate(dict(row)) if row else None
 
 
 async def covered_now(connection: Connection) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -12,7 +13,8 @@ from schemas.base import DecimalText, UtcTime, Wire
 from schemas.orders import OrderRequest
 from schemas.risk import Proposal
 from schemas.wire import Leg
-from storage.orders import LockedOrder, StoredOrder, stored_order
+from storage.clock import HEARD_WITHIN
+from storage.orders import LockedOrder, OrderKey, OrderNotFound, StoredOrder, stored_order
 from storage.statements import load
 
 if TYPE_CHECKING:
@@ -64,6 +66,17 @@ class PlacementBasis(Wire):
     symbol_locked: bool
 
 
+@dataclass(frozen=True)
+class Gate:
+    """An order that asks for its turn, and what stops everybody's."""
+
+    order: StoredOrder
+    halt: str | None
+    """Why nothing leaves; None: no halt is open."""
+    wrong_clock: str | None
+    """Whose clock is wrong, so that no new order leaves; None: none is."""
+
+
 class NoFenceConnection(Exception):
     """Every placement slot is taken. Nothing was done; try again."""
 
@@ -86,6 +99,22 @@ async def take_fence(connection: Connection) -> bool:
 async def free_fence(connection: Connection) -> None:
     """Give the share back."""
     await connection.fetchval(_SQL["free_fence"], FENCE_KEY)
+
+
+async def read_gate(connection: Connection, key: OrderKey) -> Gate:
+    """The order that ``key`` names, the broker's halt and the clocks', in one reading.
+
+    Raises:
+        OrderNotFound: no such row.
+    """
+    row = await connection.fetchrow(
+        _SQL["read_gate"], key.signal_id, key.leg.value, key.generation, HEARD_WITHIN
+    )
+    if row is None:
+        raise OrderNotFound(key.signal_id)
+    values = dict(row)
+    halted, cause, wrong_clock = (values.pop(name) for name in ("halted", "halt_cause", "wrong_clock"))
+    return Gate(stored_order(values), str(cause) if halted else None, wrong_clock)
 
 
 async def read_basis(locked: LockedOrder, wall: datetime) -> PlacementBasis:

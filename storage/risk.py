@@ -16,7 +16,7 @@ from schemas.events import RiskApproved, RiskMetrics, RiskRejected
 from schemas.locks import SymbolLock
 from schemas.market import Quote
 from schemas.orders import OrderStatus, Side
-from schemas.risk import Exposure, Limits, LimitSource, Proposal, RiskVerdict, WorkingOrder
+from schemas.risk import Exposure, FundsRefusal, Limits, LimitSource, Proposal, RiskVerdict, WorkingOrder
 from schemas.signals import DecisionView
 from schemas.wire import Leg, Topic, event_id
 from storage.events import Queued, append
@@ -71,6 +71,10 @@ class FactsRow:
     """Whom an approval is for."""
     locks: tuple[SymbolLock, ...]
     """Of its ticker, holding at the decision's instant."""
+    funds_refusal: FundsRefusal | None
+    """Of its strategy, that no snapshot has covered yet."""
+    some_lapsed: bool
+    """Room is to be given back first (`lapse_reservations`): read again then."""
 
 
 class StoredDecision(DecisionView):
@@ -126,7 +130,7 @@ async def lapse_reservations(connection: Connection, now: datetime) -> None:
 
 
 async def read_facts(connection: Connection, signal_id: str, now: datetime, *, wall: datetime) -> FactsRow:
-    """Signal, account, kill switch, limits in force at ``now``, quote and unknown outcomes in one reading.
+    """Signal, account, kill switch, limits in force at ``now``, quote, unknown outcomes and refusal in one reading.
 
     ``wall`` is our own clock: no argument may end a lock of the ticker before its time.
 
@@ -156,6 +160,19 @@ async def read_facts(connection: Connection, signal_id: str, now: datetime, *, w
         unknown_outcomes=tuple(row["unknown_outcomes"]),
         installation=Installation.model_validate(dict(row)),
         locks=tuple(SymbolLock.model_validate(each) for each in json.loads(row["locks"] or "[]")),
+        funds_refusal=_refusal(row),
+        some_lapsed=row["some_lapsed"],
+    )
+
+
+def _refusal(row: asyncpg.Record) -> FundsRefusal | None:
+    if row["refused_order"] is None:
+        return None
+    return FundsRefusal(
+        strategy=row["strategy"],
+        client_order_id=row["refused_order"],
+        needed=row["refused_needed"],
+        refused_at=row["refused_at"],
     )
 
 

@@ -64,7 +64,7 @@ class SharedBudget(BrokerBudget):
         terms = self._allowances[share]
         wanted = [each for each in served if not each.done()]
         try:
-            async with self._database.transaction("budget.taken") as connection:
+            async with self._database.transaction("budget.taken", one_statement=True) as connection:
                 grant = await rows.take(
                     connection,
                     share.value,
@@ -88,7 +88,7 @@ class SharedBudget(BrokerBudget):
         """As the port says."""
         interval = self._allowances[share].interval_seconds
         try:
-            async with self._database.transaction("budget.given_back") as connection:
+            async with self._database.transaction("budget.given_back", one_statement=True) as connection:
                 await rows.give_back(connection, share.value, 1, interval_seconds=interval)
         except NO_DATABASE as error:
             _log.warning("a token was lost", share=share.value, reason=str(error))

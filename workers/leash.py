@@ -64,9 +64,9 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), unused, unused, unused)
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it ends (Linux; elsewhere nothing)."""
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have the kernel end this process so when the thread that started it ends (Linux; elsewhere nothing)."""
+    _prctl(PR_SET_PDEATHSIG, number)
 
 
 def _become(user: str) -> None:

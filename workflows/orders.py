@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -32,6 +33,7 @@ with workflow.unsafe.imports_passed_through():
         OrderQuestion,
         OrderReport,
         PlaceKind,
+        PlaceQuestion,
         ResolveKind,
         RiskQuestion,
     )
@@ -71,6 +73,7 @@ class OrderWorkflow:
         self._cancelling = asyncio.Lock()
         self._protected: Decimal | None = None
         self._has_asked = False
+        self._check_in_placing = start.checked_in_placing
         self._move = Move()
         self._blotter = Blotter(start.display)
 
@@ -165,11 +168,12 @@ class OrderWorkflow:
                 await self._resolve()
                 continue
             await self._pursue_cancel()
-            if await self._pass_pre_trade() and self._cancel is None:
-                await self._place()
+            self._show("the last checks before the broker")
+            first, self._check_in_placing = self._check_in_placing, False
+            if (first or await self._pass_pre_trade()) and self._cancel is None:
+                await self._place(check_first=first)
 
     async def _pass_pre_trade(self) -> bool:
-        self._show("the last checks before the broker")
         answer = await run_step(
             policies.CHECK_PRE_TRADE,
             MarketActivities.check_pre_trade,
@@ -179,12 +183,12 @@ class OrderWorkflow:
         self._learn(answer.order)
         return answer.passed
 
-    async def _place(self) -> None:
+    async def _place(self, *, check_first: bool) -> None:
         order = self._known
         answer = await run_step(
             policies.PLACE_ORDER,
             PlacementActivities.place_order,
-            self._question(),
+            PlaceQuestion(signal_id=self._signal_id, as_of=workflow.now(), check_first=check_first),
             summary=f"POST {order.action.side.value} {order.quantity} {order.ticker}",
         )
         self._learn(answer.order)
@@ -313,10 +317,8 @@ class OrderWorkflow:
         self._learn(row)
 
     async def _wake_up(self, condition: Callable[[], bool], pause: timedelta | None, why: str) -> None:
-        try:
+        with suppress(TimeoutError):
             await workflow.wait_condition(condition, timeout=pause, timeout_summary=why)
-        except TimeoutError:
-            return
 
     # --- protection ------------------------------------------------------------------------------
 

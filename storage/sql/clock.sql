@@ -17,12 +17,6 @@ update clock_checks set halted_since = coalesce(halted_since, clock_timestamp())
 -- name: close_halt
 update clock_checks set halted_since = null, halt_cause = null where holder = $1
 
--- name: read_halt
--- The oldest of those whose process was heard of within $1: one that is gone asks anew when it starts.
-select holder, halt_cause from clock_checks
-where halted_since is not null and checked_at > clock_timestamp() - $1::interval
-order by halted_since limit 1
-
 -- name: read_checks
 select holder, verdict, offset_us, source, detail, halted_since, halt_cause, clock_timestamp() - checked_at as age
 from clock_checks where checked_at > clock_timestamp() - $1::interval

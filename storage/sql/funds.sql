@@ -13,6 +13,3 @@ order by f.strategy
 update funds_refusals f set covered_at = $2 from account a
 where f.strategy = $1 and f.covered_at is null and a.taken_at > f.refused_at and a.buying_power >= f.needed
 returning f.needed, a.buying_power, a.taken_at
-
--- name: open_refusal
-select strategy, client_order_id, needed, refused_at from funds_refusals where strategy = $1 and covered_at is null

@@ -4,6 +4,20 @@ select pg_try_advisory_lock_shared($1)
 -- name: free_fence
 select pg_advisory_unlock_shared($1)
 
+-- name: read_gate
+-- The oldest halt of those clocks whose process was heard of within $4: one that is gone asks anew when it starts.
+select o.*, h.is_open as halted, h.cause as halt_cause, c.told as wrong_clock
+from orders o
+cross join broker_halt h
+left join lateral (
+    select concat(holder, ': ', halt_cause) as told from clock_checks
+    where halted_since is not null and checked_at > clock_timestamp() - $4::interval
+    order by halted_since limit 1
+) c on true
+where o.signal_id = $1 and o.leg = $2 and ($3::integer is null or o.generation = $3)
+order by o.generation desc
+limit 1
+
 -- name: read_basis
 select
     k.engaged, k.epoch as switch_epoch,

@@ -21,6 +21,8 @@ select
     l.rows as limits, locked.rows as locks,
     q.bid, q.ask, q.bid_size, q.ask_size, q.quoted_at, q.received_at,
     i.namespace, i.account, i.mode,
+    f.client_order_id as refused_order, f.needed as refused_needed, f.refused_at,
+    exists (select from reservations where state = 'held' and lapses_at <= $3) as some_lapsed,
     array(
         select o.client_order_id from orders o
         where o.ticker = s.ticker and o.settled_at is null
@@ -57,6 +59,7 @@ cross join lateral (
     ) k
 ) locked
 left join latest_quotes q on q.ticker = s.ticker and q.provider = 'primary'
+left join funds_refusals f on f.strategy = s.strategy and f.covered_at is null
 where s.signal_id = $1
 
 -- name: read_exposures

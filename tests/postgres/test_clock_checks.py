@@ -6,9 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from schemas.clock import ClockHealth, ClockReading, ClockSource, ClockVerdict
-from storage.clock import note_clock, read_clock_checks, read_clock_halt, read_clock_health
-from storage.database import Database
+from schemas.runs import OrderQuestion
+from storage.clock import note_clock, read_clock_checks, read_clock_health
+from storage.database import Connection, Database
+from storage.placement import read_gate
+from tests.postgres.books import prepare, propose
 
+SIGNAL = "s1"
 NOW = datetime(2026, 11, 27, 15, 0, tzinfo=UTC)
 GOOD = ClockReading(
     verdict=ClockVerdict.IN_SYNC, offset=timedelta(milliseconds=3), source=ClockSource.NTP, detail="3 of 3"
@@ -22,6 +26,8 @@ SILENT = ClockReading(verdict=ClockVerdict.NO_SOURCE, detail="nobody")
 @pytest.fixture
 async def rows(database: str) -> AsyncIterator[Database]:
     opened = await Database.connect(database)
+    await prepare(opened)
+    await propose(opened, SIGNAL)
     yield opened
     await opened.close()
 
@@ -29,6 +35,11 @@ async def rows(database: str) -> AsyncIterator[Database]:
 async def note(rows: Database, holder: str, reading: ClockReading, halts: str | None = None) -> bool:
     async with rows.transaction("test") as connection:
         return await note_clock(connection, holder, reading, halts=halts, now=NOW)
+
+
+async def halt(connection: Connection) -> str | None:
+    """What a new order is told."""
+    return (await read_gate(connection, OrderQuestion(signal_id=SIGNAL, as_of=NOW))).wrong_clock
 
 
 async def decisions(rows: Database) -> list[str]:
@@ -41,19 +52,19 @@ async def decisions(rows: Database) -> list[str]:
 
 async def test_a_halt_opens_once_and_ends_with_the_second_good_reading_in_a_row(rows: Database) -> None:
     async with rows.connection() as connection:
-        assert await read_clock_halt(connection) is None
+        assert await halt(connection) is None
         assert (await read_clock_health(connection)).in_sync is False, "nobody has asked yet"
         assert not await note(rows, "execution@one", GOOD)
         assert (await read_clock_health(connection)).in_sync
         assert await note(rows, "execution@one", BAD, "it is off")
         assert await note(rows, "execution@one", BAD, "it is still off")
-        assert await read_clock_halt(connection) == "execution@one: it is still off"
+        assert await halt(connection) == "execution@one: it is still off"
         assert await note(rows, "execution@one", GOOD)
         assert await note(rows, "execution@one", SILENT), "what is in between begins the count anew"
         assert await note(rows, "execution@one", GOOD)
         assert not (await read_clock_health(connection)).in_sync
         assert not await note(rows, "execution@one", GOOD)
-        assert await read_clock_halt(connection) is None
+        assert await halt(connection) is None
         (check,) = await read_clock_checks(connection)
         assert (check.offset, check.halted_since) == (GOOD.offset, None)
     assert await decisions(rows) == ["CLOCK_HALT_OPENED", "CLOCK_HALT_CLOSED"]
@@ -63,12 +74,12 @@ async def test_any_machine_halts_everybody_and_one_that_is_gone_halts_nobody(row
     await note(rows, "execution@one", GOOD)
     await note(rows, "execution@two", BAD, "it is off")
     async with rows.connection() as connection:
-        assert await read_clock_halt(connection) == "execution@two: it is off"
+        assert await halt(connection) == "execution@two: it is off"
         assert not (await read_clock_health(connection)).in_sync
         await connection.execute(
             "update clock_checks set checked_at = checked_at - interval '16 minutes' where holder = 'execution@two'"
         )
-        assert await read_clock_halt(connection) is None
+        assert await halt(connection) is None
         health = await read_clock_health(connection)
         assert health.in_sync
         assert health.age is not None
