@@ -32,6 +32,8 @@ class House:
     stack: Stack
     web: Web
     chromium: "Chromium"
+    key: GrantKey
+    """The console's."""
 
     async def worker(self, name: str, role: Role) -> Browser:
         return await worker(self.web, name, role)
@@ -67,6 +69,12 @@ class House:
         found: dict[str, Any] = answer.json()
         return found
 
+    async def releases(self) -> list[tuple[str, str]]:
+        """Of the kill switch: person and key of each grant that was taken."""
+        async with self.web.owner.connection() as connection:
+            rows = await connection.fetch("select person, key_id from kill_releases order by released_at")
+        return [(row["person"], row["key_id"]) for row in rows]
+
     async def told(self, *decisions: str) -> list[tuple[str, str]]:
         """Decision and actor of the audit rows with these words, in order."""
         async with self.web.owner.connection() as connection:
@@ -91,6 +99,6 @@ async def house(stack: Stack, chromium: "Chromium") -> AsyncIterator[House]:
             )
         outside = Folder(Path(stack.settings.audit_target))
         async with served(web, client=stack.client, grant_key=key, outside=outside) as console:
-            made = House(stack, console, chromium)
+            made = House(stack, console, chromium, key)
             await made.quote("400.10")
             yield made

@@ -14,6 +14,7 @@ from storage.live import save_configuration
 from storage.orders import StoredOrder
 from tests.postgres.books import refresh
 from tests.postgres.test_live_orders import LiveDesk, desk
+from tests.postgres.two_people import standing_for
 from tests.servers import live
 from tests.web.browser import PASSWORD, Web
 from tests.web.chromium import Seat, running, seated, served, shown_secret, worker
@@ -21,6 +22,7 @@ from tests.web.conftest import console_on
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser as Chromium
+    from playwright.async_api import Route
 
 __all__ = ["desk"]
 
@@ -97,6 +99,24 @@ async def test_the_first_admin_comes_in_with_a_passkey_and_adds_a_code_generator
         assert await connection.fetchval("select sign_count from passkeys") == 3
 
 
+async def test_a_page_whose_scripts_come_late_is_live_all_the_same(web: Web, chromium: "Chromium") -> None:
+    """How: what adds the stream to htmx is held back until htmx has run, and every timer that it may have set."""
+    async with served(web) as console:
+        viewer = await worker(console, "vera", Role.VIEWER)
+        async with seated(chromium, console, viewer) as seat:
+            page = seat.page
+
+            async def late(route: "Route") -> None:
+                await page.wait_for_function("typeof htmx === 'object'")
+                await page.evaluate("new Promise(done => setTimeout(() => setTimeout(done, 50), 50))")
+                await route.continue_()
+
+            await page.route("**/htmx-sse*", late)
+            await seat.go("/orders")
+            await page.locator("#liveness[data-state=live]").wait_for()
+
+
+@pytest.mark.slow
 async def test_two_admins_in_two_browsers_let_orders_go_live_and_one_person_ends_it(
     desk: LiveDesk, database: str, chromium: "Chromium"
 ) -> None:
@@ -105,14 +125,16 @@ async def test_two_admins_in_two_browsers_let_orders_go_live_and_one_person_ends
     async with console_on(database) as web, served(web, grant_key=live.SIGNER) as console:
         first, second = await worker(console, "ada", Role.ADMIN), await worker(console, "ben", Role.ADMIN)
         operator = await worker(console, "olga", Role.OPERATOR)
+        await standing_for(web.owner)
         async with seated(chromium, console, first) as ada, seated(chromium, console, second) as ben:
             await asks(ada)
             await nobody_grants_to_himself(ada)
             assert (await order(desk, "s1")).reason == "LIVE_NOT_PERMITTED"
             await ben.go("/acts/approvals")
             await ben.sees("Asked by ada")
+            path = f"/acts/approvals/{await asked_id(ben)}/carry-out"
             await ben.press(CARRY_OUT)
-            await ben.steps_up(f"/acts/approvals/{await asked_id(ben)}/carry-out")
+            await ben.steps_up(path)
             assert (await order(desk, "s2")).reason == "LIVE_NOT_PERMITTED", "the factor alone grants nothing"
             assert desk.posts == 0
             await ben.press(CARRY_OUT)

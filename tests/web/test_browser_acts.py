@@ -55,6 +55,7 @@ async def here(
             yield await opened.enter_async_context(house(await start(), chromium))
 
 
+@pytest.mark.slow
 async def test_a_code_signs_in_once_and_whoever_repeats_it_is_refused(here: House) -> None:
     link = await here.web.link("cora", Role.VIEWER)
     async with here.sit() as own, here.sit() as thief:
@@ -93,6 +94,7 @@ async def test_a_code_signs_in_once_and_whoever_repeats_it_is_refused(here: Hous
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_risk_kills_every_view_says_so_and_an_admin_releases(here: House, unique: Unique) -> None:
     admin, risk = await here.worker("ada", Role.ADMIN), await here.worker("rita", Role.RISK)
     resting, refused, after = unique("resting"), unique("refused"), unique("after")
@@ -125,6 +127,7 @@ async def test_risk_kills_every_view_says_so_and_an_admin_releases(here: House, 
         assert await ada.page.locator("#banners .banner-bad").count() == 1, (
             "the factor alone releases nothing"
         )
+        assert await here.releases() == []
         await ada.press("Release, with my second factor")
         await ada.page.get_by_role("heading", name="Released").wait_for()
         assert await ada.page.locator("#banners .banner-bad").count() == 0
@@ -136,6 +139,7 @@ async def test_risk_kills_every_view_says_so_and_an_admin_releases(here: House, 
         await here.stack.submit(signal(after))
         assert (await here.stack.settled(after))["status"] == "FILLED"
     assert (await here.stack.ledger())["posts_total"] == posts + 1
+    assert await here.releases() == [("ada", here.key.key_id)], "by a grant that the console signed"
     assert await here.told("KILL_ENGAGED", "KILL_RELEASED") == [
         ("KILL_ENGAGED", "rita"),
         ("KILL_RELEASED", "ada"),
@@ -231,6 +235,7 @@ HEAR: Final = """() => {
 """What the page is told from now on, and when it fetches its part; gone with the page."""
 
 
+@pytest.mark.slow
 async def test_a_row_is_found_and_proved_and_a_forged_one_is_named(here: House, unique: Unique) -> None:
     operator, audited = await here.worker("otto", Role.OPERATOR), unique("audited")
     await here.stack.submit(signal(audited))
