@@ -27,7 +27,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals fuzz runaway stream-faults audit-mutations bench-audit rotate-secrets console-attacks deploy scale bench canaries check docs lock clean
+.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals fuzz runaway stream-faults audit-mutations bench-audit rotate-secrets console-attacks browser deploy scale bench canaries check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -124,6 +124,9 @@ fuzz: install-dev ## the gateway's OpenAPI document, 500 good and as many bad re
 
 console-attacks: install-dev ## guesses, replays and wrong passkeys against the console: 1,000 codes a second time, 0 taken
 	$(BIN)/python -m pytest -m "slow or not slow" -s tests/web/test_guesses.py tests/web/test_passkeys.py $(PYTEST_ARGS)
+
+browser: install-servers ## people in real Chromium: sign in, kill and release, live grant by two, cancel, follow, proof; about 2 minutes
+	$(BIN)/python -m pytest -m "slow or not slow" tests/web/test_browser.py tests/web/test_browser_acts.py $(PYTEST_ARGS)
 
 audit-mutations: install-servers ## every byte flip, and every row missing, inserted, swapped or cut off, in 1,000 sealed rows: all found and named
 	$(BIN)/python -m pytest -m "slow or not slow" -s tests/audit $(PYTEST_ARGS)
