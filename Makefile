@@ -119,7 +119,7 @@ chaos-kill: install ## 1000 kill-switch activations while orders leave, and eigh
 forged-approvals: install-dev ## 500 and more forged, edited, expired and replayed approvals: none reaches the exchange, its ledger says
 	@$(BIN)/python -m pytest -q -s --show-capture=no tests/forgery tests/e2e/test_forged_workflows.py $(PYTEST_ARGS)
 
-fuzz: install-dev ## the gateway's OpenAPI document, 500 good and as many bad requests to each operation (N=50)
+fuzz: install-dev ## both OpenAPI documents, the gateway's and the console's: 500 good and as many bad requests to each operation (N=50)
 	FUZZ_EXAMPLES=$(or $(N),500) $(BIN)/python -m pytest -m slow -q -s tests/fuzz $(PYTEST_ARGS)
 
 console-attacks: install-dev ## guesses, replays and wrong passkeys against the console: 1,000 codes a second time, 0 taken

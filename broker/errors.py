@@ -132,6 +132,8 @@ class Unauthorized(BrokerError):
     """The broker does not accept these keys."""
 
     code = "ERR_UNAUTHORIZED"
+    of_replaced_keys: bool = False
+    """The request was made with keys that have been replaced since: nothing is known of those in use."""
 
 
 class Forbidden(BrokerError):

@@ -50,8 +50,10 @@ class BrokerKeys:
         """Call it, in any thread, when the broker does not accept the keys that are current."""
         self._refused.append(listener)
 
-    def tell_refused(self, pair: KeyPair) -> None:
-        """The broker did not accept ``pair``. Of keys that are replaced meanwhile that is no news."""
-        if pair is self._current:
-            for listener in tuple(self._refused):
-                listener()
+    def tell_refused(self, pair: KeyPair) -> bool:
+        """The broker did not accept ``pair``. False: of keys that are replaced meanwhile that is no news."""
+        if pair is not self._current:
+            return False
+        for listener in tuple(self._refused):
+            listener()
+        return True

@@ -103,6 +103,8 @@ class SharedBudget(BrokerBudget):
     async def _note(self, share: Share, error: BrokerError | None) -> None:
         if isinstance(error, LiveNotPermitted):
             return  # The broker was not asked.
+        if isinstance(error, Unauthorized) and error.of_replaced_keys:
+            return  # Neither for the keys in use nor against them.
         if isinstance(error, NetworkError | UnknownOutcome | Unauthorized):
             await self._count(error, utc_now())
             return

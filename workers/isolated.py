@@ -109,6 +109,8 @@ class IsolatedInstallation(Installation):
             return f"http://127.0.0.1:{native.port(service, port)}{path}"
 
         password = quote(secrets[f"{Role.CONSOLE}_password"], safe="")
+        # Without encrypted payloads there is no codec server.
+        counting = WORKERS if self.payloads != "encrypted" else (*WORKERS, CODEC[0])
         return {
             "gateway_url": url(*GATEWAY),
             "console_url": f"http://localhost:{native.port(*CONSOLE)}",
@@ -120,7 +122,7 @@ class IsolatedInstallation(Installation):
             "metrics_url": url(*GATEWAY, "/metrics"),
             **self.payload_addresses(native.port(*CODEC)),
             "metrics_urls": {
-                **{name: url(name, HEALTH_PORT, "/metrics") for name in (*WORKERS, CODEC[0])},
+                **{name: url(name, HEALTH_PORT, "/metrics") for name in counting},
                 CONSOLE[0]: url(*CONSOLE, "/metrics"),
             },
             "pid": os.getpid(),

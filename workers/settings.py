@@ -319,7 +319,7 @@ PROCESSES: Final[Mapping[str, Process]] = MappingProxyType({
     "compact": Process(WorkerSettings, alone=False),
 })  # fmt: skip
 
-PUBLIC: Final = frozenset({"approval_public_keys", "operator_public_key"})
+PUBLIC: Final = frozenset({"approval_public_keys", "operator_public_key", "console_grant_public_key"})
 """Kept like secrets, so that nobody changes them, but told to anybody."""
 
 S = TypeVar("S", bound=Settings)

@@ -172,7 +172,7 @@ class Calls:
         self._report(operation, attempt, result, latency_ms)
         if isinstance(result, _Failed):
             if isinstance(result.error, Unauthorized):
-                self._keys.tell_refused(pair)
+                result.error.of_replaced_keys = not self._keys.tell_refused(pair)
             raise result.error
         return result.value
 

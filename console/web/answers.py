@@ -1,6 +1,6 @@
 """How a no is answered: a page for a browser, a fragment for htmx, JSON for a script; never more than was asked."""
 
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from fastapi import Request
@@ -12,6 +12,20 @@ from console.web.rendering import render
 from storage.sessions import Session
 
 CODE_HEADER: Final = "X-Error-Code"
+DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
+    303: {"description": "Done, or somewhere else first: go on there."},
+    400: {"description": "What came is no request."},
+    401: {"description": "Nobody is signed in, or not let in."},
+    403: {"description": "The role is too low, a second factor is to be shown, or another site sent it."},
+    404: {"description": "There is no such thing."},
+    409: {"description": "It cannot be done as things are."},
+    413: {"description": "The body is too long."},
+    421: {"description": "The console has another name."},
+    422: {"description": "What was sent cannot be meant."},
+    429: {"description": "As many pages are live as may be."},
+    503: {"description": "What it takes does not answer: the page says whether anything was done."},
+}
+"""What any request may be answered with beside its own: no 500, which is a fault of ours."""
 
 
 def wants_json(request: Request) -> bool:

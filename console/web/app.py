@@ -37,7 +37,7 @@ def build_console(deps: ConsoleDeps) -> FastAPI:
     app.state.readiness = health.Readiness()
     app.state.feed = EventFeed(deps.database, deps.dsn)
     for router in (health.router, static_files.router, *ROUTERS):
-        app.include_router(router)
+        app.include_router(router, responses=answers.DOCUMENTED)
     _add_handlers(app)
     app.add_middleware(Guard, origin=deps.settings.origin)
     return app

@@ -43,7 +43,7 @@ def _names() -> frozenset[str]:
     return frozenset(file.relative_to(STATIC).as_posix() for file in STATIC.rglob("*"))
 
 
-@router.get("/favicon.ico")
+@router.get("/favicon.ico", status_code=204)
 async def favicon() -> Response:
     """None: the page names its own."""
     return Response(status_code=204)

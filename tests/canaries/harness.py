@@ -65,8 +65,15 @@ def fresh_canaries() -> Canaries:
 
 def canaries_in(folder: Path) -> Canaries:
     """The secrets that an installation has made for itself: each is unique, so each is a canary."""
-    found = {file.name: file.read_text().strip() for file in sorted(folder.rglob("*")) if file.is_file()}
-    hidden = {name: text for name, text in found.items() if name.removeprefix("trading_") not in PUBLIC}
+    # By path: each service has a file of the same name with a password of its own.
+    found = {
+        file.relative_to(folder).as_posix(): file.read_text().strip()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+    hidden = {
+        name: text for name, text in found.items() if Path(name).name.removeprefix("trading_") not in PUBLIC
+    }
     return Canaries(found, {name: text for name, text in _single(hidden) if len(text) >= NEEDLE_LENGTH_MIN})
 
 

@@ -27,13 +27,14 @@ from observability.redaction import redact_text
 from observability.tracing import configure_tracing, span
 from security.payloads import KeyRing, PayloadKeyError, PayloadKeys, data_converter
 from storage.database import Database, DatabaseUnavailable
-from tests.canaries.harness import Canaries, Search, canaries_in, fresh_canaries
+from tests.canaries.harness import Canaries, Search, canaries_in, fresh_canaries, slots
 from tests.servers.collector import Collector, collecting
 from tests.servers.stack import Stack, StackFactory, settings_for, signal
 from workers import temporal
 from workers.clients import audit_store, broker_settings, payload_ring
 from workers.settings import (
     PROCESSES,
+    PUBLIC,
     SECRETS_DIR_VARIABLE,
     SettingsError,
     WorkerSettings,
@@ -259,6 +260,11 @@ def test_every_slot_of_a_process_is_known_to_redaction(name: str, canaries: Cana
         assert needle not in f"{settings!r} {settings}", each
 
 
+def test_what_is_told_to_anybody_is_every_public_key_and_nothing_else() -> None:
+    """What stands there is neither cut out of what is written nor looked for."""
+    assert {name for name in slots() if "public" in name} == PUBLIC
+
+
 def test_the_search_is_awake(tmp_path: Path, canaries: Canaries) -> None:
     """How: each canary, as other layers write it, is put somewhere and found; public keys are no canaries."""
     for name, needle in canaries.needles.items():
@@ -270,5 +276,10 @@ def test_the_search_is_awake(tmp_path: Path, canaries: Canaries) -> None:
                 search.assert_nowhere("place")
     with pytest.raises(AssertionError, match="nothing was searched"):
         Search(canaries).assert_nowhere("logs")
-    (tmp_path / "trading_broker_key").write_text("a-secret-of-its-own")
-    assert canaries_in(tmp_path).needles == {"trading_broker_key": "a-secret-of-its-own"}
+    for service in ("risk", "execution"):
+        (tmp_path / service).mkdir()
+        (tmp_path / service / "trading_database_password").write_text(f"a-secret-of-{service}")
+        (tmp_path / service / "trading_approval_public_keys").write_text("told to anybody")
+    assert canaries_in(tmp_path).needles == {
+        f"{service}/trading_database_password": f"a-secret-of-{service}" for service in ("execution", "risk")
+    }

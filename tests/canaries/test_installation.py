@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -15,6 +16,7 @@ from tests.faults.installation import data_dir, interrupt, running
 from tests.servers.processes import needs_proc
 from workers.children import START_SECONDS_VARIABLE
 from workers.datadir import DataDir
+from workers.postgres import PASSWORD_FILE, SUPERUSER
 
 __all__ = ["data_dir"]
 
@@ -46,9 +48,11 @@ async def test_no_secret_of_an_installation_stands_anywhere(
         created_at = datetime.now(UTC).isoformat()
         assert set(await doors.submit_until_answered(SIGNALS, created_at=created_at)) == {202}
         ends = Counter(row["status"] for row in await doors.until_settled(len(SIGNALS)))
-        search = Search(canaries_in(data_dir.keys))
+        owner = (data_dir.postgres / PASSWORD_FILE).read_text().strip()
+        search = Search(canaries_in(data_dir.keys).but(owner=owner))
         search.look_at_processes(doors.family())
-        await search.look_in_database(doors.addresses["database_url"])
+        place = urlsplit(doors.addresses["database_url"])
+        await search.look_in_database(f"postgresql://{SUPERUSER}:{owner}@127.0.0.1:{place.port}{place.path}")
         stranger = await Client.connect(doors.addresses["temporal_address"], namespace=wire.NAMESPACE)
         await search.look_in_histories(stranger)
         urls = [doors.addresses["metrics_url"], *doors.addresses.get("metrics_urls", {}).values()]

@@ -1,4 +1,4 @@
-"""The operator console never fails, whatever an Admin's browser sends; what its pages answer is held elsewhere."""
+"""The operator console never fails, whatever an Admin's browser sends, and answers as its document says."""
 
 import asyncio
 import os

@@ -149,6 +149,18 @@ async def test_five_failures_in_a_row_of_any_process_open_the_halt_and_a_success
     await rows.close()
 
 
+async def test_a_refusal_of_keys_that_are_replaced_meanwhile_halts_nothing(database: str) -> None:
+    rows = await Database.connect(database)
+    budget = SharedBudget(rows, Metrics(), requests_per_minute=LIMIT)
+    late = Unauthorized("401")
+    late.of_replaced_keys = True
+    await budget.heard(Share.ORDERS, late)
+    assert not (await halted(rows)).is_open
+    await budget.heard(Share.ORDERS, Unauthorized("401"))
+    assert (await halted(rows)).is_open
+    await rows.close()
+
+
 async def test_many_that_open_and_close_it_at_once_do_it_once(database: str) -> None:
     """How: twenty refusals of our keys at once, then three probes that come to the same end."""
     rows = await Database.connect(database)

@@ -79,12 +79,33 @@ async def test_only_the_refusal_of_current_keys_is_news(
     told: list[str] = []
     keys.on_refused(lambda: told.append("refused"))
     server.always(http({"message": "unauthorized."}, status=401))
-    with pytest.raises(Unauthorized):
+    with pytest.raises(Unauthorized) as refused:
         await trader.get_order_status(ORDER_ID)
     assert told == ["refused"]
+    assert not refused.value.of_replaced_keys
+
+
+async def test_a_request_whose_keys_are_replaced_on_its_way_says_nothing_of_the_new_ones(
+    server: Server, trader: AlpacaTrader, keys: BrokerKeys
+) -> None:
+    told: list[str] = []
+    keys.on_refused(lambda: told.append("refused"))
+    arrived, release = asyncio.Event(), asyncio.Event()
+
+    async def hold(_: Request, writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await release.wait()
+        writer.write(http({"message": "unauthorized."}, status=401))
+
+    server.answer = hold
+    asking = asyncio.ensure_future(trader.get_order_status(ORDER_ID))
+    await arrived.wait()
     keys.replace(NEW)
-    keys.tell_refused(OLD)
-    assert told == ["refused"]
+    release.set()
+    with pytest.raises(Unauthorized) as refused:
+        await asking
+    assert refused.value.of_replaced_keys
+    assert told == []
 
 
 def test_no_repr_shows_a_key(keys: BrokerKeys) -> None:

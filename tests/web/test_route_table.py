@@ -37,6 +37,11 @@ class Table:
     def __init__(self, web: Web) -> None:
         self.web = web
         self.doors = list(doors(web.app))
+        self._documented = {
+            (method.upper(), path): operation["responses"].keys()
+            for path, operations in web.app.openapi()["paths"].items()
+            for method, operation in operations.items()
+        }
         self._people: dict[Role, Any] = {}
 
     async def key(self, role: Role, *, shown: timedelta | None = timedelta(0), ended: bool = False) -> str:
@@ -61,11 +66,15 @@ class Table:
     async def knock(
         self, door: Door, key: str | None, headers: dict[str, str] | None = None, method: str | None = None
     ) -> httpx2.Response:
-        """Ask, with nothing in the body."""
+        """Ask, with nothing in the body; whatever comes back stands in the document."""
         sent = {"Host": urlsplit(ORIGIN).netloc, **(SAME_ORIGIN if headers is None else headers)}
         if key is not None:
             sent["Cookie"] = f"{COOKIE}={key}"
-        return await _answer(self.web.app, method or door.method, door.url, sent)
+        asked = method or door.method
+        answer = await _answer(self.web.app, asked, door.url, sent)
+        if (statuses := self._documented.get((asked, door.path))) is not None:
+            assert str(answer.status_code) in statuses, f"{asked} {door.path}: {told(answer)}"
+        return answer
 
 
 async def _answer(app: FastAPI, method: str, path: str, headers: dict[str, str]) -> httpx2.Response:
