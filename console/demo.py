@@ -211,7 +211,7 @@ class Demonstration:
         await self._follower.until(only_they_rest, seconds_max=FIRST_SECONDS, show=self._screen.show)
         for signal_id in sorted(resting):
             order = await read_order(self._connection, signal_id)
-            await ask_cancel(self._addresses, self._connection, order, "the demonstration's operator")
+            await ask_cancel(self._addresses, order, "the demonstration's operator")
 
     async def _judge(self, lines: list[Line], before: Ledger) -> dict[str, Any]:
         """Compare what we say with what the exchange wrote down."""

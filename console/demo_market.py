@@ -148,7 +148,7 @@ class MarketDemonstration(Demonstration):
         await self._follower.until(the_rest_has_ended, seconds_max=SCENE_SECONDS, show=self._screen.show)
         for signal_id in resting:
             order = await read_order(self._connection, signal_id)
-            await ask_cancel(self._addresses, self._connection, order, "the demonstration's operator")
+            await ask_cancel(self._addresses, order, "the demonstration's operator")
         await self._follower.until(_all_ended, seconds_max=SCENE_SECONDS, show=self._screen.show)
         await self._propose(selling(examples))
         return await self._follower.until(_all_ended, seconds_max=SCENE_SECONDS, show=self._screen.show)

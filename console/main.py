@@ -13,13 +13,12 @@ from console.errors import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
     EXIT_REFUSED,
-    EXIT_USAGE,
     BadUsage,
     CommandFailed,
 )
 
 if TYPE_CHECKING:
-    from cyclopts import App
+    from cyclopts import App, CycloptsError
 
 DEBUG_VARIABLE: Final = "TRADING_DEBUG"
 
@@ -176,7 +175,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; whatever goes wrong is told without a traceback."""
     as_json = "--json" in arguments
     try:
-        return _run(arguments, as_json=as_json)
+        return _run(arguments)
     except CommandFailed as error:
         _tell(error, as_json=as_json)
         return error.exit_code
@@ -197,18 +196,32 @@ def run(arguments: Sequence[str]) -> int:
         return EXIT_INTERRUPTED
 
 
-def _run(arguments: Sequence[str], *, as_json: bool) -> int:
+def _run(arguments: Sequence[str]) -> int:
     from cyclopts import CycloptsError
 
     try:
         result = build_app()(
-            list(arguments), exit_on_error=False, print_error=not as_json, result_action="return_value"
+            list(arguments), exit_on_error=False, print_error=False, result_action="return_value"
         )
     except CycloptsError as error:
-        if as_json:
-            raise BadUsage(str(error), do="see --help") from error
-        return EXIT_USAGE  # cyclopts has said what is wrong.
+        raise _wrong(error) from error
     return result if isinstance(result, int) else EXIT_DONE
+
+
+def _wrong(error: "CycloptsError") -> BadUsage:
+    """What is wrong with the command line, in words of ours where cyclopts has none for people."""
+    from cyclopts import UnknownCommandError, UnusedCliTokensError
+
+    error.verbose = False
+    command = " ".join(("trading", *(error.command_chain or ())))
+    unused = error.unused_tokens or [""]
+    if isinstance(error, UnusedCliTokensError):
+        what = f"`{command}` does not take: {' '.join(unused)}"
+    elif isinstance(error, UnknownCommandError) and unused[0].startswith("-"):
+        what = f"no such option {unused[0]}"
+    else:
+        what = str(error).replace("Unknown option: ", "no such option ", 1)
+    return BadUsage(what if what.endswith("...") else what.removesuffix("."), do=f"see `{command} --help`")
 
 
 def _tell(error: CommandFailed, *, as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """``trading orders`` and ``trading order show|cancel``."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from functools import partial
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -18,9 +19,6 @@ from schemas.runs import CancelReply
 from storage.events import timeline
 from storage.orders import StoredOrder, list_orders
 from storage.protection import all_legs
-
-if TYPE_CHECKING:
-    import asyncpg
 
 LIST_DEFAULT: Final = 50
 LIST_MAX: Final = 500
@@ -87,16 +85,14 @@ async def cancel(
     addresses = common.addresses()
     async with rows(addresses) as connection:
         order = await find_order(connection, order_id)
-        reply = await ask_cancel(addresses, connection, order, reason)
+    reply = await ask_cancel(addresses, order, reason)
     data = {"signal_id": order.signal_id, **reply.model_dump(mode="json")}
     emit(common, data, lambda: print(f"{reply.answer.value}: {reply.message} (state {reply.status.value})"))
     return EXIT_DONE if reply.answer is CancelAnswer.REQUESTED else EXIT_REFUSED
 
 
-async def ask_cancel(
-    addresses: Addresses, connection: "asyncpg.Connection[Any]", order: StoredOrder, reason: str
-) -> CancelReply:
+async def ask_cancel(addresses: Addresses, order: StoredOrder, reason: str) -> CancelReply:
     """Ask for an order's cancel as the person at this terminal. Raises as `console.acts.orders.cancel_order`."""
     return already_ended(order) or await cancel_order(
-        await connect(addresses), connection, order, name=operator(), reason=reason
+        await connect(addresses), partial(rows, addresses), order, name=operator(), reason=reason
     )

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from console.addresses import Addresses
-from console.errors import Refused
+from console.errors import DependencyDown, Refused
 from console.temporal import connect
 from schemas import wire
 
@@ -35,7 +35,16 @@ async def refuse_while_needed(addresses: Addresses, key_id: str) -> None:
         Refused: some hold it; they are named.
         DependencyDown: Temporal does not answer, so nobody can say.
     """
-    left = await let_go(await connect(addresses), key_id)
+    from temporalio.service import RPCError
+
+    client = await connect(addresses)
+    try:
+        left = await let_go(client, key_id)
+    except RPCError as error:
+        raise DependencyDown(
+            f"Temporal does not say what holds the key: {error.message}",
+            do="look at Temporal, then try again",
+        ) from error
     if not left:
         return
     named = ", ".join(left[:NAMED_MAX]) + (f" and {len(left) - NAMED_MAX} more" if left[NAMED_MAX:] else "")
@@ -61,13 +70,22 @@ async def let_go(client: "Client", key_id: str) -> list[str]:
 
 
 async def _ask_to_renew(client: "Client", name: str) -> None:
-    from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
+    from temporalio.client import (
+        WorkflowUpdateFailedError,
+        WorkflowUpdateRPCTimeoutOrCancelledError,
+        WorkflowUpdateStage,
+    )
     from temporalio.service import RPCError
 
-    with suppress(RPCError, WorkflowUpdateFailedError):  # What came of it is looked at.
-        await client.get_workflow_handle(name).start_update(
-            wire.UPDATE_RENEW, wait_for_stage=WorkflowUpdateStage.ACCEPTED, rpc_timeout=RENEW_RPC_TIMEOUT
-        )
+    try:
+        with suppress(RPCError, WorkflowUpdateFailedError):  # What came of it is looked at.
+            await client.get_workflow_handle(name).start_update(
+                wire.UPDATE_RENEW, wait_for_stage=WorkflowUpdateStage.ACCEPTED, rpc_timeout=RENEW_RPC_TIMEOUT
+            )
+    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+        # No worker of it runs: looked at too. Of Ctrl-C the SDK says the same.
+        if isinstance(error.__cause__, asyncio.CancelledError):
+            raise error.__cause__ from None
 
 
 async def _open_runs(client: "Client") -> list[tuple[str, str | None]]:

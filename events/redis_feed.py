@@ -186,6 +186,8 @@ class _Lead:
             if position is None:
                 raise _LeadLost
             if position >= state.newest:
+                if state.published < position == state.newest:  # Begun behind what no group is to be told.
+                    await rows.begin_publishing(self._connection, position)
                 return
             events = await rows.to_publish(self._connection, position, floors=floors, limit=BATCH)
             # Fewer: nothing is left to publish, whatever the partitions' floors have left out.

@@ -70,7 +70,7 @@ async def settled_orders(data_dir: Path) -> list[dict[str, Any]]:
         orders: list[dict[str, Any]] = await trading(data_dir, "orders", "--limit", ORDERS_MAX)
         if all(order["settled"] for order in orders) or time.monotonic() > deadline:
             return orders
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # Asked as a person would, by the command line, which tells of no news.
 
 
 async def unexplained(data_dir: Path, order: Mapping[str, Any]) -> str | None:

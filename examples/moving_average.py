@@ -34,7 +34,8 @@ STRATEGY = "moving-average"
 LOOK_SECONDS = 0.2
 """Real time between two looks at the market."""
 ASK_SECONDS, ASK_SECONDS_MAX = 0.1, 2.0
-"""Real time between two questions after a signal: twice as long each time."""
+"""Real time between two questions after a signal: twice as long each time. Asking keeps this example short; whoever
+wants to be told follows `/v1/events`."""
 TOO_MANY_REQUESTS = 429
 QUIET_SECONDS = 15
 """Market time for which nothing more is proposed after a refusal: whoever insists is disabled in the end."""
@@ -105,7 +106,7 @@ class Gateway:
             answer = self._http.request(method, path, json=body)
             if answer.status_code != TOO_MANY_REQUESTS:
                 break
-            time.sleep(float(answer.headers["Retry-After"]))
+            time.sleep(float(answer.headers["Retry-After"]))  # The gateway says for how long.
         if answer.is_client_error:
             error = answer.json()["error"]
             raise Refused(f"{error['code']}: {error['message']}")

@@ -90,7 +90,11 @@ class Database:
         """
         try:
             pool = await _pool(dsn, min(POOL_MIN, most), most, process, reset=_keep)
-            fence_pool = await _pool(dsn, 1, slots, process) if fences else None
+            try:
+                fence_pool = await _pool(dsn, 1, slots, process) if fences else None
+            except BaseException:
+                pool.terminate()
+                raise
         except (OSError, asyncpg.PostgresError, TimeoutError) as error:
             raise DatabaseUnavailable(f"PostgreSQL does not answer: {error}") from error
         except ValueError:

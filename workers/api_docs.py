@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +12,7 @@ from console.web.app import build_console
 from gateway.app import build_app
 from gateway.problems import Code
 from schemas.events import PAYLOADS
+from workers.doc_pages import one_line, table, write_page
 
 FILE: Final = Path(__file__).parents[1] / "docs" / "API.md"
 TAGS: Final = ("signals", "orders", "events", "broker", "operation")
@@ -54,12 +55,12 @@ def document() -> str:
         "\n## Events\n\nThe `data` of each topic; [schemas](schemas/) has their JSON Schemas.\n\n",
         _topics(),
     ]
-    parts += ["\n## Codes\n\n", _table(("code", "status", "routes"), _codes(api))]
+    parts += ["\n## Codes\n\n", table(("code", "status", "routes"), _codes(api))]
     parts += ["\n`METHOD_NOT_ALLOWED` (405) and `NOT_FOUND` (404) also answer what is no route at all.\n"]
     parts += [
         "\n## Of the console\n\nPages are for people. Machines may ask, on the console's own address:\n\n"
     ]
-    parts.append(_table(("route", "who", "what it tells"), _console_routes()))
+    parts.append(table(("route", "who", "what it tells"), _console_routes()))
     return "".join(parts)
 
 
@@ -93,11 +94,11 @@ def _route(method: str, path: str, operation: Mapping[str, Any]) -> str:
     parts += [f"{operation['description']}\n\n", f"Asks for: {_auth(operation)}.\n\n"]
     if parameters := operation.get("parameters"):
         rows = ((f"`{each['name']}`", each["in"], *_field(each["schema"], each)) for each in parameters)
-        parts += [_table(("parameter", "in", "type", "meaning"), rows), "\n"]
+        parts += [table(("parameter", "in", "type", "meaning"), rows), "\n"]
     if body := operation.get("requestBody"):
         parts.append(f"Body: {body['description']} {_body(body)}\n\n")
     parts.append(
-        _table(
+        table(
             ("answer", "body", "meaning"), (_answer(*each) for each in sorted(operation["responses"].items()))
         )
     )
@@ -120,7 +121,7 @@ def _answer(status: str, answer: Mapping[str, Any]) -> tuple[str, ...]:
     code = shown.get("application/json", {}).get("example", {}).get("error", {}).get("code")
     kinds = [_type(each["schema"]) if "schema" in each else f"`{name}`" for name, each in shown.items()]
     headers = ", ".join(f"`{name}`" for name in answer.get("headers", ()))
-    meaning = _line(answer["description"]).replace("Successful Response", "As asked.") + (
+    meaning = one_line(answer["description"]).replace("Successful Response", "As asked.") + (
         f" Header: {headers}." if headers else ""
     )
     return f"{status} `{code}`" if code else status, ", ".join(kinds) or "none", meaning
@@ -162,7 +163,7 @@ def _models(api: Mapping[str, Any]) -> dict[str, Any]:
 
 def _model(name: str, schema: Mapping[str, Any]) -> str:
     said = schema.get("description")
-    head = f"\n### {name}\n\n" + (f"{_line(said)}\n\n" if said else "")
+    head = f"\n### {name}\n\n" + (f"{one_line(said)}\n\n" if said else "")
     if "enum" in schema:
         return head + ", ".join(f"`{each}`" for each in schema["enum"]) + ".\n"
     needed = schema.get("required", ())
@@ -170,11 +171,11 @@ def _model(name: str, schema: Mapping[str, Any]) -> str:
         (f"`{field}`" + ("" if field in needed else "?"), *_field(each, each))
         for field, each in schema["properties"].items()
     )
-    return head + _table(("field", "type", "meaning"), rows)
+    return head + table(("field", "type", "meaning"), rows)
 
 
 def _field(schema: Mapping[str, Any], described: Mapping[str, Any]) -> tuple[str, str]:
-    parts = [_line(described.get("description"))]
+    parts = [one_line(described.get("description"))]
     default = schema.get("default")
     if default not in (None, "", [], False):
         parts.append(f"Default `{default}`.")
@@ -210,9 +211,9 @@ def _bounds(schema: Mapping[str, Any]) -> str:
 
 
 def _topics() -> str:
-    rows = ((f"`{topic.value}`", _line(payload.__doc__), ", ".join(f"`{each}`" for each in payload.model_fields))
+    rows = ((f"`{topic.value}`", one_line(payload.__doc__), ", ".join(f"`{each}`" for each in payload.model_fields))
             for topic, payload in PAYLOADS.items())  # fmt: skip
-    return _table(("topic", "what it tells", "fields"), rows)
+    return table(("topic", "what it tells", "fields"), rows)
 
 
 def _codes(api: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -231,23 +232,8 @@ def _console_routes() -> Iterator[tuple[str, ...]]:
     for method, path, operation in routes(console_document()):
         if path in OF_THE_CONSOLE:
             who = "a session's cookie" if path.startswith("/live/") else "anybody"
-            yield f"`{method} {path}`", who, _line(operation.get("description"))
-
-
-def _line(text: str | None) -> str:
-    return " ".join((text or "").split()).replace("``", "`")
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "".join(f"| {' | '.join(each.replace('|', chr(92) + '|') for each in line)} |\n" for line in lines)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Write the page."""
-    (Path(arguments[0]) if arguments else FILE).write_text(document(), encoding="utf-8")
-    return 0
+            yield f"`{method} {path}`", who, one_line(operation.get("description"))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_page(sys.argv[1:], FILE, document))

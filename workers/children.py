@@ -25,6 +25,7 @@ LOG_COPY_BYTES = 1024 * 1024
 START_SECONDS = 60.0
 """How long the slowest part of an installation may take until it is ready, on a machine that is not busy."""
 START_SECONDS_VARIABLE = "TRADING_START_SECONDS"
+MORE_TIME = f"{START_SECONDS_VARIABLE}=300 gives each part five times the time to be ready"
 INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 _LEASH = Path(__file__).with_name("leash.py")
 
@@ -51,9 +52,13 @@ class SupervisorError(Exception):
 class StartFailedError(SupervisorError):
     """A child ended, or was not ready in time, while starting. The message holds the end of its log."""
 
-    def __init__(self, spec: "ChildSpec", reason: str, *, exit_code: int | None = None) -> None:
+    def __init__(
+        self, spec: "ChildSpec", reason: str, *, exit_code: int | None = None, too_slow: bool = False
+    ) -> None:
+        """``too_slow``: it went on, and nobody waited longer."""
         tail = log_tail(spec.log_path)
         lines = [f"{spec.name} did not start: {reason}"]
+        lines += [f"  on a slow or busy machine: {MORE_TIME}"] if too_slow else []
         lines += [f"  what to do: {spec.advice}"] if spec.advice else []
         lines += [f"  last lines of {spec.log_path}:", *(f"    {line}" for line in tail)] if tail else []
         super().__init__("\n".join(lines))

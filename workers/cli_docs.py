@@ -3,7 +3,7 @@
 import argparse
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args, get_origin
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args, get_origin
 from console.main import build_app
 from workers import exchange, exchange_faults, run, up
 from workers.chaos import __main__ as chaos
+from workers.doc_pages import one_line, table, write_page
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -55,7 +56,7 @@ def document() -> str:
         (f"[`trading {name}`](#trading-{name.replace(' ', '-')})", each.help) for name, each in found.items()
     )
     return "".join(
-        (_HEAD, _table(("command", "what it does"), contents), *map(_section, found, found.values()))
+        (_HEAD, table(("command", "what it does"), contents), *map(_section, found, found.values()))
     )
 
 
@@ -65,10 +66,10 @@ def commands() -> Mapping[str, "Command"]:
     found: dict[str, Command] = {}
     for name, app in _below(build_app()):
         if name not in PASSED_ON:
-            found[name] = Command(_line(app.help), _words(app.default_command), tuple(_options(app)))
+            found[name] = Command(one_line(app.help), _words(app.default_command), tuple(_options(app)))
     for name, make in PASSED_ON.items():
         parser = make()
-        found[name] = Command(_line(parser.description), parser.epilog or "", tuple(_switches(parser)))
+        found[name] = Command(one_line(parser.description), parser.epilog or "", tuple(_switches(parser)))
     return found
 
 
@@ -93,9 +94,7 @@ def _below(app: "App", *words: str) -> Iterator[tuple[str, "App"]]:
 
 def _section(name: str, command: Command) -> str:
     text = command.text or command.help
-    options = (
-        _table(("option", "meaning"), command.options) if command.options else "No options of its own.\n"
-    )
+    options = table(("option", "meaning"), command.options) if command.options else "No options of its own.\n"
     return f"\n## trading {name}\n\n{text}\n\n{options}"
 
 
@@ -121,7 +120,7 @@ def _kind(hint: Any) -> str:
 
 
 def _meaning(argument: "Argument") -> str:
-    parts = [_line(argument.parameter.help)]
+    parts = [one_line(argument.parameter.help)]
     if choices := argument.get_choices():
         parts.append(f"One of {', '.join(f'`{each}`' for each in choices)}.")
     default = argument.field_info.default
@@ -149,7 +148,7 @@ def _switch(action: argparse.Action) -> Row:
     if not action.option_strings:
         names, several = str(action.metavar or action.dest).upper(), ""
     needed = ", needed" if action.required and action.option_strings else ""
-    text = _line(action.help)
+    text = one_line(action.help)
     choices = ", ".join(f"`{each}`" for each in action.choices or ())
     return f"`{names.strip()}{several}`{needed}", f"{text}{'; ' if text and choices else ''}{choices}"
 
@@ -159,20 +158,5 @@ def _words(function: Callable[..., Any] | None) -> str:
     return (inspect.getdoc(function) or "").partition("\n\nRaises:")[0].replace("``", "`")
 
 
-def _line(text: str | None) -> str:
-    return " ".join((text or "").split()).replace("``", "`")
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "".join(f"| {' | '.join(each.replace('|', chr(92) + '|') for each in line)} |\n" for line in lines)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Write the page."""
-    (Path(arguments[0]) if arguments else FILE).write_text(document(), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_page(sys.argv[1:], FILE, document))

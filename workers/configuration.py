@@ -1,7 +1,7 @@
 """docs/CONFIGURATION.md, written from the settings models: ``python -m workers.configuration [FILE]``."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from console.addresses import NAMES, VARIABLES
+from workers.doc_pages import table, write_page
 from workers.held import FOREIGN
 from workers.settings import ENV_PREFIX, PROCESSES, SECRETS_DIR_VARIABLE, Process, is_secret
 
@@ -37,7 +38,7 @@ def document() -> str:
     """The whole page."""
     parts = [
         _HEAD.format(folder=SECRETS_DIR_VARIABLE),
-        _table(("process", "what it does", "database role", "secrets"), map(_process, PROCESSES)),
+        table(("process", "what it does", "database role", "secrets"), map(_process, PROCESSES)),
         "\nAlso refused, whoever holds them: ",
         ", ".join(f"`{each}`" for each in FOREIGN),
         f", any other `APCA_…`, and any `{ENV_PREFIX}…` variable of an unknown name with `KEY`, `SECRET`, ",
@@ -45,10 +46,10 @@ def document() -> str:
         "else, hidden or not, but the folders of a Kubernetes volume (`..data`) with the process's own secrets.\n",
         "\nWhat each database role may do is in [storage/grants.toml](../storage/grants.toml).\n",
         "\n## Settings of the processes\n\n",
-        _table(("variable", "processes", "value", "default", "meaning"), _settings()),
+        table(("variable", "processes", "value", "default", "meaning"), _settings()),
         "\n## The command line\n\n",
         "`trading` finds a running installation by the file that `trading up` writes. These outrank it:\n\n",
-        _table(("variable", "meaning"), ((f"`{VARIABLES[name]}`", NAMES[name]) for name in VARIABLES)),
+        table(("variable", "meaning"), ((f"`{VARIABLES[name]}`", NAMES[name]) for name in VARIABLES)),
         "\n`TRADING_DATA_DIR` names the folder of the installation, `TRADING_DEBUG=1` shows where an unexpected\n",
         "error comes from.\n",
     ]
@@ -116,20 +117,5 @@ def _sentence(text: str | None) -> str:
     return " ".join((text or "").split()).replace("``", "`")
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "".join(f"| {' | '.join(each.replace('|', chr(92) + '|') for each in line)} |\n" for line in lines)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Write the page; 0 done, 2 wrong usage."""
-    if len(arguments) > 1:
-        sys.stderr.write("usage: python -m workers.configuration [FILE]\n")
-        return 2
-    target = Path(arguments[0]) if arguments else FILE
-    target.write_text(document(), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_page(sys.argv[1:], FILE, document))

@@ -1,12 +1,13 @@
 """docs/METRICS.md, written from the metrics and the rule files: ``python -m workers.metric_docs [FILE]``."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from observability.catalog import LABELS, SCRAPED, SDK, SERVER, Described, Foreign, families
+from workers.doc_pages import table, write_page
 
 ROOT: Final = Path(__file__).parents[1]
 FILE: Final = ROOT / "docs" / "METRICS.md"
@@ -44,12 +45,12 @@ def document() -> str:
         _HEAD,
         _families(families()),
         "\n### Labels\n\n",
-        _table(("label", "values"), ((f"`{label}`", LABELS[label]) for label in sorted(LABELS))),
+        table(("label", "values"), ((f"`{label}`", LABELS[label]) for label in sorted(LABELS))),
         "\nPrometheus adds `job`, `process` (the service's name) and `instance`.\n",
         "\n## Recording rules\n\n",
-        _table(("name", "what Prometheus computes"), _records()),
+        table(("name", "what Prometheus computes"), _records()),
         "\n## Alert rules\n\n",
-        _table(("alert", "severity", "fires when", "for", "told by"), _alerts()),
+        table(("alert", "severity", "fires when", "for", "told by"), _alerts()),
         "\n`told by` *the product*: it tells Slack and PagerDuty itself, from a row and within two seconds;\n",
         "Alertmanager does so only while `ProductTells` does not fire.\n",
         "\n## Of the Temporal SDK\n\n",
@@ -76,7 +77,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 def _families(described: Iterable[Described | Foreign]) -> str:
-    return _table(
+    return table(
         ("name", "type", "unit", "labels", "meaning"),
         (
             (
@@ -110,20 +111,8 @@ def _alerts() -> Iterable[tuple[str, ...]]:
 
 
 def _expression(rule: dict[str, Any]) -> str:
-    # A table's cell ends at a bar, in code too.
-    return f"`{' '.join(rule['expr'].split())}`".replace("|", "\\|")
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Write the page."""
-    (Path(arguments[0]) if arguments else FILE).write_text(document())
-    return 0
+    return f"`{' '.join(rule['expr'].split())}`"
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_page(sys.argv[1:], FILE, document))

@@ -16,7 +16,7 @@ from pathlib import Path
 from workers import unprivileged
 from workers.children import patient
 from workers.datadir import free_port
-from workers.postgres_programs import ADVICE, Installation, PostgresError, find_installation, reachable
+from workers.postgres_programs import Installation, PostgresError, find_installation, reachable
 from workers.supervisor import ChildSpec, StartFailedError, Supervisor
 
 __all__ = [
@@ -194,8 +194,9 @@ async def _initdb(server: Server) -> None:
     )
     log = server.folder / "initdb.log"
     command = ChildSpec(
-        name="initdb", argv=argv, log_path=log, cwd=server.folder, user=unprivileged.USER, advice=ADVICE
-    )
+        name="initdb", argv=argv, log_path=log, cwd=server.folder, user=unprivileged.USER,
+        advice="the log says why",
+    )  # fmt: skip
     async with Supervisor() as supervisor:
         code = await supervisor.run(command, seconds_max=patient(INITIALISE_SECONDS_MAX))
     if code != 0:

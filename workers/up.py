@@ -17,14 +17,7 @@ from typing import Any, Final
 
 from security.payload_files import PAYLOAD_KEYS
 from workers import embedded, postgres, temporal, valkey
-from workers.children import (
-    START_SECONDS,
-    START_SECONDS_VARIABLE,
-    ChildEvent,
-    ChildState,
-    StartFailedError,
-    SupervisorError,
-)
+from workers.children import MORE_TIME, ChildEvent, ChildState, StartFailedError, SupervisorError
 from workers.compose import ComposeError
 from workers.datadir import DataDir, DataDirError
 from workers.market_options import (
@@ -271,8 +264,7 @@ def options_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="trading up",
         description="Run everything on this machine.",
-        epilog=f"On a slow or busy machine {START_SECONDS_VARIABLE}=300 gives each part five minutes to be ready "
-        f"(usually {START_SECONDS:g} s).",
+        epilog=f"On a slow or busy machine {MORE_TIME}.",
     )
     parser.add_argument(
         "--data-dir", help="folder that stays (default: $TRADING_DATA_DIR or the usual place)"

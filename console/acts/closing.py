@@ -67,7 +67,7 @@ async def ask(connection: Connection, wish: Closing, actor: Actor) -> list[tuple
     """Write down a closing signal for each position held; sent again, those of the first time.
 
     Raises:
-        Refused: nothing is held, or the person may not.
+        Refused: nothing is held, or more than ``AT_ONCE_MAX`` positions, or the person may not.
         StepUpNeeded: no second factor was shown just now.
         BadUsage: the price is none.
     """
@@ -82,9 +82,14 @@ async def ask(connection: Connection, wish: Closing, actor: Actor) -> list[tuple
         found = [each for each in found if each.strategy == wish.strategy]
     if not found:
         raise Refused("nothing is held there that can be closed", do="look at the positions")
+    if len(found) > AT_ONCE_MAX:
+        raise Refused(
+            f"{len(found)} positions are held there: {AT_ONCE_MAX} at most are closed at once",
+            do="close them one ticker, or one strategy, after the other",
+        )
     now, asked = actor.now(), []
     async with committing(connection, "console.close_asked"):
-        for each in found[:AT_ONCE_MAX]:
+        for each in found:
             request = _request(each, wish, actor, now)
             document = await ask_closing(connection, request, component=COMPONENT)
             asked.append((each, request.model_copy(update={"document": document})))

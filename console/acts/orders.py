@@ -12,9 +12,15 @@ from schemas.wire import UPDATE_CANCEL_ORDER, Leg, order_workflow_id
 from storage.orders import StoredOrder, find_by_any_id, list_orders, read_keyed, read_order
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
     from temporalio.client import Client
 
     from storage.database import Connection
+
+    Rows = Callable[[], AbstractAsyncContextManager[Connection]]
+    """A connection for one look: none is kept from others while a workflow or its broker is waited for."""
 
 CANCEL_TRIES: Final = 3
 """A run may end, or begin again, between the look-up and the update."""
@@ -35,7 +41,7 @@ async def find_order(connection: Connection, some_id: str) -> StoredOrder:
 
 
 async def cancel_order(
-    client: Client, connection: Connection, order: StoredOrder, *, name: str, reason: str
+    client: Client, rows: Rows, order: StoredOrder, *, name: str, reason: str
 ) -> CancelReply:
     """Ask the order's workflow for its cancel, in the name of a person. Again is harmless.
 
@@ -57,8 +63,10 @@ async def cancel_order(
         try:
             reply = await _update(client, order.signal_id, command)
         except NoAnswerYet:
-            return await _unanswered(connection, order)
-        reply = reply or already_ended(await read_keyed(connection, order))
+            return await _unanswered(rows, order)
+        if reply is None:
+            async with rows() as connection:
+                reply = already_ended(await read_keyed(connection, order))
         if reply is not None:
             return reply
     raise DependencyDown(
@@ -66,25 +74,30 @@ async def cancel_order(
     )
 
 
-async def open_entries(connection: Connection, ticker: str) -> list[StoredOrder]:
-    """Orders of a ticker that may still execute and can be cancelled; protective legs are not among them."""
+async def open_entries(connection: Connection, ticker: str) -> tuple[list[StoredOrder], bool]:
+    """Orders of a ticker that may still execute and can be cancelled; protective legs are not among them.
+
+    And whether there may be more than these, which are ``CANCEL_ALL_MAX`` at most.
+    """
     found = await list_orders(
-        connection, status=None, ticker=ticker, strategy=None, open_only=True, limit=CANCEL_ALL_MAX
+        connection, status=None, ticker=ticker, strategy=None, open_only=True, limit=CANCEL_ALL_MAX + 1
     )
-    return [order for order in found if order.leg is Leg.ENTRY and not order.status.is_final]
+    shown = found[:CANCEL_ALL_MAX]
+    return [order for order in shown if order.leg is Leg.ENTRY and not order.status.is_final], found != shown
 
 
 class NoAnswerYet(DependencyDown):
     """The update waits: for a worker, or for the broker's answer to one."""
 
 
-async def _unanswered(connection: Connection, order: StoredOrder) -> CancelReply:
+async def _unanswered(rows: Rows, order: StoredOrder) -> CancelReply:
     """A worker has taken the request where the row names who asked: then it is the broker that is silent.
 
     Raises:
         DependencyDown: no worker has.
     """
-    now = await read_order(connection, order.signal_id, order.leg)
+    async with rows() as connection:
+        now = await read_order(connection, order.signal_id, order.leg)
     if now.cancel_requested_by is None:
         raise DependencyDown(
             f"no worker answered within {UPDATE_RPC_TIMEOUT.seconds} s; the request stays queued",

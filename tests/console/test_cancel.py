@@ -84,11 +84,11 @@ async def test_unknown_to_the_broker_and_answers_that_do_not_come(
     await resting(stack, silent, ticker="MSFT")
     await fault(stack, "drop_before_landing", times=None)
     monkeypatch.setattr(console.acts.orders, "UPDATE_RPC_TIMEOUT", timedelta(seconds=2))
-    known = {"temporal_address": stack.temporal.address}
+    known = {"temporal_address": stack.temporal.address, "database_url": stack.settings.dsn}
     addresses = Addresses(data_dir=Path("/nonexistent"), known=known, running=True)
     async with stack.parts.database.connection() as connection:
         order = await read_order(connection, silent)
-        reply = await console.orders.ask_cancel(addresses, connection, order, "")
+        reply = await console.orders.ask_cancel(addresses, order, "")
     assert reply.answer is CancelAnswer.UNKNOWN_OUTCOME
     assert (await stack.exchange_http.delete("/_exchange/faults")).is_success
     assert (await stack.settled(silent))["status"] == "CANCELED"

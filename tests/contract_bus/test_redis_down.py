@@ -37,6 +37,10 @@ async def test_the_lag_grows_while_redis_takes_nothing(venue: Venue, case: str) 
             await venue.until(lambda: told(venue)[0] >= 2, "both wait")
             before = told(venue)[1]
             await venue.until(lambda: told(venue)[1] > before, "and longer and longer")
+            assert told(venue)[0] == 2, "neither is told twice, nor forgotten"
+            if case == "memory is full":
+                await client.config_set("maxmemory", 0)
+                await venue.until(lambda: told(venue) == (0, 0), "once it takes them there is none")
         finally:
             await client.config_set("maxmemory", 0)
             await ended(task)

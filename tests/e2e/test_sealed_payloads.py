@@ -155,8 +155,8 @@ async def a_cancel_by_who_has_no_keys_is_told_as_unknown(stack: Stack, name: str
     )
     async with stack.parts.database.connection() as connection:
         order = await read_order(connection, name)
-        with pytest.raises(DependencyDown, match="not known whether it was done") as told:
-            await cancel_order(stranger, connection, order, name="ana", reason="enough")
+    with pytest.raises(DependencyDown, match="not known whether it was done") as told:
+        await cancel_order(stranger, stack.parts.database.connection, order, name="ana", reason="enough")
     assert f"trading order show {name}" in told.value.do
     assert (await stack.settled(name))["status"] == "CANCELED"
 

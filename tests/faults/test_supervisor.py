@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.processes import APPEARS_WITHIN_SECONDS, family, needs_proc, wait_gone, wait_until
-from workers.children import LOG_MAX_BYTES, log_tail
+from workers.children import LOG_MAX_BYTES, START_SECONDS_VARIABLE, log_tail
 from workers.supervisor import (
     ChildEvent,
     ChildSpec,
@@ -96,6 +96,7 @@ async def test_child_that_ends_while_starting_shows_its_log_and_the_advice(
         await supervisor.start(spec)
     for part in ("a did not start", "exit code 3", "port 99 is taken", "free the port"):
         assert part in str(refused.value)
+    assert START_SECONDS_VARIABLE not in str(refused.value), "no time helps it"
     assert supervisor.pids == {}
 
 
@@ -104,8 +105,9 @@ async def test_child_that_is_never_ready_is_not_left_running(supervisor: Supervi
         return "still loading"
 
     spec = child("a", tmp_path, ready=never, ready_timeout_seconds=SHORT_SECONDS)
-    with pytest.raises(StartFailedError, match=r"not ready after 0\.3 s \(still loading\)"):
+    with pytest.raises(StartFailedError, match=r"not ready after 0\.3 s \(still loading\)") as refused:
         await supervisor.start(spec)
+    assert START_SECONDS_VARIABLE in str(refused.value), "how it is given more time"
     assert supervisor.pids == {}
 
 

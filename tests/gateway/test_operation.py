@@ -132,8 +132,17 @@ async def test_openapi_documents_one_error_shape_only(gateway: Gateway) -> None:
 
 
 async def test_openapi_examples_are_signals_that_pass(gateway: Gateway) -> None:
-    for example in SIGNAL_EXAMPLES.values():
-        SignalIn.model_validate(example["value"])
+    document = (await gateway.http.get("/openapi.json")).json()
+    body = document["paths"]["/v1/signals"]["post"]["requestBody"]["content"]["application/json"]
+    assert body["examples"].keys() == SIGNAL_EXAMPLES.keys()
+    signals = [SignalIn.model_validate(each["value"]) for each in body["examples"].values()]
+    assert len({each.order_type for each in signals}) > 1
+    now = datetime.now(UTC).isoformat()
+    for number, each in enumerate(body["examples"].values()):
+        sent = each["value"] | {"signal_id": f"example-{number}", "strategy": "momentum", "created_at": now}
+        sent.pop("valid_until", None)
+        answer = await gateway.submit(sent)
+        assert answer.status_code == 202, answer.text
 
 
 async def test_openapi_names_every_status_that_submit_can_answer(gateway: Gateway) -> None:

@@ -131,16 +131,25 @@ async def expire(rows: Database, approval_id: UUID) -> None:
         await connection.execute("alter table approvals_asked enable trigger all")
 
 
-WRONG = (
-    "himself", "nobody", "viewer", "operator", "stale factor", "no factor", "expired", "changed content",
-    "withdrawn", "declined", "decider lost role", "decider disabled", "asker lost role", "asker disabled",
-    "used twice", "limits changed since",
-)  # fmt: skip
+WRONG = {
+    "himself": "asked for himself", "nobody": "only a person with an account",
+    "viewer": "eve.* has not the role risk", "operator": "eve.* has not the role risk",
+    "stale factor": "second factor", "no factor": "second factor",
+    "expired": "could be decided until", "changed content": "not what was shown",
+    "withdrawn": "was withdrawn already, by ana", "declined": "was declined already, by ben",
+    "decider lost role": "ben.* has not the role", "decider disabled": "ben.* has not the role",
+    "asker lost role": "ana.* has not the role .* any more",
+    "asker disabled": "ana.* has not the role .* any more",
+    "used twice": "was carried out already, by ben", "limits changed since": "have changed since",
+}  # fmt: skip
+"""And what the person is told of each."""
 
 
 async def test_no_wrong_way_raises_a_limit(rows: Database) -> None:
     for number, wrong in enumerate(WRONG):
         await go_wrong(rows, wrong, str(number))
+    raised = {actor[:3] for decision, actor in await decisions(rows) if decision == "LIMITS_RAISED"}
+    assert raised == {"ben", "kim"}, "what was right until it was used twice, and this test's own"
 
 
 async def go_wrong(rows: Database, wrong: str, tag: str) -> None:
@@ -182,7 +191,7 @@ async def go_wrong(rows: Database, wrong: str, tag: str) -> None:
         case "limits changed since":
             should_be = BEFORE - 1
             await change(rows, to(should_be), ana)
-    with pytest.raises(Refused):
+    with pytest.raises(Refused, match=WRONG[wrong]):
         await carry_out(rows, asked, decider, shown)
     assert await limit(rows) == should_be, wrong
     await always_two(rows, always=False)

@@ -78,6 +78,24 @@ def test_bad_usage_is_exit_2(arguments: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "what", "do"),
+    [("status --nope", "no such option --nope", "see `trading status --help`"),
+     ("--nope", "no such option --nope", "see `trading --help`"),
+     ("orders --lmit 3", "no such option --lmit. Did you mean --limit?", "see `trading orders --help`"),
+     ("order show one two", "`trading order show` does not take: two", "see `trading order show --help`"),
+     ("signal nonsense", 'Unknown command "nonsense". Available commands: submit, show, list',
+      "see `trading signal --help`")],
+)  # fmt: skip
+def test_a_wrong_command_line_is_told_in_two_lines(
+    capsys: pytest.CaptureFixture[str], arguments: str, what: str, do: str
+) -> None:
+    assert run(arguments.split()) == 2
+    told = capsys.readouterr()
+    assert told.err == f"trading: {what}\n  what to do: {do}\n"
+    assert told.out == ""
+
+
+@pytest.mark.parametrize(
     "arguments", [["status", "--nope"], ["orders", "--limit", "0"], ["signal", "submit"]]
 )
 def test_bad_usage_for_programs(arguments: list[str]) -> None:

@@ -5,16 +5,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
 from audit.check.outside import Outside
 from console.web.deps import SEARCHES_AT_ONCE
+from schemas.orders import CancelAnswer, OrderStatus
 from schemas.people import Role
+from schemas.runs import CancelReply
 from storage import event_feed, sessions
 from storage.database import POOL_MAX
 from storage.sessions import TRIES_MAX
 from storage.switches import read_state
+from tests.postgres.books import prepare, propose
 from tests.web.browser import Browser, Web
 
 KILL = "/acts/kill"
@@ -81,6 +85,48 @@ async def test_searches_keep_nobody_from_the_kill_switch(web: Web) -> None:
         assert (await viewer.get("/access")).status_code == 200, "what reads little goes on beside them"
         await kills(operator)
     assert {(await each).status_code for each in looking} <= {200, 503}
+
+
+class SlowWorkflows:
+    """A Temporal whose workflows take a cancel, and answer when they are told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.enough, self.go_on = asyncio.Event(), asyncio.Event()
+
+    def get_workflow_handle(self, workflow_id: str) -> "SlowWorkflows":
+        self.asked.append(workflow_id)
+        return self
+
+    async def execute_update(self, *_: object, **__: object) -> CancelReply:
+        if len(self.asked) > POOL_MAX:
+            self.enough.set()
+        await self.go_on.wait()
+        return CancelReply(answer=CancelAnswer.REQUESTED, status=OrderStatus.ACKNOWLEDGED, message="asked")
+
+
+async def test_cancels_that_wait_for_their_workflows_hold_no_connection(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: more of them at once than there are connections; then all of one ticker, which are too many."""
+    slow = SlowWorkflows()
+    web.app.state.deps = replace(web.deps, client=cast(Any, slow))
+    operator = await web.person("op", Role.OPERATOR)
+    await prepare(web.owner)
+    for name in ("one", "two", "three"):
+        await propose(web.owner, name)
+    waiting = [asyncio.create_task(operator.post("/acts/orders/one/cancel", {})) for _ in range(POOL_MAX + 1)]
+    async with asyncio.timeout(ENOUGH_SECONDS / 2):
+        await slow.enough.wait()
+        assert (await operator.get("/access")).status_code == 200
+    slow.go_on.set()
+    assert all("REQUESTED" in answer.text for answer in await asyncio.gather(*waiting))
+    slow.asked.clear()
+    monkeypatch.setattr("console.acts.orders.CANCEL_ALL_MAX", 2)
+    assert "More are open" in (await operator.get("/acts/tickers/AAPL/cancel")).text
+    answer = await operator.post("/acts/tickers/AAPL/cancel", {})
+    assert answer.text.count("REQUESTED") == len(slow.asked) == 2
+    assert "NOT ALL" in answer.text
 
 
 async def test_a_search_that_takes_too_long_is_given_up(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,7 @@ class TestEverySignalEngages:
             await until(script, lambda s: s.state.engaged and s.state.sweep_confirmed, switch)
             await tells(script, switch)
             await switch.terminate("end of test")
+        assert [command.reason for command in script.commands] == ["early"]
 
     async def test_fifty_at_once(self, time_skipping_env: "TimeSkipper", unique: Unique) -> None:
         """One epoch, one activation, forty-nine repeats, each audited under a name of its own.
@@ -173,6 +174,7 @@ class TestSweeps:
             for each in (1, 2):
                 await switch.signal(wire.SIGNAL_KILL)
                 await until(script, lambda s, each=each: s.sweeps == each, switch)  # type: ignore[misc]
+        assert (len(script.commands), script.state.epoch) == (2, 1)
 
     async def test_one_that_comes_during_a_sweep_is_swept_after_it(
         self, time_skipping_env: "TimeSkipper", unique: Unique
@@ -186,6 +188,7 @@ class TestSweeps:
                 await switch.signal(wire.SIGNAL_KILL)
                 await until(script, lambda s: len(s.commands) == 2, switch)
             await until(script, lambda s: s.sweeps == 2, switch)
+        assert script.state.sweep_confirmed
 
     async def test_one_that_fails_for_good_is_made_again(
         self, time_skipping_env: "TimeSkipper", unique: Unique
@@ -204,6 +207,7 @@ class TestSweeps:
         script = ScriptedSwitch(engaged=True)
         async with running(time_skipping_env.client, script, unique("kill-switch")) as switch:
             await until(script, lambda s: s.state.sweep_confirmed, switch)
+        assert (script.sweeps, script.commands, script.state.epoch) == (1, [], 1), "nobody engaged it anew"
 
 
 class TestRelease:
