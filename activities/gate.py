@@ -4,7 +4,6 @@ Nothing waits here. A try without a token, or while the broker is given up on, e
 so its slot is free for cancels. Its order says why it waits, and whatever may refuse it does so meanwhile.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ from broker import lifecycle
 from broker.budget import NoToken, Share
 from broker.errors import BrokerError
 from risk.messages import UserMessage
-from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind, PlaceQuestion, PreTradeAnswer
+from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind
 from schemas.wire import Leg
 from storage import placement as rows
 from storage.orders import LockedOrder, StoredOrder, lock_keyed
@@ -33,10 +32,6 @@ HALT_RETRY: Final = timedelta(seconds=2)
 """Below the probe's period, so that orders go on soon after the halt has closed."""
 COMPONENT: Final = "ExecutionAgent"
 
-CHECK_SECONDS_MAX: Final = 2.0
-"""For the check within a placement try: what takes longer gets a step of its own."""
-
-Check = Callable[[OrderQuestion], Awaitable[PreTradeAnswer]]
 Refusal = Callable[[StoredOrder, rows.PlacementBasis, datetime], str | None]
 _T = TypeVar("_T")
 
@@ -60,27 +55,21 @@ class PlacementGate:
         clock: "MarketClock",
         *,
         refusal: Refusal,
-        check_first: Check | None = None,
     ) -> None:
-        """``refusal`` says why an order may not leave any more; ``check_first`` makes its first pre-trade check."""
+        """``refusal`` says why an order may not leave any more."""
         self._database = database
         self._budget = budget
         self._clock = clock
         self._refusal = refusal
-        self._check_first = check_first
         self._waiting = Crowd()
 
-    async def enter(self, question: PlaceQuestion) -> Permit | PlaceAnswer:
+    async def enter(self, question: OrderQuestion) -> Permit | PlaceAnswer:
         """Take the token of one placement, or end the order where it may not leave any more.
-
-        What is to be checked first is, before anything that all orders share.
 
         Raises:
             ApplicationError: type BROKER_HALT, CLOCK_SKEW or ERR_RATE_LIMIT, with the time to come again.
             BudgetUnavailable: nobody can say whether a request may leave.
         """
-        if question.check_first and (ended := await self._checked(question)) is not None:
-            return ended
         async with self._database.connection() as connection:
             gate = await rows.read_gate(connection, question)
         order = gate.order
@@ -109,17 +98,6 @@ class PlacementGate:
             return await self._delay(question, UserMessage.RATE_LIMITING, again)
         self._waiting.remove(question.signal_id)
         return Permit(share)
-
-    async def _checked(self, question: OrderQuestion) -> PlaceAnswer | None:
-        """Make the first pre-trade check. None: the order has not ended, and the try says what is still lacking."""
-        if self._check_first is None:
-            return None
-        try:
-            async with asyncio.timeout(CHECK_SECONDS_MAX):
-                order = (await self._check_first(question)).order
-        except TimeoutError:
-            return None
-        return PlaceAnswer(kind=PlaceKind.ENDED, order=order) if order.status.is_final else None
 
     async def leave(self, permit: Permit) -> None:
         """Give the token back where nothing was sent with it."""

@@ -1,7 +1,8 @@
 """The execution agent's one dangerous step: an order is placed exactly once."""
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -12,7 +13,7 @@ from temporalio import activity
 from activities import approvals, legs
 from activities.failures import as_failure, try_again
 from activities.funds import refused_by_broker
-from activities.gate import Check, Permit, PlacementGate, refuse_unsent, say
+from activities.gate import Permit, PlacementGate, refuse_unsent, say
 from activities.identity import difference
 from activities.leave import refusal
 from activities.live import NOT_PERMITTED
@@ -45,10 +46,13 @@ if TYPE_CHECKING:
     from broker.port import BrokerTrader
     from market.clock import MarketClock
     from observability.metrics import Metrics
+    from schemas.runs import PreTradeAnswer
     from storage.database import Connection, Database
     from storage.switches import Installation
 
 PRE_TRADE_VALID_FOR: Final = timedelta(seconds=10)
+CHECK_SECONDS_MAX: Final = 2.0
+"""For the check within a placement try: what takes longer gets a step of its own."""
 SWITCH_READ_AGE_MAX_SECONDS: Final = 2.0
 """Monotonic. Past this a kill committed since might not have been seen: no POST."""
 FENCE_RETRY: Final = timedelta(seconds=1)
@@ -90,7 +94,7 @@ class PlacementActivities:
         approval_keys: approvals.Keys,
         live: "LiveGuard | None" = None,
         *,
-        check_first: Check | None = None,
+        check_first: "Callable[[OrderQuestion], Awaitable[PreTradeAnswer]] | None" = None,
     ) -> None:
         """``live`` is asked before each order of a live installation; None: it is paper.
 
@@ -107,8 +111,9 @@ class PlacementActivities:
         self._account = installation.account
         self._approval_keys = approval_keys
         self._live = live
+        self._check_first = check_first
         self._metrics = metrics
-        self._gate = PlacementGate(database, budget, clock, refusal=refusal, check_first=check_first)
+        self._gate = PlacementGate(database, budget, clock, refusal=refusal)
 
     @activity.defn(name=wire.ACTIVITY_PLACE_ORDER)
     async def place_order(self, question: PlaceQuestion) -> PlaceAnswer:
@@ -121,6 +126,8 @@ class PlacementActivities:
             ApplicationError: type NO_SLOT, KILL_PENDING, NOT_RECONCILED, BROKER_HALT, CLOCK_SKEW, FENCE_LOST,
                 LIVE_NOT_PERMITTED, ERR_NETWORK, ERR_RATE_LIMIT or ERR_CLOCK; nothing was sent.
         """
+        if question.check_first and (ended := await self._checked(question)) is not None:
+            return ended
         try:
             permit = await self._gate.enter(question)
         except BudgetUnavailable as error:
@@ -133,6 +140,17 @@ class PlacementActivities:
             raise try_again("NO_SLOT", "every placement slot is taken", FENCE_RETRY) from error
         finally:
             await self._gate.leave(permit)
+
+    async def _checked(self, question: OrderQuestion) -> PlaceAnswer | None:
+        """Make the first pre-trade check. None: the order has not ended, and the try says what is still lacking."""
+        if self._check_first is None:
+            return None
+        try:
+            async with asyncio.timeout(CHECK_SECONDS_MAX):
+                order = (await self._check_first(question)).order
+        except TimeoutError:
+            return None
+        return PlaceAnswer(kind=PlaceKind.ENDED, order=order) if order.status.is_final else None
 
     async def _try(self, question: OrderQuestion, permit: Permit) -> PlaceAnswer:
         async with self._database.fence_connection() as connection:

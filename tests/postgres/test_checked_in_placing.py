@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from activities import gate
+from activities import placement
 from activities.placement import PlacementActivities
 from broker import lifecycle
 from observability.metrics import Metrics
@@ -77,7 +77,7 @@ async def test_what_is_refused_ends_unsent_and_takes_no_token(desk: Desk) -> Non
 async def test_a_check_that_takes_too_long_gets_a_step_of_its_own(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "CHECK_SECONDS_MAX", 0.05)
+    monkeypatch.setattr(placement, "CHECK_SECONDS_MAX", 0.05)
 
     async def check(_: OrderQuestion) -> PreTradeAnswer:
         await asyncio.Event().wait()
