@@ -12,7 +12,6 @@ from activities.telling import tell_of_refusal
 from broker import lifecycle
 from broker.errors import BrokerError
 from market.errors import ClockUnavailableError, MarketDataError
-from observability.tracing import span
 from risk import pre_trade
 from schemas import wire
 from schemas.risk import PreTradeFacts, PreTradeVerdict
@@ -98,18 +97,10 @@ class MarketActivities:
         Raises:
             ApplicationError: nobody can say what time it is on the market (ERR_CLOCK); ask again.
         """
-        return await self._check(question)
-
-    async def check_first(self, question: OrderQuestion) -> PreTradeAnswer:
-        """As `check_pre_trade`, for the step that places: an order that was checked before is answered as it is."""
-        with span("check-pre-trade"):
-            return await self._check(question, once=True)
-
-    async def _check(self, question: OrderQuestion, *, once: bool = False) -> PreTradeAnswer:
         async with self._database.connection() as connection:
             order = await read_order(connection, question.signal_id)
             decision = await read_decision(connection, question.signal_id)
-        if not _is_due(order) or decision is None or (once and order.pre_trade_at is not None):
+        if not _is_due(order) or decision is None:
             return PreTradeAnswer(passed=False, order=order.view)
         try:
             pair = await self._quotes.pair(order.ticker, question.as_of)

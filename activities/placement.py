@@ -1,8 +1,7 @@
 """The execution agent's one dangerous step: an order is placed exactly once."""
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -30,7 +29,7 @@ from schemas import wire
 from schemas.approvals import ApprovalRefused
 from schemas.mode import Mode
 from schemas.orders import BrokerOrder, OrderRequest
-from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind, PlaceQuestion
+from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind
 from schemas.wire import Leg, client_order_id
 from storage import placement as rows
 from storage.commits import committing
@@ -46,13 +45,10 @@ if TYPE_CHECKING:
     from broker.port import BrokerTrader
     from market.clock import MarketClock
     from observability.metrics import Metrics
-    from schemas.runs import PreTradeAnswer
     from storage.database import Connection, Database
     from storage.switches import Installation
 
 PRE_TRADE_VALID_FOR: Final = timedelta(seconds=10)
-CHECK_SECONDS_MAX: Final = 2.0
-"""For the check within a placement try: what takes longer gets a step of its own."""
 SWITCH_READ_AGE_MAX_SECONDS: Final = 2.0
 """Monotonic. Past this a kill committed since might not have been seen: no POST."""
 FENCE_RETRY: Final = timedelta(seconds=1)
@@ -93,13 +89,8 @@ class PlacementActivities:
         budget: "BrokerBudget",
         approval_keys: approvals.Keys,
         live: "LiveGuard | None" = None,
-        *,
-        check_first: "Callable[[OrderQuestion], Awaitable[PreTradeAnswer]] | None" = None,
     ) -> None:
-        """``live`` is asked before each order of a live installation; None: it is paper.
-
-        ``check_first`` makes the pre-trade check of an order that had none; None: that is a step of its own.
-        """
+        """``live`` is asked before each order of a live installation; None: it is paper."""
         if installation.account is None:
             raise ValueError("the database is not bound to an account yet")
         if (installation.mode == Mode.LIVE) is (live is None):
@@ -111,23 +102,20 @@ class PlacementActivities:
         self._account = installation.account
         self._approval_keys = approval_keys
         self._live = live
-        self._check_first = check_first
         self._metrics = metrics
         self._gate = PlacementGate(database, budget, clock, refusal=refusal)
 
     @activity.defn(name=wire.ACTIVITY_PLACE_ORDER)
-    async def place_order(self, question: PlaceQuestion) -> PlaceAnswer:
-        """Make one try to place the order, after its first pre-trade check, or say why none may be made.
+    async def place_order(self, question: OrderQuestion) -> PlaceAnswer:
+        """Make one try to place the order, or say why none may be made.
 
         Idempotent: the intent is durable before the POST and carries an id computed from the signal. A try
         that finds an earlier POST without a proved fate sends nothing and answers UNKNOWN.
 
         Raises:
             ApplicationError: type NO_SLOT, KILL_PENDING, NOT_RECONCILED, BROKER_HALT, CLOCK_SKEW, FENCE_LOST,
-                LIVE_NOT_PERMITTED, ERR_NETWORK, ERR_RATE_LIMIT or ERR_CLOCK; nothing was sent.
+                LIVE_NOT_PERMITTED, ERR_NETWORK or ERR_RATE_LIMIT; nothing was sent.
         """
-        if question.check_first and (ended := await self._checked(question)) is not None:
-            return ended
         try:
             permit = await self._gate.enter(question)
         except BudgetUnavailable as error:
@@ -140,17 +128,6 @@ class PlacementActivities:
             raise try_again("NO_SLOT", "every placement slot is taken", FENCE_RETRY) from error
         finally:
             await self._gate.leave(permit)
-
-    async def _checked(self, question: OrderQuestion) -> PlaceAnswer | None:
-        """Make the first pre-trade check. None: the order has not ended, and the try says what is still lacking."""
-        if self._check_first is None:
-            return None
-        try:
-            async with asyncio.timeout(CHECK_SECONDS_MAX):
-                order = (await self._check_first(question)).order
-        except TimeoutError:
-            return None
-        return PlaceAnswer(kind=PlaceKind.ENDED, order=order) if order.status.is_final else None
 
     async def _try(self, question: OrderQuestion, permit: Permit) -> PlaceAnswer:
         async with self._database.fence_connection() as connection:

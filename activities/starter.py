@@ -116,7 +116,7 @@ class OrderStarter:
     ) -> None:
         await self._begin(
             WORKFLOW_ORDER,
-            OrderInput(signal_id=proposal.signal_id, display=display_line(proposal), checked_in_placing=True),
+            OrderInput(signal_id=proposal.signal_id, display=display_line(proposal)),
             order_workflow_id(proposal.signal_id),
             _attributes(proposal.ticker, proposal.strategy, proposal.action.side.value),
             reuse,

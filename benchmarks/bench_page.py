@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from benchmarks.aims import aims
 from benchmarks.bench_table import MISSING, OPEN_COLUMNS, contender_rows, open_rows, start_rows
-from benchmarks.breakdown import CHECK_SPAN
 from benchmarks.names import OURS, TOPOLOGIES
 from benchmarks.scale_page import markdown
 from schemas import wire
@@ -28,7 +27,7 @@ WHAT_FOR: Final = {
     "Temporal start (eager)": "the start at the server, which answers with the first workflow task",
     f"{wire.ACTIVITY_ASSESS_RISK}": "under the account's lock: facts read, every check, decision, reservation and "
     "signed approval in one transaction",
-    f"{wire.ACTIVITY_PLACE_ORDER}: {CHECK_SPAN}": "two providers' quotes, hours and spread, and one transaction",
+    f"{wire.ACTIVITY_CHECK_PRE_TRADE}": "two providers' quotes, hours and spread, and one transaction",
     f"{wire.ACTIVITY_PLACE_ORDER}: until the exchange has the POST": "request budget, fence, approval verified, "
     "the intent in one transaction, then HTTP to the broker",
 }

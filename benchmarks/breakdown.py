@@ -12,8 +12,6 @@ from typing import Any
 REQUEST_SPAN = "POST /v1/signals"
 STEP_PREFIX = "RunActivity:"
 START_PREFIX = "StartWorkflow:"
-CHECK_SPAN = "check-pre-trade"
-"""Within the step that places."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +66,6 @@ def _stretches(spans: list[_Span], sent_ns: int, posted_ns: int) -> list[tuple[s
         name = step.name.removeprefix(STEP_PREFIX)
         marks.append((f"{last} → {name} begins", step.began_ns))
         if step.ended_ns > posted_ns:
-            check = next((span for span in spans if span.name == CHECK_SPAN), None)
-            if check is not None:
-                marks.append((f"{name}: {CHECK_SPAN}", check.ended_ns))
             marks.append((f"{name}: until the exchange has the POST", posted_ns))
             break
         marks.append((name, step.ended_ns))

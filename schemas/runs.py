@@ -14,8 +14,6 @@ class OrderInput(Wire):
     signal_id: str
     display: str = ""
     """One line for people: ``buy 10 AAPL ≤ 180.50 · momentum``."""
-    checked_in_placing: bool = False
-    """The step that places makes the first pre-trade check. False: begun by a release that gave it its own."""
 
 
 class OrderOutcome(Wire):
@@ -36,13 +34,6 @@ class OrderQuestion(Wire):
     leg: Leg = Leg.ENTRY
     generation: int | None = None
     """None: the leg's newest."""
-
-
-class PlaceQuestion(OrderQuestion):
-    """Input of ``place-order``."""
-
-    check_first: bool = False
-    """Make the pre-trade check, where there was none yet."""
 
 
 class RiskQuestion(OrderQuestion):

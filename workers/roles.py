@@ -107,7 +107,6 @@ def execution_activities(parts: ExecutionParts) -> list[Activity]:
         parts.budget,
         parts.approval_keys,
         parts.live,
-        check_first=market.check_first,
     )
     resolution = ResolutionActivities(parts.database, parts.broker, parts.clock)
     end = OrderEndActivities(parts.database, parts.broker, parts.clock)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -33,7 +32,6 @@ with workflow.unsafe.imports_passed_through():
         OrderQuestion,
         OrderReport,
         PlaceKind,
-        PlaceQuestion,
         ResolveKind,
         RiskQuestion,
     )
@@ -73,7 +71,6 @@ class OrderWorkflow:
         self._cancelling = asyncio.Lock()
         self._protected: Decimal | None = None
         self._has_asked = False
-        self._check_in_placing = start.checked_in_placing
         self._move = Move()
         self._blotter = Blotter(start.display)
 
@@ -168,12 +165,11 @@ class OrderWorkflow:
                 await self._resolve()
                 continue
             await self._pursue_cancel()
-            self._show("the last checks before the broker")
-            first, self._check_in_placing = self._check_in_placing, False
-            if (first or await self._pass_pre_trade()) and self._cancel is None:
-                await self._place(check_first=first)
+            if await self._pass_pre_trade() and self._cancel is None:
+                await self._place()
 
     async def _pass_pre_trade(self) -> bool:
+        self._show("the last checks before the broker")
         answer = await run_step(
             policies.CHECK_PRE_TRADE,
             MarketActivities.check_pre_trade,
@@ -183,12 +179,12 @@ class OrderWorkflow:
         self._learn(answer.order)
         return answer.passed
 
-    async def _place(self, *, check_first: bool) -> None:
+    async def _place(self) -> None:
         order = self._known
         answer = await run_step(
             policies.PLACE_ORDER,
             PlacementActivities.place_order,
-            PlaceQuestion(signal_id=self._signal_id, as_of=workflow.now(), check_first=check_first),
+            self._question(),
             summary=f"POST {order.action.side.value} {order.quantity} {order.ticker}",
         )
         self._learn(answer.order)
@@ -317,8 +313,10 @@ class OrderWorkflow:
         self._learn(row)
 
     async def _wake_up(self, condition: Callable[[], bool], pause: timedelta | None, why: str) -> None:
-        with suppress(TimeoutError):
+        try:
             await workflow.wait_condition(condition, timeout=pause, timeout_summary=why)
+        except TimeoutError:
+            return
 
     # --- protection ------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ with workflow.unsafe.imports_passed_through():
         ProtectReport,
         ProtectView,
     )
-    from schemas.runs import CancelStep, OrderQuestion, PlaceKind, PlaceQuestion, ResolveKind
+    from schemas.runs import CancelStep, OrderQuestion, PlaceKind, ResolveKind
     from schemas.wire import Leg
     from workflows.blotter import Blotter
     from workflows.builds import Move, go_on_as_new
@@ -140,9 +140,7 @@ class ProtectionWorkflow:
         answer = await run_step(
             policies.PLACE_LEG,
             PlacementActivities.place_order,
-            PlaceQuestion(
-                signal_id=leg.signal_id, as_of=workflow.now(), leg=leg.leg, generation=leg.generation
-            ),
+            self._question(leg),
             summary=f"POST {leg.leg.value} {leg.generation}: {leg.action.side.value} {leg.quantity} {leg.ticker}",
         )
         self._learn(answer.order)

@@ -35,7 +35,7 @@ from schemas.mode import Mode
 from schemas.orders import BrokerOrder, Fill, Side
 from schemas.protection import ProtectQuestion
 from schemas.risk import AssessmentKind
-from schemas.runs import PlaceAnswer, PlaceKind, PlaceQuestion, RiskQuestion
+from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind, RiskQuestion
 from schemas.signals import SignalIn
 from schemas.wire import Leg
 from security.approvals import ApprovalKeys, ApprovalSigner, signed_bytes
@@ -156,7 +156,7 @@ class Bench:
         by: PlacementActivities | None = None,
     ) -> str:
         """Ask for the order to be placed. Returns PLACED, or why it was not."""
-        question = PlaceQuestion(
+        question = OrderQuestion(
             signal_id=signal_id, as_of=as_of or datetime.now(UTC), leg=leg, generation=generation
         )
         try:

@@ -11,7 +11,7 @@ from activities.placement import PlacementActivities
 from activities.resolution import ResolutionActivities
 from activities.risk import RiskActivities
 from observability.metrics import Metrics
-from schemas.runs import PlaceQuestion, RiskQuestion
+from schemas.runs import OrderQuestion, RiskQuestion
 from storage import placement as rows
 from storage.database import Database
 from storage.orders import lock_order
@@ -23,8 +23,8 @@ from tests.servers.approvals import KEYS, SIGNER
 SIGNAL = "s1"
 
 
-def question() -> PlaceQuestion:
-    return PlaceQuestion(signal_id=SIGNAL, as_of=datetime.now(UTC))
+def question() -> OrderQuestion:
+    return OrderQuestion(signal_id=SIGNAL, as_of=datetime.now(UTC))
 
 
 @dataclass

@@ -26,7 +26,7 @@ from schemas.kill import KillCommand
 from schemas.live import LiveSeen, LiveSetup, SignedGrant
 from schemas.orders import OrderFlag, OrderStatus
 from schemas.people import Role
-from schemas.runs import PlaceQuestion, RiskQuestion
+from schemas.runs import OrderQuestion, RiskQuestion
 from schemas.wire import Leg
 from security.live import LiveDecision, may_trade_live, sign_grant
 from storage import placement as rows
@@ -93,7 +93,7 @@ class LiveDesk:
             self.database, self.trader, self.market, self.installation.model_copy(update=changes), Metrics(),
             NoLimit(), KEYS, self.guard,
         )  # fmt: skip
-        await placement.place_order(PlaceQuestion(signal_id=signal_id, as_of=datetime.now(UTC)))
+        await placement.place_order(OrderQuestion(signal_id=signal_id, as_of=datetime.now(UTC)))
         async with self.database.connection() as connection:
             return await read_order(connection, signal_id)
 

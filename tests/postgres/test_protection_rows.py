@@ -23,7 +23,7 @@ from schemas.market import Provider, Quote, Session
 from schemas.orders import BrokerOrder, Fill, OrderStatus, OrderView, Side
 from schemas.protection import Act, ProtectQuestion, ProtectView
 from schemas.risk import Limits
-from schemas.runs import PlaceAnswer, PlaceKind, PlaceQuestion, RiskQuestion
+from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind, RiskQuestion
 from schemas.wire import Leg
 from storage import placement as rows
 from storage.alerts import list_alerts
@@ -90,7 +90,7 @@ class Floor:
         await self.risk.assess_risk(RiskQuestion(signal_id=signal_id, as_of=now))
         async with self.database.transaction("test") as connection:
             await rows.write_pre_trade(await lock_order(connection, signal_id), datetime.now(UTC))
-        return await self.placement.place_order(PlaceQuestion(signal_id=signal_id, as_of=datetime.now(UTC)))
+        return await self.placement.place_order(OrderQuestion(signal_id=signal_id, as_of=datetime.now(UTC)))
 
     async def filled(self, order: OrderView, quantity: int, raw: str = "filled", price: str = "100") -> None:
         """The broker executes shares of an order and tells it."""
@@ -121,7 +121,7 @@ class Floor:
 
     async def try_leg(self, generation: int) -> PlaceAnswer:
         return await self.placement.place_order(
-            PlaceQuestion(signal_id="s1", as_of=datetime.now(UTC), leg=Leg.STOP, generation=generation)
+            OrderQuestion(signal_id="s1", as_of=datetime.now(UTC), leg=Leg.STOP, generation=generation)
         )
 
     async def stop(self) -> OrderView:
@@ -295,7 +295,7 @@ async def test_an_exit_goes_by_the_second_provider_while_the_first_is_stale(floo
     view = await floor.review()
     assert (view.act, view.orders[0].limit_price) == (Act.PLACE, D("88.18"))
     answer = await floor.placement.place_order(
-        PlaceQuestion(signal_id="s1", as_of=datetime.now(UTC), leg=Leg.EXIT, generation=0)
+        OrderQuestion(signal_id="s1", as_of=datetime.now(UTC), leg=Leg.EXIT, generation=0)
     )
     assert answer.kind is PlaceKind.PLACED
 
@@ -340,7 +340,7 @@ async def test_a_closing_order_waits_for_the_shares_and_the_stop_follows(floor: 
     )  # fmt: skip
     assert told is not None
     assert told.is_told
-    answer = await floor.placement.place_order(PlaceQuestion(signal_id="s2", as_of=datetime.now(UTC)))
+    answer = await floor.placement.place_order(OrderQuestion(signal_id="s2", as_of=datetime.now(UTC)))
     assert answer.kind is PlaceKind.PLACED
     await floor.filled(answer.order, 4)
     view = await floor.review()

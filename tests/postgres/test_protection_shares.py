@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 from activities.evidence import take_in
 from schemas.orders import BrokerOrder, OrderView, Side
 from schemas.protection import Act
-from schemas.runs import PlaceAnswer, PlaceKind, PlaceQuestion, RiskQuestion
+from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind, RiskQuestion
 from schemas.wire import Leg
 from storage.orders import lock_order, read_order
 from storage.placement import write_pre_trade
@@ -27,7 +27,7 @@ CLOSE: dict[str, Any] = {"action": "SELL_TO_CLOSE", "quantity": D(10), "limit_pr
 
 async def again(floor: Floor, signal_id: str) -> PlaceAnswer:
     """One more try of an entry that is approved."""
-    return await floor.placement.place_order(PlaceQuestion(signal_id=signal_id, as_of=datetime.now(UTC)))
+    return await floor.placement.place_order(OrderQuestion(signal_id=signal_id, as_of=datetime.now(UTC)))
 
 
 async def test_a_leg_does_not_leave_with_shares_that_a_closing_order_has(floor: Floor) -> None:

@@ -22,7 +22,7 @@ from observability.metrics import Metrics
 from schemas.alerts import AlertCode
 from schemas.kill import KillCommand, KillScope, KillState
 from schemas.risk import AssessmentKind
-from schemas.runs import PlaceKind, PlaceQuestion, RiskQuestion
+from schemas.runs import OrderQuestion, PlaceKind, RiskQuestion
 from schemas.wire import Topic, event_id
 from storage import sweeps, switches
 from storage.alerts import ALERT_LOCKS, clear_alert, list_alerts, raise_alert
@@ -78,7 +78,7 @@ class Desk:
         self.broker = broker
 
     async def place(self, signal_id: str) -> PlaceKind:
-        question = PlaceQuestion(signal_id=signal_id, as_of=datetime.now(UTC))
+        question = OrderQuestion(signal_id=signal_id, as_of=datetime.now(UTC))
         return (await self.placement.place_order(question)).kind
 
 

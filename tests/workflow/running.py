@@ -15,7 +15,7 @@ from temporalio.worker import Worker
 from activities.starter import OrderStarter
 from schemas import wire
 from schemas.orders import OrderView
-from schemas.runs import OrderInput, OrderOutcome, OrderReport
+from schemas.runs import OrderOutcome, OrderReport
 from schemas.wire import Queue
 from tests.workflow.scripted import ScriptedBroker
 from workflows.orders import OrderWorkflow
@@ -58,17 +58,6 @@ async def start(client: Client, broker: ScriptedBroker, queue: str, *, again: bo
         OrderWorkflow.run, wire.order_workflow_id(broker.proposal.signal_id)
     )
     return found
-
-
-async def start_as_before(client: Client, broker: ScriptedBroker, queue: str) -> Order:
-    """Start it as a release did whose orders make each pre-trade check in a step of its own."""
-    signal_id = broker.proposal.signal_id
-    return await client.start_workflow(
-        OrderWorkflow.run,
-        OrderInput(signal_id=signal_id),
-        id=wire.order_workflow_id(signal_id),
-        task_queue=queue,
-    )
 
 
 async def tell(order: Order, view: OrderView) -> None:

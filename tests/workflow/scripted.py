@@ -21,7 +21,6 @@ from schemas.runs import (
     OrderQuestion,
     PlaceAnswer,
     PlaceKind,
-    PlaceQuestion,
     PreTradeAnswer,
     ResolveAnswer,
     ResolveKind,
@@ -54,8 +53,6 @@ class ScriptedBroker(Book, Gates):
         self._market_start = market_start
         self._anchor: datetime | None = None
         self._decided: AssessmentKind | None = None
-        self._checked = False
-        """Before a POST, as the row remembers it."""
 
     def market_time(self, as_of: datetime) -> datetime:
         """The market's clock at the workflow's instant ``as_of``."""
@@ -109,16 +106,11 @@ class ScriptedBroker(Book, Gates):
             return PreTradeAnswer(passed=False, order=self.view)
         if word == "REFUSE":
             return PreTradeAnswer(passed=False, order=self.apply(lifecycle.Refused("NEAR_CLOSE")))
-        self._checked = True
         return PreTradeAnswer(passed=True, order=self.view)
 
     @activity.defn(name=wire.ACTIVITY_PLACE_ORDER)
-    async def place_order(self, question: PlaceQuestion) -> PlaceAnswer:
+    async def place_order(self, question: OrderQuestion) -> PlaceAnswer:
         """RECHECK, REFUSE or UNKNOWN. A call that is held has stored its intent: its POST is out."""
-        if question.check_first and not self._checked:
-            checked = await self.check_pre_trade(question)
-            if checked.order.status.is_final:
-                return PlaceAnswer(kind=PlaceKind.ENDED, order=checked.order)
         self.calls.append(wire.ACTIVITY_PLACE_ORDER)
         standing = self._standing()
         if standing is not None:

@@ -21,7 +21,6 @@ from tests.workflow.running import (
     decided,
     outcome,
     resting,
-    start_as_before,
     start_standing,
     tell,
     until,
@@ -86,11 +85,10 @@ class TestBeforeThePost:
     async def test_cancelling_the_workflow_is_the_same(
         self, time_skipping_env: "TimeSkipper", scripted: Make, step: str
     ) -> None:
-        """Of an order that checks in a step of its own, as the release before began them."""
         broker = scripted()
         async with workers(time_skipping_env.client, broker, ISOLATED):
             async with broker.held(step) as held:
-                order = await start_as_before(time_skipping_env.client, broker, ISOLATED)
+                order = await start_standing(time_skipping_env, broker, ISOLATED)
                 await held.asked.wait()
                 await cancelled(order)
             result = await outcome(order)
@@ -100,20 +98,6 @@ class TestBeforeThePost:
 
 
 class TestWhileThePostIsOut:
-    async def test_cancelling_the_workflow_in_the_check_before_it_cancels_at_the_broker(
-        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
-    ) -> None:
-        broker = scripted()
-        async with workers(time_skipping_env.client, broker, queue):
-            async with broker.held(wire.ACTIVITY_CHECK_PRE_TRADE) as check:
-                order = await start_standing(time_skipping_env, broker, queue)
-                await check.asked.wait()
-                await cancelled(order)
-            await until(order, RESTS)
-            assert (broker.post_count, broker.cancels_sent) == (1, 1)
-            await tell(order, broker.says(TradeEvent.CANCELED))
-            assert (await outcome(order)).status is OrderStatus.CANCELED
-
     async def test_an_update_is_remembered_and_sent_once_the_order_stands(
         self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
     ) -> None:

@@ -12,17 +12,14 @@ from schemas.runs import OrderReport
 from tests.workflow.running import (
     RESTS,
     Order,
-    events,
     outcome,
     start,
-    start_as_before,
     start_standing,
     tell,
     until,
     workers,
 )
 from tests.workflow.scripted import ScriptedBroker
-from tests.workflow.test_steps import places
 
 if TYPE_CHECKING:
     from temporalio.testing import TimeSkipper
@@ -60,30 +57,6 @@ async def test_the_straight_way(time_skipping_env: "TimeSkipper", scripted: Make
         assert decisions(report) == ["CREATED", "APPROVED", "ACKNOWLEDGED", "PLACED"]
         await filled(order, broker)
     assert broker.calls == [*PLACED, SETTLE]
-
-
-async def test_an_order_of_the_release_before_checks_in_a_step_of_its_own(
-    time_skipping_env: "TimeSkipper", scripted: Make, queue: str
-) -> None:
-    broker = scripted()
-    async with workers(time_skipping_env.client, broker, queue):
-        order = await start_as_before(time_skipping_env.client, broker, queue)
-        await until(order, RESTS)
-        assert broker.calls == PLACED
-        assert PRE_TRADE in places(await events(order))
-        await filled(order, broker)
-
-
-async def test_the_first_check_is_made_by_the_step_that_places(
-    time_skipping_env: "TimeSkipper", scripted: Make, queue: str
-) -> None:
-    broker = scripted()
-    async with workers(time_skipping_env.client, broker, queue):
-        order = await start_standing(time_skipping_env, broker, queue)
-        await until(order, RESTS)
-        assert broker.calls == PLACED
-        assert PRE_TRADE not in places(await events(order))
-        await filled(order, broker)
 
 
 async def test_a_rejection_by_risk_ends_without_any_other_step(

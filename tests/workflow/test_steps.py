@@ -65,7 +65,7 @@ def places(history: Iterable[HistoryEvent]) -> dict[str, str]:
 async def every_step(env: "TimeSkipper", broker: ScriptedBroker, queue: str) -> list[HistoryEvent]:
     """The history of an order that takes every step there is."""
     broker.script(wire.ACTIVITY_ASSESS_RISK, AssessmentKind.NEEDS_QUOTE, AssessmentKind.APPROVED)
-    broker.script(wire.ACTIVITY_PLACE_ORDER, "RECHECK", "UNKNOWN")
+    broker.script(wire.ACTIVITY_PLACE_ORDER, "UNKNOWN")
     async with resting(env, broker, queue) as order:
         await tell(order, broker.fill("1"))
         await until(order, "fills")
