@@ -56,12 +56,12 @@ async def refuses_a_second_one(data_dir: DataDir, doors: Doors) -> None:
 
 
 async def stops_in_order(data_dir: DataDir, doors: Doors) -> None:
-    """Ctrl-C: gateway and workers, exchange, Temporal, PostgreSQL; nothing left, the folder free."""
+    """Ctrl-C: gateway and workers, console, exchange, Temporal, PostgreSQL; nothing left, the folder free."""
     members = doors.family()
     assert {"postgres", "temporal"} <= {member.command for member in members}
     end = await interrupt(doors.up)
     assert (end.code, end.errors) == (0, "")
-    assert end.stopped == ["compact", "exchange", "temporal", "postgres"]
+    assert end.stopped == ["compact", "console", "exchange", "temporal", "postgres"]
     assert not [line for line in end.told if line.get("state") == "died"]
     await wait_gone(members)
     with pytest.raises(DataDirError, match="nothing runs"):

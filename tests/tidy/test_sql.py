@@ -28,7 +28,7 @@ MAY_READ_THE_DATABASE_CLOCK = {
     "clock.note_check": "when a machine was heard of whose own clock may be wrong",
     "clock.open_halt": "since when, by a clock that is not the wrong one",
     "clock.read_checks": "their age on the same clock",
-    "clock.read_halt": "the same",
+    "placement.read_gate": "the age of what clocks have found, on the same clock",
     "halt.claim_probe": "one probe at a time of several machines, whose clocks may differ",
     "halt.open_halt": "from when the first probe is due, on the same clock",
     "budget.take": "counts the requests of all processes on one clock; a test gives its own",
