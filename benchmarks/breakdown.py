@@ -13,7 +13,10 @@ REQUEST_SPAN = "POST /v1/signals"
 STEP_PREFIX = "RunActivity:"
 START_PREFIX = "StartWorkflow:"
 CHECK_SPAN = "check-pre-trade"
-"""Within the step that places."""
+POST_SPAN = "broker.place_order"
+"""Both within the step that places."""
+UNTIL_SENT = "until the request leaves"
+UNTIL_THERE = "until the exchange has the POST"
 
 
 @dataclass(frozen=True)
@@ -68,15 +71,23 @@ def _stretches(spans: list[_Span], sent_ns: int, posted_ns: int) -> list[tuple[s
         name = step.name.removeprefix(STEP_PREFIX)
         marks.append((f"{last} → {name} begins", step.began_ns))
         if step.ended_ns > posted_ns:
-            check = next((span for span in spans if span.name == CHECK_SPAN), None)
-            if check is not None:
-                marks.append((f"{name}: {CHECK_SPAN}", check.ended_ns))
-            marks.append((f"{name}: until the exchange has the POST", posted_ns))
+            marks += _within(name, spans, posted_ns)
             break
         marks.append((name, step.ended_ns))
         last = f"{name} done"
     ends = [sent_ns, *(at for _, at in marks)]
     return [(name, (end - begin) / 1e6) for (name, end), begin in zip(marks, ends, strict=False)]
+
+
+def _within(step: str, spans: list[_Span], posted_ns: int) -> list[tuple[str, int]]:
+    """The way through the step that places: what it checks first, what it stores, the request."""
+    found = {span.name: span for span in spans if span.began_ns < posted_ns}
+    marks = []
+    if CHECK_SPAN in found:
+        marks.append((f"{step}: {CHECK_SPAN}", found[CHECK_SPAN].ended_ns))
+    if POST_SPAN in found:
+        marks.append((f"{step}: {UNTIL_SENT}", found[POST_SPAN].began_ns))
+    return [*marks, (f"{step}: {UNTIL_THERE}", posted_ns)]
 
 
 def _steps(spans: list[_Span], posted_ns: int) -> list[_Span]:

@@ -13,7 +13,7 @@ from observability.metrics import Metrics
 from schemas.orders import OrderStatus
 from schemas.runs import OrderQuestion, PlaceAnswer, PlaceKind, PlaceQuestion, PreTradeAnswer
 from storage.orders import lock_order
-from storage.placement import write_pre_trade
+from storage.placement import read_due, write_pre_trade
 from storage.switches import read_installation
 from storage.transitions import Step, refuse
 from tests.postgres.books import market_clock
@@ -40,9 +40,10 @@ def passing(desk: Desk, asked: list[str]) -> Check:
     async def check(question: OrderQuestion) -> PreTradeAnswer:
         asked.append(question.signal_id)
         async with desk.database.transaction("test") as connection:
-            locked = await lock_order(connection, question.signal_id)
-            await write_pre_trade(locked, datetime.now(UTC))
-        return PreTradeAnswer(passed=True, order=locked.order.view)
+            order, _ = await read_due(connection, question.signal_id)
+            passed = await write_pre_trade(connection, order, datetime.now(UTC))
+        assert passed is not None
+        return PreTradeAnswer(passed=True, order=passed.view)
 
     return check
 
