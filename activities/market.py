@@ -17,10 +17,10 @@ from schemas import wire
 from schemas.risk import PreTradeFacts, PreTradeVerdict
 from schemas.runs import OrderQuestion, PreTradeAnswer, SessionAnswer
 from storage import market as rows
+from storage.events import append
 from storage.orders import StoredOrder, lock_order, read_order
-from storage.placement import write_pre_trade
-from storage.risk import StoredDecision, read_decision
-from storage.transitions import Step, audit, refuse
+from storage.placement import read_due, write_pre_trade
+from storage.transitions import Step, entry_of, refuse
 
 if TYPE_CHECKING:
     from broker.port import BrokerReader
@@ -98,25 +98,24 @@ class MarketActivities:
             ApplicationError: nobody can say what time it is on the market (ERR_CLOCK); ask again.
         """
         async with self._database.connection() as connection:
-            order = await read_order(connection, question.signal_id)
-            decision = await read_decision(connection, question.signal_id)
-        if not _is_due(order) or decision is None:
+            order, decided_at = await read_due(connection, question.signal_id)
+        if not _is_due(order) or decided_at is None:
             return PreTradeAnswer(passed=False, order=order.view)
         try:
             pair = await self._quotes.pair(order.ticker, question.as_of)
             hours = await self._hours.at(question.as_of, extended=order.extended_hours)
         except ClockUnavailableError as error:
             raise try_again(error.code, error.message) from error
-        facts = _facts(order, decision, pair, hours)
+        facts = _facts(order, decided_at, pair, hours)
         for quote in (facts.primary, facts.secondary):
             if quote is not None:
                 age = facts.market_now - quote.quoted_at
                 self._metrics.quote_checked(quote.provider.value, age.total_seconds())
         verdict = pre_trade.check(facts)
-        return await self._record(question, verdict, pair, hours.wall_now)
+        return await self._record(order, verdict, pair, hours.wall_now)
 
     async def _record(
-        self, question: OrderQuestion, verdict: PreTradeVerdict, pair: "QuotePair", now: datetime
+        self, order: StoredOrder, verdict: PreTradeVerdict, pair: "QuotePair", now: datetime
     ) -> PreTradeAnswer:
         quotes = [quote for quote in (pair.primary, pair.secondary) if quote is not None]
         failed = "; ".join(check.formula for check in verdict.checks if not check.passed)
@@ -130,13 +129,14 @@ class MarketActivities:
             user_message=verdict.user_message,
         )
         async with self._database.transaction("market.pre_trade") as connection:
-            locked = await lock_order(connection, question.signal_id)
-            if not _is_due(locked.order):
-                return PreTradeAnswer(passed=False, order=locked.order.view)
             if verdict.passed:
-                await write_pre_trade(locked, now)
-                await audit(locked, locked.order, step)
-                return PreTradeAnswer(passed=True, order=locked.order.view)
+                passed = await write_pre_trade(connection, order, now)
+                if passed is not None:
+                    await append(connection, entry_of(passed, step))
+                    return PreTradeAnswer(passed=True, order=passed.view)
+            locked = await lock_order(connection, order.signal_id)
+            if verdict.passed or not _is_due(locked.order):
+                return PreTradeAnswer(passed=False, order=locked.order.view)
             reasons = [reason.value for reason in verdict.reasons]
             after = await refuse(
                 locked, lifecycle.apply(locked.state, lifecycle.Refused(",".join(reasons))), step
@@ -169,12 +169,12 @@ def _is_due(order: StoredOrder) -> bool:
 
 
 def _facts(
-    order: StoredOrder, decision: StoredDecision, pair: "QuotePair", hours: "TradingHours"
+    order: StoredOrder, decided_at: datetime, pair: "QuotePair", hours: "TradingHours"
 ) -> PreTradeFacts:
     return PreTradeFacts(
         now=hours.wall_now,
         market_now=max(pair.market_now, hours.market_now),
-        approved_at=decision.decided_at,
+        approved_at=decided_at,
         extended_hours=order.extended_hours,
         is_open=hours.is_open,
         seconds_to_close=hours.seconds_to_close,

@@ -39,7 +39,7 @@ from workers.leash import die_with_parent
 RESULTS: Final = Path(__file__).with_name("results.json")
 PARTS: Final = ("compact", "isolated", "where", "open", "start")
 QUICK_PARTS: Final = ("compact", "where", "start")
-PART_SECONDS_MAX: Final = 3_600.0
+PART_SECONDS_MAX: Final = 1_800.0
 SPANS_SECONDS: Final = 1.5
 """Until the last spans are in their file."""
 EXIT_DONE: Final = 0
@@ -60,7 +60,7 @@ class Size:
 
 
 WHOLE: Final = Size(
-    rounds=100, warm_up=10, orders=60, bursts=3, calls=15, open_orders=(100, 1_000, 10_000), open_rounds=20
+    rounds=60, warm_up=10, orders=40, bursts=2, calls=15, open_orders=(100, 1_000, 10_000), open_rounds=15
 )
 QUICK: Final = Size(rounds=3, warm_up=2, orders=4, bursts=1, calls=2, open_orders=(10,), open_rounds=2)
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from benchmarks.aims import aims
 from benchmarks.bench_table import MISSING, OPEN_COLUMNS, contender_rows, open_rows, start_rows
+from benchmarks.breakdown import UNTIL_SENT, UNTIL_THERE
 from benchmarks.names import OURS, TOPOLOGIES
 from benchmarks.scale_page import markdown
 from schemas import wire
@@ -21,18 +22,53 @@ COLUMNS: Final = (
     "", "POST p50", "p95", "p99", "acknowledged p50", "p95", "p99", "orders a second", "CPU of an order, ms",
     "history events", "bytes",
 )  # fmt: skip
+BEGAN: Final = f"workflow began → {wire.ACTIVITY_ASSESS_RISK} begins"
+DECIDED: Final = f"{wire.ACTIVITY_ASSESS_RISK} done → {wire.ACTIVITY_CHECK_PRE_TRADE} begins"
+CHECKED: Final = f"{wire.ACTIVITY_CHECK_PRE_TRADE} done → {wire.ACTIVITY_PLACE_ORDER} begins"
 WHAT_FOR: Final = {
-    "request sent → token known, body read": "loopback HTTP, ASGI, the token looked up in its table, the body read",
-    "signal checked and stored": "the schema, then one transaction: signal, order, audit row",
-    "Temporal start (eager)": "the start at the server, which answers with the first workflow task",
-    f"{wire.ACTIVITY_ASSESS_RISK}": "under the account's lock: facts read, every check, decision, reservation and "
-    "signed approval in one transaction",
-    f"{wire.ACTIVITY_CHECK_PRE_TRADE}": "two providers' quotes, hours and spread, and one transaction",
-    f"{wire.ACTIVITY_PLACE_ORDER}: until the exchange has the POST": "request budget, fence, approval verified, "
-    "the intent in one transaction, then HTTP to the broker",
+    "request sent → token known, body read": (
+        "loopback HTTP, ASGI, the token looked up in its table, the body read",
+        "all but the token",
+    ),
+    "signal checked and stored": (
+        "the schema, then one transaction: signal, order, event, audit row",
+        "a commit",
+    ),
+    "Temporal start (eager)": (
+        "the start at the server, which answers with the first workflow task",
+        "all of it",
+    ),
+    BEGAN: ("the workflow made in its sandbox, its first activation, the way to the first step", "all of it"),
+    wire.ACTIVITY_ASSESS_RISK: (
+        "under the account's lock: facts read, every check, then decision, reservation, signed approval, event and "
+        "audit row in one transaction",
+        "a commit",
+    ),
+    DECIDED: ("a second activation of the workflow, within the same workflow task", MISSING),
+    wire.ACTIVITY_CHECK_PRE_TRADE: (
+        "the order and its decision read, two providers' quotes, hours, spread, and one transaction",
+        "a commit",
+    ),
+    CHECKED: (
+        "a third activation, then the workflow task's end at the server: with both markers, the order's status for "
+        "the Web UI, and the step to place it",
+        "the task's end, without markers and status",
+    ),
+    f"{wire.ACTIVITY_PLACE_ORDER}: {UNTIL_SENT}": (
+        "halts read, a token of the request budget, fence, kill switch, approval verified, the intent in one "
+        "transaction",
+        "two commits",
+    ),
+    f"{wire.ACTIVITY_PLACE_ORDER}: {UNTIL_THERE}": (
+        "the adapter's guards, its thread, the request itself",
+        "all of it",
+    ),
 }
-"""What a stretch is spent on; the ones between steps are the SDK's and the server's."""
-BETWEEN: Final = "the workflow's decision in its sandbox, and the SDK's or the server's way to the step"
+"""By stretch: what it is spent on, and what of that the floor with our commits does too."""
+BETWEEN: Final = (
+    "the workflow's decision in its sandbox, and the SDK's or the server's way to the step",
+    MISSING,
+)
 
 
 def measured(found: Mapping[str, Any]) -> str:
@@ -104,9 +140,9 @@ def _where(part: Mapping[str, Any]) -> Iterable[str]:
         f"{part['post_ms']['p50']:.1f} ms; the medians of the stretches come to {total:.1f} ms."
     )
     rows = [
-        (each["name"], f"{each['ms_p50']:.1f}", WHAT_FOR.get(each["name"], BETWEEN)) for each in stretches
+        (each["name"], f"{each['ms_p50']:.1f}", *WHAT_FOR.get(each["name"], BETWEEN)) for each in stretches
     ]
-    yield markdown(("stretch", "ms p50", "spent on"), rows)
+    yield markdown(("stretch", "ms p50", "spent on", "in the floor too"), rows)
 
 
 def placed(page: str, found: Mapping[str, Any]) -> str:

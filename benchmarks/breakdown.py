@@ -12,6 +12,10 @@ from typing import Any
 REQUEST_SPAN = "POST /v1/signals"
 STEP_PREFIX = "RunActivity:"
 START_PREFIX = "StartWorkflow:"
+POST_SPAN = "broker.place_order"
+"""Within the step that places."""
+UNTIL_SENT = "until the request leaves"
+UNTIL_THERE = "until the exchange has the POST"
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,19 @@ def _stretches(spans: list[_Span], sent_ns: int, posted_ns: int) -> list[tuple[s
         name = step.name.removeprefix(STEP_PREFIX)
         marks.append((f"{last} → {name} begins", step.began_ns))
         if step.ended_ns > posted_ns:
-            marks.append((f"{name}: until the exchange has the POST", posted_ns))
+            marks += _within(name, spans, posted_ns)
             break
         marks.append((name, step.ended_ns))
         last = f"{name} done"
     ends = [sent_ns, *(at for _, at in marks)]
     return [(name, (end - begin) / 1e6) for (name, end), begin in zip(marks, ends, strict=False)]
+
+
+def _within(step: str, spans: list[_Span], posted_ns: int) -> list[tuple[str, int]]:
+    """The way through the step that places: what it stores, the request."""
+    sent = next((span for span in spans if span.name == POST_SPAN and span.began_ns < posted_ns), None)
+    marks = [] if sent is None else [(f"{step}: {UNTIL_SENT}", sent.began_ns)]
+    return [*marks, (f"{step}: {UNTIL_THERE}", posted_ns)]
 
 
 def _steps(spans: list[_Span], posted_ns: int) -> list[_Span]:

@@ -25,7 +25,7 @@ EXCHANGE_OPTIONS: Final = ("--partial-fills=none", f"--tickers={TICKERS}", f"--c
 AT_REST_WITHIN_SECONDS: Final = 1_200.0
 SETTLE_SECONDS: Final = 5.0
 """After the last one is at rest: the starts' own work ends."""
-IDLE_SECONDS: Final = 20.0
+IDLE_SECONDS: Final = 10.0
 LOOK_SECONDS: Final = 0.5
 WARM_UP: Final = 5
 PROCESSES: Final = (embedded.PRODUCT, temporal.NAME, postgres.NAME, embedded.EXCHANGE)

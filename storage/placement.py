@@ -10,7 +10,7 @@ from uuid import UUID
 from risk.messages import UserMessage
 from schemas.approvals import signal_hash
 from schemas.base import DecimalText, UtcTime, Wire
-from schemas.orders import OrderRequest
+from schemas.orders import OrderRequest, OrderStatus
 from schemas.risk import Proposal
 from schemas.wire import Leg
 from storage.clock import HEARD_WITHIN
@@ -30,6 +30,7 @@ POSTING_SECONDS: Final = 15
 
 POSTS_MAX: Final = 3
 
+_FINAL: Final = [each.value for each in OrderStatus if each.is_final]
 DELAYS: Final = (UserMessage.BROKER_API_DOWN.value, UserMessage.RATE_LIMITING.value)
 """What is said of an order while it may not leave yet; over with the intent."""
 
@@ -184,9 +185,25 @@ async def mark_taken(locked: LockedOrder, now: datetime) -> None:
     await locked.connection.execute(_SQL["mark_taken"], locked.order.internal_order_id, now)
 
 
-async def write_pre_trade(locked: LockedOrder, now: datetime) -> None:
-    """Note when the checks right before the POST were last passed."""
-    await locked.connection.execute(_SQL["write_pre_trade"], locked.order.internal_order_id, now)
+async def read_due(connection: Connection, signal_id: str) -> tuple[StoredOrder, datetime | None]:
+    """A signal's entry, and when risk decided on it; None where it has not.
+
+    Raises:
+        OrderNotFound: no such row.
+    """
+    row = await connection.fetchrow(_SQL["read_due"], signal_id)
+    if row is None:
+        raise OrderNotFound(signal_id)
+    return stored_order(row), row["decided_at"]
+
+
+async def write_pre_trade(connection: Connection, order: StoredOrder, now: datetime) -> StoredOrder | None:
+    """Note when the checks right before the POST were last passed, and lock the row.
+
+    None where no POST is to be made any more: it has ended, or may stand at the broker.
+    """
+    row = await connection.fetchrow(_SQL["write_pre_trade"], order.internal_order_id, now, _FINAL)
+    return stored_order(row) if row else None
 
 
 async def write_absence(

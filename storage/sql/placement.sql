@@ -101,8 +101,22 @@ returning *
 -- name: mark_taken
 update orders set id_taken = true, updated_at = $2 where internal_order_id = $1
 
+-- name: read_due
+select o.*, (
+    select decided_at from decisions d
+    where d.signal_id = o.signal_id and d.leg = o.leg order by d.generation desc limit 1
+) as decided_at
+from orders o
+where o.signal_id = $1 and o.leg = 'entry'
+order by o.generation desc
+limit 1
+
 -- name: write_pre_trade
-update orders set pre_trade_at = $2, updated_at = $2 where internal_order_id = $1
+-- Unless it has ended meanwhile, or may stand at the broker.
+update orders set pre_trade_at = $2, updated_at = $2
+where internal_order_id = $1 and status <> all ($3::text[]) and broker_order_id is null
+    and post_count <= absent_proved_posts
+returning *
 
 -- name: write_absence
 update orders set

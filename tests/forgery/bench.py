@@ -41,7 +41,7 @@ from schemas.wire import Leg
 from security.approvals import ApprovalKeys, ApprovalSigner, signed_bytes
 from storage.database import Database
 from storage.market import save_quotes
-from storage.orders import OrderNotFound, lock_order
+from storage.orders import OrderNotFound, read_order
 from storage.placement import write_pre_trade
 from storage.signals import accept_signal, find_token
 from storage.switches import Installation, read_installation
@@ -144,7 +144,7 @@ class Bench:
     async def checked(self, signal_id: str, at: datetime) -> None:
         """The pre-trade checks were passed then."""
         async with self.database.transaction("test") as connection:
-            await write_pre_trade(await lock_order(connection, signal_id), at)
+            await write_pre_trade(connection, await read_order(connection, signal_id), at)
 
     async def place(
         self,

@@ -14,7 +14,7 @@ from observability.metrics import Metrics
 from schemas.runs import OrderQuestion, RiskQuestion
 from storage import placement as rows
 from storage.database import Database
-from storage.orders import lock_order
+from storage.orders import read_order
 from storage.switches import bind_installation
 from tests.postgres.books import market_clock, prepare, propose, reconciled
 from tests.postgres.scripted_broker import NoLimit, ScriptedBroker
@@ -41,7 +41,7 @@ class Desk:
     async def place(self) -> Any:
         """One try, right after the pre-trade checks."""
         async with self.database.transaction("test") as connection:
-            await rows.write_pre_trade(await lock_order(connection, SIGNAL), datetime.now(UTC))
+            await rows.write_pre_trade(connection, await read_order(connection, SIGNAL), datetime.now(UTC))
         return await self.placement.place_order(question())
 
     async def unanswered(self) -> tuple[str, ...]:

@@ -88,7 +88,7 @@ class LiveDesk:
 
     async def place(self, signal_id: str, **changes: Any) -> Any:
         async with self.database.transaction("test") as connection:
-            await rows.write_pre_trade(await lock_order(connection, signal_id), datetime.now(UTC))
+            await rows.write_pre_trade(connection, await read_order(connection, signal_id), datetime.now(UTC))
         placement = PlacementActivities(
             self.database, self.trader, self.market, self.installation.model_copy(update=changes), Metrics(),
             NoLimit(), KEYS, self.guard,

@@ -30,7 +30,7 @@ from storage.alerts import list_alerts
 from storage.database import Database
 from storage.limits import save_limits
 from storage.market import save_quotes
-from storage.orders import lock_order, read_order
+from storage.orders import read_order
 from storage.switches import bind_installation
 from tests.postgres.books import LIMITS, market_clock, prepare, propose, reconciled
 from tests.postgres.scripted_broker import NoLimit, ScriptedBroker
@@ -89,7 +89,7 @@ class Floor:
         now = datetime.now(UTC)
         await self.risk.assess_risk(RiskQuestion(signal_id=signal_id, as_of=now))
         async with self.database.transaction("test") as connection:
-            await rows.write_pre_trade(await lock_order(connection, signal_id), datetime.now(UTC))
+            await rows.write_pre_trade(connection, await read_order(connection, signal_id), datetime.now(UTC))
         return await self.placement.place_order(OrderQuestion(signal_id=signal_id, as_of=datetime.now(UTC)))
 
     async def filled(self, order: OrderView, quantity: int, raw: str = "filled", price: str = "100") -> None:

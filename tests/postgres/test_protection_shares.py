@@ -108,7 +108,7 @@ async def test_a_short_position_is_nothing_to_sell(floor: Floor) -> None:
     await floor.risk.assess_risk(RiskQuestion(signal_id="s2", as_of=datetime.now(UTC)))
     await floor.set("update positions set quantity = -10")
     async with floor.database.transaction("test") as connection:
-        await write_pre_trade(await lock_order(connection, "s2"), datetime.now(UTC))
+        await write_pre_trade(connection, await read_order(connection, "s2"), datetime.now(UTC))
     assert (await again(floor, "s2")).order.reason == "SELL_MORE_THAN_HELD"
 
 

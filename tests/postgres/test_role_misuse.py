@@ -32,7 +32,7 @@ from storage.fence import fence_holders, try_fence
 from storage.grants import Role
 from storage.halt import note_failure, read_halt
 from storage.migrate import migrate
-from storage.orders import lock_order
+from storage.orders import read_order
 from storage.placement import FENCE_KEY, free_fence, take_fence, write_pre_trade
 from storage.switches import bind_installation
 from tests.postgres.books import market_clock, prepare, propose, reconciled
@@ -137,7 +137,7 @@ async def test_an_order_changed_after_its_approval_is_not_sent(roles: str, chang
         answer = await both.risk.assess_risk(RiskQuestion(signal_id="good", as_of=datetime.now(UTC)))
         assert answer.kind is AssessmentKind.APPROVED
         async with owner.transaction("test") as connection:
-            await write_pre_trade(await lock_order(connection, "good"), datetime.now(UTC))
+            await write_pre_trade(connection, await read_order(connection, "good"), datetime.now(UTC))
             await connection.execute(f"update orders set {change}")
         assert await both.place("good") is PlaceKind.ENDED
         async with owner.connection() as connection:
@@ -150,7 +150,9 @@ async def test_checks_of_the_future_are_made_again(roles: str) -> None:
         await both.risk.assess_risk(RiskQuestion(signal_id="good", as_of=datetime.now(UTC)))
         for ahead, wanted in ((timedelta(hours=1), PlaceKind.RECHECK), (timedelta(0), PlaceKind.PLACED)):
             async with owner.transaction("test") as connection:
-                await write_pre_trade(await lock_order(connection, "good"), datetime.now(UTC) + ahead)
+                await write_pre_trade(
+                    connection, await read_order(connection, "good"), datetime.now(UTC) + ahead
+                )
             assert await both.place("good") is wanted
         assert len(both.broker.posts) == 1
 
@@ -194,7 +196,7 @@ async def test_no_lock_of_another_keeps_a_conflict_or_a_halt_from_stopping_order
     async with desk(roles) as (both, owner), AsyncExitStack() as stack:
         await both.risk.assess_risk(RiskQuestion(signal_id="good", as_of=datetime.now(UTC)))
         async with owner.transaction("test") as connection:
-            await write_pre_trade(await lock_order(connection, "good"), datetime.now(UTC))
+            await write_pre_trade(connection, await read_order(connection, "good"), datetime.now(UTC))
         both.broker.answer = UnknownOutcome("504")
         with suppress(ApplicationError):
             await both.place("good")
