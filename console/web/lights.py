@@ -116,7 +116,7 @@ def _broker(row: dict[str, Any], now: datetime) -> Light:
         return Light("broker", Kind.BAD, "its update stream is not connected", seen)
     if row["failures"]:
         return Light("broker", Kind.WARN, f"{row['failures']} calls in a row have failed", seen)
-    return Light("broker", Kind.GOOD, "update stream connected, orders may leave", seen)
+    return Light("broker", Kind.GOOD, "answers, update stream connected", seen)
 
 
 def _data(quotes: list[QuoteAge], now: datetime, *, is_open: bool) -> list[Light]:

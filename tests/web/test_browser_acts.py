@@ -158,6 +158,7 @@ async def every_view_is_halted(seat: Seat) -> None:
         assert "by rita: prices of yesterday" in said, path
 
 
+@pytest.mark.slow
 async def test_an_order_is_cancelled_from_its_page_and_told_honestly(here: House, unique: Unique) -> None:
     operator = await here.worker("olga", Role.OPERATOR)
     cancelled, late = unique("cancelled"), unique("late")
