@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,10 +16,16 @@ from storage.database import Database
 from storage.grants import Role
 from tests.web.browser import ORIGIN, Web
 
+if TYPE_CHECKING:
+    from temporalio.client import Client
+
 
 @asynccontextmanager
-async def console_on(database: str) -> AsyncIterator[Web]:
-    """A console on these rows, with its own rights and no more, and a clock that a test may move."""
+async def console_on(database: str, client: "Client | None" = None) -> AsyncIterator[Web]:
+    """A console on these rows, with its own rights and no more, and a clock that a test may move.
+
+    Without a ``client`` Temporal is away.
+    """
     opened = await Database.connect(f"{database}?role={Role.CONSOLE}")
     entry = await Database.connect(f"{database}?role={Role.CONSOLE}", most=ENTRY_POOL_MAX)
     owner = await Database.connect(database)
@@ -28,7 +35,7 @@ async def console_on(database: str) -> AsyncIterator[Web]:
         database=opened,
         entry=entry,
         dsn=database,
-        client=None,
+        client=client,
         settings=settings,
         passwords=Passwords(time_cost=1, memory_kib=8, parallelism=1),
         sealer=Sealer([b"k" * 32]),
