@@ -58,7 +58,7 @@ up: install ## the whole system on this machine until Ctrl-C
 day: install ## a recorded day at speed 20 with the example strategy, 20 minutes (make day UNTIL=09:45: two)
 	@$(BIN)/python examples/day.py $(if $(UNTIL),--until $(UNTIL)) $(if $(MARKET),--market "$(MARKET)")
 
-test: install-servers ## every test, on real servers
+test: install-servers ## the tests, on real servers; long runs have targets of their own
 	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
 
 test-long: install-servers ## installations and single workers killed, retention in a bucket, the tutorial typed: too long for `make test`; 5 minutes

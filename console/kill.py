@@ -92,12 +92,12 @@ async def _by_signal_alone(
 ) -> int:
     signalled = await signal_switch(addresses, command)
     if signalled:
-        text = "NOT CONFIRMED: the signal was sent, the database did not answer"
+        text = "NOT CONFIRMED: the signal was sent, the database did not take it"
     else:
-        text = "NOT ENGAGED: neither the database nor Temporal answers"
+        text = "NOT ENGAGED: neither the database nor Temporal took it"
     note = (
         "run `trading kill --direct`: it cancels at the broker from here and engages as soon as the database"
-        " answers. Without its database this installation places nothing"
+        " takes it. Without its database this installation places nothing"
     )
     data = {"confirmed": False, "signalled": signalled, "message": text, "cause": down.what, "do": note}
 

@@ -138,6 +138,8 @@ async def _record(
     addresses: Addresses, command: KillCommand, found: _Outcome, calls: Sequence[BrokerCall]
 ) -> None:
     """Put what was asked of the broker into the audit log, if there is a database: nothing waits for it."""
+    import asyncpg
+
     assert found.seen is not None, "confirmed before"
     told = {
         "command": command.model_dump(mode="json"),
@@ -147,7 +149,7 @@ async def _record(
     answered = found.broker or "answered"
     detail = f"{len(found.seen.fates)} open orders seen from the command line; the broker: {answered}"
     entry = switch_entry("DIRECT_SWEEP", command.triggered_by, detail, utc_now(), told)
-    with suppress(DependencyDown):
+    with suppress(DependencyDown, asyncpg.PostgresError):
         async with rows(addresses) as connection, committing(connection, "console.kill_direct"):
             await append(connection, entry)
         found.recorded = True
@@ -155,9 +157,11 @@ async def _record(
 
 async def _add_the_workers_own(addresses: Addresses, found: _Outcome) -> None:
     """What their sweep has cancelled meanwhile was not open any more when we looked."""
+    import asyncpg
+
     if found.state is None or found.seen is None:
         return
-    with suppress(DependencyDown):
+    with suppress(DependencyDown, asyncpg.PostgresError):
         async with rows(addresses) as connection:
             state = await read_state(connection)
         found.seen = replace(found.seen, fates={**state.fates, **found.seen.fates})

@@ -28,10 +28,17 @@ async def engage(addresses: Addresses, command: KillCommand) -> KillState:
     """Commit the row.
 
     Raises:
-        DependencyDown: the database did not confirm it.
+        DependencyDown: the database did not confirm it, whatever it says: it may have become a reader.
     """
-    async with rows(addresses) as connection:
-        return await engage_row(connection, command)
+    import asyncpg
+
+    try:
+        async with rows(addresses) as connection:
+            return await engage_row(connection, command)
+    except asyncpg.PostgresError as error:
+        raise DependencyDown(
+            f"the database did not take it: {error}", do="run `trading kill --direct`"
+        ) from error
 
 
 async def signal_switch(addresses: Addresses, command: KillCommand) -> bool:
@@ -45,6 +52,8 @@ async def signal_switch(addresses: Addresses, command: KillCommand) -> bool:
 
 async def wait_for_fence(addresses: Addresses) -> Fence:
     """Wait until every placement that read the old row has ended and no POST can still leave."""
+    import asyncpg
+
     fence = Fence(free=False)
     deadline = time.monotonic() + FENCE_WAIT_MAX_SECONDS
     try:
@@ -54,7 +63,7 @@ async def wait_for_fence(addresses: Addresses) -> Fence:
                 if fence.free or time.monotonic() >= deadline:
                     return fence
                 await asyncio.sleep(FENCE_POLL_SECONDS)
-    except DependencyDown:
+    except (DependencyDown, asyncpg.PostgresError):
         return fence
 
 

@@ -45,6 +45,10 @@ async def rows(
         yield connection
     except asyncpg.UndefinedTableError as error:
         raise DependencyDown("the database has no tables of ours yet", do="run `trading migrate`") from error
+    except asyncpg.ReadOnlySQLTransactionError as error:
+        raise DependencyDown(
+            "the database takes no writes now", do="its server may have become a replica: look there"
+        ) from error
     except BrokenPipeError:
         raise  # Whoever read our own output went away.
     except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, TimeoutError) as error:

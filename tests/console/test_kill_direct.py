@@ -76,6 +76,9 @@ async def forwarded(port: int, dsn: str) -> AsyncIterator[None]:
 async def test_it_cancels_while_the_database_is_away_and_engages_when_it_is_back(
     stack: Stack, tmp_path: Path, unique: Callable[[str], str]
 ) -> None:
+    await a_database_that_takes_no_writes_is_as_one_that_is_away(
+        stack, tmp_path, await rest(stack, unique("reader"))
+    )
     order_id = await rest(stack, unique("direct"))
     parts = urlsplit(stack.dsn)
     port = free_port()
@@ -106,6 +109,22 @@ async def test_it_cancels_while_the_database_is_away_and_engages_when_it_is_back
         False,
     )
     assert done.json["fates"] == {second: "cancelled"}
+
+
+async def a_database_that_takes_no_writes_is_as_one_that_is_away(
+    stack: Stack, folder: Path, order_id: str
+) -> None:
+    """How: sessions of the command line's may only read, as at a server that has become a replica."""
+    reader = f"{stack.dsn}{'&' if '?' in stack.dsn else '?'}default_transaction_read_only=on"
+    trading = direct(stack, folder, TRADING_DATABASE_URL=reader)
+    plain = await trading("kill", "--json")
+    assert (plain.code, plain.json["confirmed"]) == (3, False)
+    assert "NOT ENGAGED" in plain.json["message"]
+    told = await trading("kill", "--direct", "--wait-seconds", "1", "--json")
+    assert (told.code, told.json["engaged"], told.json["recorded"]) == (3, False, False)
+    assert told.json["fates"] == {order_id: "cancelled"}
+    other = await trading("lock", "AAPL", "--reason", "test")
+    assert (other.code, "takes no writes" in other.err) == (3, True)
 
 
 async def test_risk_adding_keeps_the_stop_that_closes_a_position_and_names_what_has_none(

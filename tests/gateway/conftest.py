@@ -16,6 +16,7 @@ from schemas.risk import Limits, Proposal
 from storage.database import Database
 from storage.limits import save_limits
 from storage.signals import save_token
+from tests.gateway.streams import served
 from tests.servers.postgres import fresh
 from workers import postgres
 
@@ -135,3 +136,10 @@ async def shared_gateway(
     async for dsn in fresh(postgres_server, _admin, _migrated_template):
         async with gateway_on(dsn) as found:
             yield found
+
+
+@pytest.fixture
+async def http(gateway: Gateway) -> AsyncIterator[httpx2.AsyncClient]:
+    """Give a client of the gateway on a port of its own."""
+    async with served(gateway) as client:
+        yield client

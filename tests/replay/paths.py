@@ -1,43 +1,43 @@
 """The ways a workflow can go, each walked once per recording: on real time, with scripted steps."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
-from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.builds import Builds
-from market.calendar import TradingCalendar
 from schemas import wire
 from schemas.broker import TradeEvent
-from schemas.orders import Action, OrderStatus, TimeInForce
+from schemas.orders import Action, OrderStatus
 from schemas.risk import AssessmentKind
 from schemas.runs import CancelCommand
 from schemas.wire import Queue
-from tests.workflow import books_script, cold_script, kill_script, stream_script
-from tests.workflow.book import proposal
-from tests.workflow.books_script import OVERWRITE, READ, ScriptedBooks
-from tests.workflow.cold_script import MOVE, RESTORE, ScriptedStore
-from tests.workflow.kill_script import ScriptedSwitch
-from tests.workflow.protected import ProtectedBroker, at_rest, ended, protection_of, tell_leg, until_true
+from tests.replay.standing_paths import (
+    kill_switch,
+    month_dropped,
+    not_reconciled,
+    reconciled_clean,
+    reconciled_drift,
+    renewed_kill_switch,
+    renewed_trade_updates,
+    restored,
+    retention,
+    trade_updates,
+)
+from tests.replay.walk import COMPACT, ISOLATED, AnyHandle, Walk
+from tests.workflow.protected import at_rest, ended, protection_of, tell_leg, until_true
 from tests.workflow.running import (
-    POLL_SECONDS,
     RESTS,
-    WITHIN_SECONDS,
-    Order,
     outcome,
     start,
     tell,
     until,
     workers,
 )
-from tests.workflow.scripted import TUESDAY_NOON, ScriptedBroker
-from tests.workflow.stream_script import HOLD, ScriptedStream
 from workers.roles import as_build
 from workflows.orders import OrderWorkflow
 
@@ -45,48 +45,6 @@ JUST_BEFORE_THE_BELL: Final = datetime(2026, 11, 24, 20, 59, 58, tzinfo=UTC)
 """Two seconds before the session ends."""
 JUST_BEFORE_THE_ALARM: Final = datetime(2026, 11, 24, 20, 57, 58, tzinfo=UTC)
 """Two seconds before the rest of a partial fill is cancelled."""
-
-COMPACT: Final = "compact"
-ISOLATED: Final = "isolated"
-
-AnyHandle = WorkflowHandle[Any, Any]
-
-
-@dataclass(frozen=True)
-class Walk:
-    """What a path is walked with."""
-
-    client: Client
-    calendar: TradingCalendar
-    path: str
-    topology: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.path}-{self.topology}"
-
-    def queue(self, role: Queue) -> str:
-        """Where a workflow of that role runs."""
-        return (Queue.TRADING if self.topology == COMPACT else role).value
-
-    def broker(self, market_start: datetime = TUESDAY_NOON) -> ScriptedBroker:
-        """The broker of this walk's one order."""
-        proposed = proposal(self.name, time_in_force=TimeInForce.GTC)
-        return ScriptedBroker(proposed, self.calendar, market_start=market_start)
-
-    def protected(self, **fields: Any) -> ProtectedBroker:
-        """The broker of an entry with a hard stop loss."""
-        proposed = proposal(self.name, time_in_force=TimeInForce.GTC, **fields)
-        return ProtectedBroker(proposed, self.calendar)
-
-    @asynccontextmanager
-    async def order(self, broker: ScriptedBroker) -> AsyncIterator[Order]:
-        """Run the order, which has come to its end when the block has."""
-        queue = self.queue(Queue.ORDERS)
-        async with workers(self.client, broker, queue):
-            order = await start(self.client, broker, queue)
-            yield order
-            await outcome(order)
 
 
 async def filled(walk: Walk) -> AnyHandle:
@@ -326,110 +284,6 @@ async def cancelled_workflow(walk: Walk) -> AnyHandle:
         await until(order, RESTS)
         await tell(order, broker.says(TradeEvent.CANCELED))
     return order
-
-
-async def kill_switch(walk: Walk) -> AnyHandle:
-    """Engaged, swept, released by no signal and no other update but by a grant, engaged again; then terminated."""
-    script = ScriptedSwitch()
-    async with kill_script.running(walk.client, script, walk.name) as switch:
-        await kill_script.engage(script, switch)
-        await switch.signal(wire.SIGNAL_RELEASE)
-        await kill_script.until(script, lambda s: bool(s.notes), switch)
-        for name in (wire.UPDATE_RELEASE, "release"):
-            with suppress(WorkflowUpdateFailedError):
-                await switch.execute_update(name, "please")
-        assert len(script.notes) == 3
-        assert (await kill_script.release(switch, epoch=1)).released
-        await switch.signal("actvate")
-        await kill_script.until(script, lambda s: s.sweeps == 2, switch)
-    return switch
-
-
-async def trade_updates(walk: Walk) -> AnyHandle:
-    """The holder ends, fails for good, and holds on; then it is terminated."""
-    stream = ScriptedStream()
-    stream.script(HOLD, "END", "!!ERR_FORBIDDEN")
-    async with stream_script.running(walk.client, stream, walk.queue(Queue.OPERATIONS), walk.name) as holder:
-        while len(stream.calls) < 3:
-            await asyncio.sleep(POLL_SECONDS)
-    return holder
-
-
-async def renewed_kill_switch(walk: Walk) -> AnyHandle:
-    """Engaged, then renewed: the first run ends by it."""
-    script = ScriptedSwitch()
-    async with kill_script.running(walk.client, script, walk.name) as switch:
-        await kill_script.engage(script, switch)
-        await kill_script.until(script, lambda s: s.state.sweep_confirmed, switch)
-        return await _renewed(walk, switch)
-
-
-async def renewed_trade_updates(walk: Walk) -> AnyHandle:
-    """Renewed while the stream is held."""
-    stream = ScriptedStream()
-    async with stream_script.running(walk.client, stream, walk.queue(Queue.OPERATIONS), walk.name) as holder:
-        await until_true(lambda: len(stream.calls) == 1)
-        return await _renewed(walk, holder)
-
-
-async def _renewed(walk: Walk, handle: AnyHandle) -> AnyHandle:
-    first = (await handle.describe()).run_id
-    await handle.execute_update(wire.UPDATE_RENEW)
-    async with asyncio.timeout(WITHIN_SECONDS):
-        while (await handle.describe()).run_id == first:
-            await asyncio.sleep(POLL_SECONDS)
-    return walk.client.get_workflow_handle(handle.id, run_id=first)
-
-
-async def reconciled_clean(walk: Walk) -> AnyHandle:
-    """The books agree at the first look."""
-    return await _reconciliation(walk, ScriptedBooks())
-
-
-async def reconciled_drift(walk: Walk) -> AnyHandle:
-    """Confirmed, gone stale, confirmed again; then it stops trading, and no switch listens."""
-    books = ScriptedBooks(pause_seconds=0.05)
-    books.script(READ, "DIFFERS", "CONFIRMED", "DIFFERS", "CONFIRMED")
-    books.script(OVERWRITE, "STALE", "KILLS")
-    return await _reconciliation(walk, books)
-
-
-async def not_reconciled(walk: Walk) -> AnyHandle:
-    """The broker cannot be read."""
-    books = ScriptedBooks()
-    books.script(READ, "!!ERR_FORBIDDEN")
-    return await _reconciliation(walk, books)
-
-
-async def _reconciliation(walk: Walk, books: ScriptedBooks) -> AnyHandle:
-    async with books_script.running(walk.client, books, walk.queue(Queue.OPERATIONS), walk.name) as run:
-        return run
-
-
-async def retention(walk: Walk) -> AnyHandle:
-    """Two files of each kind; a copy of the first kind is wrong at the third look, the store is away once."""
-    store = ScriptedStore()
-    store.script(MOVE, "", "!STORE", "", "WRONG", "", "!!GONE")
-    async with cold_script.running(walk.client, store, walk.queue(Queue.OPERATIONS), walk.name) as run:
-        return run
-
-
-async def restored(walk: Walk) -> AnyHandle:
-    """Two files come back, one of them not."""
-    store = ScriptedStore()
-    store.script(RESTORE, "", "WRONG")
-    queue = walk.queue(Queue.OPERATIONS)
-    async with cold_script.running(walk.client, store, queue, walk.name, cold_script.RESTORATION) as run:
-        return run
-
-
-async def month_dropped(walk: Walk) -> AnyHandle:
-    """By a grant."""
-    queue = walk.queue(Queue.OPERATIONS)
-    async with cold_script.running(
-        walk.client, ScriptedStore(), queue, walk.name, cold_script.DROPPING
-    ) as run:
-        return run
 
 
 Path = Callable[[Walk], Awaitable[AnyHandle]]

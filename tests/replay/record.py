@@ -25,7 +25,8 @@ from temporalio.client import Client, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from market.calendar import TradingCalendar, load_calendar
-from tests.replay.paths import PATHS, Walk
+from tests.replay.paths import PATHS
+from tests.replay.walk import Walk
 from workers import temporal
 from workers.datadir import temporary_data_dir
 from workers.supervisor import Supervisor
