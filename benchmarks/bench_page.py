@@ -77,7 +77,8 @@ def measured(found: Mapping[str, Any]) -> str:
     texts = [
         f"Measured {found['measured_at'][:10]}: {where['system']}, {where['processors']} processors, "
         f"{where['memory_gib']:g} GiB of memory, Python {where['python']}, load before it {where['load_before']:g}."
-        " Everything ran on this one machine, the exchange and the sender too.",
+        f" A page is on the disk after {where.get('sync_ms', MISSING)} ms. Everything ran on this one machine, the "
+        "exchange and the sender too.",
         *(f"**Not measured**: {part} ({why.splitlines()[0]})" for part, why in found["not_measured"].items()),
         "## Against the aims",
         markdown(

@@ -18,8 +18,8 @@ def draw(found: Mapping[str, Any]) -> None:
     out, parts = console(), found["parts"]
     where = found["machine"]
     out.print(
-        f"{where['processors']} processors, {where['memory_gib']:g} GiB, load before {where['load_before']:g}; "
-        "milliseconds; CPU: of one order, over all processes"
+        f"{where['processors']} processors, {where['memory_gib']:g} GiB, load before {where['load_before']:g}, "
+        f"a page on disk after {where.get('sync_ms', MISSING)} ms; milliseconds; CPU: of one order, all processes"
     )
     for title, columns, rows in sections(parts):
         out.print(f"\n{title}", style="bold")
