@@ -183,7 +183,7 @@ async def orders_meanwhile(rotating: Rotating, prefix: str, count: int) -> None:
 async def submit_until_answered(stack: Stack, order: dict[str, Any]) -> None:
     """A loaded machine's database may be late for the gateway, and its answer for us: the same request again is
     taken once."""
-    while (answer := await answered(stack.submit(order))) is None:
+    while (answer := await answered(stack, partial(stack.submit, order))) is None:
         await asyncio.sleep(0.5)
     assert answer.is_success, answer.text
 
@@ -191,7 +191,7 @@ async def submit_until_answered(stack: Stack, order: dict[str, Any]) -> None:
 async def ended_order(stack: Stack, signal_id: str) -> dict[str, Any]:
     """Its order, settled; the test's own limit ends the wait."""
     while True:
-        answer = await answered(stack.http.get(f"/v1/signals/{signal_id}"))
+        answer = await answered(stack, partial(stack.http.get, f"/v1/signals/{signal_id}"))
         if answer is not None:
             assert answer.status_code == 200, answer.text
             order: dict[str, Any] = answer.json()["order"]
@@ -200,10 +200,12 @@ async def ended_order(stack: Stack, signal_id: str) -> dict[str, Any]:
         await asyncio.sleep(0.1)
 
 
-async def answered(asking: Awaitable[httpx2.Response]) -> httpx2.Response | None:
-    """None where it is to be asked again."""
+async def answered(stack: Stack, ask: Callable[[], Awaitable[httpx2.Response]]) -> httpx2.Response | None:
+    """None where it is to be asked again; a product that has ended ends the test."""
+    if stack.running.done():
+        pytest.fail(f"the product has ended: {stack.running!r}")
     with suppress(httpx2.TransportError):
-        answer = await asking
+        answer = await ask()
         return None if answer.status_code == 503 else answer
     return None
 

@@ -65,6 +65,8 @@ class Stack:
     token: str
     settings: WorkerSettings
     exchange_http: httpx2.AsyncClient = field(repr=False)
+    running: "asyncio.Task[None]" = field(repr=False)
+    """Ends with the product, long before the test where something is wrong."""
 
     @property
     def client(self) -> Client:
@@ -226,7 +228,7 @@ async def _running(
         try:
             await _until_ready(gateway, running)
             await _until_reconciled(parts, running)
-            yield Stack(dsn, exchange, engine, parts, gateway, token, settings, judge)
+            yield Stack(dsn, exchange, engine, parts, gateway, token, settings, judge, running)
         finally:
             stop.set()
             await running
