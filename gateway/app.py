@@ -3,6 +3,7 @@
 from importlib.metadata import version
 from typing import Final
 
+import asyncpg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import MutableHeaders
@@ -58,7 +59,8 @@ def _add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _bad_parameter)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientDisconnect, _gone)
-    for kind in DATABASE_ERRORS:
+    # One that has become a reader is away too: what came is to be sent again.
+    for kind in (*DATABASE_ERRORS, asyncpg.ReadOnlySQLTransactionError):
         app.add_exception_handler(kind, _database_away)
     app.add_exception_handler(Exception, _internal)
 

@@ -143,11 +143,17 @@ async def test_a_clock_running_ahead_gains_no_validity(gateway: Gateway) -> None
 
 
 async def test_the_database_away_is_said_and_may_be_tried_again(gateway: Gateway) -> None:
-    await gateway.database.close()
-    answer = await gateway.submit(signal())
-    assert answer.status_code == 503
-    assert answer.json()["error"]["code"] == "UNAVAILABLE"
-    assert answer.headers["Retry-After"] == "1"
+    """How: it only lets itself be read, then it is gone."""
+    async with gateway.database.connection() as connection:
+        name = await connection.fetchval("select current_database()")
+        await connection.execute(f'alter database "{name}" set default_transaction_read_only = on')
+    await gateway.database._pool.expire_connections()
+    for _ in range(2):
+        answer = await gateway.submit(signal())
+        assert answer.status_code == 503
+        assert answer.json()["error"]["code"] == "UNAVAILABLE"
+        assert answer.headers["Retry-After"] == "1"
+        await gateway.database.close()
 
 
 async def test_a_gateway_whose_clock_is_wrong_takes_nothing_and_says_so(database: str) -> None:
