@@ -24,7 +24,6 @@ from schemas.runs import (
     OrderQuestion,
     PlaceAnswer,
     PlaceKind,
-    PlaceQuestion,
     ResolveAnswer,
     ResolveKind,
 )
@@ -161,7 +160,7 @@ class ProtectedBroker(ScriptedBroker):
         return Protections(signal_ids=self.others)
 
     @activity.defn(name=wire.ACTIVITY_PLACE_ORDER)
-    async def place_order(self, question: PlaceQuestion) -> PlaceAnswer:
+    async def place_order(self, question: OrderQuestion) -> PlaceAnswer:
         """Of a leg: RECHECK and UNKNOWN, else it stands."""
         if question.leg is Leg.ENTRY:
             return await super().place_order(question)
