@@ -14,8 +14,10 @@ from risk.clock_sync import UNANSWERED_MAX
 from risk.messages import UserMessage
 from schemas.alerts import AlertCode
 from schemas.clock import ClockVerdict
+from schemas.runs import OrderQuestion
 from storage.alerts import list_alerts
-from storage.clock import read_clock_checks, read_clock_halt, read_clock_health
+from storage.clock import read_clock_checks, read_clock_health
+from storage.placement import read_gate
 from tests.console.commands import of_stack
 from tests.servers.approvals import BOTH
 from tests.servers.exchange import Exchange
@@ -24,7 +26,7 @@ from tests.servers.stack import WIDE_LIMITS, Stack, StackFactory, seed, settings
 from workers import temporal
 from workers.clock_watch import ClockRefused
 from workers.own_clock import OwnClock, watch_own_clock
-from workers.parts import build, build_gateway, build_risk
+from workers.parts import build, build_gateway, build_risk, utc_now
 from workers.run import EXIT_REFUSED, _main
 from workers.settings import GatewaySettings, RiskSettings
 
@@ -81,9 +83,10 @@ async def test_a_clock_that_is_off_halts_new_orders_until_it_is_right_twice(
     await tell(servers, None, None, None)
     assert await verdict(stack) is ClockVerdict.IN_SYNC
     async with stack.parts.database.connection() as connection:
-        assert await read_clock_halt(connection), "once is not twice"
+        question = OrderQuestion(signal_id=waiting, as_of=utc_now())
+        assert (await read_gate(connection, question)).wrong_clock, "once is not twice"
         assert await verdict(stack) is ClockVerdict.IN_SYNC
-        assert await read_clock_halt(connection) is None
+        assert (await read_gate(connection, question)).wrong_clock is None
         assert (await read_clock_health(connection)).in_sync
     assert (await stack.settled(waiting))["status"] == "FILLED"
     assert AlertCode.CLOCK_SKEW not in await alerts(stack)
