@@ -1,7 +1,6 @@
 """Scenarios of what people do: tickers locked, alerts seen to, a second person's word, positions closed."""
 
 import asyncio
-from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -191,6 +190,9 @@ class LiveAsked(AtConsole):
             raise WrongEnd(f"{self.tag}: execution has not said what it runs with")
         self.stored = stored
         await self.until(self.enter, "signed in")
+        async with self.play.stage.database() as connection, connection.transaction():
+            await connection.execute(sql.AS_TIME_DOES)
+            await connection.execute(sql.STANDS_LONG, self.name)
 
     async def act(self) -> None:
         await self.anew()
@@ -249,9 +251,7 @@ class ClosedByConsole(AtConsole):
 
     async def finish(self) -> None:
         await super().finish()
-        with suppress(Lost):
-            await self.anew()
-        await self.until(self.close, "heard")
+        await self.until(self.act, "heard")
         for signal_id in await self.closes():
             self.play.taken.append(signal_id)
             await self.play.until(signal_id, lambda order: order.settled, what="settled")

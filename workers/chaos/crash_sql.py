@@ -83,6 +83,7 @@ where l.sequence >= (select coalesce(max(stop), 0) from audit_archives where kin
 order by l.sequence limit $1
 """
 AS_TIME_DOES: Final = "set local session_replication_role = replica"
+STANDS_LONG: Final = "update people set standing_since = standing_since - interval '2 days' where name = $1"
 ARCHIVED: Final = """
 insert into audit_archives (kind, first, stop, name, state, oldest_at, newest_at, keep_until, started_at, rows_hash,
     object_hash, object_bytes, checked_at, removed_at)

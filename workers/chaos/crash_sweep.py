@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import asyncpg
+import httpx2
 
 from observability import crash_points
 from schemas.reconciliation import CASH, Outcome
@@ -208,6 +209,10 @@ class _Sweep:
                 await scenario.finish()
             except NotReached as error:
                 run.wrong = f"{run.title}: {error}"
+                return False
+            except (httpx2.TransportError, TimeoutError) as error:
+                # A neighbour's death, or a slow machine, has cut off what this run asked for.
+                run.wrong = f"{run.title}: {type(error).__name__}: {error}"
                 return False
             except (WrongEnd, StageError) as error:
                 run.wrong = f"{run.title}: {error}"
