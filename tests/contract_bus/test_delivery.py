@@ -30,8 +30,9 @@ async def test_b1_each_group_is_told_everything_once_in_the_order_of_its_key(ven
         async with venue.consumer(group) as consumer:
             told = await drained(consumer, 41, limit=3)
             assert await consumer.take() == NOTHING
-        assert sorted(marks(told)) == sorted(
-            [("before", 1, 1), *((key, at, 1) for key in keys for at in range(1, 6))]
+        # On a slow machine a relay that loses its lead publishes again what it may have published: marked, told once.
+        assert sorted((key, at) for key, at, _ in marks(told)) == sorted(
+            [("before", 1), *((key, at) for key in keys for at in range(1, 6))]
         )
         for key in keys:
             assert [number(each) for each in told if each.event.key == key] == [1, 2, 3, 4, 5]
