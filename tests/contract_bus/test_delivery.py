@@ -30,7 +30,7 @@ async def test_b1_each_group_is_told_everything_once_in_the_order_of_its_key(ven
         async with venue.consumer(group) as consumer:
             told = await drained(consumer, 41, limit=3)
             assert await consumer.take() == NOTHING
-        # On a slow machine a relay that loses its lead publishes again what it may have published: marked, told once.
+        # A relay that loses its lead on a slow machine publishes once more what it may have: marked, told once.
         assert sorted((key, at) for key, at, _ in marks(told)) == sorted(
             [("before", 1), *((key, at) for key in keys for at in range(1, 6))]
         )
