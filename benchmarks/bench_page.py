@@ -106,16 +106,16 @@ def _topology(topology: str, part: Mapping[str, Any]) -> Iterable[str]:
     yield (
         f"{latency['rounds']} rounds of one request each, then {burst['bursts']} bursts, {burst['orders']} orders "
         f"in all; milliseconds. Ours commits {commits['before']} times until the POST, {commits['acknowledging']} "
-        f"for its answer, {commits['settling']} more until the order is settled; so does the plain pipeline."
+        f"for its answer, {commits['settling']} more until the order is settled; so do "
+        "the plain pipelines of our steps, and the commits alone make as many."
     )
     yield markdown(COLUMNS, contender_rows(part))
     yield markdown(("POST p50 of ours, times", "whole run", "round by round"), list(_ratios(latency)))
     yield markdown(("CPU of an order, ms", "", "by process"), list(_cpu(burst)))
-    left_out = next(
-        (each["left_out"] for each in latency["rows"] if each["contender"] == OURS and "left_out" in each), 0
-    )
+    left_out = [f"{each['contender']} {each['left_out']}" for each in latency["rows"] if each.get("left_out")]
     eager = next((each["eager_starts"] for each in latency["rows"] if "eager_starts" in each), 0)
-    yield f"Left out, as quote or account had to be fetched first: {left_out}. Eager starts of ours: {eager}."
+    yield f"Left out, as quote or account had to be fetched first: {'; '.join(left_out) or 'none'}."
+    yield f"Eager starts of ours: {eager}."
 
 
 def _ratios(latency: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:

@@ -1,7 +1,7 @@
-"""Who is measured: ours, the floors, and the plain pipeline, each by the same few questions."""
+"""Who is measured: ours, the floors, and the plain pipelines, each by the same few questions."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,11 +9,12 @@ import httpx2
 from temporalio.client import Client
 
 from benchmarks import rival_workflows
-from benchmarks.names import FLOOR, NAMES, OURS, PLAIN_STOCK, PLAIN_TUNED
-from benchmarks.servers import RIVAL_EXCHANGE, SHARED, STOCK, STOCK_SERVER, TUNED, Rig
+from benchmarks.names import COMMITS_ALONE, EQUAL, FLOOR, OURS, PLAIN_STOCK
+from benchmarks.servers import RIVAL_EXCHANGE, STOCK, TUNED, Rig, Site
+from benchmarks.usage import cpu_seconds
 from schemas import wire
 from schemas.orders import OrderStatus
-from workers import temporal
+from workers import postgres, temporal
 from workers.chaos.doors import ExchangeDoor, new_signal
 from workers.chaos.victims import EXCHANGE
 
@@ -55,10 +56,16 @@ class Contender(ABC):
     client: Client
     """Of its Temporal server."""
     exchange: ExchangeDoor
-    processes: Sequence[str]
-    """Everything that works for it, by the supervisor's names."""
     acknowledging: str
     """The activity whose end says that the broker's answer is stored."""
+
+    @abstractmethod
+    def pids(self) -> dict[str, int]:
+        """Everything that works for it, by the supervisor's names."""
+
+    def cpu_ms(self) -> dict[str, float]:
+        """Processor time so far, by process."""
+        return {name: cpu_seconds(pid) * 1000 for name, pid in self.pids().items()}
 
     @abstractmethod
     async def send(self, order: str) -> httpx2.Response:
@@ -81,27 +88,27 @@ class Contender(ABC):
         return {}
 
 
-class Ours(Contender):
-    """The product."""
+class Installed(Contender):
+    """An installation that makes every check of ours: the product itself, or the plain pipeline of our steps."""
 
-    name = OURS
     acknowledging = wire.ACTIVITY_PLACE_ORDER
 
-    def __init__(self, rig: Rig) -> None:
-        self._rig = rig
-        self.client = rig.client
-        self.exchange = rig.stage.exchange
-        self.processes = (*rig.product, temporal.NAME, *SHARED, rig.stage.name(EXCHANGE))
+    def __init__(self, rig: Rig, name: str, site: Site) -> None:
+        self.name, self._stage, self._tickers, self._numbers = name, site.stage, rig.tickers, site.numbers
+        self.client, self.exchange = site.client, site.stage.exchange
+
+    def pids(self) -> dict[str, int]:
+        stage = self._stage
+        names = (*stage.installation.product, temporal.NAME, postgres.NAME, stage.name(EXCHANGE))
+        return {name: stage.pids[name] for name in names if name in stage.pids}
 
     async def send(self, order: str) -> httpx2.Response:
-        tickers = self._rig.tickers
-        which = next(self._rig.numbers)
-        quantity = 1 + which // len(tickers) % QUANTITIES
-        signal = new_signal(order, ticker=tickers[which % len(tickers)], quantity=str(quantity))
-        return await self._rig.stage.gateway.submit(signal)
+        rest, which = divmod(next(self._numbers), len(self._tickers))
+        signal = new_signal(order, ticker=self._tickers[which], quantity=str(1 + rest % QUANTITIES))
+        return await self._stage.gateway.submit(signal)
 
     async def done(self, prefix: str) -> int:
-        async with self._rig.stage.database() as connection:
+        async with self._stage.database() as connection:
             row = await connection.fetchrow(_ENDED, f"{prefix}%")
         assert row is not None, "counts are one row"
         if row["other"] is not None:
@@ -109,7 +116,7 @@ class Ours(Contender):
         return int(row["filled"])
 
     async def is_done(self, order: str) -> bool:
-        async with self._rig.stage.database() as connection:
+        async with self._stage.database() as connection:
             row = await connection.fetchrow(_STATE, order)
         if row is not None and row["settled"] and row["status"] != OrderStatus.FILLED:
             raise RuntimeError(f"{order} ended as {row['status']}: {row['reason']}")
@@ -119,33 +126,40 @@ class Ours(Contender):
         return wire.order_workflow_id(order)
 
     async def names_by_id(self) -> Mapping[str, str]:
-        async with self._rig.stage.database() as connection:
+        async with self._stage.database() as connection:
             return {row["client_order_id"]: row["signal_id"] for row in await connection.fetch(_IDS)}
 
     async def commits(self, order: str) -> Commits:
         """Each leaves its own mark on an audit row, but for the token's."""
-        async with self._rig.stage.database() as connection:
+        async with self._stage.database() as connection:
             row = dict(await connection.fetchrow(_COMMITS, order) or {})
         return Commits(row["before"] + TOKEN_COMMITS, row["acknowledging"], row["settling"])
+
+
+class Ours(Installed):
+    """The product."""
+
+    def __init__(self, rig: Rig) -> None:
+        super().__init__(rig, OURS, Site(rig.stage, rig.client, rig.numbers))
 
 
 class Rival(Contender):
     """A workflow of `rival_workflows`."""
 
     def __init__(self, rig: Rig, name: str, *, commits: Commits) -> None:
-        stock = name == PLAIN_STOCK
-        door, client = (rig.stock, rig.stock_client) if stock else (rig.tuned, rig.client)
+        stock = name == COMMITS_ALONE
+        door, at = (rig.stock, rig.plain[PLAIN_STOCK]) if stock else (rig.tuned, Site(rig.stage, rig.client))
         assert door is not None, "a rig with rivals"
-        assert client is not None, "a rig with rivals"
         assert rig.rival_exchange is not None, "a rig with rivals"
-        self.name, self.client, self.exchange, self._door = name, client, rig.rival_exchange, door
-        self._kind = "plain" if name in (PLAIN_STOCK, PLAIN_TUNED) else "bare"
+        self.name, self.client, self.exchange, self._door = name, at.client, rig.rival_exchange, door
+        self._kind = "plain" if stock else "bare"
         self._commits = Commits() if name == FLOOR else commits
-        self.acknowledging = (
-            rival_workflows.ACKNOWLEDGE if self._kind == "plain" else rival_workflows.PLACE_ALONE
-        )
-        own = (STOCK, STOCK_SERVER) if stock else (TUNED, temporal.NAME)
-        self.processes = (*own, *SHARED, RIVAL_EXCHANGE)
+        self.acknowledging = rival_workflows.ACKNOWLEDGE if stock else rival_workflows.PLACE_ALONE
+        self._process, self._rig, self._server = STOCK if stock else TUNED, rig, at.stage
+
+    def pids(self) -> dict[str, int]:
+        own = {name: self._rig.stage.pids[name] for name in (self._process, postgres.NAME, RIVAL_EXCHANGE)}
+        return own | {temporal.NAME: self._server.pids[temporal.NAME]}
 
     async def send(self, order: str) -> httpx2.Response:
         ask: dict[str, Any] = {"name": order, **self._commits.__dict__}
@@ -163,7 +177,11 @@ class Rival(Contender):
         return f"{self._kind}-{order}"
 
 
-def contenders(rig: Rig, commits: Commits) -> dict[str, Contender]:
-    """All of them, by name, in the table's order; ``commits``: what the floor with ours and the plain ones make."""
-    rivals = {name: Rival(rig, name, commits=commits) for name in NAMES if name != OURS}
-    return {OURS: Ours(rig), **rivals}
+def contenders(rig: Rig, commits: Commits) -> list[Contender]:
+    """All of them, in the table's order; ``commits``: what the floor with ours and the commits alone make."""
+    return [
+        Ours(rig),
+        *(Rival(rig, name, commits=commits) for name in (EQUAL, FLOOR)),
+        *(Installed(rig, name, site) for name, site in rig.plain.items()),
+        Rival(rig, COMMITS_ALONE, commits=commits),
+    ]

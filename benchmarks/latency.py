@@ -17,8 +17,8 @@ from typing import Any, Final
 import httpx2
 from temporalio.client import Client
 
-from benchmarks.contenders import Contender, Ours, contenders
-from benchmarks.names import OURS
+from benchmarks.contenders import Contender, Installed, Ours, contenders
+from benchmarks.names import NAMES, OURS
 from benchmarks.servers import Rig
 
 WARM_UP_ROUNDS: Final = 10
@@ -74,8 +74,10 @@ async def measure(rig: Rig, rounds: int, *, warm_up: int = WARM_UP_ROUNDS) -> di
     for number in range(warm_up):
         await one(ours, f"warm-{number}")
     commits = await ours.commits(f"warm-{warm_up - 1}")
-    everyone = list(contenders(rig, commits).values())
+    everyone = contenders(rig, commits)
     run = _Run(everyone)
+    # As ours before: whoever asks for quotes has asked for every ticker's once.
+    await run.rounds("first", warm_up, of=tuple(rig.plain))
     await run.rounds("warm", warm_up)
     run.sent.clear()
     await run.rounds("round", rounds)
@@ -97,13 +99,13 @@ class _Run:
         self.sent: list[Sent] = []
         self.failed: dict[str, str] = {}
 
-    async def rounds(self, prefix: str, rounds: int) -> None:
+    async def rounds(self, prefix: str, rounds: int, *, of: Sequence[str] = NAMES) -> None:
         """Each round begins with another contender."""
         for number in range(rounds):
             first = number % len(self._everyone)
             for index in (*range(first, len(self._everyone)), *range(first)):
                 contender = self._everyone[index]
-                if contender.name in self.failed:
+                if contender.name in self.failed or contender.name not in of:
                     continue
                 try:
                     self.sent.append(await one(contender, f"{prefix}-{index}-{number}"))
@@ -190,6 +192,7 @@ async def _row(contender: Contender, measured: Sequence[Measured]) -> dict[str, 
     """One line: milliseconds, events and bytes."""
     all_of_it = [each for each in measured if each.sent.contender == contender.name]
     mine = steady(all_of_it)
+    commits = await contender.commits(mine[-1].sent.name) if isinstance(contender, Installed) else None
     return {
         "contender": contender.name,
         "count": len(mine),
@@ -199,6 +202,7 @@ async def _row(contender: Contender, measured: Sequence[Measured]) -> dict[str, 
         "http_ms_p50": round(statistics.median(each.sent.answered_ms for each in mine), 1),
         "eager_starts": sum(each.history.eager for each in mine),
         "history_events": round(statistics.mean(each.history.events for each in mine), 1),
+        **({} if commits is None else {"commits": asdict(commits)}),
         "history_bytes": await _bytes(contender, [each.sent.name for each in mine[-SAMPLE:]]),
     }
 

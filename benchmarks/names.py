@@ -5,7 +5,8 @@ from typing import Final
 OURS: Final = "ours"
 FLOOR: Final = "floor"
 EQUAL: Final = "floor, our commits"
-PLAIN_TUNED: Final = "plain, tuned server"
-PLAIN_STOCK: Final = "plain, stock server"
-NAMES: Final = (OURS, EQUAL, FLOOR, PLAIN_TUNED, PLAIN_STOCK)
+PLAIN_TUNED: Final = "plain, our steps, tuned server"
+PLAIN_STOCK: Final = "plain, our steps, stock server"
+COMMITS_ALONE: Final = "plain, commits alone, stock server"
+NAMES: Final = (OURS, EQUAL, FLOOR, PLAIN_TUNED, PLAIN_STOCK, COMMITS_ALONE)
 TOPOLOGIES: Final = ("compact", "isolated")

@@ -1,4 +1,4 @@
-"""What ours is held against: a workflow of one activity, and the same pipeline as plain Temporal samples do it."""
+"""Held against ours: a workflow of one activity, and the commits alone, each a step as in plain samples."""
 
 from datetime import timedelta
 

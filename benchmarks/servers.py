@@ -1,8 +1,9 @@
 """What is measured on: a whole installation in either topology, and the rivals beside it.
 
-The rivals have a paper exchange of their own with the same settings, so that their orders' updates do not reach
-the product's account and make work there. One of their processes uses the installation's Temporal server, which is
-tuned as ours is; another one a server as `temporal server start-dev` starts it, in memory.
+The plain pipeline of our steps has an installation of its own for each Temporal server: one tuned as ours is, one
+as `temporal server start-dev` starts it, in memory. The floors and the commits alone need less: two processes, one
+at the installation's Temporal server, one at the stock one, with one database and a paper exchange of their own, so
+that their orders' updates do not reach the product's account and make work there.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import itertools
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,15 +20,14 @@ from typing import Final
 import httpx2
 from temporalio.client import Client
 
-from benchmarks.usage import cpu_seconds
+from benchmarks.names import PLAIN_STOCK, PLAIN_TUNED
 from simulation.settings import synthetic_symbols
-from workers import embedded, postgres, temporal
+from workers import embedded, temporal
 from workers.chaos.doors import EXCHANGE_TIMEOUT_SECONDS, ExchangeDoor
 from workers.chaos.stage import IDLE_SECONDS_MAX, Stage, staged
 from workers.children import ChildSpec
-from workers.clients import connect_temporal
 from workers.datadir import DataDir, free_port
-from workers.settings import TemporalSettings
+from workers.up import Installation
 
 REPOSITORY: Final = Path(__file__).parents[1]
 TICKERS: Final = 20
@@ -38,12 +38,33 @@ EXCHANGE_OPTIONS: Final = (
 RIVALS: Final = "rivals"
 TUNED: Final = "rivals-tuned"
 STOCK: Final = "rivals-stock"
-STOCK_SERVER: Final = "temporal-stock"
 RIVAL_EXCHANGE: Final = "rivals-exchange"
 HTTP_TIMEOUT_SECONDS: Final = 30.0
 PATIENCE_SECONDS: Final = 300.0
 """For each process to be ready, begun again where its first request came too late: what runs beside other things is
 slow."""
+
+
+class OnStockServer(Installation):
+    """With Temporal as it comes, in memory."""
+
+    def temporal_spec(self, engine: temporal.Server) -> ChildSpec:
+        log_path = self.data_dir.log(temporal.NAME)
+        return temporal.spec(replace(engine, db_file=None), log_path=log_path, fast=False)
+
+
+PLAIN_KINDS: Final = {PLAIN_TUNED: Installation, PLAIN_STOCK: OnStockServer}
+PLAIN_COMMANDS: Final = {embedded.PRODUCT: (sys.executable, "-m", "benchmarks.plain_product")}
+
+
+@dataclass(frozen=True)
+class Site:
+    """One installation, with a client of its Temporal server."""
+
+    stage: Stage
+    client: Client
+    numbers: Iterator[int] = field(default_factory=itertools.count, repr=False)
+    """Of its orders, whichever part sends them: the same content again too soon is refused."""
 
 
 @dataclass(frozen=True)
@@ -57,22 +78,13 @@ class Rig:
     started_seconds: float
     """From nothing to an installation that places orders."""
     tickers: tuple[str, ...] = tuple(each.symbol for each in synthetic_symbols(TICKERS))
-    stock_client: Client | None = None
+    plain: Mapping[str, Site] = field(default_factory=dict)
+    """The installations of the plain pipeline of our steps, by the contender's name."""
     tuned: httpx2.AsyncClient | None = field(default=None, repr=False)
     stock: httpx2.AsyncClient | None = field(default=None, repr=False)
     rival_exchange: ExchangeDoor | None = None
     numbers: Iterator[int] = field(default_factory=itertools.count, repr=False)
-    """Of the orders of ours, whichever part sends them: the same content again too soon is refused."""
-
-    @property
-    def product(self) -> tuple[str, ...]:
-        """The product's processes, by the supervisor's names."""
-        return tuple(name for name in self.stage.installation.product if name in self.stage.pids)
-
-    def cpu_ms(self, names: Iterable[str]) -> dict[str, float]:
-        """Processor time so far, by process."""
-        pids = self.stage.pids
-        return {name: cpu_seconds(pids[name]) * 1000 for name in names if name in pids}
+    """Of the orders of ours, as a site's."""
 
 
 @asynccontextmanager
@@ -95,25 +107,40 @@ async def rig(topology: str, *, rivals: bool = True, trace_file: Path | None = N
             )
         )
         found = Rig(stage, topology, await stage.temporal_client(), round(time.monotonic() - began, 2))
-        yield found if not rivals else await _with_rivals(found, stack)
+        yield found if not rivals else await _with_rivals(found, stack, settings)
 
 
-async def _with_rivals(found: Rig, stack: AsyncExitStack) -> Rig:
+async def _with_rivals(found: Rig, stack: AsyncExitStack, settings: Mapping[str, str]) -> Rig:
+    plain = {name: await _plain(kind, stack, settings) for name, kind in PLAIN_KINDS.items()}
     starting = _Starting(found.stage)
-    exchange_url, engine = await asyncio.gather(starting.exchange(), starting.stock_server())
+    exchange_url = await starting.exchange()
     tuned, stock = await asyncio.gather(
         starting.process(TUNED, found.stage.temporal_address, exchange_url),
-        starting.process(STOCK, engine.address, exchange_url),
+        starting.process(STOCK, plain[PLAIN_STOCK].stage.temporal_address, exchange_url),
     )
     keys = found.stage.exchange_headers
     exchange = await stack.enter_async_context(_client(exchange_url, keys, EXCHANGE_TIMEOUT_SECONDS))
     return replace(
         found,
-        stock_client=await connect_temporal(TemporalSettings(temporal_address=engine.address), "bench"),
+        plain=plain,
         tuned=await stack.enter_async_context(_client(tuned)),
         stock=await stack.enter_async_context(_client(stock)),
         rival_exchange=ExchangeDoor(exchange),
     )
+
+
+async def _plain(kind: type[Installation], stack: AsyncExitStack, settings: Mapping[str, str]) -> Site:
+    stage = await stack.enter_async_context(
+        staged(
+            topology=kind.topology,
+            kind=kind,
+            exchange_options=EXCHANGE_OPTIONS,
+            settings=settings,
+            commands=PLAIN_COMMANDS,
+            patience_seconds=PATIENCE_SECONDS,
+        )
+    )
+    return Site(stage, await stage.temporal_client())
 
 
 class _Starting:
@@ -135,13 +162,6 @@ class _Starting:
         log = self._logs.log(RIVAL_EXCHANGE)
         await self._stage.supervisor.start(replace(spec, name=RIVAL_EXCHANGE, log_path=log))
         return ports.exchange_url
-
-    async def stock_server(self) -> temporal.Server:
-        """Temporal as it comes."""
-        engine = temporal.Server()
-        log = self._logs.log(STOCK_SERVER)
-        await self._stage.supervisor.start(temporal.spec(engine, log_path=log, name=STOCK_SERVER, fast=False))
-        return engine
 
     async def process(self, name: str, temporal_address: str, exchange_url: str) -> str:
         """The rivals on one server; the address of their door."""
@@ -175,7 +195,3 @@ def _client(
     return httpx2.AsyncClient(
         base_url=url, headers=headers or {}, timeout=timeout, limits=limits, trust_env=False
     )
-
-
-SHARED: Final = (postgres.NAME,)
-"""What every contender uses."""

@@ -30,9 +30,9 @@ async def measure(rig: Rig, commits: Commits, *, orders: int, passes: int) -> di
 
     A contender that fails is told as failed, and the others go on without it.
     """
-    everyone = list(contenders(rig, commits).values())
-    idle = await _idle(rig, everyone)
-    run = _Run(rig, everyone, idle)
+    everyone = contenders(rig, commits)
+    idle = await _idle(everyone)
+    run = _Run(everyone, idle)
     await run.bursts("warm", max(orders // WARM_UP_PART, 1))
     run.forget()
     for number in range(passes):
@@ -40,7 +40,9 @@ async def measure(rig: Rig, commits: Commits, *, orders: int, passes: int) -> di
     return {
         "orders": orders * passes,
         "bursts": passes,
-        "idle_ms_a_second": {name: round(each, 1) for name, each in idle.items()},
+        "idle_ms_a_second": {
+            name: {process: round(each, 1) for process, each in used.items()} for name, used in idle.items()
+        },
         "rows": [run.row(each, orders * passes) for each in everyone],
     }
 
@@ -48,8 +50,7 @@ async def measure(rig: Rig, commits: Commits, *, orders: int, passes: int) -> di
 class _Run:
     """Burst by burst."""
 
-    def __init__(self, rig: Rig, everyone: Sequence[Contender], idle: Mapping[str, float]) -> None:
-        self._rig = rig
+    def __init__(self, everyone: Sequence[Contender], idle: Mapping[str, Mapping[str, float]]) -> None:
         self._everyone = everyone
         self._idle = idle
         self._failed: dict[str, str] = {}
@@ -67,13 +68,14 @@ class _Run:
             if contender.name in self._failed:
                 continue
             try:
-                took, spent = await _burst(self._rig, contender, f"burst-{index}-{word}-", orders)
+                took, spent = await _burst(contender, f"burst-{index}-{word}-", orders)
             except (RuntimeError, httpx2.HTTPError) as error:
                 self._failed[contender.name] = f"{type(error).__name__}: {error}"
                 continue
             self._seconds[contender.name] += took
+            idle = self._idle[contender.name]
             for name, used in spent.items():
-                self._used[contender.name][name] += max(used - self._idle[name] * took, 0)
+                self._used[contender.name][name] += max(used - idle[name] * took, 0)
 
     def row(self, contender: Contender, count: int) -> dict[str, Any]:
         """One line."""
@@ -88,18 +90,18 @@ class _Run:
         }
 
 
-async def _idle(rig: Rig, found: Sequence[Contender]) -> dict[str, float]:
-    """Processor milliseconds that each process uses in a second in which nobody asks for anything."""
-    names = sorted({name for each in found for name in each.processes})
-    before, began = rig.cpu_ms(names), time.monotonic()
+async def _idle(found: Sequence[Contender]) -> dict[str, dict[str, float]]:
+    """By contender, processor milliseconds that each process uses in a second in which nobody asks for anything."""
+    before, began = {each.name: each.cpu_ms() for each in found}, time.monotonic()
     await asyncio.sleep(IDLE_SECONDS)
     seconds = time.monotonic() - began
-    return {name: (each - before[name]) / seconds for name, each in rig.cpu_ms(names).items()}
+    return {
+        each.name: {name: (used - before[each.name][name]) / seconds for name, used in each.cpu_ms().items()}
+        for each in found
+    }
 
 
-async def _burst(
-    rig: Rig, contender: Contender, prefix: str, orders: int
-) -> tuple[float, Mapping[str, float]]:
+async def _burst(contender: Contender, prefix: str, orders: int) -> tuple[float, Mapping[str, float]]:
     """Seconds from the first request to the last one's end, and the processor milliseconds of each process."""
     doors = asyncio.Semaphore(DOORS)
 
@@ -109,7 +111,7 @@ async def _burst(
         if answer.status_code != httpx2.codes.ACCEPTED:
             raise RuntimeError(f"{contender.name}, {name}: {answer.status_code} {answer.text}")
 
-    before, began = rig.cpu_ms(contender.processes), time.monotonic()
+    before, began = contender.cpu_ms(), time.monotonic()
     await asyncio.gather(*(one(f"{prefix}{number}") for number in range(orders)))
     while await contender.done(prefix) < orders:
         if time.monotonic() - began > DONE_WITHIN_SECONDS:
@@ -118,6 +120,6 @@ async def _burst(
             )
         await asyncio.sleep(LOOK_SECONDS)
     took = time.monotonic() - began
-    after = rig.cpu_ms(contender.processes)
+    after = contender.cpu_ms()
     await asyncio.sleep(PAUSE_SECONDS)
     return took, {name: each - before[name] for name, each in after.items()}

@@ -1,8 +1,11 @@
 """The compact topology's one process: gateway, every role and housekeeping, until it is told to stop."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final
+
+from temporalio.worker import Worker
 
 from activities.starter import OrderStarter
 from gateway.app import build_app
@@ -21,17 +24,24 @@ from workers.singletons import ensure_schedule, ensure_singletons
 _log: Final = get_logger(__name__)
 
 
-async def run_everything(parts: Parts, stop: asyncio.Event) -> None:
+async def run_everything(
+    parts: Parts,
+    stop: asyncio.Event,
+    *,
+    starter: OrderStarter | None = None,
+    workers: Sequence[Worker] | None = None,
+) -> None:
     """Gateway, every role and housekeeping in one process, until ``stop``.
 
-    Compact: every role on one queue. Isolated: each role on its own, as when each is a process.
+    Compact: every role on one queue. Isolated: each role on its own, as when each is a process. Another ``starter``
+    and other ``workers`` are what the product's are measured against.
     """
     compact = parts.settings.topology == "compact"
-    starter = OrderStarter(parts.client, (Queue.TRADING if compact else Queue.ORDERS).value)
+    starter = starter or OrderStarter(parts.client, (Queue.TRADING if compact else Queue.ORDERS).value)
     operations = Queue.TRADING if compact else Queue.OPERATIONS
     housekeeping = Housekeeping(parts, starter, operations_queue=operations)
     async with AsyncExitStack() as stack:
-        for worker in compact_workers(parts) if compact else isolated_workers(parts):
+        for worker in workers or (compact_workers(parts) if compact else isolated_workers(parts)):
             await stack.enter_async_context(worker)
         await ensure_singletons(parts.client, operations_queue=operations)
         await ensure_schedule(parts.client, operations_queue=operations)

@@ -73,9 +73,7 @@ class IsolatedInstallation(Installation):
 
         # What other images do in the file, their set-up included, the embedded servers do here.
         database = asyncio.create_task(start_database())
-        temporal_up = asyncio.create_task(
-            supervisor.start(temporal.spec(engine, log_path=data_dir.log(temporal.NAME)))
-        )
+        temporal_up = asyncio.create_task(supervisor.start(self.temporal_spec(engine)))
         bus_up = asyncio.create_task(self.start_event_bus(supervisor))
         given = {name: database if "database" in name else temporal_up for name in file.others}
         try:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from security.payload_files import PAYLOAD_KEYS
 from workers import embedded, postgres, temporal, valkey
-from workers.children import MORE_TIME, ChildEvent, ChildState, StartFailedError, SupervisorError
+from workers.children import MORE_TIME, ChildEvent, ChildSpec, ChildState, StartFailedError, SupervisorError
 from workers.compose import ComposeError
 from workers.datadir import DataDir, DataDirError
 from workers.market_options import (
@@ -127,7 +127,7 @@ class Installation:
         bus = await self.start_event_bus(supervisor)
         (dsn, database), *_ = await asyncio.gather(
             start_database(),
-            supervisor.start(temporal.spec(engine, log_path=data_dir.log(temporal.NAME))),
+            supervisor.start(self.temporal_spec(engine)),
             supervisor.start(embedded.exchange_spec(data_dir, ports, options)),
         )
         self.owner_dsn = dsn
@@ -148,6 +148,10 @@ class Installation:
         }
         data_dir.write_addresses(addresses)
         return addresses
+
+    def temporal_spec(self, engine: temporal.Server) -> ChildSpec:
+        """Temporal as a child."""
+        return temporal.spec(engine, log_path=self.data_dir.log(temporal.NAME))
 
     def _addresses(
         self, ports: embedded.Ports, engine: temporal.Server, known: embedded.Secrets

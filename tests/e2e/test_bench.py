@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.bench_page import measured
 from benchmarks.bench_table import sections
-from benchmarks.names import NAMES, OURS, TOPOLOGIES
+from benchmarks.names import NAMES, OURS, PLAIN_STOCK, PLAIN_TUNED, TOPOLOGIES
 
 ROOT = Path(__file__).parents[2]
 SECONDS_MAX = 280
@@ -39,6 +39,9 @@ async def test_the_short_form_measures_every_contender_and_writes_results(tmp_pa
         assert 0 < row["post_ms"]["p50"] <= row["post_ms"]["p99"]
         assert row["post_ms"]["p50"] < row["acknowledged_ms"]["p50"], "answered after it was sent"
     assert rows[OURS]["eager_starts"] == rows[OURS]["count"], "ours loses its eager starts"
+    for plain in (rows[PLAIN_TUNED], rows[PLAIN_STOCK]):
+        assert plain["commits"]["before"] == rows[OURS]["commits"]["before"], "not the same work"
+        assert plain["eager_starts"] == 0, "samples start as they come"
     # What people read is made of the same file.
     assert [title.partition(":")[0] for title, _, _ in sections(found["parts"])] == [TOPOLOGIES[0]]
     assert "| ours |" in measured(found)

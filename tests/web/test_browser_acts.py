@@ -205,6 +205,7 @@ async def cancels_all(here: House, olga: Seat, signals: list[str]) -> None:
     assert {(await here.at_exchange(each))["status"] for each in ids} == {"canceled"}
 
 
+@pytest.mark.slow
 async def test_an_open_page_follows_its_order_without_being_loaded_again(here: House, unique: Unique) -> None:
     viewer, followed = await here.worker("vera", Role.VIEWER), unique("followed")
     client_order_id = await here.rests(followed)

@@ -205,6 +205,7 @@ class Stage(Victims):
 async def staged(
     *,
     topology: str = "isolated",
+    kind: type[Installation] | None = None,
     event_bus: str = "postgres",
     exchange_options: Sequence[str] = (),
     settings: Mapping[str, str] | None = None,
@@ -216,9 +217,10 @@ async def staged(
 ) -> AsyncIterator[Stage]:
     """A stage on which orders are being placed; it is taken down at the end of the block.
 
-    ``exchange_options``: beyond 6,000 requests a minute; the market is open. ``settings``: more
-    ``TRADING_`` variables for every process of ours. ``secrets``: files for whoever holds a secret of that name, in
-    place of what a first start makes. ``commands``: another command for a process of ours, by name.
+    ``kind``: another one than the topology's own. ``exchange_options``: beyond 6,000 requests a minute; the market
+    is open. ``settings``: more ``TRADING_`` variables for every process of ours. ``secrets``: files for whoever
+    holds a secret of that name, in place of what a first start makes. ``commands``: another command for a process
+    of ours, by name.
     ``keep``: a folder that gets the logs and the exchange's ledger before they go.
     ``patience_seconds``: for a busy machine: how long each process may take to be ready, begun again where it ends,
     and then all of them to trade.
@@ -239,7 +241,7 @@ async def staged(
             grace_seconds=STOP_GRACE_SECONDS,
         )
 
-    kind = Installation if topology == "compact" else IsolatedInstallation
+    kind = kind or (Installation if topology == "compact" else IsolatedInstallation)
     with temporary_data_dir() as data_dir:
         data_dir.keep_topology(kind.topology)
         for name, value in (secrets or {}).items():
