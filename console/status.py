@@ -289,7 +289,7 @@ def _disabled_lines(disabled: list[dict[str, Any]], now: datetime) -> list[tuple
 def _halt_line(halt: dict[str, Any], now: datetime) -> tuple[str, str, bool]:
     if not halt["is_open"]:
         failing = f", {halt['failures']} calls in a row have failed" if halt["failures"] else ""
-        return ("broker", f"orders may leave{failing}", False)
+        return ("broker", f"not halted{failing}", False)
     since, probed = ago(_parsed(halt["changed_at"]), now), ago(_parsed(halt["probed_at"]), now)
     return ("broker", f"HALTED {since} ago, asked {probed} ago, ORDERS WAIT: {clean(halt['cause'])}", True)
 
