@@ -185,6 +185,7 @@ async def test_b7b_a_group_set_back_passes_over_nothing(venue: Venue) -> None:
         }
         await consumer.acknowledge(held["other"])
         await _until_acknowledged_up_to(venue, 3)
+        await venue.until_row(5, "select max(position)::int from events")
         async with venue.judge.transaction():
             await reset_group(venue.judge, "g", 4, now=now(), **WHO)
         await _until_refused(consumer, held["a"])
