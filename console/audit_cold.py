@@ -140,7 +140,8 @@ async def drop(
     )
     if not answer.dropped:
         raise Refused(f"{month} stays: {answer.message}", do="see `trading audit archives`")
-    emit(common, answer.model_dump(mode="json"), lambda: print(f"DROPPED {month}: {answer.rows} rows"))
+    text = f"DROPPED {month}: {answer.rows} rows; {answer.message}"
+    emit(common, answer.model_dump(mode="json"), lambda: print(text))
     return EXIT_DONE
 
 

@@ -37,16 +37,16 @@ class Dropper:
         self._refused = refused
 
     async def drop(self, grant: DropGrant) -> DropAnswer:
-        """Drop the month, or say why not; either is audited. One that is gone already is answered so."""
+        """Drop the month, or say why not; either is audited. One that is gone already is told so."""
         now = self._now()
         try:
             async with self._database.transaction("retention.dropped") as connection:
                 await self._check(connection, grant, now)
                 former = {each.partition: each for each in await rows.list_drops(connection)}
                 if done := former.get(grant.partition):
-                    return DropAnswer(
-                        dropped=True, message=f"{done.partition} was dropped already", rows=done.rows
-                    )
+                    told = f"{done.partition} was dropped already"
+                    await append(connection, self._entry(grant, "AUDIT_DROP_REPEATED", told, now))
+                    return DropAnswer(dropped=True, message=told, rows=done.rows)
                 count = await rows.drop_partition(connection, grant, now=now)
                 detail = f"{count} rows dropped; their leaves and checkpoints stay: {grant.reason}"
                 await append(connection, self._entry(grant, "AUDIT_MONTH_DROPPED", detail, now))

@@ -6,14 +6,9 @@ Judged by the exchange's ledger, which notes the key of every request and every 
 import asyncio
 import json
 import os
-import secrets
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,83 +20,22 @@ from schemas.alerts import AlertCode, Severity
 from security.secrets.opening import broker_path, open_source
 from security.secrets.reader import READ_DEADLINE_SECONDS, SecretReader
 from simulation.tcp_proxy import TcpProxy
-from storage.alerts import list_alerts
 from storage.halt import read_halt
 from tests.contract_secrets.conftest import put_in_amazon
+from tests.e2e import rotating as harness
+from tests.e2e.rotating import TICKERS, WITHIN_SECONDS, Rotating, Store, rotate_during, told, until
 from tests.servers.amazon import ACCESS_KEY, REGION, SECRET_KEY, Amazon
-from tests.servers.stack import Stack, StackFactory, signal
+from tests.servers.stack import StackFactory, signal
 from tests.servers.vault import Engine
 from workers import key_rotation
 from workers.secret_settings import SecretStoreSettings
 from workers.settings import SECRETS_DIR_VARIABLE
 
 PREFIX = "trading"
-WITHIN_SECONDS = 60
-SIDE_BY_SIDE = 8
 LONG_SECONDS = 7200
 """However busy the machine is."""
 ROTATIONS = int(os.environ.get("ROTATIONS", "100"))
 """Of the long run, with ten orders for each."""
-TICKERS = 100
-
-
-@dataclass
-class Store:
-    """A source of secrets with the broker's pair in it."""
-
-    settings: dict[str, Any]
-    write: Callable[[str, str], None]
-    """Key and secret."""
-    folder: Path | None = None
-    """Where the files are."""
-
-
-@dataclass
-class Rotating:
-    """A product, the store its keys come from, and whoever rotates them."""
-
-    stack: Stack
-    store: Store
-    pairs: list[tuple[str, str]] = field(default_factory=list)
-    orders: int = 0
-    """Of which the ledger is judged."""
-    ended: int = 0
-
-    async def rotate(self) -> None:
-        """The next pair: accepted by the broker, stored, taken by us; then the one before the last is revoked."""
-        key = f"PK{secrets.token_hex(9).upper()}"
-        await self.next_pair(key)
-        await until(lambda: self.current == key)
-        if len(self.pairs) > 2:
-            await self.revoke(self.pairs[-3][0])
-
-    async def next_pair(self, key: str) -> None:
-        secret = secrets.token_hex(20)
-        await self.stack.control("keys", {"key": key, "secret": secret})
-        await asyncio.to_thread(self.store.write, key, secret)
-        self.pairs.append((key, secret))
-
-    async def revoke(self, key: str) -> None:
-        answer = await self.stack.exchange_http.delete(f"/_exchange/keys/{key}")
-        assert answer.is_success, answer.text
-
-    @property
-    def current(self) -> str:
-        return self.stack.parts.keys.current.key_id.get_secret_value()
-
-    async def records(self) -> list[dict[str, Any]]:
-        answer = await self.stack.exchange_http.get("/_exchange/ledger")
-        return [json.loads(line) for line in answer.text.splitlines()]
-
-    async def alerts(self) -> set[AlertCode]:
-        async with self.stack.parts.database.connection() as connection:
-            return {alert.code for alert in await list_alerts(connection)}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WITHIN_SECONDS):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 StartRotating = Callable[..., Awaitable[Rotating]]
@@ -162,118 +96,6 @@ def start(stack_factory: StackFactory, store: Store) -> StartRotating:
     return begin
 
 
-async def orders_meanwhile(rotating: Rotating, prefix: str, count: int) -> None:
-    """That many orders, a few at a time, each filled: the first that is not ends the run."""
-    gate = asyncio.Semaphore(SIDE_BY_SIDE)
-
-    async def one(number: int) -> None:
-        async with gate:
-            # Made when its turn has come: a signal lives for minutes, and all of them may take an hour.
-            order = signal(f"{prefix}-{number}", ticker=f"T{1 + number % TICKERS:04d}", quantity="1")
-            await submit_until_answered(rotating.stack, order)
-            ended = await ended_order(rotating.stack, order["signal_id"])
-        assert (ended["status"], ended["reason"]) == ("FILLED", None), ended
-        rotating.ended += 1
-
-    async with asyncio.TaskGroup() as group:
-        for number in range(count):
-            group.create_task(one(number))
-
-
-async def submit_until_answered(stack: Stack, order: dict[str, Any]) -> None:
-    """A loaded machine's database may be late for the gateway, and its answer for us: the same request again is
-    taken once."""
-    while (answer := await answered(stack, partial(stack.submit, order))) is None:
-        await asyncio.sleep(0.5)
-    assert answer.is_success, answer.text
-
-
-async def ended_order(stack: Stack, signal_id: str) -> dict[str, Any]:
-    """Its order, settled; the test's own limit ends the wait."""
-    while True:
-        answer = await answered(stack, partial(stack.http.get, f"/v1/signals/{signal_id}"))
-        if answer is not None:
-            assert answer.status_code == 200, answer.text
-            order: dict[str, Any] = answer.json()["order"]
-            if order["settled"]:
-                return order
-        await asyncio.sleep(0.1)
-
-
-async def answered(stack: Stack, ask: Callable[[], Awaitable[httpx2.Response]]) -> httpx2.Response | None:
-    """None where it is to be asked again; a product that has ended ends the test."""
-    if stack.running.done():
-        pytest.fail(f"the product has ended: {stack.running!r}")
-    with suppress(httpx2.TransportError):
-        answer = await ask()
-        return None if answer.status_code == 503 else answer
-    return None
-
-
-async def judge(rotating: Rotating, orders: int, rotations: int) -> dict[str, Any]:
-    """By the ledger: each order placed once, no request refused, no key used after its revocation."""
-    records = await rotating.records()
-    requests = [each for each in records if each["kind"] == "request"]
-    posts = [each for each in requests if (each["method"], each["path"]) == ("POST", "/v2/orders")]
-    placed = Counter(each["client_order_id"] for each in posts)
-    assert len(placed) == orders
-    assert set(placed.values()) == {1}, "doubled"
-    assert {each["status"] for each in posts} == {200}
-    # A trial may be refused: two files are not replaced at once.
-    refused = [each for each in requests if each["status"] == 401 and each["path"] != "/v2/account"]
-    assert refused == []
-    revoked = {each["key"]: each["seq"] for each in records if each.get("control") == "revoke_key"}
-    assert len(revoked) >= rotations - 1
-    late = [each for each in requests if each["seq"] > revoked.get(each["key"], each["seq"])]
-    assert late == []
-    by_key = Counter(each["key"] for each in requests)
-    used_to_place = len({each["key"] for each in posts})
-    return {
-        "orders": len(placed), "posts": len(posts), "rotations": rotations, "revoked": len(revoked),
-        "keys used": len(by_key), "keys that placed": used_to_place,
-        "longest use of a replaced key, s": longest_after_stored(records),
-    }  # fmt: skip
-
-
-def longest_after_stored(records: list[dict[str, Any]]) -> float:
-    """From when the next pair was accepted to the last request with the former."""
-    accepted = [each for each in records if each.get("control") == "accept_key"]
-    order = {each["key"]: place for place, each in enumerate(accepted)}
-    longest = 0.0
-    for each in records:
-        place = order.get(each.get("key", "")) if each["kind"] == "request" else None
-        if place is not None and place + 1 < len(accepted):
-            stored = datetime.fromisoformat(accepted[place + 1]["wall"])
-            longest = max(longest, (datetime.fromisoformat(each["wall"]) - stored).total_seconds())
-    return round(longest, 3)
-
-
-async def rotate_during(rotating: Rotating, prefix: str, orders: int, rotations: int) -> dict[str, Any]:
-    before = rotating.ended
-
-    async def rotate() -> None:
-        for number in range(rotations):
-            # Spread over all of them.
-            await until(partial(reached, rotating, before + number * orders // rotations))
-            await rotating.rotate()
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(orders_meanwhile(rotating, prefix, orders))
-        group.create_task(rotate())
-    rotating.orders += orders
-    found = await judge(rotating, rotating.orders, len(rotating.pairs) - 1)
-    async with rotating.stack.parts.database.connection() as connection:
-        rows = await connection.fetchval(
-            "select count(*) from audit_log where decision = 'BROKER_KEYS_ROTATED'"
-        )
-    assert rows == len(rotating.pairs) - 1
-    return found
-
-
-def reached(rotating: Rotating, orders: int) -> bool:
-    return rotating.ended >= orders
-
-
 def follow(rotating: Rotating, store: Store) -> None:
     """Let the product's keys follow another store than the one it was started on."""
     refresher = rotating.stack.parts.watches.rotation
@@ -300,11 +122,13 @@ async def test_keys_rotate_while_orders_leave(
     """How: the product follows a vault; then, to spare two more starts, its keys follow the other two sources."""
     look_often(monkeypatch)
     rotating = await start()
-    await rotate_during(rotating, unique("r"), orders=16, rotations=5)
+    found = await rotate_during(rotating, unique("r"), orders=16, rotations=5)
+    assert (found["orders"], found["posts"], found["rotations"]) == (16, 16, 5)
     for name in ("aws", "embedded"):
         await asyncio.to_thread(stores[name].write, *rotating.pairs[-1])
         follow(rotating, stores[name])
-        await rotate_during(rotating, unique("r"), orders=12, rotations=5)
+        found = await rotate_during(rotating, unique("r"), orders=12, rotations=5)
+    assert (found["orders"], found["posts"], found["rotations"]) == (40, 40, 15)
 
 
 @pytest.mark.slow
@@ -315,13 +139,18 @@ async def test_a_hundred_rotations_during_a_thousand_orders(
 ) -> None:
     look_often(monkeypatch)
     # However busy the machine is: what is judged here is what became of the orders, not when.
-    monkeypatch.setattr(f"{__name__}.WITHIN_SECONDS", LONG_SECONDS)
+    monkeypatch.setattr(harness, "WITHIN_SECONDS", LONG_SECONDS)
     rotating = await start()
     for http in (rotating.stack.http, rotating.stack.exchange_http):
         http.timeout = httpx2.Timeout(LONG_SECONDS)
     began = time.monotonic()
     found = await rotate_during(rotating, unique("r"), orders=10 * ROTATIONS, rotations=ROTATIONS)
     seconds = round(time.monotonic() - began)
+    assert (found["orders"], found["posts"], found["rotations"]) == (
+        10 * ROTATIONS,
+        10 * ROTATIONS,
+        ROTATIONS,
+    )
     print(json.dumps({"source": rotating.stack.parts.settings.secret_source, **found, "seconds": seconds}))
 
 
@@ -338,9 +167,10 @@ def test_a_revoked_key_is_out_of_use_after_a_minute_by_the_sum_of_all_limits() -
 
 @pytest.mark.slow
 async def test_a_key_revoked_without_notice_is_replaced_at_once_and_the_halt_ends(
-    start: StartRotating, unique: Callable[[str], str]
+    start: StartRotating, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """How: at the product's own pace, a look every half minute; the first refused request wakes it."""
+    """How: the next look is an hour away, so that nothing but the broker's first refusal can wake it."""
+    monkeypatch.setattr(key_rotation, "LOOK_SECONDS", 3600.0)
     rotating = await start()
     stack = rotating.stack
     first, second = unique("first"), unique("second")
@@ -353,9 +183,11 @@ async def test_a_key_revoked_without_notice_is_replaced_at_once_and_the_halt_end
         while (await read_halt(connection)).is_open:
             await asyncio.sleep(0.1)
     async with asyncio.timeout(WITHIN_SECONDS):
-        while (await stack.submit(signal(second))).is_success and (await stack.settled(second))[
-            "status"
-        ] != "FILLED":
+        while True:
+            answer = await stack.submit(signal(second))
+            assert answer.is_success, answer.text
+            if (await stack.settled(second))["status"] == "FILLED":
+                break
             second = unique("again")  # What opens is refused while the halt lasts.
     records = await rotating.records()
     revoked = next(each["seq"] for each in records if each.get("control") == "revoke_key")
@@ -412,13 +244,3 @@ async def test_a_store_that_goes_down_leaves_trading_as_it_was(
         await rotating.next_pair("PKAFTERWARDS")
         await until(lambda: rotating.current == "PKAFTERWARDS")
         await told(rotating, AlertCode.SECRETS_UNREADABLE, None)
-
-
-async def told(rotating: Rotating, code: AlertCode, severity: Severity | None) -> None:
-    """Wait until the alert stands so; None: until it is over."""
-    async with asyncio.timeout(WITHIN_SECONDS), rotating.stack.parts.database.connection() as connection:
-        while True:
-            found = {alert.code: alert.severity for alert in await list_alerts(connection)}
-            if found.get(code) == severity:
-                return
-            await asyncio.sleep(0.1)

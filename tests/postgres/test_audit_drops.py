@@ -58,6 +58,9 @@ async def test_it_goes_with_a_record_and_its_leaves_stay(cold: Cold, tmp_path: P
     assert set(await cold.stored()) == set(range(8)), "what is left of them"
     again = await cold.dropper().drop(signed)
     assert (again.dropped, again.rows) == (True, 4), "whose answer was lost asks again"
+    other = await cold.dropper().drop(grant(tmp_path))
+    assert (other.dropped, other.rows, other.message) == (True, 4, f"{PARTITION} was dropped already")
+    assert (await cold.decisions()).count("AUDIT_DROP_REPEATED") == 2, "whoever signs leaves a row"
     assert (await cold.decisions()).count("AUDIT_MONTH_DROPPED") == 1
     audited = await cold.owner.fetchrow("select * from audit_log where decision = 'AUDIT_MONTH_DROPPED'")
     assert audited["actor"] == "ana"

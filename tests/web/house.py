@@ -1,5 +1,6 @@
 """The whole product with its console on a socket and a browser in front of it: one of each for a file of tests."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -13,16 +14,20 @@ from audit.check.outside import Folder
 from schemas.people import Role
 from security.grants import GrantKey
 from storage.switches import save_operator_key
-from tests.servers.stack import Stack, signal
+from tests.servers.stack import POLL_SECONDS, Stack, signal
 from tests.web.chromium import Seat, seated, served, worker
 from tests.web.conftest import console_on
 
 from .browser import Browser, Web
 
 if TYPE_CHECKING:
+    import asyncpg
     from playwright.async_api import Browser as Chromium
 
+    from storage.database import Connection
+
 SPREAD = Decimal("0.20")
+SEALED_WITHIN_SECONDS = 180
 
 
 @dataclass
@@ -102,3 +107,17 @@ async def house(stack: Stack, chromium: "Chromium") -> AsyncIterator[House]:
             made = House(stack, console, chromium, key)
             await made.quote("400.10")
             yield made
+
+
+async def approval_sealed(connection: "Connection | asyncpg.Connection[Any]", signal_id: str) -> int:
+    """The audit row of a signal's approval, once a checkpoint outside covers it."""
+    async with asyncio.timeout(SEALED_WITHIN_SECONDS):
+        while True:
+            row: int | None = await connection.fetchval(
+                "select a.id from audit_log a join audit_leaves l on l.audit_id = a.id, audit_head h"
+                " where a.correlation_id = $1 and a.decision = 'APPROVED' and l.sequence < h.checkpoint_size",
+                signal_id,
+            )
+            if row is not None:
+                return row
+            await asyncio.sleep(POLL_SECONDS)

@@ -1,6 +1,5 @@
 """People at work in real Chromium, on the whole product: what they do is judged by the exchange's ledger."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -17,10 +16,10 @@ from schemas.people import Role
 from tests.servers.exchange import exchanges
 from tests.servers.postgres import fresh
 from tests.servers.session import Servers
-from tests.servers.stack import POLL_SECONDS, SETTLED_WITHIN_SECONDS, products, signal
+from tests.servers.stack import products, signal
 from tests.web.browser import PASSWORD
 from tests.web.chromium import Seat, running, shown_secret
-from tests.web.house import House, house
+from tests.web.house import House, approval_sealed, house
 from workers import postgres, temporal
 
 if TYPE_CHECKING:
@@ -242,7 +241,8 @@ async def test_a_row_is_found_and_proved_and_a_forged_one_is_named(here: House, 
     operator, audited = await here.worker("otto", Role.OPERATOR), unique("audited")
     await here.stack.submit(signal(audited))
     await here.stack.settled(audited)
-    row_id = await sealed(here, audited)
+    async with here.web.owner.connection() as connection:
+        row_id = await approval_sealed(connection, audited)
     async with here.sit(operator) as otto:
         await otto.go("/audit")
         await otto.page.get_by_label("Story").fill(audited)
@@ -271,20 +271,6 @@ async def test_a_row_is_found_and_proved_and_a_forged_one_is_named(here: House, 
         await otto.page.wait_for_url(f"**/audit/{row_id}")
         await forge(here, row_id, "APPROVED", was="REJECTED")
         assert await checked(otto) == "It is what was sealed"
-
-
-async def sealed(here: House, signal_id: str) -> int:
-    """The audit row of its approval, once a checkpoint outside covers it."""
-    async with here.web.owner.connection() as connection, asyncio.timeout(SETTLED_WITHIN_SECONDS):
-        while True:
-            row: int | None = await connection.fetchval(
-                "select a.id from audit_log a join audit_leaves l on l.audit_id = a.id, audit_head h"
-                " where a.correlation_id = $1 and a.decision = 'APPROVED' and l.sequence < h.checkpoint_size",
-                signal_id,
-            )
-            if row is not None:
-                return row
-            await asyncio.sleep(POLL_SECONDS)
 
 
 async def checked(seat: Seat) -> str:

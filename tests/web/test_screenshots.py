@@ -24,7 +24,8 @@ from console.person_changes import first_admin_link
 from security.one_time import new_secret
 from tests.faults import installation
 from tests.faults.installation import Doors, running
-from tests.servers.processes import POLL_SECONDS, REPOSITORY
+from tests.servers.processes import REPOSITORY
+from tests.web.house import approval_sealed
 from workers.datadir import temporary_data_dir
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ HEIGHTS: Final = (1, 0.85, 0.7)
 CHROMIUM: Final = "/usr/bin/chromium"
 PASSWORD: Final = "correct horse battery staple"
 LIVE_WITHIN_MS: Final = 60_000
-SEALED_WITHIN_SECONDS: Final = 180
 SIGNALS: Final = 48
 TICKERS: Final = ("AAPL", "MSFT", "NVDA", "AMZN", "SPY")
 STRATEGIES: Final = ("momentum", "momentum", "mean-reversion", "carry", "news-agent")
@@ -134,20 +134,6 @@ async def look_back(connection: "asyncpg.Connection[Any]") -> None:
     )
 
 
-async def sealed_row(connection: "asyncpg.Connection[Any]", signal_id: str) -> int:
-    """The audit row of a signal's approval, once a checkpoint outside covers it."""
-    async with asyncio.timeout(SEALED_WITHIN_SECONDS):
-        while True:
-            row: int | None = await connection.fetchval(
-                "select a.id from audit_log a join audit_leaves l on l.audit_id = a.id, audit_head h"
-                " where a.correlation_id = $1 and a.decision = 'APPROVED' and l.sequence < h.checkpoint_size",
-                signal_id,
-            )
-            if row is not None:
-                return row
-            await asyncio.sleep(POLL_SECONDS)
-
-
 async def sign_in(browser: "Browser", doors: Doors) -> "StorageState":
     """The first Admin, with a code generator."""
     url = doors.addresses["console_url"]
@@ -228,7 +214,7 @@ async def test_every_view_on_every_screen(doors: Doors) -> None:
     with_stop = await trade(doors)
     async with doors.database() as connection:
         await look_back(connection)
-        row = await sealed_row(connection, with_stop)
+        row = await approval_sealed(connection, with_stop)
     views = {
         "home": "/", "orders": "/orders", "order": f"/orders/{with_stop}", "signals": "/signals?window=1h",
         "positions": "/positions", "reconciliation": "/reconciliation",
