@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks.names import EQUAL, OURS, PLAIN_STOCK
+from benchmarks.names import BONES, EQUAL, OURS, PLAIN_STOCK
 
 FLOOR_RATIO_MAX: Final = 1.5
 PLAIN_RATIO_MIN: Final = 3.0
@@ -42,6 +42,19 @@ def aims(parts: Mapping[str, Any]) -> list[Aim]:
         _at_most("history events of a completed order", events, EVENTS_MAX, "events"),
         *(_at_most(each, commands.get(each), COMMAND_SECONDS_MAX, "s") for each in COMMANDS),
     ]  # fmt: skip
+
+
+def bounds(parts: Mapping[str, Any]) -> list[str]:
+    """What either ratio of the aims would be in milliseconds, beside what those take that check nothing."""
+    floor, bones, plain = (_post(parts, name) for name in (EQUAL, BONES, PLAIN_STOCK))
+    if floor is None or bones is None or plain is None:
+        return []
+    return [
+        f"{FLOOR_RATIO_MAX:g} × the floor with our commits is a POST after {FLOOR_RATIO_MAX * floor:.1f} ms. Our "
+        f"workflow with nothing in its steps but their commits has it after {bones:.1f} ms.",
+        f"{PLAIN_RATIO_MIN:g} × faster than the plain pipeline is a POST after {plain / PLAIN_RATIO_MIN:.1f} ms. "
+        f"The floor with our commits, one step without any check, has it after {floor:.1f} ms.",
+    ]
 
 
 def _row(parts: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.aims import aims
+from benchmarks.aims import aims, bounds
 from benchmarks.bench_table import MISSING, OPEN_COLUMNS, contender_rows, open_rows, start_rows
 from benchmarks.breakdown import UNTIL_SENT, UNTIL_THERE
 from benchmarks.names import OURS, TOPOLOGIES
@@ -86,6 +86,7 @@ def measured(found: Mapping[str, Any]) -> str:
             [(each.what, each.aim, MISSING if each.found is None else f"{each.found:g}", each.word)
              for each in aims(parts)],
         ),
+        *bounds(parts),
     ]  # fmt: skip
     for topology in TOPOLOGIES:
         if topology in parts:
@@ -107,7 +108,8 @@ def _topology(topology: str, part: Mapping[str, Any]) -> Iterable[str]:
         f"{latency['rounds']} rounds of one request each, then {burst['bursts']} bursts, {burst['orders']} orders "
         f"in all; milliseconds. Ours commits {commits['before']} times until the POST, {commits['acknowledging']} "
         f"for its answer, {commits['settling']} more until the order is settled; so do "
-        "the plain pipelines of our steps, and the commits alone make as many."
+        "the plain pipelines of our steps; our workflow with the commits alone, the floor with ours and the plain "
+        "pipeline of the commits alone make as many."
     )
     yield markdown(COLUMNS, contender_rows(part))
     yield markdown(("POST p50 of ours, times", "whole run", "round by round"), list(_ratios(latency)))

@@ -9,7 +9,7 @@ import httpx2
 from temporalio.client import Client
 
 from benchmarks import rival_workflows
-from benchmarks.names import COMMITS_ALONE, EQUAL, FLOOR, OURS, PLAIN_STOCK
+from benchmarks.names import BONES, COMMITS_ALONE, EQUAL, FLOOR, OURS, PLAIN_STOCK
 from benchmarks.servers import RIVAL_EXCHANGE, STOCK, TUNED, Rig, Site
 from benchmarks.usage import cpu_seconds
 from schemas import wire
@@ -143,6 +143,10 @@ class Ours(Installed):
         super().__init__(rig, OURS, Site(rig.stage, rig.client, rig.numbers))
 
 
+_KINDS: Final = {BONES: "bones", COMMITS_ALONE: "plain"}
+"""Whose workflow is not the bare one."""
+
+
 class Rival(Contender):
     """A workflow of `rival_workflows`."""
 
@@ -152,7 +156,7 @@ class Rival(Contender):
         assert door is not None, "a rig with rivals"
         assert rig.rival_exchange is not None, "a rig with rivals"
         self.name, self.client, self.exchange, self._door = name, at.client, rig.rival_exchange, door
-        self._kind = "plain" if stock else "bare"
+        self._kind = _KINDS.get(name, "bare")
         self._commits = Commits() if name == FLOOR else commits
         self.acknowledging = rival_workflows.ACKNOWLEDGE if stock else rival_workflows.PLACE_ALONE
         self._process, self._rig, self._server = STOCK if stock else TUNED, rig, at.stage
@@ -181,7 +185,7 @@ def contenders(rig: Rig, commits: Commits) -> list[Contender]:
     """All of them, in the table's order; ``commits``: what the floor with ours and the commits alone make."""
     return [
         Ours(rig),
-        *(Rival(rig, name, commits=commits) for name in (EQUAL, FLOOR)),
+        *(Rival(rig, name, commits=commits) for name in (BONES, EQUAL, FLOOR)),
         *(Installed(rig, name, site) for name, site in rig.plain.items()),
         Rival(rig, COMMITS_ALONE, commits=commits),
     ]

@@ -1,4 +1,4 @@
-"""Held against ours: a workflow of one activity, and the commits alone, each a step as in plain samples."""
+"""Held against ours: a workflow of one activity; the commits alone, in our steps and in those of plain samples."""
 
 from datetime import timedelta
 
@@ -19,6 +19,8 @@ ACKNOWLEDGE = "rival.store_acknowledgement"
 AWAIT_FILL = "rival.await_fill"
 SETTLE = "rival.settle"
 BEFORE_THE_POST = (STORE, ASSESS, CHECK, PLACE)
+BEFORE_PLACING = 3
+"""Commits of ours: signal, decision, pre-trade check."""
 
 
 class Ask(BaseModel):
@@ -54,6 +56,24 @@ class BareWorkflow:
     async def run(self, ask: Ask) -> None:
         """Run it once."""
         await workflow.execute_activity(PLACE_ALONE, ask, start_to_close_timeout=STEP_TIMEOUT)
+
+
+@workflow.defn(name="bones")
+class BonesWorkflow:
+    """Ours without its work: two local activities and the one that places, each its commits and nothing else.
+
+    The first commit, the signal's, is made before it starts; the intent's and the token's by the step that places.
+    """
+
+    @workflow.run
+    async def run(self, ask: Ask) -> None:
+        """Risk, pre-trade, place."""
+        for step in (ASSESS, CHECK):
+            await workflow.execute_local_activity(
+                step, StepAsk(name=ask.name, commits=1), result_type=str, start_to_close_timeout=STEP_TIMEOUT
+            )
+        left = ask.model_copy(update={"before": ask.before - BEFORE_PLACING})
+        await workflow.execute_activity(PLACE_ALONE, left, start_to_close_timeout=STEP_TIMEOUT)
 
 
 @workflow.defn(name="plain")

@@ -1,8 +1,8 @@
 """The rivals' process: HTTP, Temporal client and worker in one, as the product's compact process has them.
 
-POST /v1/bare and POST /v1/plain with an `Ask` start a workflow, the first one eagerly; GET /v1/done?prefix=… tells
-how many have ended their last step whose name, with a slash at its end, begins so. The worker is as the SDK makes
-one.
+POST /v1/bare, /v1/bones and /v1/plain with an `Ask` start a workflow, the first two eagerly; GET
+/v1/done?prefix=… tells how many have ended their last step whose name, with a slash at its end, begins so. The
+worker is as the SDK makes one.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from benchmarks import rival_workflows as names
-from benchmarks.rival_workflows import QUEUE, Ask, BareWorkflow, PlainWorkflow, StepAsk
+from benchmarks.rival_workflows import QUEUE, Ask, BareWorkflow, BonesWorkflow, PlainWorkflow, StepAsk
 from broker.alpaca.settings import AlpacaSettings
 from broker.alpaca.trader import AlpacaTrader
 from broker.port import BrokerTrader
@@ -67,38 +67,38 @@ class RivalActivities:
 
     @activity.defn(name=names.PLACE_ALONE)
     async def place_alone(self, ask: Ask) -> None:
-        """The whole of the bare workflow."""
-        await self._commit(ask.name, ask.before)
+        """The whole of the bare workflow, and the last step of the bones: commits, POST, commits."""
+        await self.commit(ask.name, ask.before)
         await self._broker.place_order(_request(ask.name), before_send=lambda: None)
-        await self._commit(ask.name, ask.acknowledging)
+        await self.commit(ask.name, ask.acknowledging)
         self.done.add(ask.name)
 
     @activity.defn(name=names.STORE)
     async def store(self, ask: StepAsk) -> str:
         """A step that commits."""
-        return await self._commit(ask.name, ask.commits)
+        return await self.commit(ask.name, ask.commits)
 
     @activity.defn(name=names.ASSESS)
     async def assess(self, ask: StepAsk) -> str:
         """A step that commits."""
-        return await self._commit(ask.name, ask.commits)
+        return await self.commit(ask.name, ask.commits)
 
     @activity.defn(name=names.CHECK)
     async def check(self, ask: StepAsk) -> str:
         """A step that commits."""
-        return await self._commit(ask.name, ask.commits)
+        return await self.commit(ask.name, ask.commits)
 
     @activity.defn(name=names.PLACE)
     async def place(self, ask: StepAsk) -> str:
         """Commit the intent, POST, and answer the broker's id."""
-        await self._commit(ask.name, ask.commits)
+        await self.commit(ask.name, ask.commits)
         placed = await self._broker.place_order(_request(ask.name), before_send=lambda: None)
         return placed.broker_order_id
 
     @activity.defn(name=names.ACKNOWLEDGE)
     async def acknowledge(self, ask: StepAsk) -> str:
         """A step that commits."""
-        return await self._commit(ask.name, ask.commits)
+        return await self.commit(ask.name, ask.commits)
 
     @activity.defn(name=names.AWAIT_FILL)
     async def await_fill(self, ask: StepAsk) -> str:
@@ -110,11 +110,12 @@ class RivalActivities:
     @activity.defn(name=names.SETTLE)
     async def settle(self, ask: StepAsk) -> str:
         """The last step."""
-        await self._commit(ask.name, ask.commits)
+        await self.commit(ask.name, ask.commits)
         self.done.add(ask.name)
         return ""
 
-    async def _commit(self, name: str, commits: int) -> str:
+    async def commit(self, name: str, commits: int) -> str:
+        """So many transactions of one row."""
         for _ in range(commits):
             async with self._database.connection() as connection:
                 await connection.execute(_COMMIT, name, _BODY)
@@ -146,6 +147,14 @@ def _app(client: Client, activities: RivalActivities) -> FastAPI:
     async def bare(ask: Ask) -> dict[str, str]:
         await client.start_workflow(
             BareWorkflow.run, ask, id=f"bare-{ask.name}", task_queue=QUEUE, request_eager_start=True
+        )
+        return {"name": ask.name, "status": "ACCEPTED"}
+
+    @app.post("/v1/bones", status_code=202)
+    async def bones(ask: Ask) -> dict[str, str]:
+        await activities.commit(ask.name, 1)
+        await client.start_workflow(
+            BonesWorkflow.run, ask, id=f"bones-{ask.name}", task_queue=QUEUE, request_eager_start=True
         )
         return {"name": ask.name, "status": "ACCEPTED"}
 
@@ -182,7 +191,7 @@ async def _main(settings: RivalSettings) -> None:
     worker = Worker(
         client,
         task_queue=QUEUE,
-        workflows=[BareWorkflow, PlainWorkflow],
+        workflows=[BareWorkflow, BonesWorkflow, PlainWorkflow],
         activities=[
             rivals.place_alone, rivals.store, rivals.assess, rivals.check, rivals.place, rivals.acknowledge,
             rivals.await_fill, rivals.settle,

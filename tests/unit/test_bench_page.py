@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from benchmarks.aims import aims
+from benchmarks.aims import aims, bounds
 from benchmarks.bench_page import PAGE, RESULTS, placed
-from benchmarks.names import EQUAL, OURS, PLAIN_STOCK
+from benchmarks.names import BONES, EQUAL, OURS, PLAIN_STOCK
 from benchmarks.rival_workflows import shares
 
 FOUND = json.loads(RESULTS.read_text())
@@ -39,6 +39,17 @@ def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
     failed = parts(ours=1, floor=1, plain=9)
     failed["compact"]["latency"]["rows"][1] = {"contender": EQUAL, "failed": "it did not answer"}
     assert next(iter(aims(failed))).word == "not measured"
+
+
+def test_an_aim_is_told_in_milliseconds_beside_those_that_check_nothing() -> None:
+    found = parts(ours=47, floor=20, plain=60)
+    assert bounds(found) == [], "not without our workflow's bones"
+    found["compact"]["latency"]["rows"].append({"contender": BONES, "post_ms": {"p50": 28}})
+    one, other = bounds(found)
+    assert "30.0 ms" in one
+    assert "28.0 ms" in one
+    assert "20.0 ms. The floor" in other
+    assert other.endswith("after 20.0 ms.")
 
 
 def test_the_plain_pipeline_makes_as_many_commits_as_ours() -> None:
