@@ -50,8 +50,10 @@ PATCH_LAST_WORD = "protection-after-last-word"
 """Executions that come when an entry is settled are protected as well."""
 PATCH_UNCONFIRMED = "end-of-day-unconfirmed"
 """A cancel that was not confirmed at the bell is told."""
-END_OF_DAY = "end of day"
-"""Who cancels the rest of a partial fill."""
+PATCH_AFTER_BELL = "end-of-day-after-the-bell"
+"""The rest of a fill that is told after it is cancelled at once."""
+END_OF_DAY, REST_OF_FILL = "end of day", "rest of a partial fill"
+"""Who cancels at the bell, and what."""
 
 
 @workflow.defn(name=wire.WORKFLOW_ORDER)
@@ -281,20 +283,18 @@ class OrderWorkflow:
         left = timedelta(seconds=session.closes_in_seconds) - policies.REST_CANCEL_BEFORE_CLOSE
         if left > timedelta(0):
             return max(left, policies.SESSION_CHECK_MIN), "fills, until 2 minutes before the bell"
-        await self._send_cancel(CancelCommand(actor=END_OF_DAY, reason="rest of a partial fill"))
+        await self._send_cancel(CancelCommand(actor=END_OF_DAY, reason=REST_OF_FILL))
         # Asked again at the bell at the latest: what is not confirmed by then, a person hears of.
         bell = timedelta(seconds=session.closes_in_seconds) + policies.SESSION_CHECK_MIN
         return min(policies.CANCEL_REPEAT, bell), "the broker's confirmation that the rest is cancelled"
 
     async def _ask_at_the_bell(self) -> None:
-        """It has rung without the broker's word on the cancel: ask again and tell a person, once a session.
-
-        The rest may still be at work, so its reservation stays and this workflow too.
-        """
+        """It has rung: the rest is cancelled, or asked for again and a person is told. Its reservation stays."""
         asked = self._known.cancel_requested_by or (END_OF_DAY if self._cancel_asked else None)
-        if asked is not None and workflow.patched(PATCH_UNCONFIRMED):
-            command = CancelCommand(actor=asked, reason="not confirmed at the bell")
-            await self._send_cancel(command, unconfirmed_at_bell=True)
+        if workflow.patched(PATCH_UNCONFIRMED if asked else PATCH_AFTER_BELL):
+            reason = "not confirmed at the bell" if asked else REST_OF_FILL
+            command = CancelCommand(actor=asked or END_OF_DAY, reason=reason)
+            await self._send_cancel(command, unconfirmed_at_bell=asked is not None)
 
     async def _settle(self) -> None:
         if self._settled:

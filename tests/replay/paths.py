@@ -43,6 +43,7 @@ from workflows.orders import OrderWorkflow
 
 JUST_BEFORE_THE_BELL: Final = datetime(2026, 11, 24, 20, 59, 58, tzinfo=UTC)
 """Two seconds before the session ends."""
+AFTER_THE_BELL: Final = datetime(2026, 11, 24, 22, 0, tzinfo=UTC)
 JUST_BEFORE_THE_ALARM: Final = datetime(2026, 11, 24, 20, 57, 58, tzinfo=UTC)
 """Two seconds before the rest of a partial fill is cancelled."""
 
@@ -107,6 +108,17 @@ async def end_of_day(walk: Walk) -> AnyHandle:
 async def unconfirmed_at_the_bell(walk: Walk) -> AnyHandle:
     """The cancel of the rest is not confirmed when the bell rings; it is next morning."""
     broker = walk.broker(JUST_BEFORE_THE_BELL)
+    async with walk.order(broker) as order:
+        await until(order, RESTS)
+        await tell(order, broker.fill("4"))
+        await until(order, "the next session")
+        await tell(order, broker.says(TradeEvent.CANCELED))
+    return order
+
+
+async def told_after_the_bell(walk: Walk) -> AnyHandle:
+    """A partial fill is told only after the bell: its rest is cancelled at once."""
+    broker = walk.broker(AFTER_THE_BELL)
     async with walk.order(broker) as order:
         await until(order, RESTS)
         await tell(order, broker.fill("4"))
@@ -294,6 +306,7 @@ PATHS: Final[dict[str, tuple[Path, tuple[str, ...]]]] = {
     "moved-to-next-build": (moved_to_next_build, (ISOLATED,)),
     "end-of-day": (end_of_day, BOTH),
     "unconfirmed-at-the-bell": (unconfirmed_at_the_bell, BOTH),
+    "told-after-the-bell": (told_after_the_bell, BOTH),
     "protected-entry": (protected_entry, BOTH),
     "protected-again": (protected_again, BOTH),
     "protected-by-last-word": (protected_by_last_word, BOTH),
