@@ -97,6 +97,15 @@ def test_a_fate_that_the_ledger_contradicts_is_found() -> None:
     assert (verdict.figures["misnamed"], len(verdict.wrong)) == (1, 1)
 
 
+def test_a_fate_that_comes_true_only_later_is_found() -> None:
+    """How: told as cancelled while it was open; the next activation has cancelled it."""
+    venue = Venue()
+    order = venue.placed("ti-a")
+    told = activation(venue, fates={"ti-a": OrderFate.CANCELED})
+    venue.end(order)
+    assert judge(venue.ledger, [told]).figures["misnamed"] == 1
+
+
 def test_a_sweep_that_is_never_confirmed_is_found() -> None:
     venue = Venue()
     assert judge(venue.ledger, [activation(venue, confirmed_seconds=None)]).wrong
