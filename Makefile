@@ -111,7 +111,7 @@ delivery: install ## 100,000 events on each bus, relay and consumers killed 200 
 	@$(BIN)/trading chaos --delivery $(or $(N),200) --seed $(SEED) $(if $(BUS),--bus $(BUS)) $(if $(JSON),--json)
 
 chaos-judge: install-dev ## the judge is judged: a run fails with the fence, the look-up or another part taken out
-	$(BIN)/python -m pytest -m slow tests/chaos/test_broken.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m slow tests/chaos/test_broken.py tests/chaos/test_kill_storm.py $(PYTEST_ARGS)
 
 chaos-kill: install ## 1000 kill-switch activations while orders leave, and eight with something else broken (N=20)
 	@$(BIN)/trading chaos --kill-switch $(or $(N),1000) --topology compact --variants all --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")

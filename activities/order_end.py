@@ -168,6 +168,9 @@ class OrderEndActivities:
             generation=cancel.generation,
         )
         view = await self.refuse_order(end)
+        if view.status is not OrderStatus.CANCELED:
+            # Something else ended it since: risk, the checks before the POST, the kill switch.
+            return _too_late(view)
         return CancelReply(
             answer=CancelAnswer.REQUESTED,
             status=view.status,
@@ -286,7 +289,7 @@ def _not_there(order: StoredOrder) -> CancelReply:
     )
 
 
-def _too_late(order: StoredOrder) -> CancelReply:
+def _too_late(order: OrderView) -> CancelReply:
     return CancelReply(
         answer=CancelAnswer.TOO_LATE,
         status=order.status,

@@ -9,10 +9,10 @@ from temporalio.exceptions import ApplicationError
 
 from activities import resolution
 from broker.errors import DuplicateOrder, NotCancelable, NothingSent, UnknownOutcome
-from schemas.orders import OrderFlag, OrderStatus
-from schemas.runs import CancelStep, PlaceKind, ResolveKind
+from schemas.orders import CancelAnswer, OrderFlag, OrderStatus
+from schemas.runs import CancelStep, EndOrder, PlaceKind, ResolveKind
 from storage.database import PLACEMENT_SLOTS
-from storage.orders import read_order
+from storage.orders import StoredOrder, read_order
 from storage.risk import live_reservations
 from storage.switches import unknown_orders
 from tests.postgres.desk import SIGNAL, Desk, question
@@ -127,6 +127,24 @@ async def test_a_cancel_that_the_broker_takes_later_is_asked_again(desk: Desk) -
     assert (refused.value.type, refused.value.non_retryable) == ("ERR_NOT_CANCELABLE", False)
     async with desk.database.connection() as connection:
         assert (await read_order(connection, SIGNAL)).status is OrderStatus.ACKNOWLEDGED
+
+
+async def test_a_cancel_of_what_is_refused_meanwhile_is_too_late(desk: Desk) -> None:
+    """How: refused between the note of who asks and the end that the cancel would give it."""
+    cancel = CancelStep(signal_id=SIGNAL, as_of=datetime.now(UTC), actor="test", reason="enough")
+    remember = desk.end._remember
+
+    async def and_refused(step: CancelStep) -> StoredOrder:
+        order = await remember(step)
+        refused = EndOrder(
+            signal_id=SIGNAL, as_of=step.as_of, status=OrderStatus.REJECTED, reason="MARKET_CLOSED"
+        )
+        await desk.end.refuse_order(refused)
+        return order
+
+    desk.end._remember = and_refused  # type: ignore[method-assign]
+    reply = await desk.end.cancel_order(cancel)
+    assert (reply.answer, reply.status) == (CancelAnswer.TOO_LATE, OrderStatus.REJECTED)
 
 
 async def test_an_order_waits_while_the_books_are_not_reconciled(desk: Desk) -> None:
