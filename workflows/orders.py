@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -50,6 +51,8 @@ PATCH_LAST_WORD = "protection-after-last-word"
 """Executions that come when an entry is settled are protected as well."""
 PATCH_UNCONFIRMED = "end-of-day-unconfirmed"
 """A cancel that was not confirmed at the bell is told."""
+PATCH_CANCEL_AT_ONCE = "workflow-cancel-at-once"
+"""Cancelling the workflow ends an order that waits for its POST: nothing is sent first."""
 PATCH_AFTER_BELL = "end-of-day-after-the-bell"
 """The rest of a fill that is told after it is cancelled at once."""
 END_OF_DAY, REST_OF_FILL = "end of day", "rest of a partial fill"
@@ -71,6 +74,7 @@ class OrderWorkflow:
         self._cancel: CancelCommand | None = None
         self._cancel_asked = False
         self._cancelling = asyncio.Lock()
+        self._asking: asyncio.Task[None] | None = None
         self._protected: Decimal | None = None
         self._has_asked = False
         self._move = Move()
@@ -86,6 +90,8 @@ class OrderWorkflow:
             except asyncio.CancelledError:
                 # A request from outside, never a reason to leave a POST alone: the broker decides the end.
                 self._cancel = self._cancel or CancelCommand(actor="workflow cancel")
+                if workflow.patched(PATCH_CANCEL_AT_ONCE):
+                    self._asking = asyncio.create_task(self._pursue_cancel())
         return life.result()
 
     async def _live(self) -> OrderOutcome:
@@ -207,12 +213,8 @@ class OrderWorkflow:
             self._blotter.note("ExecutionAgent", f"RESOLVED_{answer.kind.value}")
             return
         self._show("proof of what became of the POST")
-        version = self._known.row_version
-        await self._wake_up(
-            lambda: self._known.row_version > version,
-            timedelta(seconds=answer.ask_again_seconds),
-            "look the order up again",
-        )
+        version, pause = self._known.row_version, timedelta(seconds=answer.ask_again_seconds)
+        await self._wake_up(lambda: self._known.row_version > version, pause, "look the order up again")
 
     # --- fills -----------------------------------------------------------------------------------
 
@@ -313,10 +315,8 @@ class OrderWorkflow:
         self._learn(row)
 
     async def _wake_up(self, condition: Callable[[], bool], pause: timedelta | None, why: str) -> None:
-        try:
+        with suppress(TimeoutError):
             await workflow.wait_condition(condition, timeout=pause, timeout_summary=why)
-        except TimeoutError:
-            return
 
     # --- protection ------------------------------------------------------------------------------
 

@@ -298,6 +298,16 @@ async def cancelled_workflow(walk: Walk) -> AnyHandle:
     return order
 
 
+async def cancelled_before_its_post(walk: Walk) -> AnyHandle:
+    """By cancelling the workflow while the step that places is tried again and again."""
+    broker = walk.broker()
+    broker.script(wire.ACTIVITY_PLACE_ORDER, *["!BROKER_HALT"] * 5)
+    async with walk.order(broker) as order:
+        await until_true(lambda: wire.ACTIVITY_PLACE_ORDER in broker.calls)
+        await order.cancel()
+    return order
+
+
 Path = Callable[[Walk], Awaitable[AnyHandle]]
 
 BOTH: Final = (COMPACT, ISOLATED)
@@ -322,6 +332,7 @@ PATHS: Final[dict[str, tuple[Path, tuple[str, ...]]]] = {
     "unknown-absent": (unknown_absent, BOTH),
     "cancelled-by-update": (cancelled_by_update, BOTH),
     "cancelled-workflow": (cancelled_workflow, BOTH),
+    "cancelled-before-its-post": (cancelled_before_its_post, BOTH),
     "kill-switch": (kill_switch, (ISOLATED,)),
     "trade-updates": (trade_updates, BOTH),
     "kill-switch-renewed": (renewed_kill_switch, (ISOLATED,)),
