@@ -111,7 +111,8 @@ delivery: install ## 100,000 events on each bus, relay and consumers killed 200 
 	@$(BIN)/trading chaos --delivery $(or $(N),200) --seed $(SEED) $(if $(BUS),--bus $(BUS)) $(if $(JSON),--json)
 
 chaos-judge: install-dev ## the judge is judged: a run fails with the fence, the look-up or another part taken out
-	$(BIN)/python -m pytest -m slow tests/chaos/test_broken.py tests/chaos/test_kill_storm.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m slow tests/chaos/test_broken.py tests/chaos/test_kill_storm.py \
+		tests/chaos/test_storm.py $(PYTEST_ARGS)
 
 fix: install-dev ## the order-state matrices of FIX 4.4 appendix D: each message once, doubled, lost and found, swapped
 	$(BIN)/python -m pytest tests/fix tests/unit/test_lifecycle.py tests/unit/test_lifecycle_properties.py $(PYTEST_ARGS)

@@ -3,14 +3,20 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import asyncpg
 import pytest
 
 from schemas.kill import OrderFate
+from storage.placement import FENCE_KEY
 from tests.chaos.test_judge import Venue
+from workers.chaos import kill_operator
 from workers.chaos.kill_judge import Activation, judge
+from workers.chaos.kill_operator import Operator
 from workers.chaos.kill_storm import Wanted, storm, wrong_run
+from workers.chaos.victims import StageError
 
 SHORT = Wanted(activations=3, seed=1, topology="compact", variants=(), quiet=True)
 
@@ -33,6 +39,33 @@ async def test_a_storm_without_the_fence_is_found_out() -> None:
     report = await storm(replace(SHORT, activations=12, commands=commands))
     assert report.figures["posts_after_return"] > 0
     assert not report.good
+
+
+async def test_an_activation_that_never_returns_is_found(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: nobody engages; then somebody who is not in the way of it holds the fence for ever."""
+    monkeypatch.setattr(kill_operator, "RETURNED_WITHIN_SECONDS", 0.5)
+    operator = Operator(SimpleNamespace(owner_dsn=database))  # type: ignore[arg-type]
+    async with operator:
+        with pytest.raises(StageError, match="not engaged"):
+            await operator.until_returned(0)
+        await operator.by_row()
+        holder = await asyncpg.connect(database, server_settings={"application_name": "stopped"})
+        await holder.execute("select pg_advisory_lock_shared($1::bigint)", FENCE_KEY)
+        with pytest.raises(StageError, match="held by stopped"):
+            await operator.until_returned(0)
+        await holder.close()
+
+
+@pytest.mark.slow
+async def test_a_storm_that_comes_to_no_end_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: Any) -> None:
+        raise StageError("an activation has not returned")
+
+    monkeypatch.setattr(Operator, "until_returned", never)
+    report = await storm(SHORT)
+    assert report.wrong == ("given up after 0 activations: an activation has not returned",)
 
 
 def activation(venue: Venue, **fields: Any) -> Activation:

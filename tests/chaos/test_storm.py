@@ -3,11 +3,14 @@
 import asyncio
 import json
 import sys
+from typing import Any
 
 import pytest
 
 from tests.servers.processes import REPOSITORY, needs_proc
-from workers.chaos.storm import Wanted, wrong_run
+from workers.chaos.killer import Killer
+from workers.chaos.storm import Wanted, storm, wrong_run
+from workers.chaos.victims import StageError
 
 SIGNALS = 14
 KILLS = 4
@@ -37,6 +40,16 @@ async def test_a_short_storm_is_good() -> None:
     assert told["audit_orders"] >= SIGNALS
     assert told["audit_fills"] >= told["filled"]
     assert told["filled"] + told["resting"] == told["approved"] <= told["broker_orders"]
+
+
+@pytest.mark.slow
+async def test_a_victim_that_does_not_come_back_is_found_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def in_vain(*_: Any) -> None:
+        raise StageError("not within 90 s: execution is ready")
+
+    monkeypatch.setattr(Killer, "run", in_vain)
+    report = await storm(Wanted(1, 1, "landed", 1, quiet=True, topology="compact"))
+    assert report.wrong == ("given up after 0 kills: not within 90 s: execution is ready",)
 
 
 def test_a_run_that_shows_too_little_is_wrong() -> None:

@@ -307,8 +307,11 @@ async def _calm(play: Play) -> list[str]:
     """Everything up, every order settled or at rest, the books equal; what did not come."""
     stage = play.stage
     await stage.exchange.clear_faults()
-    for name in (*WORKERS, GATEWAY):
-        await stage.until_ready(name)
+    try:
+        for name in (*WORKERS, GATEWAY):
+            await stage.until_ready(name)
+    except StageError as error:
+        return [f"something did not come back: {error}"]
     with suppress(TimeoutError):
         async with asyncio.timeout(CALM_SECONDS):
             while True:
