@@ -30,7 +30,7 @@ from workers.chaos.ledger import Ledger
 from workers.chaos.progress import Meter
 from workers.chaos.report import Report
 from workers.chaos.rows import count_moving, count_unsent, read_audit, read_ours, read_progress, read_theirs
-from workers.chaos.stage import Stage, StageError, staged
+from workers.chaos.stage import Stage, staged
 from workers.chaos.trader import TICKERS, Trader, propose
 from workers.chaos.victims import DATABASE, GATEWAY, TEMPORAL, WORKERS
 
@@ -92,13 +92,10 @@ async def storm(wanted: Wanted) -> Report:
     options = (*EXCHANGE, f"--seed={wanted.seed}")
     async with staged(topology=wanted.topology, exchange_options=options, keep=wanted.keep) as stage:
         made = _Storm(stage, wanted)
-        try:
-            with Meter(wanted.signals, quiet=wanted.quiet) as meter:
-                await made.rage(meter)
-                await made.calm(meter)
-            verdict = await made.judged()
-        except StageError as error:
-            verdict = made.given_up(error)
+        with Meter(wanted.signals, quiet=wanted.quiet) as meter:
+            await made.rage(meter)
+            await made.calm(meter)
+        verdict = await made.judged()
         died = Counter(
             {name: stage.deaths(name) for name in {stage.name(name) for name in (*WORKERS, GATEWAY)}}
         )
@@ -136,12 +133,6 @@ class _Storm:
                 together.create_task(self.killer.run(killed))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
-
-    def given_up(self, error: StageError) -> Verdict:
-        """The run was made and came to no end: what was killed did not come back. That is found wrong."""
-        kills = dict(Counter(kill.victim for kill in self.killer.done))
-        figures = {"signals": len(self._trader.taken), "kills": kills}
-        return Verdict(figures, [f"given up after {sum(kills.values())} kills: {error}"])
 
     async def calm(self, meter: Meter) -> None:
         """Until every order was sent; then without faults until each has settled or rests, and the books agree."""
