@@ -27,7 +27,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 
 PYTEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge joint-limits forged-approvals fuzz runaway stream-faults audit-mutations bench-audit rotate-secrets console-attacks browser deploy scale bench canaries check docs lock clean
+.PHONY: help install install-dev install-servers demo isolated-demo compose-secrets up day test test-long load budget alert-latency chaos chaos-resting chaos-crash-points chaos-end-of-day chaos-kill drift reconcile-cost delivery chaos-judge fix joint-limits forged-approvals fuzz runaway stream-faults audit-mutations bench-audit rotate-secrets console-attacks browser deploy scale bench canaries check docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -111,7 +111,11 @@ delivery: install ## 100,000 events on each bus, relay and consumers killed 200 
 	@$(BIN)/trading chaos --delivery $(or $(N),200) --seed $(SEED) $(if $(BUS),--bus $(BUS)) $(if $(JSON),--json)
 
 chaos-judge: install-dev ## the judge is judged: a run fails with the fence, the look-up or another part taken out
-	$(BIN)/python -m pytest -m slow tests/chaos/test_broken.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m slow tests/chaos/test_broken.py tests/chaos/test_kill_storm.py \
+		tests/chaos/test_storm.py $(PYTEST_ARGS)
+
+fix: install-dev ## the order-state matrices of FIX 4.4 appendix D: each message once, doubled, lost and found, swapped
+	$(BIN)/python -m pytest tests/fix tests/unit/test_lifecycle.py tests/unit/test_lifecycle_properties.py $(PYTEST_ARGS)
 
 chaos-kill: install ## 1000 kill-switch activations while orders leave, and eight with something else broken (N=20)
 	@$(BIN)/trading chaos --kill-switch $(or $(N),1000) --topology compact --variants all --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")

@@ -13,6 +13,7 @@ from risk.messages import UserMessage
 from schemas.alerts import Alert, AlertCode, Severity
 from schemas.base import decimal_text
 from schemas.broker import TradeEvent, TradeUpdate
+from schemas.kill import KillCommand, KillScope
 from schemas.orders import BrokerOrder, Fill, OrderFlag, OrderState, OrderStatus
 from schemas.wire import Leg
 from storage.alerts import raise_alert
@@ -24,6 +25,7 @@ from storage.orders import (
     raise_reservation_price,
     restore_reservation,
 )
+from storage.switches import engage_again
 from storage.transitions import Step, advance, audit
 from storage.watch import note_message
 
@@ -98,11 +100,24 @@ async def _take_in(connection: "Connection", evidence: Evidence, now: datetime, 
         await stop_everything(locked, found, conflict, now)
         return Taken(locked.order, news=False)
     after = await bring(locked, evidence, now=now, source=source)
+    if locked.order.status.is_final and not after.status.is_final:
+        await _sweep_again(locked, after, now)
     return Taken(
         after.model_copy(update={"traceparent": locked.order.traceparent}),
         news=after.row_version != locked.order.row_version,
         filled=after.filled_quantity - locked.order.filled_quantity,
     )
+
+
+async def _sweep_again(locked: LockedOrder, after: StoredOrder, now: datetime) -> None:
+    """It works again at the broker: an engaged kill switch must cancel it, though its sweep was confirmed."""
+    command = KillCommand(
+        reason=f"{_subject(after)} had ended and works again at the broker",
+        triggered_by=COMPONENT,
+        scope=KillScope.RISK_ADDING,  # As wide as it is: a repeat never narrows.
+    )
+    request_id = f"reopened-{_subject(after)}-{after.row_version}"
+    await engage_again(locked.connection, command, request_id=request_id, now=now, component=COMPONENT)
 
 
 async def _lock_by_chain(connection: "Connection", evidence: Evidence) -> LockedOrder | None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from broker.errors import BrokerError
+from broker.errors import BrokerError, NotFound
 from schemas.broker import Position
 from schemas.kill import KillScope, OrderFate
 from schemas.orders import BrokerOrder, Side
@@ -25,6 +25,10 @@ LOOK_FIRST_SECONDS: Final = 1.0
 CONFIRM_POLL_SECONDS: Final = 0.25
 CONFIRM_WAIT_MAX_SECONDS: Final = 20.0
 LISTING_MARGIN: Final = timedelta(seconds=60)
+LISTED_SPAN: Final = timedelta(days=1)
+"""A list over the weeks that an order may have rested would use up what the broker takes in a minute."""
+ONE_BY_ONE_MAX: Final = 20
+"""Older orders than that are asked for by id; of more, the long list is the shorter way."""
 STOP_TYPES: Final = frozenset({"stop", "stop_limit", "trailing_stop"})
 DYING: Final = frozenset({"pending_cancel"})
 
@@ -124,19 +128,35 @@ class Canceller:
         return Seen(await self._fates(seen | still_open, still_open.keys()), await self._unprotected(stops))
 
     async def _fates(self, seen: Orders, still_open: Iterable[str]) -> dict[str, OrderFate]:
-        ended = {}
         gone = seen.keys() - set(still_open)
-        if gone:
-            first = min(order.created_at for order in seen.values())
-            last = max(order.created_at for order in seen.values())
-            listed = await self._broker.get_orders(after=first - LISTING_MARGIN, until=last + LISTING_MARGIN)
-            ended = {order.broker_order_id: order.raw_status for order in listed}
+        ended = await self._ends({broker_id: seen[broker_id] for broker_id in gone})
         return {
             order.client_order_id: FATE_OF_RAW.get(ended.get(broker_id, ""), OrderFate.UNKNOWN)
             if broker_id in gone
             else OrderFate.PENDING
             for broker_id, order in seen.items()
         }
+
+    async def _ends(self, gone: Orders) -> dict[str, str]:
+        """The raw status of each that is not open any more, by broker id; one that is missing nobody knows."""
+        if not gone:
+            return {}
+        first = min(order.created_at for order in gone.values())
+        last = max(order.created_at for order in gone.values())
+        old = [key for key, order in gone.items() if order.created_at < last - LISTED_SPAN]
+        if len(old) <= ONE_BY_ONE_MAX:
+            first = max(first, last - LISTED_SPAN)
+        else:
+            old = []
+        listed = await self._broker.get_orders(after=first - LISTING_MARGIN, until=last + LISTING_MARGIN)
+        asked = await asyncio.gather(*map(self._end_of, old))
+        return {order.broker_order_id: order.raw_status for order in (*listed, *asked) if order is not None}
+
+    async def _end_of(self, broker_order_id: str) -> BrokerOrder | None:
+        try:
+            return await self._broker.get_order_status(broker_order_id)
+        except NotFound:
+            return None
 
     async def _unprotected(self, stops: Sequence[BrokerOrder]) -> tuple[str, ...] | None:
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from temporalio import activity
 
 from activities.evidence import bring, take_in
-from activities.failures import as_failure, try_again
+from activities.failures import as_failure, ask_again, try_again
 from broker import lifecycle
 from broker.errors import BrokerError, NotFound
 from broker.told import BrokerCall, evidence, hearing
@@ -109,7 +109,7 @@ class OrderEndActivities:
         except NotFound:
             return _not_there(order)
         except BrokerError as error:
-            raise as_failure(error) from error
+            raise ask_again(error) from error
         if not after.status.is_final:  # The answer was lost, or about an order that somebody has replaced.
             raise try_again("ERR_UNKNOWN_OUTCOME", "it still stands after the cancel's answer; asking again")
         return _too_late(after)
@@ -168,6 +168,9 @@ class OrderEndActivities:
             generation=cancel.generation,
         )
         view = await self.refuse_order(end)
+        if view.status is not OrderStatus.CANCELED:
+            # Something else ended it since: risk, the checks before the POST, the kill switch.
+            return _too_late(view)
         return CancelReply(
             answer=CancelAnswer.REQUESTED,
             status=view.status,
@@ -217,7 +220,7 @@ class OrderEndActivities:
                     await self._take_in_fills(found, question)
                     after = await self._settle(question, found, calls)
             except BrokerError as error:
-                raise as_failure(error) from error
+                raise ask_again(error) from error
         if after is None:
             raise try_again("FILLS_MISSING", "some executions have not arrived yet")
         return after.view
@@ -286,7 +289,7 @@ def _not_there(order: StoredOrder) -> CancelReply:
     )
 
 
-def _too_late(order: StoredOrder) -> CancelReply:
+def _too_late(order: OrderView) -> CancelReply:
     return CancelReply(
         answer=CancelAnswer.TOO_LATE,
         status=order.status,

@@ -107,6 +107,15 @@ async def engage(
     return after
 
 
+async def engage_again(
+    connection: Connection, command: KillCommand, *, request_id: str, now: datetime, component: str
+) -> None:
+    """As `engage` where the switch is engaged: a sweep of its own, however the last one went. Else nothing."""
+    await connection.fetchrow(_SQL["lock_switch"])
+    if (await read_state(connection)).engaged:
+        await engage(connection, command, request_id=request_id, now=now, component=component)
+
+
 def activated(state: KillState, action_taken: str, now: datetime) -> Queued:
     """``system.killswitch.activated``. Its id cannot be known before, so that nobody can take it before.
 

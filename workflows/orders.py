@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -50,8 +51,12 @@ PATCH_LAST_WORD = "protection-after-last-word"
 """Executions that come when an entry is settled are protected as well."""
 PATCH_UNCONFIRMED = "end-of-day-unconfirmed"
 """A cancel that was not confirmed at the bell is told."""
-END_OF_DAY = "end of day"
-"""Who cancels the rest of a partial fill."""
+PATCH_CANCEL_AT_ONCE = "workflow-cancel-at-once"
+"""Cancelling the workflow ends an order that waits for its POST: nothing is sent first."""
+PATCH_AFTER_BELL = "end-of-day-after-the-bell"
+"""The rest of a fill that is told after it is cancelled at once."""
+END_OF_DAY, REST_OF_FILL = "end of day", "rest of a partial fill"
+"""Who cancels at the bell, and what."""
 
 
 @workflow.defn(name=wire.WORKFLOW_ORDER)
@@ -69,6 +74,7 @@ class OrderWorkflow:
         self._cancel: CancelCommand | None = None
         self._cancel_asked = False
         self._cancelling = asyncio.Lock()
+        self._asking: asyncio.Task[None] | None = None
         self._protected: Decimal | None = None
         self._has_asked = False
         self._move = Move()
@@ -84,6 +90,8 @@ class OrderWorkflow:
             except asyncio.CancelledError:
                 # A request from outside, never a reason to leave a POST alone: the broker decides the end.
                 self._cancel = self._cancel or CancelCommand(actor="workflow cancel")
+                if workflow.patched(PATCH_CANCEL_AT_ONCE):
+                    self._asking = asyncio.create_task(self._pursue_cancel())
         return life.result()
 
     async def _live(self) -> OrderOutcome:
@@ -205,12 +213,8 @@ class OrderWorkflow:
             self._blotter.note("ExecutionAgent", f"RESOLVED_{answer.kind.value}")
             return
         self._show("proof of what became of the POST")
-        version = self._known.row_version
-        await self._wake_up(
-            lambda: self._known.row_version > version,
-            timedelta(seconds=answer.ask_again_seconds),
-            "look the order up again",
-        )
+        version, pause = self._known.row_version, timedelta(seconds=answer.ask_again_seconds)
+        await self._wake_up(lambda: self._known.row_version > version, pause, "look the order up again")
 
     # --- fills -----------------------------------------------------------------------------------
 
@@ -281,20 +285,18 @@ class OrderWorkflow:
         left = timedelta(seconds=session.closes_in_seconds) - policies.REST_CANCEL_BEFORE_CLOSE
         if left > timedelta(0):
             return max(left, policies.SESSION_CHECK_MIN), "fills, until 2 minutes before the bell"
-        await self._send_cancel(CancelCommand(actor=END_OF_DAY, reason="rest of a partial fill"))
+        await self._send_cancel(CancelCommand(actor=END_OF_DAY, reason=REST_OF_FILL))
         # Asked again at the bell at the latest: what is not confirmed by then, a person hears of.
         bell = timedelta(seconds=session.closes_in_seconds) + policies.SESSION_CHECK_MIN
         return min(policies.CANCEL_REPEAT, bell), "the broker's confirmation that the rest is cancelled"
 
     async def _ask_at_the_bell(self) -> None:
-        """It has rung without the broker's word on the cancel: ask again and tell a person, once a session.
-
-        The rest may still be at work, so its reservation stays and this workflow too.
-        """
+        """It has rung: the rest is cancelled, or asked for again and a person is told. Its reservation stays."""
         asked = self._known.cancel_requested_by or (END_OF_DAY if self._cancel_asked else None)
-        if asked is not None and workflow.patched(PATCH_UNCONFIRMED):
-            command = CancelCommand(actor=asked, reason="not confirmed at the bell")
-            await self._send_cancel(command, unconfirmed_at_bell=True)
+        if workflow.patched(PATCH_UNCONFIRMED if asked else PATCH_AFTER_BELL):
+            reason = "not confirmed at the bell" if asked else REST_OF_FILL
+            command = CancelCommand(actor=asked or END_OF_DAY, reason=reason)
+            await self._send_cancel(command, unconfirmed_at_bell=asked is not None)
 
     async def _settle(self) -> None:
         if self._settled:
@@ -313,10 +315,8 @@ class OrderWorkflow:
         self._learn(row)
 
     async def _wake_up(self, condition: Callable[[], bool], pause: timedelta | None, why: str) -> None:
-        try:
+        with suppress(TimeoutError):
             await workflow.wait_condition(condition, timeout=pause, timeout_summary=why)
-        except TimeoutError:
-            return
 
     # --- protection ------------------------------------------------------------------------------
 

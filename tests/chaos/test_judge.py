@@ -169,6 +169,14 @@ def _denied(case: Case) -> None:
     case.rows["resting"] = row("resting", OrderStatus.FATAL_ERROR)
 
 
+def _ended_here_alone(case: Case) -> None:
+    case.rows["resting"] = row("resting", OrderStatus.REJECTED)
+
+
+def _rests_unknown(case: Case) -> None:
+    case.rows["resting"] = row("resting", OrderStatus.SUBMITTED)
+
+
 def _timed_out(case: Case) -> None:
     case.venue.post(name("refused"), 504)
 
@@ -225,13 +233,15 @@ def _overwritten(case: Case) -> None:
     [
         (_second_name, "duplicates"), (_second_binding, "duplicates"), (_same_name, "duplicates"),
         (_filled_twice, "duplicates"), (_not_stored, "lost"), (_not_there, "lost"), (_foreign, "lost"),
-        (_denied, "lost"), (_timed_out, "lost"), (_refused_by_risk, "unapproved"), (_unbound, "unapproved"),
+        (_denied, "lost"), (_ended_here_alone, "lost"), (_timed_out, "lost"),
+        (_refused_by_risk, "unapproved"), (_unbound, "unapproved"),
         (_field(ticker="MSFT"), "unapproved"), (_field(action=Action.SELL_TO_OPEN), "unapproved"),
         (_field(approved_quantity=Decimal(9)), "unapproved"), (_field(time_in_force="GTC"), "unapproved"),
         (_field(approved_limit_price=Decimal("100.99")), "unapproved"),
         (_field(order_type=OrderType.STOP_LIMIT), "unapproved"),
         (_field(stop_price=Decimal(99)), "unapproved"), (_field(extended_hours=True), "unapproved"),
-        (_waits, "unfinished"), (_not_settled, "unfinished"), (_duplicate_refused, "reposted_blind"),
+        (_waits, "unfinished"), (_rests_unknown, "unfinished"), (_not_settled, "unfinished"),
+        (_duplicate_refused, "reposted_blind"),
         (_never_looked, "reposted_blind"), (_double_booked, "misfilled"), (_shares, "positions_off"),
         (_overwritten, "overwritten"), (_naked, "uncovered"),
     ],

@@ -3,14 +3,20 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import asyncpg
 import pytest
 
 from schemas.kill import OrderFate
+from storage.placement import FENCE_KEY
 from tests.chaos.test_judge import Venue
+from workers.chaos import kill_operator
 from workers.chaos.kill_judge import Activation, judge
+from workers.chaos.kill_operator import Operator
 from workers.chaos.kill_storm import Wanted, storm, wrong_run
+from workers.chaos.victims import GivenUp, StageError
 
 SHORT = Wanted(activations=3, seed=1, topology="compact", variants=(), quiet=True)
 
@@ -33,6 +39,33 @@ async def test_a_storm_without_the_fence_is_found_out() -> None:
     report = await storm(replace(SHORT, activations=12, commands=commands))
     assert report.figures["posts_after_return"] > 0
     assert not report.good
+
+
+async def test_an_activation_that_never_returns_is_found(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: nobody engages; then somebody who is not in the way of it holds the fence for ever."""
+    monkeypatch.setattr(kill_operator, "RETURNED_WITHIN_SECONDS", 0.5)
+    operator = Operator(SimpleNamespace(owner_dsn=database))  # type: ignore[arg-type]
+    async with operator:
+        with pytest.raises(StageError, match="not engaged"):
+            await operator.until_returned(0)
+        await operator.by_row()
+        holder = await asyncpg.connect(database, server_settings={"application_name": "stopped"})
+        await holder.execute("select pg_advisory_lock_shared($1::bigint)", FENCE_KEY)
+        with pytest.raises(StageError, match="held by stopped"):
+            await operator.until_returned(0)
+        await holder.close()
+
+
+@pytest.mark.slow
+async def test_a_storm_that_comes_to_no_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: Any) -> None:
+        raise StageError("an activation has not returned")
+
+    monkeypatch.setattr(Operator, "until_returned", never)
+    with pytest.raises(GivenUp, match="has not returned"):
+        await storm(SHORT)
 
 
 def activation(venue: Venue, **fields: Any) -> Activation:
@@ -95,6 +128,15 @@ def test_a_fate_that_the_ledger_contradicts_is_found() -> None:
     venue.fill(order)
     verdict = judge(venue.ledger, [activation(venue, fates={"ti-a": OrderFate.CANCELED})])
     assert (verdict.figures["misnamed"], len(verdict.wrong)) == (1, 1)
+
+
+def test_a_fate_that_comes_true_only_later_is_found() -> None:
+    """How: told as cancelled while it was open; the next activation has cancelled it."""
+    venue = Venue()
+    order = venue.placed("ti-a")
+    told = activation(venue, fates={"ti-a": OrderFate.CANCELED})
+    venue.end(order)
+    assert judge(venue.ledger, [told]).figures["misnamed"] == 1
 
 
 def test_a_sweep_that_is_never_confirmed_is_found() -> None:

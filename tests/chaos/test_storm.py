@@ -3,11 +3,15 @@
 import asyncio
 import json
 import sys
+from typing import Any
 
 import pytest
 
 from tests.servers.processes import REPOSITORY, needs_proc
-from workers.chaos.storm import Wanted, wrong_run
+from workers.chaos.__main__ import main
+from workers.chaos.killer import Killer
+from workers.chaos.storm import Wanted, storm, wrong_run
+from workers.chaos.victims import GivenUp, StageError
 
 SIGNALS = 14
 KILLS = 4
@@ -37,6 +41,29 @@ async def test_a_short_storm_is_good() -> None:
     assert told["audit_orders"] >= SIGNALS
     assert told["audit_fills"] >= told["filled"]
     assert told["filled"] + told["resting"] == told["approved"] <= told["broker_orders"]
+
+
+@pytest.mark.slow
+async def test_a_victim_that_does_not_come_back_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def in_vain(*_: Any) -> None:
+        raise StageError("not within 90 s: execution is ready")
+
+    monkeypatch.setattr(Killer, "run", in_vain)
+    with pytest.raises(GivenUp, match="execution is ready"):
+        await storm(Wanted(1, 1, "landed", 1, quiet=True, topology="compact"))
+
+
+@pytest.mark.parametrize(("error", "code"), [(GivenUp, 1), (StageError, 3)])
+def test_what_never_recovers_is_found_wrong_and_what_never_stood_was_no_run(
+    error: type[StageError], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def run(_: Any) -> Any:
+        raise error("execution is ready")
+
+    monkeypatch.setattr("workers.chaos.storm.run", run)
+    assert main(["--signals", "1", "--json"]) == code
+    out = capsys.readouterr().out
+    assert not out if code == 3 else json.loads(out)["wrong"] == ["given up: execution is ready"]
 
 
 def test_a_run_that_shows_too_little_is_wrong() -> None:

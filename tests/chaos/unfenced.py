@@ -6,6 +6,7 @@ from typing import Any
 
 from activities import placement
 from storage import placement as rows
+from tests.chaos.broken import put
 from workers.run import main
 
 
@@ -22,9 +23,10 @@ def allowed(*_: Any) -> None:
     """No reason to refuse."""
 
 
-rows.take_fence = unlocked  # type: ignore[assignment]
-rows.free_fence = nothing  # type: ignore[assignment]
-placement._refusal = allowed  # type: ignore[assignment]
+put(rows, "take_fence", unlocked)
+put(rows, "free_fence", nothing)
+put(placement, "refusal", allowed)
+put(placement, "SWITCH_READ_AGE_MAX_SECONDS", 1000.0)
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])

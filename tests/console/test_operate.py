@@ -125,6 +125,21 @@ async def test_kill_without_temporal_still_engages(database: str) -> None:
     await holder.close()
 
 
+async def test_kill_engages_though_the_keys_of_payloads_cannot_be_read(database: str, tmp_path: Path) -> None:
+    keys = tmp_path / "payload_keys"
+    keys.write_text("no keys")
+    trading = Trading(
+        environment(
+            TRADING_DATABASE_URL=database,
+            TRADING_TEMPORAL_ADDRESS=NOWHERE,
+            TRADING_PAYLOAD_KEYS_FILE=str(keys),
+        )
+    )
+    done = await trading("kill", "--wait-seconds", "0", "--json")
+    assert done.code == 0, done
+    assert (done.json["engaged"], done.json["signalled"], done.json["fenced"]) == (True, False, True)
+
+
 async def test_kill_without_the_database_is_not_confirmed(stack: Stack) -> None:
     dead = f"postgresql://nobody@{NOWHERE}/none"
     done = await of_stack(stack)("kill", "--json", TRADING_DATABASE_URL=dead)

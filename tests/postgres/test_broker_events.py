@@ -14,8 +14,10 @@ from broker import lifecycle
 from observability.metrics import Metrics
 from schemas.alerts import AlertCode
 from schemas.broker import TradeEvent, TradeUpdate
+from schemas.kill import KillCommand
 from schemas.orders import BrokerOrder, Fill, OrderFlag, OrderStatus, Side
 from schemas.runs import RiskQuestion
+from storage import sweeps, switches
 from storage.alerts import list_alerts
 from storage.database import Database
 from storage.events import timeline
@@ -249,6 +251,28 @@ class TestLateTruth:
         assert await books.is_swept()
         assert await books.reserved() == 10
         assert await books.alerts() == {AlertCode.LATE_TRUTH: CLIENT_ID}
+
+    async def test_an_engaged_kill_switch_sweeps_again(self, books: Books) -> None:
+        """How: the sweep was confirmed, then an order that was proved absent shows itself alive."""
+        await books.end_here(lifecycle.Fatal("absent"))
+        async with books.database.transaction("test") as connection:
+            command = KillCommand(reason="test")
+            engaged = await switches.engage(connection, command, request_id="r", now=now(), component="test")
+            swept = await sweeps.save_sweep(
+                connection, engaged, {}, confirmed=True, unprotected=(), now=now()
+            )
+        assert swept.sweep_confirmed
+        await books.tell(told(CLIENT_ID, "new"))
+        async with books.database.connection() as connection:
+            again = await switches.read_state(connection)
+        assert (again.swept_at, again.sweep_confirmed) == (None, False)
+        assert (again.epoch, again.scope, again.reason) == (engaged.epoch, engaged.scope, "test")
+
+    async def test_a_released_one_stays_released(self, books: Books) -> None:
+        await books.end_here(lifecycle.Fatal("absent"))
+        await books.tell(told(CLIENT_ID, "new"))
+        async with books.database.connection() as connection:
+            assert not (await switches.read_state(connection)).engaged
 
 
 class TestBusts:

@@ -8,11 +8,11 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from activities import resolution
-from broker.errors import DuplicateOrder, NotCancelable, NothingSent, UnknownOutcome
-from schemas.orders import OrderFlag, OrderStatus
-from schemas.runs import CancelStep, PlaceKind, ResolveKind
+from broker.errors import DuplicateOrder, Forbidden, NotCancelable, NothingSent, UnknownOutcome
+from schemas.orders import BrokerOrder, CancelAnswer, OrderFlag, OrderStatus
+from schemas.runs import CancelStep, EndOrder, PlaceKind, ResolveKind
 from storage.database import PLACEMENT_SLOTS
-from storage.orders import read_order
+from storage.orders import StoredOrder, read_order
 from storage.risk import live_reservations
 from storage.switches import unknown_orders
 from tests.postgres.desk import SIGNAL, Desk, question
@@ -127,6 +127,43 @@ async def test_a_cancel_that_the_broker_takes_later_is_asked_again(desk: Desk) -
     assert (refused.value.type, refused.value.non_retryable) == ("ERR_NOT_CANCELABLE", False)
     async with desk.database.connection() as connection:
         assert (await read_order(connection, SIGNAL)).status is OrderStatus.ACKNOWLEDGED
+
+
+async def test_a_cancel_of_what_is_refused_meanwhile_is_too_late(desk: Desk) -> None:
+    """How: refused between the note of who asks and the end that the cancel would give it."""
+    cancel = CancelStep(signal_id=SIGNAL, as_of=datetime.now(UTC), actor="test", reason="enough")
+    remember = desk.end._remember
+
+    async def and_refused(step: CancelStep) -> StoredOrder:
+        order = await remember(step)
+        refused = EndOrder(
+            signal_id=SIGNAL, as_of=step.as_of, status=OrderStatus.REJECTED, reason="MARKET_CLOSED"
+        )
+        await desk.end.refuse_order(refused)
+        return order
+
+    desk.end._remember = and_refused  # type: ignore[method-assign]
+    reply = await desk.end.cancel_order(cancel)
+    assert (reply.answer, reply.status) == (CancelAnswer.TOO_LATE, OrderStatus.REJECTED)
+
+
+async def test_a_refused_look_up_ends_neither_a_cancel_nor_a_settlement(desk: Desk) -> None:
+    """The broker's no to a question is no word on the order: failed for good, its workflow would end over it."""
+    await desk.place()
+
+    async def too_late(_: str) -> CancelAnswer:
+        return CancelAnswer.TOO_LATE
+
+    async def blocked(_: str) -> BrokerOrder:
+        raise Forbidden("403: account is not authorized")
+
+    desk.broker.cancel_order = too_late  # type: ignore[method-assign, assignment]
+    desk.broker.get_order_status = blocked  # type: ignore[method-assign]
+    cancel = CancelStep(signal_id=SIGNAL, as_of=datetime.now(UTC), actor="test", reason="")
+    for asking in (desk.end.cancel_order(cancel), desk.end.settle_order(question())):
+        with pytest.raises(ApplicationError) as failed:
+            await asking
+        assert (failed.value.type, failed.value.non_retryable) == ("ERR_FORBIDDEN", False)
 
 
 async def test_an_order_waits_while_the_books_are_not_reconciled(desk: Desk) -> None:

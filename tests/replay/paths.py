@@ -43,6 +43,7 @@ from workflows.orders import OrderWorkflow
 
 JUST_BEFORE_THE_BELL: Final = datetime(2026, 11, 24, 20, 59, 58, tzinfo=UTC)
 """Two seconds before the session ends."""
+AFTER_THE_BELL: Final = datetime(2026, 11, 24, 22, 0, tzinfo=UTC)
 JUST_BEFORE_THE_ALARM: Final = datetime(2026, 11, 24, 20, 57, 58, tzinfo=UTC)
 """Two seconds before the rest of a partial fill is cancelled."""
 
@@ -107,6 +108,17 @@ async def end_of_day(walk: Walk) -> AnyHandle:
 async def unconfirmed_at_the_bell(walk: Walk) -> AnyHandle:
     """The cancel of the rest is not confirmed when the bell rings; it is next morning."""
     broker = walk.broker(JUST_BEFORE_THE_BELL)
+    async with walk.order(broker) as order:
+        await until(order, RESTS)
+        await tell(order, broker.fill("4"))
+        await until(order, "the next session")
+        await tell(order, broker.says(TradeEvent.CANCELED))
+    return order
+
+
+async def told_after_the_bell(walk: Walk) -> AnyHandle:
+    """A partial fill is told only after the bell: its rest is cancelled at once."""
+    broker = walk.broker(AFTER_THE_BELL)
     async with walk.order(broker) as order:
         await until(order, RESTS)
         await tell(order, broker.fill("4"))
@@ -286,6 +298,16 @@ async def cancelled_workflow(walk: Walk) -> AnyHandle:
     return order
 
 
+async def cancelled_before_its_post(walk: Walk) -> AnyHandle:
+    """By cancelling the workflow while the step that places is tried again and again."""
+    broker = walk.broker()
+    broker.script(wire.ACTIVITY_PLACE_ORDER, *["!BROKER_HALT"] * 5)
+    async with walk.order(broker) as order:
+        await until_true(lambda: wire.ACTIVITY_PLACE_ORDER in broker.calls)
+        await order.cancel()
+    return order
+
+
 Path = Callable[[Walk], Awaitable[AnyHandle]]
 
 BOTH: Final = (COMPACT, ISOLATED)
@@ -294,6 +316,7 @@ PATHS: Final[dict[str, tuple[Path, tuple[str, ...]]]] = {
     "moved-to-next-build": (moved_to_next_build, (ISOLATED,)),
     "end-of-day": (end_of_day, BOTH),
     "unconfirmed-at-the-bell": (unconfirmed_at_the_bell, BOTH),
+    "told-after-the-bell": (told_after_the_bell, BOTH),
     "protected-entry": (protected_entry, BOTH),
     "protected-again": (protected_again, BOTH),
     "protected-by-last-word": (protected_by_last_word, BOTH),
@@ -309,6 +332,7 @@ PATHS: Final[dict[str, tuple[Path, tuple[str, ...]]]] = {
     "unknown-absent": (unknown_absent, BOTH),
     "cancelled-by-update": (cancelled_by_update, BOTH),
     "cancelled-workflow": (cancelled_workflow, BOTH),
+    "cancelled-before-its-post": (cancelled_before_its_post, BOTH),
     "kill-switch": (kill_switch, (ISOLATED,)),
     "trade-updates": (trade_updates, BOTH),
     "kill-switch-renewed": (renewed_kill_switch, (ISOLATED,)),

@@ -1,14 +1,17 @@
-"""Which positions a kill leaves without a stop, and which stops it may keep, by the broker's word alone."""
+"""What a kill asks of the broker, and what it makes of the answers."""
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from activities.kill_cancel import closes_a_position, without_stop
+from activities.kill_cancel import ONE_BY_ONE_MAX, Canceller, closes_a_position, without_stop
 from console import status
+from schemas.kill import KillScope, OrderFate
 from schemas.orders import BrokerOrder, Side
 from storage import fence, placement
-from tests.postgres.scripted_broker import held, told
+from tests.postgres.scripted_broker import ScriptedBroker, held, told
 
 
 def stop(side: Side, quantity: int, **fields: object) -> BrokerOrder:
@@ -45,6 +48,35 @@ def test_a_protective_stop_only_closes_what_is_held() -> None:
     assert not closes_a_position(stop(Side.BUY, 10), long)
     assert not closes_a_position(stop(Side.SELL, 10, raw_type="limit"), long)
     assert not closes_a_position(stop(Side.SELL, 10, ticker="MSFT"), long)
+
+
+class Lists(ScriptedBroker):
+    """Notes over what time it was asked for all orders."""
+
+    def __init__(self, *orders: BrokerOrder) -> None:
+        super().__init__()
+        self.orders = {order.client_order_id: order for order in orders}
+        self.listed: list[timedelta] = []
+
+    async def get_orders(self, *, after: datetime, until: datetime) -> list[BrokerOrder]:
+        self.listed.append(until - after)
+        return [each for each in self.orders.values() if after < each.created_at < until]
+
+
+@pytest.mark.parametrize(("old", "is_long"), [(2, False), (ONE_BY_ONE_MAX + 1, True)])
+async def test_what_has_rested_for_weeks_needs_no_list_over_weeks(old: int, is_long: bool) -> None:
+    """It takes a request for every 500 orders since, in the minute in which the cancels need them."""
+    at = datetime.now(UTC) - timedelta(days=40)
+    rested = [
+        told(f"old-{number}", "canceled").model_copy(update={"created_at": at}) for number in range(old)
+    ]
+    broker: Any = Lists(told("new", "filled"), *rested)
+    gone = {order.broker_order_id: order for order in broker.orders.values()}
+    canceller = Canceller(broker, KillScope.ALL, lambda _: pytest.fail("nothing is kept"))
+    found = await canceller.confirm(gone, lambda _: None)
+    fates = {order.client_order_id: OrderFate.CANCELED for order in rested} | {"new": OrderFate.FILLED}
+    assert found.fates == fates
+    assert [span > timedelta(days=2) for span in broker.listed] == [is_long]
 
 
 def test_what_status_repeats_is_what_it_repeats() -> None:

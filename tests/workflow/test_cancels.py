@@ -14,6 +14,7 @@ from schemas.orders import CancelAnswer, OrderStatus
 from schemas.risk import AssessmentKind
 from schemas.runs import CancelCommand, CancelReply
 from schemas.wire import Queue
+from tests.workflow.protected import until_true
 from tests.workflow.running import (
     RESTS,
     Order,
@@ -35,6 +36,8 @@ Make = Callable[..., ScriptedBroker]
 
 ANA = CancelCommand(actor="ana", reason="changed my mind")
 BO = CancelCommand(actor="bo")
+HALTED_TRIES = 5
+"""Some three seconds of the step's retries."""
 ISOLATED = Queue.ORDERS.value
 """Each step is an activity of its own there, so an update comes in while the step is held."""
 
@@ -95,6 +98,23 @@ class TestBeforeThePost:
         assert result.status is OrderStatus.CANCELED
         assert (broker.post_count, broker.cancels_sent) == (0, 0)
         assert broker.cancel_requested_by == "workflow cancel"
+
+    @pytest.mark.parametrize("how", ["update", "workflow"])
+    async def test_one_that_waits_for_its_post_is_never_sent(
+        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str, how: str
+    ) -> None:
+        """How: the step that places comes to nothing for some seconds, as while the broker is given up on."""
+        broker = scripted()
+        broker.script(wire.ACTIVITY_PLACE_ORDER, *["!BROKER_HALT"] * HALTED_TRIES)
+        async with workers(time_skipping_env.client, broker, queue):
+            order = await start_standing(time_skipping_env, broker, queue)
+            await until_true(lambda: wire.ACTIVITY_PLACE_ORDER in broker.calls)
+            if how == "update":
+                assert (await ask(order)).answer is CancelAnswer.REQUESTED
+            else:
+                await order.cancel()
+            assert (await outcome(order)).status is OrderStatus.CANCELED
+        assert (broker.post_count, broker.cancels_sent) == (0, 0)
 
 
 class TestWhileThePostIsOut:

@@ -11,6 +11,7 @@ from market.calendar import TradingCalendar
 from schemas import wire
 from schemas.broker import TradeEvent
 from schemas.orders import OrderStatus, TimeInForce
+from tests.workflow.protected import until_true
 from tests.workflow.running import RESTS, count, events, forward_to, outcome, resting, tell, until
 from tests.workflow.scripted import ScriptedBroker
 
@@ -146,23 +147,22 @@ async def test_a_first_fill_within_the_last_two_minutes_is_cancelled_at_once(
         await outcome(order)
 
 
-async def test_a_partial_fill_after_hours_waits_for_the_next_bell(
+async def test_a_fill_that_is_told_after_the_bell_has_its_rest_cancelled_at_once(
     time_skipping_env: "TimeSkipper", scripted: Make, unique: Unique
 ) -> None:
-    """Wednesday evening to Friday, over Thanksgiving: cancelled at 12:58, two minutes before the early close."""
+    """Thanksgiving and two nights lie before the next bell: the shares want their stop before that."""
     env = time_skipping_env
     broker = scripted(time_in_force=TimeInForce.GTC, market_start=datetime(2026, 11, 25, 22, tzinfo=UTC))
     async with resting(env, broker, unique("queue")) as order:
         await tell(order, broker.fill("4"))
         await until(order, "the next session")
-        await forward_to(env, broker, order, BLACK_FRIDAY)
-        await until(order, "fills, until 2 minutes before the bell")
-        await forward_to(env, broker, order, datetime(2026, 11, 27, 17, 57, tzinfo=UTC))
-        assert broker.cancels_sent == 0
-        await forward_to(env, broker, order, datetime(2026, 11, 27, 17, 58, 10, tzinfo=UTC))
-        await until(order, "the broker's confirmation")
+        assert (broker.cancels_sent, broker.told_unconfirmed) == (1, 0)
+        assert broker.cancel_requested_by == "end of day"
+        await tell(order, broker.says(TradeEvent.PENDING_CANCEL))
+        await until_true(lambda: broker.told_unconfirmed == 1)
         await tell(order, broker.says(TradeEvent.CANCELED))
-        assert (await outcome(order)).filled_quantity == "4"
+        result = await outcome(order)
+    assert (result.status, result.filled_quantity) == (OrderStatus.CANCELED, "4")
 
 
 async def test_a_day_order_ends_when_the_broker_says_that_it_expired(

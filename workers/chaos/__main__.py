@@ -1,7 +1,7 @@
 """``trading chaos``: break everything on this machine on purpose, and let the exchange's ledger judge.
 
 One run of one kind; its report is printed as a table or, with ``--json``, as one object. Exit 0: the verdict is
-good. Exit 1: it is not, and the report says why. Exit 3: the run could not be made.
+good. Exit 1: it is not, and the report says why; or something never recovered. Exit 3: the run could not be made.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Final
 import httpx2
 
 from workers.chaos.report import Report, emit
-from workers.chaos.victims import StageError
+from workers.chaos.victims import GivenUp, StageError
 from workers.children import SupervisorError
 from workers.postgres_programs import PostgresError
 
@@ -92,6 +92,8 @@ def main(arguments: Sequence[str]) -> int:
         report: Report = asyncio.run(import_module(KINDS[name]).run(options))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except GivenUp as error:
+        report = Report(name, {}, (f"given up: {error}",))
     except (StageError, SupervisorError, PostgresError, httpx2.TransportError) as error:
         sys.stderr.write(f"trading chaos: the run could not be made: {type(error).__name__}: {error}\n")
         return EXIT_DEPENDENCY

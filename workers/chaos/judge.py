@@ -18,6 +18,8 @@ from workers.chaos.ours import Asked, Books, Ours
 
 GENERATIONS: Final = 6
 """How far an order that our rows do not know is still recognised as of one of our signals."""
+AT_WORK: Final = frozenset({OrderStatus.ACKNOWLEDGED, OrderStatus.PARTIALLY_FILLED})
+"""What the row of an order says that rests at the broker, and is known to."""
 NAMED_MAX: Final = 5
 """Examples in a reason."""
 PROVED_BY_LOOK_UPS: Final = 3
@@ -131,7 +133,8 @@ def duplicates(orders: Iterable[BrokerOrder], ours: Ours) -> set[str]:
 
 def lost(orders: Iterable[BrokerOrder], ours: Ours, taken: Collection[str]) -> set[str]:
     """Signals that were taken and have vanished, and orders at the broker that our rows do not know."""
-    at_broker = {order.client_order_id for order in orders}
+    orders = tuple(orders)
+    at_broker, standing = {order.client_order_id for order in orders}, _standing(orders)
     entries = {row.signal_id: row for row in ours.rows if row.leg is Leg.ENTRY}
     found = {signal_id for signal_id in taken if signal_id not in entries}
     own = {row.client_order_id for row in ours.rows}
@@ -144,6 +147,8 @@ def lost(orders: Iterable[BrokerOrder], ours: Ours, taken: Collection[str]) -> s
             found.add(f"{row.signal_id} is {row.status.value} and not at the broker")
         if there and row.status is OrderStatus.FATAL_ERROR:
             found.add(f"{row.signal_id} is said not to be at the broker, where it is")
+        if row.settled and row.client_order_id in standing:
+            found.add(f"{row.signal_id} has ended as {row.status.value} and works at the broker")
     return found
 
 
@@ -217,12 +222,12 @@ def _same(one: Decimal | None, other: Decimal | None) -> bool:
 
 
 def unfinished(orders: Iterable[BrokerOrder], ours: Ours) -> set[str]:
-    """Orders that have not come to their settled end and do not rest at the broker either."""
+    """Orders that have not come to their settled end, and do not rest at the broker with us knowing it."""
     standing = _standing(orders)
     return {
         f"{row.signal_id} ({row.status.value})"
         for row in ours.rows
-        if not row.settled and row.client_order_id not in standing
+        if not row.settled and not (row.status in AT_WORK and row.client_order_id in standing)
     }
 
 

@@ -107,10 +107,14 @@ def _outcome(order: BrokerOrder, activation: Activation) -> str:
 
 
 def _lies(activation: Activation, orders: Mapping[str, BrokerOrder]) -> list[str]:
-    """Fates that the ledger contradicts."""
+    """Fates that the ledger contradicts: as it ended, or because it had not ended yet when that was told."""
     wanted = {OrderFate.FILLED: frozenset({"filled"}), OrderFate.CANCELED: CANCELED}
-    return [
-        f"activation {activation.number}: {name} was told as {fate.value}, the exchange says {orders[name].status}"
-        for name, fate in activation.fates.items()
-        if fate.is_end and name in orders and orders[name].status not in wanted[fate]
-    ]
+    found = []
+    for name, fate in activation.fates.items():
+        if not fate.is_end or name not in orders:
+            continue
+        order = orders[name]
+        if order.status not in wanted[fate] or not _ended_by(order, activation.confirmed_seq):
+            told = f"{name} was told as {fate.value}, the exchange says {order.status}"
+            found.append(f"activation {activation.number}: {told} (its end is record {order.ended})")
+    return found

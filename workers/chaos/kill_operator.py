@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS: Final = 0.02
 COMMAND_SECONDS_MAX: Final = 120.0
+RETURNED_WITHIN_SECONDS: Final = 120.0
+"""Above the wait for a fence that a stopped process holds."""
 RELEASED_WITHIN_SECONDS: Final = 60.0
 RETRY_SECONDS: Final = 0.5
 KEPT_VARIABLES: Final = ("PATH", "PYTHONPATH", "HOME", "LANG")
@@ -126,11 +128,21 @@ class Operator:
         return Done(process.returncode or 0, out.decode(), err.decode())
 
     async def until_returned(self, epoch: int) -> Fence:
-        """Wait for the row of a later epoch and then for the fence: what `trading kill` waits for."""
-        while not ((state := await self.state()).engaged and state.epoch > epoch):
-            await asyncio.sleep(POLL_SECONDS)
-        while not (fence := await try_fence(await self.rows)).free:
-            await asyncio.sleep(POLL_SECONDS)
+        """Wait for the row of a later epoch and then for the fence: what `trading kill` waits for.
+
+        Raises:
+            StageError: it did not come to that.
+        """
+        fence: Fence | None = None
+        try:
+            async with asyncio.timeout(RETURNED_WITHIN_SECONDS):
+                while not ((state := await self.state()).engaged and state.epoch > epoch):
+                    await asyncio.sleep(POLL_SECONDS)
+                while not (fence := await try_fence(await self.rows)).free:
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            why = "the switch is not engaged" if fence is None else f"waiting for {fence.text}"
+            raise StageError(f"an activation has not returned: {why}") from None
         return fence
 
     async def until_swept(self, seconds: float) -> KillState:

@@ -23,7 +23,7 @@ from storage.limits import save_limits
 from storage.reconciliation import read_readiness
 from workers import embedded, postgres
 from workers.chaos.doors import EXCHANGE_TIMEOUT_SECONDS, GATEWAY_TIMEOUT_SECONDS, ExchangeDoor, GatewayDoor
-from workers.chaos.victims import GATEWAY, TEMPORAL, WORKERS, StageError, Victims
+from workers.chaos.victims import GATEWAY, TEMPORAL, WORKERS, GivenUp, StageError, Victims
 from workers.children import ChildSpec
 from workers.datadir import DataDir, temporary_data_dir
 from workers.isolated import IsolatedInstallation
@@ -227,6 +227,7 @@ async def staged(
 
     Raises:
         SupervisorError, StageError: it did not come up.
+        GivenUp: a StageError of the block.
     """
 
     def change(spec: ChildSpec) -> ChildSpec:
@@ -253,7 +254,10 @@ async def staged(
             async with stage.running():
                 await stage.save_limits(limits)
                 await stage.until_trading(seconds_max=patience_seconds or TRADING_WITHIN_SECONDS)
-                yield stage
+                try:
+                    yield stage
+                except StageError as error:
+                    raise GivenUp(str(error)) from error
         finally:
             if keep is not None:
                 _keep(data_dir, keep)

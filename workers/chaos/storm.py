@@ -127,9 +127,12 @@ class _Storm:
             meter.show(len(self._trader.taken), f"signals taken, {count} kills of {wanted.kills}")
 
         killed(0)
-        async with asyncio.TaskGroup() as together:
-            together.create_task(self._trader.run(SPREAD_SECONDS))
-            together.create_task(self.killer.run(killed))
+        try:
+            async with asyncio.TaskGroup() as together:
+                together.create_task(self._trader.run(SPREAD_SECONDS))
+                together.create_task(self.killer.run(killed))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
 
     async def calm(self, meter: Meter) -> None:
         """Until every order was sent; then without faults until each has settled or rests, and the books agree."""

@@ -29,6 +29,10 @@ class StageError(Exception):
     """Something on the stage did not become what was waited for; the message names it."""
 
 
+class GivenUp(StageError):
+    """It did not after the stage had stood: what was broken has not recovered, and that is found wrong."""
+
+
 @dataclass(slots=True)
 class _Life:
     """One child: how often it was ready and died, and which of its lives is awaited."""
