@@ -15,6 +15,8 @@ import pytest
 import yaml
 
 from console.addresses import VARIABLES
+from console.audit_outside import TARGET_VARIABLE
+from console.kill_direct import BROKER_URL_VARIABLE
 from workers import temporal
 from workers.compose import FILE, OUR_IMAGE
 from workers.configuration import document
@@ -202,7 +204,22 @@ def test_who_speaks_to_temporal_encrypts_and_reads_what_is_encrypted() -> None:
         assert "trading_payload_keys" in {each["target"] for each in SERVICES[name]["secrets"]}, name
     told = SERVICES["cli"]["environment"]
     assert told[VARIABLES["payload_keys_file"]] == "/run/secrets/trading_payload_keys"
-    assert told.keys() - {"TRADING_SECRETS_DIR", f"{ENV_PREFIX}{LIVE_MODE}"} <= set(VARIABLES.values())
+    own = {"TRADING_SECRETS_DIR", f"{ENV_PREFIX}{LIVE_MODE}", TARGET_VARIABLE}
+    assert told.keys() - own <= set(VARIABLES.values())
+
+
+def test_whoever_is_on_call_can_check_the_audit_log_and_cancel_at_the_broker() -> None:
+    """The one where the checkpoints are; the other where broker keys and the way to the broker are."""
+    cli, execution = SERVICES["cli"], SERVICES["execution"]
+    assert f"audit:{cli['environment'][TARGET_VARIABLE]}:ro" in cli["volumes"]
+    assert "run --rm --no-deps execution trading kill --direct" in CONTAINERS
+    assert {BROKER_URL_VARIABLE, "TRADING_DATABASE_URL", "TRADING_SECRET_SOURCE"} <= execution[
+        "environment"
+    ].keys()
+    assert {"trading_broker_key", "trading_broker_secret"} <= {
+        each["target"] for each in execution["secrets"]
+    }
+    assert {"data", "market", "outside"} <= networks("execution")
 
 
 def setting_of(variable: str) -> str:
