@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from storage.database import POOL_MAX
+from storage.grants import SESSIONS, Role
+
 RESULTS: Final = Path(__file__).with_name("scale.json")
 PAGE: Final = Path(__file__).parents[1] / "docs" / "SCALING.md"
 BEGIN: Final = "<!-- measured: by `make scale`, not by hand -->"
@@ -113,6 +116,7 @@ def _limits(cost: Mapping[str, Any], found: Mapping[str, Any]) -> Iterable[tuple
     cloud = CLOUD_ACTIONS_A_SECOND * 60 / cost["temporal_actions"]
     requests = SELF_HOSTED_REQUESTS_A_SECOND * 60 / cost["temporal_requests"]
     slots = SLOTS / (found["exchange_latency_ms"] / 1000) * 60
+    sessions = SESSIONS[Role.EXECUTION]
     best = max(step["orders_a_second"] for step in found["steps"]) * 60
     rows = [
         (alpaca, "Alpaca: 200 requests a minute and account",
@@ -120,6 +124,12 @@ def _limits(cost: Mapping[str, Any], found: Mapping[str, Any]) -> Iterable[tuple
         (best, "this machine, everything on it", "measured"),
         (slots, f"one execution worker, {SLOTS} slots, broker {found['exchange_latency_ms']} ms away",
          "`TRADING_PLACEMENT_SLOTS`; latency: set"),
+        (60_000 / cost["cpu_ms"]["risk"],
+         "our PostgreSQL: the account's lock, one decision at a time, the flush of its commit not counted",
+         "processor time of `risk`: measured; see below"),
+        (sessions / (POOL_MAX + SLOTS) * slots,
+         f"our PostgreSQL: {sessions} sessions of execution's role, {POOL_MAX + SLOTS} for each worker",
+         "`storage/grants.py`; what a worker does: above"),
         (cloud, "Temporal Cloud: 500 actions a second and namespace, before it grows by itself",
          "[system limits](https://docs.temporal.io/cloud/limits); actions of an order: measured"),
         (requests, "Temporal, self-hosted: 2,400 requests a second and namespace of one front end",

@@ -12,7 +12,7 @@ from console.common import NO_OPTIONS, Common, ago, console, emit, table, utc_no
 from console.doctor_keys import approval_keys, broker_key, operator_key
 from console.errors import EXIT_DEPENDENCY, EXIT_DONE, EXIT_REFUSED, CommandFailed, DependencyDown
 from console.rows import rows
-from console.temporal import QUERY_RPC_TIMEOUT, connect
+from console.temporal import QUERY_RPC_TIMEOUT, connect, operations_queue
 from schemas.builds import VERSIONED, BuildState
 from schemas.wire import ID_KILL_SWITCH, ID_TRADE_UPDATES, Queue
 
@@ -219,8 +219,9 @@ async def _temporal(addresses: Addresses) -> AsyncIterator[Check]:
     client = await connect(addresses)
     yield Check("Temporal", State.OK, f"{addresses.need('temporal_address')}, namespace {client.namespace}")
     looks: list[tuple[str, Awaitable[Check]]] = [("retention", _retention(client))]
-    looks += [(f"queue {queue}", _polled(client, queue)) for queue in _queues(addresses)]
-    if addresses.get("topology") == "isolated":
+    isolated = await _is_isolated(client, addresses)
+    looks += [(f"queue {queue}", _polled(client, queue)) for queue in _queues(isolated=isolated)]
+    if isolated:
         looks += [(f"build of {queue}", _build(client, queue)) for queue in VERSIONED]
     looks += [(f"workflow {one}", _running(client, one)) for one in (ID_KILL_SWITCH, ID_TRADE_UPDATES)]
     for name, look in looks:
@@ -251,8 +252,19 @@ async def _build(client: "Client", queue: Queue) -> Check:
     return Check(name, State.NOTE if draining else State.OK, told)
 
 
-def _queues(addresses: Addresses) -> list[Queue]:
-    if addresses.get("topology") == "isolated":
+async def _is_isolated(client: "Client", addresses: Addresses) -> bool:
+    """A command line in a container has no folder that says it: there the workers' own Schedule does."""
+    if addresses.get("topology"):
+        return addresses.get("topology") == "isolated"
+    try:
+        return await operations_queue(client) != Queue.TRADING
+    except DependencyDown:
+        # Operations were never here. One process for all is what `trading up` starts, and that has a folder.
+        return True
+
+
+def _queues(*, isolated: bool) -> list[Queue]:
+    if isolated:
         return [Queue.ORDERS, Queue.RISK, Queue.EXECUTION, Queue.OPERATIONS, Queue.KILL_SWITCH]
     return [Queue.TRADING, Queue.KILL_SWITCH]
 

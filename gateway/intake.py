@@ -1,5 +1,7 @@
 """Accepting a signal: durable first, started second."""
 
+import time
+
 from pydantic import BaseModel, ConfigDict
 
 from activities.starter import TemporalUnavailable
@@ -49,6 +51,29 @@ def accepted(signal_id: str) -> SignalAccepted:
 
 
 async def take(deps: GatewayDeps, token: Token, signal: SignalIn) -> bool:
+    """As `_take`, and a line of the log: the first of the order's story, or the only one of what was refused."""
+    began = time.monotonic()
+    try:
+        new = await _take(deps, token, signal)
+    except ApiError as error:
+        fields = [f"{each.field}: {each.message}" for each in error.detail.fields]
+        _log.info(
+            "signal refused", signal_id=signal.signal_id, strategy=signal.strategy, http_status=error.status,
+            code=error.detail.code.value, reason=error.detail.message, fields=fields, duration_ms=_since(began),
+        )  # fmt: skip
+        raise
+    _log.info(
+        "signal accepted", signal_id=signal.signal_id, strategy=signal.strategy, ticker=signal.ticker, new=new,
+        duration_ms=_since(began),
+    )  # fmt: skip
+    return new
+
+
+def _since(began: float) -> float:
+    return round((time.monotonic() - began) * 1000, 1)
+
+
+async def _take(deps: GatewayDeps, token: Token, signal: SignalIn) -> bool:
     """Store the signal and start its workflow. True when it is new, False when it was here before.
 
     When this returns the signal is committed. If Temporal did not answer, the sweeper starts the workflow.

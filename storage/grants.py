@@ -23,6 +23,7 @@ import asyncpg
 from observability.logging import get_logger
 from storage import statements
 from storage.commits import committing
+from storage.database import PLACEMENT_SLOTS, POOL_MAX
 from storage.events import append
 from storage.switches import access_entry
 
@@ -51,6 +52,15 @@ class Role(StrEnum):
         """Its name in `grants.toml`."""
         return self.value.removeprefix("ti_")
 
+
+EXECUTION_PROCESSES: Final = 5
+"""Four that share the work, and the successor of one."""
+
+SESSIONS: Final[Mapping[Role, int]] = {Role.EXECUTION: EXECUTION_PROCESSES * (POOL_MAX + PLACEMENT_SLOTS)}
+"""How many a role may have open at least, where that is more than migration 0005 gave it: twice one process'.
+
+All roles' together must stay below the server's ``max_connections``, so that none can keep another out.
+"""
 
 LOCKS: Final[Mapping[str, tuple[Role, ...]]] = {
     # The writers of one key come one after the other. Two numbers: another space than that of the fence.
@@ -160,13 +170,15 @@ async def can_log_in(connection: asyncpg.Connection, role: Role) -> bool:
 
 
 async def set_passwords(connection: asyncpg.Connection, passwords: Mapping[Role, str], now: datetime) -> None:
-    """Let roles log in, with the audit row of it.
+    """Let roles log in, each with its sessions, and with the audit row of it.
 
     The server is told a verifier, never the password, which its log might keep.
     """
     async with committing(connection, "start.passwords"):
         for role, password in passwords.items():
-            command = await connection.fetchval(_SQL["set_password"], role.value, verifier(password))
+            command = await connection.fetchval(
+                _SQL["set_password"], role.value, verifier(password), SESSIONS.get(role, 0)
+            )
             await connection.execute(command)
         names = ", ".join(role.value for role in passwords)
         detail = f"may log in with a password set now: {names}"

@@ -47,7 +47,7 @@ SETTINGS = {
     "fsync": "on",
     "synchronous_commit": "on",
     "shared_buffers": "128MB",
-    "max_connections": "200",
+    "max_connections": "250",
     "max_wal_size": "512MB",
     "log_checkpoints": "off",
     "timezone": "UTC",

@@ -38,4 +38,9 @@ where pronamespace = 'pg_catalog'::regnamespace
 select rolcanlogin from pg_roles where rolname = $1
 
 -- name: set_password
-select format('alter role %I login password %L', $1::text, $2::text)
+-- Sessions: what a person has given is never taken back, and without a bound (-1) it stays.
+select format(
+    'alter role %I login password %L connection limit %s', rolname, $2::text,
+    case when rolconnlimit < 0 then rolconnlimit else greatest(rolconnlimit, $3::int) end
+)
+from pg_roles where rolname = $1

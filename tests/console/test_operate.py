@@ -13,7 +13,7 @@ from storage.database import Database
 from storage.placement import FENCE_KEY
 from storage.switches import engage, read_state, save_operator_key
 from tests.console.commands import Trading, environment, of_stack
-from tests.servers.stack import Stack, signal
+from tests.servers.stack import Stack, StackFactory, signal
 
 NOWHERE = "127.0.0.1:1"
 SEEN_WITHIN_SECONDS = 30
@@ -84,6 +84,16 @@ async def test_kill_does_not_reassure_about_an_installation_it_does_not_know() -
     assert done.code == 3
     assert "--data-dir" in done.err
     assert "ENGAGED" not in done.out
+
+
+async def test_doctor_asks_the_queues_of_the_topology_that_runs(stack_factory: StackFactory) -> None:
+    """How: as in a container, where no folder says which one it is."""
+    looked = await of_stack(await stack_factory(topology="isolated"))("doctor", "--json")
+    states = {check["name"]: check["state"] for check in looked.json}
+    queues = ("orders", "risk", "execution", "operations", "kill-switch")
+    assert {name: states[name] for name in states if name.startswith("queue ")} == {
+        f"queue {queue}": "ok" for queue in queues
+    }
 
 
 async def test_doctor_names_what_is_down(database: str) -> None:

@@ -1,6 +1,7 @@
 """The isolated topology with each of its workers killed in turn, while signals flow."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -46,11 +47,28 @@ async def test_killing_any_worker_delays_and_loses_nothing(data_dir: DataDir) ->
             await doors.until_back(worker, 2)
         states = await judge(doors, SIGNALS_EACH * len(WORKERS))
         assert states["FILLED"] > 0, states
+        await lines_of_one_order_are_found_over_all_processes(data_dir)
         await kill_switch_works_without_operations(doors, data_dir)
         await every_process_counts(doors)
         end = await interrupt(doors.up)
     assert end.code == 0, end
     await wait_gone(members)
+
+
+async def lines_of_one_order_are_found_over_all_processes(data_dir: DataDir) -> None:
+    """How: an order that filled though its worker was killed, by its signal's id and by the broker's."""
+    trading = Trading(environment(TRADING_DATA_DIR=str(data_dir.root)))
+    [order] = (await trading("orders", "--json", "--state", "filled", "--limit", "1")).json
+    found = []
+    for each in (order["signal_id"], order["broker_order_id"]):
+        ended = await trading("logs", "--json", "--order", each)
+        assert ended.code == 0, ended
+        found.append([json.loads(line) for line in ended.out.splitlines()])
+    assert found[0] == found[1]
+    assert {"risk", "execution", "operations"} <= {line["service"] for line in found[0]}
+    steps = {line.get("step") for line in found[0]}
+    assert {"assess-risk", "place-order", "settle-order"} <= steps
+    assert {line["signal_id"] for line in found[0] if "signal_id" in line} == {order["signal_id"]}
 
 
 async def until_on_their_way(doors: Doors, worker: str) -> None:

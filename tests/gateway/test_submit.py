@@ -1,6 +1,8 @@
 """POST /v1/signals: taken once, by whom it may be, and durably before anything else."""
 
 import asyncio
+import io
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -8,6 +10,7 @@ import httpx2
 import pytest
 
 from gateway.app import build_app
+from observability.logging import configure_logging, restore_logging
 from schemas.wire import order_workflow_id
 from storage.orders import read_order
 from storage.signals import read_signal
@@ -122,6 +125,29 @@ async def test_a_token_speaks_for_its_own_strategy_only(gateway: Gateway) -> Non
     assert answer.status_code == 403
     assert answer.json()["error"]["fields"][0]["field"] == "strategy"
     assert await gateway.count("signals") == 0
+
+
+async def test_the_log_says_what_was_taken_and_why_the_rest_was_not(gateway: Gateway) -> None:
+    log = io.StringIO()
+    configure_logging("gateway", json=True, stream=log)
+    try:
+        body, ahead = signal("sig-1"), datetime.now(UTC) + timedelta(minutes=6)
+        for each in (
+            body, body, body | {"quantity": "11"}, signal("sig-2", strategy="carry"),
+            signal("sig-3", created_at=ahead.isoformat()),
+        ):  # fmt: skip
+            await gateway.submit(each)
+    finally:
+        restore_logging()
+    lines = [line for each in log.getvalue().splitlines() if "duration_ms" in (line := json.loads(each))]
+    assert all(line["duration_ms"] >= 0 for line in lines)
+    told = [(line["event"], line["signal_id"], line.get("new", line.get("code"))) for line in lines]
+    assert told == [
+        ("signal accepted", "sig-1", True), ("signal accepted", "sig-1", False),
+        ("signal refused", "sig-1", "SIGNAL_CONFLICT"), ("signal refused", "sig-2", "STRATEGY_FORBIDDEN"),
+        ("signal refused", "sig-3", "INVALID_SIGNAL"),
+    ]  # fmt: skip
+    assert lines[-1]["fields"][0].startswith("created_at: ")
 
 
 async def test_validity_is_capped_by_our_clock(gateway: Gateway) -> None:

@@ -26,7 +26,7 @@ from schemas.runs import OrderQuestion, PlaceKind, RiskQuestion
 from schemas.wire import Topic, event_id
 from storage import sweeps, switches
 from storage.alerts import ALERT_LOCKS, clear_alert, list_alerts, raise_alert
-from storage.database import Database
+from storage.database import PLACEMENT_SLOTS, POOL_MAX, Database
 from storage.events import KEY_LOCKS
 from storage.fence import fence_holders, try_fence
 from storage.grants import Role
@@ -333,6 +333,11 @@ async def test_the_fence_is_only_for_those_who_need_it(roles: str) -> None:
         most = await owner.fetchval("select current_setting('max_connections')::int")
     assert all(row["rolconnlimit"] > 0 for row in connections)
     assert sum(row["rolconnlimit"] for row in connections) < most - 10
+    sessions = {row["rolname"]: row["rolconnlimit"] for row in connections}
+    assert sessions.pop(Role.EXECUTION) >= 4 * (POOL_MAX + PLACEMENT_SLOTS), (
+        "docs/SCALING.md: four that place"
+    )
+    assert min(sessions.values()) >= 2 * POOL_MAX
     taken: dict[Role, set[str]] = {}
     for role in Role:
         taken[role] = set()

@@ -65,8 +65,11 @@ def trading_words(command: list[str]) -> list[str] | None:
     """What follows ``trading``, also inside a container; None: it is another command."""
     if Path(command[0]).name == "trading":
         return command[1:]
-    if command[0] in ("docker", "dc") and "run" in command and "cli" in command:
-        return command[command.index("cli") + 1 :]
+    if command[0] in ("docker", "dc") and "run" in command:
+        if "cli" in command:
+            return command[command.index("cli") + 1 :]
+        if "execution" in command and "trading" in command:
+            return command[command.index("trading") + 1 :]
     return None
 
 

@@ -90,7 +90,8 @@ def test_every_command_and_option_exists(name: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["```\ntrading fly\n```", "```sh\ntrading kill --gently\n```", "```sh\nX=1 trading keys lose\n```",
-     "`trading order loose ID`", "```\ndc run --rm cli stat\n```", "```sh\nY=$(trading token bake)\n```",
+     "`trading order loose ID`", "```\ndc run --rm cli stat\n```",
+     "```\ndc run --rm execution trading kil\n```", "```sh\nY=$(trading token bake)\n```",
      "```sh\ntrading status | cat; trading up --fast\n```", "`trading limits show|sit`"],
 )  # fmt: skip
 def test_what_is_no_command_is_found(text: str) -> None:

@@ -15,6 +15,7 @@ from workers.build_id import PACKAGES, own_build
 from workers.compose import FILE, OUR_IMAGE, ComposeError, Service, load
 from workers.datadir import DataDir
 from workers.native import Native
+from workers.postgres import SETTINGS
 from workers.roles import GRACE
 from workers.settings import ENV_PREFIX, PROCESSES, SECRETS_DIR_VARIABLE, is_secret
 from workers.temporal import NAMESPACE, RETENTION_SECONDS, SEARCH_ATTRIBUTES
@@ -194,6 +195,11 @@ def test_the_exchange_keeps_its_files_and_gets_what_is_added(tmp_path: Path) -> 
         f"--data-dir={tmp_path / 'exchange'}", f"--key-file={keys / 'trading_broker_key'}",
         f"--secret-file={keys / 'trading_broker_secret'}", "--seed=7",
     )  # fmt: skip
+
+
+def test_its_database_takes_as_many_sessions_as_the_one_that_is_tested() -> None:
+    [told] = [each for each in RAW["services"]["database"]["command"] if each.startswith("max_connections=")]
+    assert told == f"max_connections={SETTINGS['max_connections']}"
 
 
 def test_new_work_goes_to_a_build_whose_workers_run() -> None:

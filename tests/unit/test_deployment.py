@@ -1,11 +1,11 @@
-"""What is deployed: docker-compose.temporal.yml by the Compose schema, and all that it and the Dockerfile name.
+"""What is deployed: docker-compose.temporal.yml by the Compose schema, and all that it names.
 
 No container runs here, so each name is held against the thing that it means: code, files, settings, docs.
 """
 
 import json
 import re
-import tomllib
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ import pytest
 import yaml
 
 from console.addresses import VARIABLES
+from console.audit_outside import TARGET_VARIABLE
+from console.kill_direct import BROKER_URL_VARIABLE
+from workers import temporal
 from workers.compose import FILE, OUR_IMAGE
 from workers.configuration import document
 from workers.run import RUNNERS
@@ -24,7 +27,6 @@ ROOT = FILE.parent
 RAW: dict[str, Any] = yaml.safe_load(FILE.read_text())
 SERVICES: dict[str, dict[str, Any]] = RAW["services"]
 SCHEMA = json.loads((ROOT / "tests/vendor/compose-spec/compose-spec.json").read_text())
-DOCKERFILE = (ROOT / "Dockerfile").read_text()
 RUNBOOK = (ROOT / "docs/RUNBOOK.md").read_text()
 CONTAINERS = RUNBOOK.split("\n## Containers\n")[1].partition("\n## ")[0]
 OURS = {name for name, each in SERVICES.items() if each["image"].startswith(OUR_IMAGE)}
@@ -157,6 +159,27 @@ def test_every_image_is_pinned_and_documented() -> None:
         assert name not in OURS or f"`{name}`" in CONTAINERS, name
 
 
+def test_temporal_is_the_version_that_is_tested_and_finds_its_dynamic_configuration() -> None:
+    """Its image has no such file, and the server refuses to start without one."""
+    told = subprocess.run([temporal.find_program(), "--version"], capture_output=True, text=True, check=True)
+    server, ui = re.findall(r"(?:Server|UI) ([0-9.]+)", told.stdout)
+    for name, version in (
+        ("server", server), ("admin-tools", server), ("ui", ui),
+    ):  # fmt: skip
+        used = {each["image"] for each in SERVICES.values() if f"temporalio/{name}:" in each["image"]}
+        assert used == {f"temporalio/{name}:{version}"}
+    service = SERVICES["temporal"]
+    source, target, _ = service["volumes"][0].split(":")
+    file = Path(service["environment"]["DYNAMIC_CONFIG_FILE_PATH"])
+    assert file.is_relative_to(target)
+    assert yaml.safe_load((ROOT / source / file.relative_to(target)).read_text()) is None, "the defaults"
+
+
+def test_a_temporal_that_is_made_anew_does_not_wait_for_the_addresses_of_the_former_one() -> None:
+    told = SERVICES["temporal"]["environment"]
+    assert (told["BIND_ON_IP"], told["TEMPORAL_BROADCAST_ADDRESS"]) == ("0.0.0.0", "127.0.0.1")
+
+
 def test_every_variable_is_a_setting_that_is_documented() -> None:
     settings = {
         ENV_PREFIX + each.upper() for kind in PROCESSES.values() for each in kind.settings.model_fields
@@ -181,7 +204,22 @@ def test_who_speaks_to_temporal_encrypts_and_reads_what_is_encrypted() -> None:
         assert "trading_payload_keys" in {each["target"] for each in SERVICES[name]["secrets"]}, name
     told = SERVICES["cli"]["environment"]
     assert told[VARIABLES["payload_keys_file"]] == "/run/secrets/trading_payload_keys"
-    assert told.keys() - {"TRADING_SECRETS_DIR", f"{ENV_PREFIX}{LIVE_MODE}"} <= set(VARIABLES.values())
+    own = {"TRADING_SECRETS_DIR", f"{ENV_PREFIX}{LIVE_MODE}", TARGET_VARIABLE}
+    assert told.keys() - own <= set(VARIABLES.values())
+
+
+def test_whoever_is_on_call_can_check_the_audit_log_and_cancel_at_the_broker() -> None:
+    """The one where the checkpoints are; the other where broker keys and the way to the broker are."""
+    cli, execution = SERVICES["cli"], SERVICES["execution"]
+    assert f"audit:{cli['environment'][TARGET_VARIABLE]}:ro" in cli["volumes"]
+    assert "run --rm --no-deps execution trading kill --direct" in CONTAINERS
+    assert {BROKER_URL_VARIABLE, "TRADING_DATABASE_URL", "TRADING_SECRET_SOURCE"} <= execution[
+        "environment"
+    ].keys()
+    assert {"trading_broker_key", "trading_broker_secret"} <= {
+        each["target"] for each in execution["secrets"]
+    }
+    assert {"data", "market", "outside"} <= networks("execution")
 
 
 def setting_of(variable: str) -> str:
@@ -256,44 +294,3 @@ def test_ours_cannot_write_outside_their_volumes_nor_gain_rights() -> None:
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
-
-
-def test_the_image_is_pinned_and_small_in_rights() -> None:
-    assert re.search(r"^ARG BASE=python:\d+\.\d+\.\d+-slim-\w+$", DOCKERFILE, re.MULTILINE)
-    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["${BASE}", "${BASE}"]
-    build, final = DOCKERFILE.split("\nFROM ${BASE}\n")
-    installs = re.findall(r"\bpip\S*(?: --python \S+)? install (.*)", build)
-    assert installs
-    assert all("--require-hashes" in each or "--no-deps --no-compile /wheel" in each for each in installs)
-    assert re.search(r"^USER trading$", final, re.MULTILINE)
-    assert not re.search(r"\b(apt-get|pip install|curl|gcc)\b", final)
-    assert re.findall(r"^COPY (.*)", final, re.MULTILINE) == ["--from=build /opt/trading /opt/trading"]
-    ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    assert {".git", ".secrets", ".venv", "tests"} <= set(ignored)
-
-
-def test_the_image_has_every_library_that_running_needs_and_no_server_or_builder() -> None:
-    """How: the Dockerfile's own awk programs, done here as it does them, on the lock file."""
-    skip, keep = re.findall(r"(?:skip|keep) = /\^\(([^)]*)\)==/", DOCKERFILE)
-    pins = re.findall(r"^([A-Za-z0-9._-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
-    left_out = set(skip.split("|"))
-    assert left_out <= set(pins), "what is left out is in the lock"
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    needed = {name_of(each) for each in (*project["dependencies"], *extras["aws"], *extras["vault"])}
-    assert needed <= set(pins) - left_out
-    assert {name_of(each) for each in extras["embedded"]} <= left_out
-    assert "hatchling" in keep.split("|")
-    assert "hatchling" in left_out
-
-
-def name_of(requirement: str) -> str:
-    found = re.match(r"[A-Za-z0-9._-]+", requirement)
-    assert found is not None
-    return found[0].lower()
-
-
-def test_nothing_that_is_copied_is_missing() -> None:
-    for line in re.findall(r"^COPY (?!--from)(.*)", DOCKERFILE, re.MULTILINE):
-        *sources, _ = line.split()
-        assert all((ROOT / Path(each)).exists() for each in sources), line

@@ -25,8 +25,8 @@ def line(second: int, service: str, event: str, **fields: Any) -> str:
 
 LINES = {
     "gateway.log.1": [
-        line(1, "gateway", "signal taken", signal_id="s-1", trace_id=TRACE),
-        line(1, "gateway", "signal taken", signal_id="s-11", trace_id=OTHER_TRACE),
+        line(1, "gateway", "signal accepted", signal_id="s-1", trace_id=TRACE),
+        line(1, "gateway", "signal accepted", signal_id="s-11", trace_id=OTHER_TRACE),
     ],
     "gateway.log": [line(9, "gateway", "asked", trace_id=TRACE), "Traceback, which is no JSON"],
     "risk.log": [
@@ -47,7 +47,7 @@ LINES = {
     ],
 }  # fmt: skip
 STORY = [
-    "signal taken",
+    "signal accepted",
     "risk refused",
     "broker call",
     "placed",

@@ -161,6 +161,21 @@ async def test_the_blotter_filters_and_pages(traded: Browser, monkeypatch: pytes
         assert (await traded.get(f"/orders?{wrong}")).status_code == 422
 
 
+async def test_an_order_leads_to_its_trace(traded_rows: str, copy_database: CopyDatabase) -> None:
+    """How: no link before the signal's row names one, and none where nobody said where traces are read."""
+    trace, where = "0af7651916cd43dd8448eb211c80319c", "https://tempo.test/{trace_id}"
+    named = f"update signals set traceparent = '00-{trace}-b7ad6b7169203331-01' where signal_id = 's1'"
+    async with copy_database(traded_rows) as dsn, console_on(dsn) as web:
+        viewer, told = await web.person("vi", Role.VIEWER), []
+        for template, act in ((where, "select 1"), (where, named), (None, "select 1")):
+            web.app.state.deps = replace(web.deps, settings=replace(web.deps.settings, trace_url=template))
+            async with web.owner.transaction("test") as connection:
+                await connection.execute(act)
+            page, _ = await page_of(viewer, "/orders/s1")
+            told.append([each["href"] for each in page.all("a") if trace in (each["href"] or "")])
+    assert told == [[], [f"https://tempo.test/{trace}"], []]
+
+
 async def test_an_order_is_told_from_signal_to_fill(traded: Browser) -> None:
     _, text = await page_of(traded, "/orders/s1")
     for told in (
