@@ -56,9 +56,13 @@ class Desk:
         if slack:
             channels.append(Slack(SecretStr(url + SLACK_PATH), ALL, "here"))
         if pagerduty:
-            key = SecretStr(ROUTING_KEY)
-            channels.append(PagerDuty(url + PAGERDUTY_PATH, key, PAGED, "here", INSTALLATION))
+            channels.append(self.pagerduty)
         return AlertPost(self.database, channels, self.metrics, now=lambda: self.now)
+
+    @property
+    def pagerduty(self) -> PagerDuty:
+        key = SecretStr(ROUTING_KEY)
+        return PagerDuty(self.receiver.url + PAGERDUTY_PATH, key, PAGED, "here", INSTALLATION)
 
     async def raised(self, told: Alert) -> None:
         async with self.database.transaction("test") as connection:

@@ -2,10 +2,12 @@
 
 from datetime import timedelta
 
-from schemas.alerts import Severity
+from schemas.alerts import Channel, Severity
 from storage.alerts import cut_silence, list_alerts, lock_alert, silence_alert
+from storage.deliveries import claim
 from tests.postgres.test_alert_deliveries import Desk, alert, deliver
 from tests.postgres.test_alert_deliveries import desk as _desk
+from workers.alert_post import AT_ONCE_MAX, CLAIM_LEASE
 
 desk = _desk
 HOUR = timedelta(hours=1)
@@ -67,6 +69,27 @@ async def test_an_end_is_told_to_who_was_told_of_the_beginning_also_in_a_silence
     await desk.cleared(high)
     await deliver(post)
     assert set(desk.receiver.incidents.values()) == {"resolve"}
+
+
+async def test_a_silence_leaves_what_is_on_its_way_so_that_its_end_is_told(desk: Desk) -> None:
+    """The receiver has taken it, and whoever sent it died before that was noted."""
+    post, high = desk.post(slack=False), alert(severity=Severity.HIGH)
+    await post.keep()
+    await desk.raised(high)
+    async with desk.database.transaction("test") as connection:
+        [sent] = await claim(
+            connection, Channel.PAGERDUTY, now=desk.now, until=desk.now + CLAIM_LEASE, limit=AT_ONCE_MAX
+        )
+    [courier] = post.couriers
+    assert (await desk.pagerduty.send(sent)).taken
+    await silence(desk, high.alert_id)
+    await desk.cleared(high)
+    await courier.deliver()
+    assert set(desk.receiver.incidents.values()) == {"trigger"}, "it may still be sending"
+    desk.now += CLAIM_LEASE
+    await courier.deliver()
+    assert set(desk.receiver.incidents.values()) == {"resolve"}
+    assert [each["event_action"] for each in desk.receiver.pagerduty] == ["trigger", "trigger", "resolve"]
 
 
 async def test_what_becomes_critical_is_told_whatever_was_silenced_before(desk: Desk) -> None:
