@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The image of every process of ours: no compiler, no pip, no embedded servers, nothing that is not pinned by hash.
 # The base is pinned by its exact version; who builds for production pins its digest too:
 #   docker build --build-arg BASE=python:3.11.14-slim-trixie@sha256:… .

@@ -118,7 +118,7 @@ class Reader:
         """The next events, none where nothing has come for ``CHECK_SECONDS``."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CHECK_SECONDS):
-                return await self.feed.after(self.position)
+                return await self.feed.after(self.position, self._tokens_seen)
         return []
 
     async def _allowed(self) -> bool:

@@ -90,14 +90,17 @@ class EventFeed:
         self._closed = True
         self._tell()
 
-    async def after(self, position: int) -> list[StreamEvent]:
+    async def after(self, position: int, tokens: int | None = None) -> list[StreamEvent]:
         """The events after ``position``, at most ``PAGE``; waits until there is one, or a token may have changed.
+
+        ``tokens``: `tokens_changed` as it was before the token was last looked at; what has changed while it
+        was being looked at is a change too. None: as it is now.
 
         Raises:
             FeedClosed: the process is ending.
             DATABASE_ERRORS: an older page cannot be read.
         """
-        tokens = self.tokens_changed
+        tokens = self.tokens_changed if tokens is None else tokens
         while self._newest <= position and not self._closed and tokens == self.tokens_changed:
             await self._news.wait()
         if self._closed:

@@ -65,7 +65,7 @@ class IsolatedInstallation(Installation):
         server = await postgres.initialise(data_dir.postgres)
         secrets = self._secrets(file, server)
         places = {DATABASE: server.port, TEMPORAL: engine.port, VALKEY: data_dir.port(valkey.NAME)}
-        native = Native(file, data_dir, secrets, places, extra={self.exchange: options})
+        native = Native(file, data_dir, secrets, places, extra={self.exchange: options}, seen=self.seen)
 
         async def start_database() -> None:
             await supervisor.start(postgres.spec(server, log_path=data_dir.log(postgres.NAME)))

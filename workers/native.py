@@ -38,13 +38,18 @@ class Native:
         given: Mapping[tuple[str, int], int],
         *,
         extra: Mapping[str, Sequence[str]],
+        seen: Mapping[str, str] | None = None,
     ) -> None:
-        """``given``: where (service, port) of other images is; ``extra``: options added to a command."""
+        """``given``: where (service, port) of other images is; ``extra``: options added to a command.
+
+        ``seen``: variables of a service that have this value as it is: an address in it is none of the file's.
+        """
         self._compose = compose
         self._data_dir = data_dir
         self._secrets = secrets
         self._ports = dict(given)
         self._extra = extra
+        self._seen = dict(seen or {})
 
     def port(self, service: str, port: int) -> int:
         """Where that port of a service is on 127.0.0.1."""
@@ -99,6 +104,7 @@ class Native:
                 name: self._placed(service, value, here, listens=name.endswith("_PORT"))
                 for name, value in service.environment.items()
             }
+            | {name: value for name, value in self._seen.items() if name in service.environment}
             | {"TRADING_LOG_FILE": str(self._data_dir.log(service.name))},
             grace_seconds=service.grace_seconds,
             ready=None if health is None else _probe(health),

@@ -36,6 +36,8 @@ EXIT_DEPENDENCY: Final = 3
 DATABASE_URL_FILE: Final = "trading_database_url"
 EVENT_BUS_VARIABLE: Final = "TRADING_EVENT_BUS"
 PAYLOADS_VARIABLE: Final = "TRADING_PAYLOADS"
+SEEN_VARIABLES: Final = ("TRADING_LOG_LEVEL", "TRADING_OTLP_ENDPOINT", "TRADING_TRACE_URL")
+"""How much is logged, and where traces go and are read: handed on to every process, as Compose does."""
 
 
 def _bus_settings(bus: valkey.Server | None) -> dict[str, str]:
@@ -64,6 +66,7 @@ class Installation:
         self.event_bus = event_bus or os.environ.get(EVENT_BUS_VARIABLE) or "postgres"
         self.payloads = os.environ.get(PAYLOADS_VARIABLE) or "plain"
         """``encrypted``: Temporal's Web UI needs the codec server to show more than names."""
+        self.seen = {name: os.environ[name] for name in SEEN_VARIABLES if os.environ.get(name)}
         self.exchange_options = tuple(exchange_options)
         self._as_json = as_json
         self.owner_dsn = ""
@@ -138,7 +141,7 @@ class Installation:
         )
         console = embedded.console_spec(
             data_dir, ports, database=database, temporal_address=engine.address, temporal_ui=engine.ui,
-            extra={PAYLOADS_VARIABLE: self.payloads},
+            extra={PAYLOADS_VARIABLE: self.payloads, **self.seen},
         )  # fmt: skip
         await asyncio.gather(supervisor.start(product), supervisor.start(console))
         addresses = self._addresses(ports, engine, known) | {
@@ -184,6 +187,7 @@ class Installation:
             PAYLOADS_VARIABLE: self.payloads,
             "TRADING_CODEC_ORIGINS": engine.ui,
             **_bus_settings(bus),
+            **self.seen,
         }
 
     def codec_url(self, port: int) -> str | None:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import httpx2
@@ -12,6 +13,7 @@ import pytest
 
 from tests.console.commands import Trading, environment
 from tests.faults.installation import Doors, data_dir, interrupt, judge, running
+from tests.servers.collector import Collector, Sent, collecting
 from tests.servers.processes import POLL_SECONDS, needs_proc, wait_gone
 from tests.servers.stack import signal as new_signal
 from workers.datadir import DataDir
@@ -25,13 +27,26 @@ TAKEN_WITHIN_SECONDS = 30
 PAUSE_SECONDS = 1.5
 """Between two kills: less than a restart takes, so that two are away at a time."""
 
+PLACED_BY = ["execution", "execution", "orders", "gateway", "gateway"]
+"""The POST, the activity, its scheduling, the workflow's start, the HTTP request."""
+
 pytestmark = [needs_proc, pytest.mark.timeout(400), pytest.mark.slow]
 
 
-async def test_killing_any_worker_delays_and_loses_nothing(data_dir: DataDir) -> None:
+async def test_killing_any_worker_delays_and_loses_nothing(
+    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """How: signals without a break; kill -9 one worker after the other; the supervisor starts each again."""
     sent_at = datetime.now(UTC).isoformat()
     batches = [[f"{worker}-killed-{number}" for number in range(SIGNALS_EACH)] for worker in WORKERS]
+    with collecting() as collector:
+        monkeypatch.setenv("TRADING_OTLP_ENDPOINT", collector.url)
+        await killed_in_turn(data_dir, batches, sent_at, collector)
+
+
+async def killed_in_turn(
+    data_dir: DataDir, batches: list[list[str]], sent_at: str, collector: Collector
+) -> None:
     async with running(data_dir, "--topology=isolated") as doors:
         members = doors.family()
         sending = []
@@ -48,6 +63,7 @@ async def test_killing_any_worker_delays_and_loses_nothing(data_dir: DataDir) ->
         states = await judge(doors, SIGNALS_EACH * len(WORKERS))
         assert states["FILLED"] > 0, states
         await lines_of_one_order_are_found_over_all_processes(data_dir)
+        await asyncio.to_thread(one_trace_goes_through_all_processes, collector)
         await kill_switch_works_without_operations(doors, data_dir)
         await every_process_counts(doors)
         end = await interrupt(doors.up)
@@ -69,6 +85,27 @@ async def lines_of_one_order_are_found_over_all_processes(data_dir: DataDir) -> 
     steps = {line.get("step") for line in found[0]}
     assert {"assess-risk", "place-order", "settle-order"} <= steps
     assert {line["signal_id"] for line in found[0] if "signal_id" in line} == {order["signal_id"]}
+
+
+def one_trace_goes_through_all_processes(collector: Collector) -> None:
+    """How: of some order that filled; who was killed has taken his last spans with him."""
+    collector.until(lambda sent: PLACED_BY in [*ways(sent)])
+
+
+def ways(sent: list[Sent]) -> Iterator[list[str]]:
+    """Of each POST of an order that filled in the same trace: whose span it is, whose is around it, and so on."""
+    spans = {span.id: span for span in sent}
+    filled = {
+        span.trace for span in sent
+        if span.name == "fill" and span.parent in spans and spans[span.parent].name == "POST /v1/signals"
+    }  # fmt: skip
+    for post in sent:
+        if post.name == "broker.place_order" and post.trace in filled:
+            way, span = [], post
+            while span is not None:
+                way.append(span.resource["service.name"])
+                span = spans.get(span.parent)
+            yield way
 
 
 async def until_on_their_way(doors: Doors, worker: str) -> None:

@@ -23,12 +23,13 @@ from schemas.signals import RESERVED_SIGNAL_IDS
 from schemas.tokens import TokenOrder
 from security.tokens import is_mistyped, make_secret, shown_part
 from storage.database import Database
+from storage.event_feed import EventFeed
 from storage.event_stream import number_events
 from storage.events import append
 from storage.signals import Token, find_token, token_hash
 from storage.switches import bind_installation
 from storage.tokens import WINDOW_SECONDS, make_token, revoke_token, use_token
-from tests.gateway.conftest import ANY_TOKEN, Gateway, bearer, gateway_on, signal
+from tests.gateway.conftest import ANY_TOKEN, TOKEN, Gateway, bearer, gateway_on, signal
 from tests.servers.postgres import fresh
 from tests.servers.sse import ENOUGH_SECONDS, reading
 from tests.tidy.tree import ROOT
@@ -262,6 +263,26 @@ async def test_a_revoked_token_is_refused_next_and_its_streams_end_at_once(
         async with gateway.database.connection() as connection:
             await number_events(connection, limit=10)
         assert len(await another.events(1)) == 1, "who was not revoked reads on"
+
+
+async def test_a_token_revoked_while_it_is_looked_at_ends_its_stream_too(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: word of the revocation comes after the look has read the row, and before the reader waits."""
+    monkeypatch.setattr(event_reader, "CHECK_SECONDS", 3600)
+    feed, looks = EventFeed(gateway.database, gateway.deps.dsn), iter((True, False))
+
+    async def still_allowed() -> bool:
+        feed._look_at_tokens()
+        return next(looks)
+
+    async with gateway.database.connection() as connection:
+        token = await find_token(connection, TOKEN, datetime.now(UTC))
+    assert token is not None
+    reader = event_reader.Reader(feed, token, frozenset(), 0, still_allowed)
+    feed._look_at_tokens()
+    async with asyncio.timeout(ENOUGH_SECONDS):
+        assert [item.comment async for item in reader.items()] == ["following", "end: token-ended"]
 
 
 async def test_the_rate_holds_over_gateways_and_restarts(gateway: Gateway) -> None:

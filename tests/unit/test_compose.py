@@ -19,6 +19,7 @@ from workers.postgres import SETTINGS
 from workers.roles import GRACE
 from workers.settings import ENV_PREFIX, PROCESSES, SECRETS_DIR_VARIABLE, is_secret
 from workers.temporal import NAMESPACE, RETENTION_SECONDS, SEARCH_ATTRIBUTES
+from workers.up import Installation
 
 COMPOSE = load(environ={})
 RAW: dict[str, Any] = yaml.safe_load(FILE.read_text())
@@ -185,6 +186,27 @@ def test_a_service_becomes_a_process_of_this_machine(tmp_path: Path) -> None:
     }
     assert folder.stat().st_mode & 0o077 == 0
     assert spec.grace_seconds == 30
+
+
+def test_what_a_person_says_of_how_it_is_seen_reaches_the_services_that_take_it_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How: a collector on this machine, where the file's own addresses are put at other ports."""
+    said = {
+        "TRADING_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+        "TRADING_TRACE_URL": "http://localhost/{trace_id}",
+    }
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    installation = Installation(DataDir(tmp_path), exchange_options=(), as_json=True)
+    assert installation.seen == said
+    here = Native(COMPOSE, DataDir(tmp_path), dict.fromkeys(COMPOSE.secrets, ""), {
+        ("database", 5432): 1111, ("temporal", 7233): 2222,
+    }, extra={}, seen=installation.seen)  # fmt: skip
+    for name in ("gateway", "orders", "risk", "execution", "operations", "console"):
+        given = here.spec(COMPOSE.services[name]).env
+        assert given["TRADING_OTLP_ENDPOINT"] == said["TRADING_OTLP_ENDPOINT"]
+        assert given.get("TRADING_TRACE_URL") == (said["TRADING_TRACE_URL"] if name == "console" else None)
 
 
 def test_the_exchange_keeps_its_files_and_gets_what_is_added(tmp_path: Path) -> None:

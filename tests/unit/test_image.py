@@ -4,8 +4,12 @@ import re
 import tomllib
 from pathlib import Path
 
-from tests.servers.processes import REPOSITORY as ROOT
+import yaml
 
+from tests.servers.processes import REPOSITORY as ROOT
+from workers.compose import FILE, load
+
+RAW = yaml.safe_load(FILE.read_text())["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
@@ -19,8 +23,21 @@ def test_the_image_is_pinned_and_small_in_rights() -> None:
     assert re.search(r"^USER trading$", final, re.MULTILINE)
     assert not re.search(r"\b(apt-get|pip install|curl|gcc)\b", final)
     assert re.findall(r"^COPY (.*)", final, re.MULTILINE) == ["--from=build /opt/trading /opt/trading"]
+    assert "syntax=" not in DOCKERFILE, "a frontend by a tag that moves would build it"
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert {".git", ".secrets", ".venv", "tests"} <= set(ignored)
+
+
+def test_what_a_service_of_ours_writes_to_is_its_users_own() -> None:
+    """A new volume takes the owner of the folder that it covers; one that the image has not is root's."""
+    made = set(re.findall(r"install -d -o trading -g trading ([^\n&]*)", DOCKERFILE)[0].split())
+    written = {
+        mount.split(":")[1]
+        for service in load(environ={}).services.values()
+        for mount in RAW[service.name].get("volumes", ())
+        if not mount.startswith("./") and not mount.endswith(":ro")
+    }
+    assert written == made
 
 
 def test_the_image_has_every_library_that_running_needs_and_no_server_or_builder() -> None:
