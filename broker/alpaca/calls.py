@@ -214,10 +214,16 @@ class Calls:
             _log.exception("on_call failed for %s", operation.name)
 
 
-def _new_client(trading_url: str, pair: KeyPair) -> "TradingClient":
-    from alpaca.trading.client import TradingClient  # costs 0.8 s, once
+def load_library() -> "type[TradingClient]":
+    """Costs 0.8 s once, many times that on a busy machine."""
+    from alpaca.trading.client import TradingClient
 
-    client = TradingClient(
+    return TradingClient
+
+
+def _new_client(trading_url: str, pair: KeyPair) -> "TradingClient":
+    kind = load_library()
+    client = kind(
         api_key=pair.key_id.get_secret_value(),
         secret_key=pair.secret_key.get_secret_value(),
         raw_data=True,

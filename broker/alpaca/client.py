@@ -1,5 +1,6 @@
 """Alpaca behind the broker ports, on the official alpaca-py client, unmodified, in raw mode."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from broker.alpaca import pages, parse
-from broker.alpaca.calls import Calls, Operation
+from broker.alpaca.calls import Calls, Operation, load_library
 from broker.alpaca.cancels import answer_of, answers_of_all
 from broker.alpaca.errors import Kind
 from broker.alpaca.settings import AlpacaSettings
@@ -59,7 +60,8 @@ class AlpacaReader:
         self._calls = Calls(settings, on_call, budget, self._keys)
 
     async def authenticate(self) -> Account:
-        """As the port says. Called first, it also pays for the slow import of alpaca-py."""
+        """As the port says. Called first, it also pays for alpaca-py's slow import, outside the call's time."""
+        await asyncio.to_thread(load_library)
         return await self.get_account()
 
     async def get_account(self) -> Account:
