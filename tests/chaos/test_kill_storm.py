@@ -51,6 +51,7 @@ async def test_an_activation_that_never_returns_is_found(
         with pytest.raises(StageError, match="not engaged"):
             await operator.until_returned(0)
         await operator.by_row()
+        monkeypatch.setattr(kill_operator, "RETURNED_WITHIN_SECONDS", 5)
         holder = await asyncpg.connect(database, server_settings={"application_name": "stopped"})
         await holder.execute("select pg_advisory_lock_shared($1::bigint)", FENCE_KEY)
         with pytest.raises(StageError, match="held by stopped"):

@@ -301,7 +301,7 @@ async def cancelled_workflow(walk: Walk) -> AnyHandle:
 async def cancelled_before_its_post(walk: Walk) -> AnyHandle:
     """By cancelling the workflow while the step that places is tried again and again."""
     broker = walk.broker()
-    broker.script(wire.ACTIVITY_PLACE_ORDER, *["!BROKER_HALT"] * 5)
+    broker.script(wire.ACTIVITY_PLACE_ORDER, *["!BROKER_HALT"] * 100)
     async with walk.order(broker) as order:
         await until_true(lambda: wire.ACTIVITY_PLACE_ORDER in broker.calls)
         await order.cancel()

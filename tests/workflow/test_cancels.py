@@ -36,8 +36,8 @@ Make = Callable[..., ScriptedBroker]
 
 ANA = CancelCommand(actor="ana", reason="changed my mind")
 BO = CancelCommand(actor="bo")
-HALTED_TRIES = 5
-"""Some three seconds of the step's retries."""
+HALTED_TRIES = 100
+"""Three minutes of the step's retries: more than any machine needs to bring the cancel."""
 ISOLATED = Queue.ORDERS.value
 """Each step is an activity of its own there, so an update comes in while the step is held."""
 
