@@ -25,7 +25,7 @@ from storage.orders import (
     raise_reservation_price,
     restore_reservation,
 )
-from storage.switches import engage_again
+from storage.switches import sweep_again
 from storage.transitions import Step, advance, audit
 from storage.watch import note_message
 
@@ -111,13 +111,14 @@ async def _take_in(connection: "Connection", evidence: Evidence, now: datetime, 
 
 async def _sweep_again(locked: LockedOrder, after: StoredOrder, now: datetime) -> None:
     """It works again at the broker: an engaged kill switch must cancel it, though its sweep was confirmed."""
+    name = _subject(after)
     command = KillCommand(
-        reason=f"{_subject(after)} had ended and works again at the broker",
+        reason=f"{name} had ended and works again at the broker",
         triggered_by=COMPONENT,
         scope=KillScope.RISK_ADDING,  # As wide as it is: a repeat never narrows.
     )
-    request_id = f"reopened-{_subject(after)}-{after.row_version}"
-    await engage_again(locked.connection, command, request_id=request_id, now=now, component=COMPONENT)
+    request_id = f"reopened-{name}-{after.row_version}"
+    await sweep_again(locked.connection, name, command, request_id=request_id, now=now, component=COMPONENT)
 
 
 async def _lock_by_chain(connection: "Connection", evidence: Evidence) -> LockedOrder | None:

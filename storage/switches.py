@@ -107,13 +107,24 @@ async def engage(
     return after
 
 
-async def engage_again(
-    connection: Connection, command: KillCommand, *, request_id: str, now: datetime, component: str
+async def sweep_again(
+    connection: Connection,
+    reopened: str,
+    command: KillCommand,
+    *,
+    request_id: str,
+    now: datetime,
+    component: str,
 ) -> None:
-    """As `engage` where the switch is engaged: a sweep of its own, however the last one went. Else nothing."""
+    """Where the switch is engaged: one more activation, which wants a sweep of its own. Else nothing.
+
+    ``reopened``: the client_order_id that makes it needed; what was told of its end is taken back.
+    """
     await connection.fetchrow(_SQL["lock_switch"])
-    if (await read_state(connection)).engaged:
-        await engage(connection, command, request_id=request_id, now=now, component=component)
+    if not (await read_state(connection)).engaged:
+        return
+    await connection.execute(_SQL["forget_fate"], reopened)
+    await engage(connection, command, request_id=request_id, now=now, component=component)
 
 
 def activated(state: KillState, action_taken: str, now: datetime) -> Queued:

@@ -25,6 +25,9 @@ update kill_switch set
 update kill_switch set swept_at = $1, sweep_confirmed = $2, sweep = $3::jsonb, unprotected = $4
 where engaged
 
+-- name: forget_fate
+update kill_switch set sweep = sweep - $1::text where engaged
+
 -- name: maybe_open
 -- What may stand at the broker as far as rows can tell.
 select client_order_id, broker_order_id is not null as acknowledged from orders

@@ -14,7 +14,7 @@ from broker import lifecycle
 from observability.metrics import Metrics
 from schemas.alerts import AlertCode
 from schemas.broker import TradeEvent, TradeUpdate
-from schemas.kill import KillCommand
+from schemas.kill import KillCommand, OrderFate
 from schemas.orders import BrokerOrder, Fill, OrderFlag, OrderStatus, Side
 from schemas.runs import RiskQuestion
 from storage import sweeps, switches
@@ -255,17 +255,19 @@ class TestLateTruth:
     async def test_an_engaged_kill_switch_sweeps_again(self, books: Books) -> None:
         """How: the sweep was confirmed, then an order that was proved absent shows itself alive."""
         await books.end_here(lifecycle.Fatal("absent"))
+        fates = {CLIENT_ID: OrderFate.CANCELED, "c0": OrderFate.FILLED}
         async with books.database.transaction("test") as connection:
             command = KillCommand(reason="test")
             engaged = await switches.engage(connection, command, request_id="r", now=now(), component="test")
             swept = await sweeps.save_sweep(
-                connection, engaged, {}, confirmed=True, unprotected=(), now=now()
+                connection, engaged, fates, confirmed=True, unprotected=(), now=now()
             )
         assert swept.sweep_confirmed
         await books.tell(told(CLIENT_ID, "new"))
         async with books.database.connection() as connection:
             again = await switches.read_state(connection)
         assert (again.swept_at, again.sweep_confirmed) == (None, False)
+        assert again.fates == {"c0": OrderFate.FILLED}, "what was told of its end is taken back"
         assert (again.epoch, again.scope, again.reason) == (engaged.epoch, engaged.scope, "test")
 
     async def test_a_released_one_stays_released(self, books: Books) -> None:

@@ -211,6 +211,7 @@ WRITERS: Final[Mapping[str, str]] = {
     # By the rights alone; the trigger below lets nobody do it without a row.
     "switches.release": BOTH_BROKERS,
     "switches.save_sweep": BOTH_BROKERS,
+    "switches.forget_fate": BOTH_BROKERS,
     "switches.insert_release": BOTH_BROKERS,
     "switches.bind_installation": BOTH_BROKERS,
     "switches.save_operator_key": "",
