@@ -39,6 +39,8 @@ BROKER_URL_VARIABLE: Final = "TRADING_BROKER_TRADING_URL"
 LIVE_VARIABLES: Final = ("LIVE_MODE", "TRADING_LIVE_MODE")
 RETRY_SECONDS: Final = 2.0
 """Three requests a round: below what the broker takes from one account in a minute."""
+WORKERS_SWEEP_SECONDS: Final = 5.0
+WORKERS_POLL_SECONDS: Final = 0.2
 LATE_POST_SECONDS: Final = POSTING_SECONDS + UNANSWERED_GRACE_SECONDS
 """Not engaged, this is how long an order that was leaving when the database died may still arrive."""
 
@@ -156,7 +158,10 @@ async def _record(
 
 
 async def _add_the_workers_own(addresses: Addresses, found: _Outcome) -> None:
-    """What their sweep has cancelled meanwhile was not open any more when we looked."""
+    """What their sweep has cancelled meanwhile was not open any more when we looked.
+
+    Where we have found nothing they may be about to tell of it: it is waited for a moment.
+    """
     import asyncpg
 
     if found.state is None or found.seen is None:
@@ -164,6 +169,10 @@ async def _add_the_workers_own(addresses: Addresses, found: _Outcome) -> None:
     with suppress(DependencyDown, asyncpg.PostgresError):
         async with rows(addresses) as connection:
             state = await read_state(connection)
+            deadline = time.monotonic() + WORKERS_SWEEP_SECONDS
+            while not found.seen.fates and state.swept_at is None and time.monotonic() < deadline:
+                await asyncio.sleep(WORKERS_POLL_SECONDS)
+                state = await read_state(connection)
         found.seen = replace(found.seen, fates={**state.fates, **found.seen.fates})
 
 
