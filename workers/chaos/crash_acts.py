@@ -1,6 +1,7 @@
 """Scenarios of what people do: tickers locked, alerts seen to, a second person's word, positions closed."""
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -18,6 +19,7 @@ from security.two_persons import ASK_VALID_FOR
 from storage import two_persons
 from storage.limits import read_standing, save_limits
 from storage.live import read_configuration, save_configuration
+from storage.orders import OrderNotFound
 from storage.people import insert_person
 from storage.two_persons import list_asked, read_asked
 from workers.chaos import crash_sql as sql
@@ -29,6 +31,8 @@ from workers.chaos.crash_sign_in import AtConsole, Lost
 
 COMPONENT: Final = "crash sweep"
 LOCKED: Final = "SYMBOL_LOCKED"
+PROPOSED: Final = ("proposed: risk decides next", "proposed again: it is the same signal")
+"""What the page of closes says of a signal that the gateway has taken."""
 POLL_SECONDS: Final = 0.2
 
 
@@ -248,6 +252,16 @@ class ClosedByConsole(AtConsole):
         answer = await self.post("/acts/close", form)
         if answer.status_code == 403:
             raise Lost("the factor is not fresh")
+        if not any(word in answer.text for word in PROPOSED) and not await self.is_taken():
+            raise Lost("the gateway was away: the page says that it was not sent, or may not have been")
+
+    async def is_taken(self) -> bool:
+        """Where it is sold already, the page says that nothing is held."""
+        for signal_id in await self.closes():
+            with suppress(OrderNotFound):
+                await self.play.order(signal_id)
+                return True
+        return False
 
     async def finish(self) -> None:
         await super().finish()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 POOL_TICKERS: Final = 120
 """Each run that is on its way has one of its own, so that no order waits for another's fate."""
-FRESH_TICKERS: Final = 60
+FRESH_TICKERS: Final = 200
 """Beyond the pool: never watched before."""
 HALTED_TICKERS: Final = 12
 EXCHANGE_OPTIONS: Final = (
@@ -105,6 +105,7 @@ class Play:
         for number in range(1, POOL_TICKERS + 1):
             self._tickers.put_nowait(f"T{number:04d}")
         self._fresh = itertools.count(POOL_TICKERS + 1)
+        self._left: set[str] = set()
         self._halted = itertools.count()
         self._down: set[str] = set()
         self._starting = asyncio.Lock()
@@ -124,11 +125,18 @@ class Play:
             await self._stand_still(taken)
             yield taken
         finally:
-            self._tickers.put_nowait(taken)
+            self._tickers.put_nowait(taken if taken not in self._left else self._next_fresh())
+
+    def leave(self, ticker: str) -> None:
+        """Nobody gets it again: an order of a run that was cut off may go on there, and meet others' faults."""
+        self._left.add(ticker)
+
+    def _next_fresh(self) -> str:
+        return f"T{next(self._fresh):04d}"
 
     async def fresh_ticker(self) -> str:
         """One that was never asked for."""
-        ticker = f"T{next(self._fresh):04d}"
+        ticker = self._next_fresh()
         await self._stand_still(ticker)
         return ticker
 

@@ -213,6 +213,7 @@ class _Sweep:
             except (httpx2.TransportError, TimeoutError) as error:
                 # A neighbour's death, or a slow machine, has cut off what this run asked for.
                 run.wrong = f"{run.title}: {type(error).__name__}: {error}"
+                self._play.leave(scenario.ticker)
                 return False
             except (WrongEnd, StageError) as error:
                 run.wrong = f"{run.title}: {error}"
