@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -49,6 +50,8 @@ CLOCK_MARGIN: Final = timedelta(minutes=10)
 """The database asks its own clock as well, which may be behind ours."""
 RESTORED_FOR: Final = timedelta(days=30)
 """Payloads that were brought back go again after that."""
+PLANS_MAX: Final = 5
+"""For as many movers at once, each of them faster than we are; after that it is tried again later."""
 COMPONENT: Final = "Retention"
 CORRELATION: Final = "retention"
 
@@ -96,11 +99,7 @@ class Mover:
         Raises:
             StoreUnavailable: the store does not do its part; everything stays as it is.
         """
-        try:
-            archive = await self._begun(kind)
-        except ArchiveRefused:
-            # Another has begun and ended a move since this one was planned: what is next is another file.
-            archive = await self._begun(kind)
+        archive = await self._next(kind)
         if not isinstance(archive, Archive):
             return MoveAnswer(problem=None if archive is None else _waits_for(archive))
         try:
@@ -117,6 +116,13 @@ class Mover:
             return await self._failed(archive, str(error))
         _log.info("moved to cold storage", name=archive.name, rows=archive.rows, place=self._store.place)
         return MoveAnswer(moved=archive.name, rows=archive.rows)
+
+    async def _next(self, kind: ArchiveKind) -> Archive | Held | None:
+        """As `_begun`: where another has begun and ended a move since this one was planned, the file after it."""
+        for _ in range(PLANS_MAX - 1):
+            with suppress(ArchiveRefused):
+                return await self._begun(kind)
+        return await self._begun(kind)
 
     async def _begun(self, kind: ArchiveKind) -> Archive | Held | None:
         """The move to go on with, or a new one; None where nothing is to go, or who holds it."""

@@ -54,7 +54,7 @@ class FirstOfItsTicker(PlaceAndFill):
     covers = ("commit market.refreshed", "call get_account")
 
     async def propose(self) -> None:
-        self.ticker = await self.play.fresh_ticker()
+        self.ticker = await self.play.tickers.fresh()
         await super().propose()
 
 
@@ -120,7 +120,7 @@ class RefusedByBroker(Scenario):
     covers = ("commit placement.failed",)
 
     async def provoke(self) -> None:
-        await self.play.submit(self.new_id(), ticker=self.play.halted_ticker())
+        await self.play.submit(self.new_id(), ticker=self.play.tickers.halted())
 
     async def finish(self) -> None:
         # Whose answer was lost with its process is looked up, not found, and sent again after the proof.
@@ -311,7 +311,7 @@ class Protected(PlaceAndFill):
     covers = ("commit protection.reviewed",)
 
     async def propose(self) -> None:
-        self.ticker = await self.play.fresh_ticker()
+        self.ticker = await self.play.tickers.fresh()
         await self.play.submit(self.new_id(), ticker=self.ticker, hard_stop_loss=RESTING)
 
     async def finish(self) -> None:

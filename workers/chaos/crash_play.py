@@ -1,11 +1,9 @@
-"""What every scenario of a crash sweep plays with: the stage, tickers of its own, and waits for what is right."""
+"""What every scenario of a crash sweep plays with: the stage, its tickers, and waits for what is right."""
 
 import asyncio
-import itertools
-import json
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +18,7 @@ from schemas.wire import Leg, Queue, order_workflow_id
 from storage.orders import OrderNotFound, StoredOrder, read_order
 from storage.switches import read_state
 from workers.chaos import crash_sql as sql
+from workers.chaos.crash_tickers import Tickers
 from workers.chaos.doors import new_signal
 from workers.chaos.receivers import Receiver
 from workers.chaos.stage import WIDE_LIMITS
@@ -32,28 +31,6 @@ if TYPE_CHECKING:
 
     from workers.chaos.stage import Stage
 
-POOL_TICKERS: Final = 120
-"""Each run that is on its way has one of its own, so that no order waits for another's fate."""
-FRESH_TICKERS: Final = 200
-"""Beyond the pool: never watched before."""
-HALTED_TICKERS: Final = 12
-EXCHANGE_OPTIONS: Final = (
-    f"--tickers={POOL_TICKERS + FRESH_TICKERS}",
-    "--cash=10000000",
-    *(
-        option
-        for number in range(HALTED_TICKERS)
-        for option in (
-            "--symbol",
-            json.dumps({"symbol": f"HALT{chr(ord('A') + number)}", "price": "50", "tradable": False}),
-        )
-    ),
-    "--symbol",
-    json.dumps({"symbol": "WIDE", "price": "20", "spread_bps": "400"}),
-)
-BID: Final = "100.00"
-ASK: Final = "100.02"
-SIZE: Final = 1_000_000
 RESTING: Final = "98.50"
 """Below the market of every ticker of the pool."""
 END_SECONDS: Final = 600.0
@@ -101,48 +78,11 @@ class Play:
         """client_order_ids of orders that others have placed with the same account."""
         self.taken: list[str] = []
         """Signals that the gateway has answered for."""
-        self._tickers: asyncio.Queue[str] = asyncio.Queue()
-        for number in range(1, POOL_TICKERS + 1):
-            self._tickers.put_nowait(f"T{number:04d}")
-        self._fresh = itertools.count(POOL_TICKERS + 1)
-        self._left: set[str] = set()
-        self._halted = itertools.count()
+        self.tickers = Tickers(stage.exchange)
         self._down: set[str] = set()
         self._starting = asyncio.Lock()
         compact = stage.installation.topology == "compact"
         self._operations_queue = Queue.TRADING if compact else Queue.OPERATIONS
-
-    async def _stand_still(self, ticker: str) -> None:
-        """A market that does not move, so that what rests rests."""
-        body = {"symbol": ticker, "bid": BID, "ask": ASK, "bid_size": SIZE, "ask_size": SIZE}
-        await self.stage.exchange.control("quotes", body)
-
-    @asynccontextmanager
-    async def ticker(self) -> AsyncIterator[str]:
-        """One that nobody else uses for the length of the block."""
-        taken = await self._tickers.get()
-        try:
-            await self._stand_still(taken)
-            yield taken
-        finally:
-            self._tickers.put_nowait(taken if taken not in self._left else self._next_fresh())
-
-    def leave(self, ticker: str) -> None:
-        """Nobody gets it again: an order of a run that was cut off may go on there, and meet others' faults."""
-        self._left.add(ticker)
-
-    def _next_fresh(self) -> str:
-        return f"T{next(self._fresh):04d}"
-
-    async def fresh_ticker(self) -> str:
-        """One that was never asked for."""
-        ticker = self._next_fresh()
-        await self._stand_still(ticker)
-        return ticker
-
-    def halted_ticker(self) -> str:
-        """One that the broker does not trade."""
-        return f"HALT{chr(ord('A') + next(self._halted) % HALTED_TICKERS)}"
 
     async def submit(self, signal_id: str, **fields: Any) -> None:
         """Propose as a strategy does, again until there is an answer.

@@ -41,7 +41,7 @@ class Scenario:
 
     async def take_ticker(self) -> None:
         """From now on, one that no other order of these runs has."""
-        self.ticker = await self._holds.enter_async_context(self.play.ticker())
+        self.ticker = await self._holds.enter_async_context(self.play.tickers.one())
 
     def new_id(self) -> str:
         self.made.append(f"{self.tag}.{next(self._numbers)}")

@@ -24,9 +24,10 @@ import httpx2
 from observability import crash_points
 from schemas.reconciliation import CASH, Outcome
 from workers.chaos.crash_alerts import WAKE_SECRET
-from workers.chaos.crash_play import EXCHANGE_OPTIONS, STRANGER, Play, WrongEnd
+from workers.chaos.crash_play import STRANGER, Play, WrongEnd
 from workers.chaos.crash_scenario import Scenario
 from workers.chaos.crash_table import BESIDE, REPEATS, SHORT, Run, plan
+from workers.chaos.crash_tickers import EXCHANGE_OPTIONS
 from workers.chaos.judge import Verdict, judge, together
 from workers.chaos.ledger import Ledger
 from workers.chaos.progress import Meter
@@ -213,7 +214,7 @@ class _Sweep:
             except (httpx2.TransportError, TimeoutError) as error:
                 # A neighbour's death, or a slow machine, has cut off what this run asked for.
                 run.wrong = f"{run.title}: {type(error).__name__}: {error}"
-                self._play.leave(scenario.ticker)
+                self._play.tickers.leave(scenario.ticker)
                 return False
             except (WrongEnd, StageError) as error:
                 run.wrong = f"{run.title}: {error}"

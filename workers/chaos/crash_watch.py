@@ -157,7 +157,7 @@ class DeniedStop(Scenario):
     again_seconds = 75.0
 
     async def prepare(self) -> None:
-        ticker = await self.play.fresh_ticker()
+        ticker = await self.play.tickers.fresh()
         await self.play.submit(self.new_id(), ticker=ticker, hard_stop_loss=RESTING)
         await self.play.settled(self.signal_id, OrderStatus.FILLED)
         await self.play.until(
