@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from random import Random
 from typing import Any
 from uuid import UUID
 
@@ -367,16 +368,12 @@ def kills(victims: list[str], **fields: Any) -> list[Kill]:
 
 @pytest.mark.parametrize("count", [5, 20, 200, 1000])
 def test_victims_are_as_many_as_a_run_needs(count: int) -> None:
-    from random import Random
-
     victims = choose(count, Random(7))
     assert wrong_kills(kills(victims), count) == []
     assert victims == choose(count, Random(7))
 
 
 def test_too_few_and_too_early_kills_are_wrong() -> None:
-    from random import Random
-
     victims = choose(200, Random(7))
     assert wrong_kills(kills(victims[:-1]), 200)
     assert wrong_kills(kills([each for each in victims if each != "orders"]), len(victims) - 1)

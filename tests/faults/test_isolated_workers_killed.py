@@ -5,7 +5,7 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 import httpx2
@@ -41,12 +41,14 @@ async def test_killing_any_worker_delays_and_loses_nothing(
     batches = [[f"{worker}-killed-{number}" for number in range(SIGNALS_EACH)] for worker in WORKERS]
     with collecting() as collector:
         monkeypatch.setenv("TRADING_OTLP_ENDPOINT", collector.url)
-        await killed_in_turn(data_dir, batches, sent_at, collector)
+        states = await killed_in_turn(data_dir, batches, sent_at, collector)
+    assert states["FILLED"] > 0, states
 
 
 async def killed_in_turn(
     data_dir: DataDir, batches: list[list[str]], sent_at: str, collector: Collector
-) -> None:
+) -> Mapping[str, int]:
+    """Each worker once; the states of all orders, as judged by the exchange's ledger."""
     async with running(data_dir, "--topology=isolated") as doors:
         members = doors.family()
         sending = []
@@ -61,7 +63,6 @@ async def killed_in_turn(
         for worker in WORKERS:
             await doors.until_back(worker, 2)
         states = await judge(doors, SIGNALS_EACH * len(WORKERS))
-        assert states["FILLED"] > 0, states
         await lines_of_one_order_are_found_over_all_processes(data_dir)
         await asyncio.to_thread(one_trace_goes_through_all_processes, collector)
         await kill_switch_works_without_operations(doors, data_dir)
@@ -69,6 +70,7 @@ async def killed_in_turn(
         end = await interrupt(doors.up)
     assert end.code == 0, end
     await wait_gone(members)
+    return states
 
 
 async def lines_of_one_order_are_found_over_all_processes(data_dir: DataDir) -> None:

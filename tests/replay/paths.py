@@ -107,18 +107,17 @@ async def end_of_day(walk: Walk) -> AnyHandle:
 
 async def unconfirmed_at_the_bell(walk: Walk) -> AnyHandle:
     """The cancel of the rest is not confirmed when the bell rings; it is next morning."""
-    broker = walk.broker(JUST_BEFORE_THE_BELL)
-    async with walk.order(broker) as order:
-        await until(order, RESTS)
-        await tell(order, broker.fill("4"))
-        await until(order, "the next session")
-        await tell(order, broker.says(TradeEvent.CANCELED))
-    return order
+    return await cancelled_next_session(walk, JUST_BEFORE_THE_BELL)
 
 
 async def told_after_the_bell(walk: Walk) -> AnyHandle:
     """A partial fill is told only after the bell: its rest is cancelled at once."""
-    broker = walk.broker(AFTER_THE_BELL)
+    return await cancelled_next_session(walk, AFTER_THE_BELL)
+
+
+async def cancelled_next_session(walk: Walk, filled_at: datetime) -> AnyHandle:
+    """Part of it fills at that time; the broker's word on the cancel of the rest comes in the next session."""
+    broker = walk.broker(filled_at)
     async with walk.order(broker) as order:
         await until(order, RESTS)
         await tell(order, broker.fill("4"))

@@ -32,7 +32,7 @@ from workers.chaos.report import Report
 from workers.chaos.rows import count_moving, count_unsent, read_audit, read_ours, read_progress, read_theirs
 from workers.chaos.stage import Stage, staged
 from workers.chaos.trader import TICKERS, Trader, propose
-from workers.chaos.victims import DATABASE, GATEWAY, TEMPORAL, WORKERS
+from workers.chaos.victims import DATABASE, GATEWAY, TEMPORAL, WORKERS, StageError
 
 KILLS: Final = 200
 MIX: Final = "standard"
@@ -132,7 +132,8 @@ class _Storm:
                 together.create_task(self._trader.run(SPREAD_SECONDS))
                 together.create_task(self.killer.run(killed))
         except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
+            # What did not come back is what the run is judged by; whatever else failed stays told as its cause.
+            raise (failed.subgroup(StageError) or failed).exceptions[0] from failed
 
     async def calm(self, meter: Meter) -> None:
         """Until every order was sent; then without faults until each has settled or rests, and the books agree."""
