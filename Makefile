@@ -6,6 +6,8 @@ DATA_DIR ?=
 PYTEST_ARGS ?=
 SEED ?= 1
 KEEP ?=
+# With JSON=1: standard output is one JSON document, and pytest's own lines go to standard error.
+JSON_ALONE := $(if $(JSON),--json /dev/fd/3 3>&1 >&2)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -69,8 +71,9 @@ test-long: install-servers ## installations and single workers killed, retention
 load: install-dev ## a thousand signals in one run, judged by the exchange's ledger
 	$(BIN)/python -m pytest -m slow -s tests/load/test_thousand.py $(PYTEST_ARGS)
 
-budget: install-dev ## the request limit: 200 placements that one cancel overtakes, and three processes that want more
-	$(BIN)/python -m pytest -m slow -s tests/load/test_request_budget.py tests/e2e/test_request_budget.py $(PYTEST_ARGS)
+budget: install-dev ## the request limit: 200 placements that one cancel overtakes, and three processes that want more (JSON=1)
+	@$(BIN)/python -m pytest -m slow -s tests/load/test_request_budget.py tests/e2e/test_request_budget.py \
+		$(PYTEST_ARGS) $(JSON_ALONE)
 
 alert-latency: install-dev ## from an alert's commit to Slack's and PagerDuty's receipt, a hundred times, on loopback
 	$(BIN)/python -m pytest -m slow -s tests/load/test_alert_latency.py $(PYTEST_ARGS)
@@ -110,12 +113,13 @@ reconcile-cost: install-dev ## what a reconciliation costs with 1,000, 10,000 an
 delivery: install ## 100,000 events on each bus, relay and consumers killed 200 times each, under 15 minutes (N=20, BUS=redis)
 	@$(BIN)/trading chaos --delivery $(or $(N),200) --seed $(SEED) $(if $(BUS),--bus $(BUS)) $(if $(JSON),--json)
 
-chaos-judge: install-dev ## the judge is judged: a run fails with the fence, the look-up or another part taken out
-	$(BIN)/python -m pytest -m slow tests/chaos/test_broken.py tests/chaos/test_kill_storm.py \
-		tests/chaos/test_storm.py $(PYTEST_ARGS)
+chaos-judge: install-dev ## the judge is judged: a run fails with the fence, the look-up or another part taken out (JSON=1)
+	@$(BIN)/python -m pytest -m slow tests/chaos/test_broken.py tests/chaos/test_kill_storm.py \
+		tests/chaos/test_storm.py $(PYTEST_ARGS) $(JSON_ALONE)
 
-fix: install-dev ## the order-state matrices of FIX 4.4 appendix D: each message once, doubled, lost and found, swapped
-	$(BIN)/python -m pytest tests/fix tests/unit/test_lifecycle.py tests/unit/test_lifecycle_properties.py $(PYTEST_ARGS)
+fix: install-dev ## the order-state matrices of FIX 4.4 appendix D: each message once, doubled, lost and found, swapped (JSON=1)
+	@$(BIN)/python -m pytest tests/fix tests/unit/test_lifecycle.py tests/unit/test_lifecycle_properties.py \
+		$(PYTEST_ARGS) $(JSON_ALONE)
 
 chaos-kill: install ## 1000 kill-switch activations while orders leave, and eight with something else broken (N=20)
 	@$(BIN)/trading chaos --kill-switch $(or $(N),1000) --topology compact --variants all --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")

@@ -129,7 +129,7 @@ class Door:
             raise errors.unauthorized()
 
     async def _serve(self, request: Request, call: Call, handler: Handler) -> Response:
-        request_id = uuid4().hex
+        request_id, arrived_after = uuid4().hex, self._exchange.ledger.last_seq
         injected: Injected | None = None
         reply: Reply | None
         try:
@@ -146,7 +146,7 @@ class Door:
         fault = injected.fault if injected else None
         answered = after_landing(fault, reply)
         key = _pair(request)[0][:KEY_SHOWN_MAX]
-        seq = self._write_down(call, request_id, injected, reply, answered, key)
+        seq = self._write_down(call, request_id, arrived_after, injected, reply, answered, key)
         if call.method not in READS:
             await self._exchange.ledger.durable(seq)
         elif call.surface == "trading":
@@ -243,6 +243,7 @@ class Door:
         self,
         call: Call,
         request_id: str,
+        arrived_after: int,
         injected: Injected | None,
         reply: Reply | None,
         answered: Reply | None,
@@ -252,6 +253,7 @@ class Door:
         return self._exchange.record(
             "request",
             request_id=request_id,
+            arrived_after=arrived_after,
             key=key,
             method=call.method,
             route=call.route,

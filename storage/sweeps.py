@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -13,6 +13,8 @@ from storage.statements import load
 from storage.switches import NOTHING, activated, entry, read_state
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from storage.database import Connection
 
 _SQL: Final = load("switches")
@@ -34,11 +36,17 @@ async def save_sweep(
     """Store what a sweep found; with its event and audit row, if what it was sent for still stands.
 
     ``began`` is the state it began with: an activation that came meanwhile, or a scope widened, needs a sweep of
-    its own, which then tells of both. An order once named stays named until the release.
+    its own, which then tells of both. An order once named stays named until the release; of a sweep that ends after
+    the release nothing but its requests is told.
     """
     await connection.fetchrow(_SQL["lock_switch"])
     before = await read_state(connection)
-    if not before.engaged or before.epoch != began.epoch:
+    if not is_same(before, began):
+        if calls:
+            overtaken = entry(
+                "SWEEP_OVERTAKEN", "sweep", "the switch was released during the sweep", now, calls
+            )
+            await append(connection, overtaken)
         return before
     known = _merged(before, fates)
     stands = (before.request_id, before.scope) == (began.request_id, began.scope)
@@ -49,6 +57,24 @@ async def save_sweep(
         told = (before.sweep_confirmed, before.fates, before.unprotected)
         news = before.swept_at is None or told != (after.sweep_confirmed, after.fates, after.unprotected)
         await _tell_sweep(connection, after, now, news=news, evidence=calls)
+    return after
+
+
+async def save_cover(
+    connection: Connection, began: KillState, unprotected: tuple[str, ...], *, now: datetime
+) -> KillState:
+    """Which positions have no stop by now, where the last sweep saw others; with event and audit row.
+
+    Nothing changes where another sweep or activation came meanwhile: it tells by itself.
+    """
+    await connection.fetchrow(_SQL["lock_switch"])
+    before = await read_state(connection)
+    if before != began or before.unprotected == unprotected:
+        return before
+    after = await _write(
+        connection, before.swept_at, confirmed=True, fates=before.fates, unprotected=unprotected
+    )
+    await _tell_sweep(connection, after, now, news=True, evidence={})
     return after
 
 
@@ -78,7 +104,7 @@ async def _save_names(
     """Name what may stand at a broker that cannot be asked; with event and audit row, if there is news."""
     await connection.fetchrow(_SQL["lock_switch"])
     before = await read_state(connection)
-    if not before.engaged or before.epoch != began.epoch or before.swept_at is not None:
+    if not is_same(before, began) or before.swept_at is not None:
         return before
     known = _merged(before, fates)
     if known == before.fates:
@@ -86,6 +112,11 @@ async def _save_names(
     after = await _write(connection, None, confirmed=False, fates=known, unprotected=before.unprotected)
     await _tell_sweep(connection, after, now, news=True, evidence={})
     return after
+
+
+def is_same(state: KillState, began: KillState) -> bool:
+    """Whether the switch is still engaged by what it was engaged by then."""
+    return state.engaged and state.epoch == began.epoch
 
 
 def _merged(before: KillState, fates: dict[str, OrderFate]) -> dict[str, OrderFate]:
@@ -137,3 +168,17 @@ async def maybe_open(connection: Connection) -> dict[str, OrderFate]:
         row["client_order_id"]: OrderFate.PENDING if row["acknowledged"] else OrderFate.UNKNOWN
         for row in rows
     }
+
+
+async def ended_since(connection: Connection, engaged_at: datetime) -> dict[str, OrderFate]:
+    """Orders of ours that stood at the broker and have ended since, by client_order_id."""
+    return _ends(await connection.fetch(_SQL["ended_since"], engaged_at))
+
+
+async def ends_of(connection: Connection, client_order_ids: Sequence[str]) -> dict[str, OrderFate]:
+    """Those of these orders that have ended as far as rows can tell, by client_order_id."""
+    return _ends(await connection.fetch(_SQL["ends_of"], list(client_order_ids)))
+
+
+def _ends(rows: Iterable[asyncpg.Record]) -> dict[str, OrderFate]:
+    return {row["client_order_id"]: OrderFate.FILLED if row["filled"] else OrderFate.CANCELED for row in rows}

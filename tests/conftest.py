@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from tests import verdict
 from tests.servers import scratch
 from tests.servers.amazon import amazon, bucket
 from tests.servers.exchange import exchange, exchange_factory
@@ -22,6 +23,7 @@ from tests.servers.stack import stack, stack_factory
 from tests.servers.temporal import temporal_addresses, temporal_server, time_skipping_env
 from tests.servers.valkey import redis_url, valkey_server
 from tests.servers.vault import engine, vault
+from tests.verdict import pytest_addoption
 from workers import leash
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "exchange",
     "exchange_factory",
     "postgres_server",
+    "pytest_addoption",
     "redis_url",
     "servers",
     "stack",
@@ -69,6 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
         leash.die_with_parent()
     elif folder := scratch.take():
         config.add_cleanup(lambda: scratch.give_back(folder))
+    verdict.configure(config)
     _hear_signals()
 
 

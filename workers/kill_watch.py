@@ -16,7 +16,7 @@ from broker.errors import BrokerError
 from broker.port import BrokerReader
 from observability.logging import get_logger
 from observability.metrics import Metrics
-from schemas.kill import KillState
+from schemas.kill import KillScope, KillState
 from storage.alerts import count_open
 from storage.database import Database
 from storage.switches import read_state
@@ -27,6 +27,8 @@ KILL_SWEEP_REPEAT: Final = timedelta(seconds=90)
 """An unconfirmed sweep is the workflow's to repeat each minute; past this a watcher does."""
 KILL_SWEEP_GRACE: Final = timedelta(seconds=5)
 """How long the workflow's own sweep is waited for before a watcher sweeps."""
+KILL_LOOK_AGAIN: Final = timedelta(seconds=60)
+"""How often it is looked, once every cancel is confirmed, which positions have a stop by now."""
 KILL_SWEEP_DUE: Final = timedelta(seconds=60)
 """An activation that nobody could sweep for this long is an alert."""
 
@@ -44,6 +46,7 @@ class KillWatcher:
         self._row_alerts = RowAlerts(database, now=utc_now)
         self._seen: tuple[object, ...] | None = None
         self._seen_at = time.monotonic()
+        self._looked_at = 0.0
         self._failed = False
         """Our own last sweep could not ask the broker: the next one is due at once."""
 
@@ -66,6 +69,7 @@ class KillWatcher:
     async def _sweep_if_due(self, state: KillState) -> None:
         if not state.engaged or state.sweep_confirmed:
             self._failed = False
+            await self._look_again_if_due(state)
             return
         grace = KILL_SWEEP_GRACE if state.swept_at is None else KILL_SWEEP_REPEAT
         if not self._failed and self._unchanged_for() <= grace:
@@ -77,6 +81,14 @@ class KillWatcher:
             self._failed = True
             raise
         self._failed = False
+
+    async def _look_again_if_due(self, state: KillState) -> None:
+        """Stops come and go where the scope keeps them, and by hand where a position was left without."""
+        may_change = state.engaged and (state.unprotected or state.scope is KillScope.RISK_ADDING)
+        since = timedelta(seconds=time.monotonic() - max(self._looked_at, self._seen_at))
+        if may_change and since > KILL_LOOK_AGAIN:
+            self._looked_at = time.monotonic()
+            await self._sweeper.look_again()
 
     async def keep_alerts(self, state: KillState) -> None:
         """The alerts as the rows call for them, and how many last. Who holds one of them holds up none but it."""

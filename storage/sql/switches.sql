@@ -35,6 +35,17 @@ where settled_at is null and client_order_id is not null and post_count > 0
     and status not in ('REJECTED', 'CANCELED', 'FILLED', 'FATAL_ERROR')
 order by client_order_id
 
+-- name: ended_since
+-- Of those that stood at the broker. $1: when the switch was engaged.
+select client_order_id, status = 'FILLED' as filled from orders
+where final_at >= $1 and client_order_id is not null and broker_order_id is not null
+order by client_order_id
+
+-- name: ends_of
+-- Ended by the broker's word, or by proof that it never stood there.
+select client_order_id, status = 'FILLED' as filled from orders
+where client_order_id = any ($1::text[]) and status in ('REJECTED', 'CANCELED', 'FILLED', 'FATAL_ERROR')
+
 -- name: released_by
 select released_at from kill_releases where nonce = $1 and epoch = $2
 

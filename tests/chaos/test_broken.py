@@ -22,7 +22,9 @@ POLL_SECONDS = 0.1
 HOLD_STOPS_THE_KILL_SECONDS = 3.0
 """Above the two seconds after which a read switch is too old to send."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+long = pytest.mark.slow
+"""All but one: each starts a whole installation."""
+pytestmark = pytest.mark.timeout(600)
 
 
 def broken(part: str, process: str) -> tuple[str, ...]:
@@ -78,6 +80,18 @@ async def settled(stage: Stage, count: int) -> bool:
     return False
 
 
+async def test_a_short_run_without_the_binding_fails() -> None:
+    """How: every part of ours in one process, as `make chaos-judge` breaks it in its own."""
+    commands = {"compact": broken("binding", "compact")}
+    options = ("--tickers=10",)
+    async with staged(topology="compact", exchange_options=options, commands=commands) as running:
+        taken = await traded(running, "binding", 1)
+        verdict = await verdict_of(running, taken)
+    assert verdict.figures["unapproved"] == 1, verdict
+    assert verdict.wrong
+
+
+@long
 async def test_nothing_taken_out_is_good(stage: Stage) -> None:
     """How: the same commands with nothing patched; duplicated frames, lost answers."""
     await stage.restart("execution", argv=broken("nothing", "execution"))
@@ -91,6 +105,7 @@ async def test_nothing_taken_out_is_good(stage: Stage) -> None:
     assert verdict.figures["filled"] == 5
 
 
+@long
 @pytest.mark.parametrize("part", ["binding", "signature"])
 async def test_without_the_approval_a_run_fails(stage: Stage, part: str) -> None:
     await stage.restart("execution", argv=broken(part, "execution"))
@@ -100,6 +115,7 @@ async def test_without_the_approval_a_run_fails(stage: Stage, part: str) -> None
     assert verdict.wrong
 
 
+@long
 async def test_what_is_not_what_risk_signed_is_not_sent(stage: Stage) -> None:
     """How: execution would send twice the quantity; the same with nobody to verify it is the run above."""
     await stage.restart("execution", argv=broken("content", "execution"))
@@ -117,6 +133,7 @@ async def test_what_is_not_what_risk_signed_is_not_sent(stage: Stage) -> None:
     assert (await stage.exchange.summary())["posts_total"] == 0
 
 
+@long
 async def test_without_the_look_up_a_run_fails(stage: Stage) -> None:
     """How: an order that rests, its answer and every frame lost: only a look-up could tell."""
     await stage.restart("execution", argv=broken("look-up", "execution"))
@@ -137,6 +154,7 @@ async def test_without_the_look_up_a_run_fails(stage: Stage) -> None:
     assert verdict.wrong
 
 
+@long
 async def test_without_the_deduplication_a_run_fails(stage: Stage) -> None:
     """How: every frame twice, to operations that count every telling."""
     await stage.restart("operations", argv=broken("deduplication", "operations"))
@@ -157,6 +175,7 @@ async def test_without_the_deduplication_a_run_fails(stage: Stage) -> None:
     assert verdict.figures["positions_off"] > 0, verdict
 
 
+@long
 @pytest.mark.parametrize("part", ["nothing", "fence"])
 async def test_without_the_fence_a_run_fails(stage: Stage, part: str) -> None:
     """How: a try is held between its reading of the switch and its POST; the switch is engaged; the try goes on.

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from tests.servers.processes import needs_proc
-from workers.chaos.crash_sweep import report_of, sweep
+from workers.chaos.crash_sweep import POINTS_LEAST, report_of, sweep, whole
 from workers.chaos.crash_table import SHORT, Run, plan
 from workers.chaos.judge import Verdict
+from workers.chaos.report import Report
 
 FIGURES = ("duplicates", "lost", "unapproved", "unfinished")
 
@@ -54,3 +55,8 @@ def test_a_sweep_in_which_nobody_died_is_not_good(happen: Callable[[Run], None],
     report = report_of(Verdict(), runs, [], seconds=1)
     assert report.good is (told is None)
     assert told is None or told in " ".join(report.wrong)
+
+
+def test_a_whole_sweep_of_few_points_is_not_good() -> None:
+    assert whole(Report("crash_points", {"points": POINTS_LEAST})).good
+    assert "39 points" in " ".join(whole(Report("crash_points", {"points": POINTS_LEAST - 1})).wrong)

@@ -15,7 +15,9 @@ from tests.chaos.test_judge import Venue
 from workers.chaos import kill_operator
 from workers.chaos.kill_judge import Activation, judge
 from workers.chaos.kill_operator import Operator
-from workers.chaos.kill_storm import Wanted, storm, wrong_run
+from workers.chaos.kill_storm import EXCHANGE, Wanted, storm, wrong_run
+from workers.chaos.kill_variants import make_variants
+from workers.chaos.stage import staged
 from workers.chaos.victims import GivenUp, StageError
 
 SHORT = Wanted(activations=3, seed=1, topology="compact", variants=(), quiet=True)
@@ -29,6 +31,15 @@ async def test_a_short_storm_lets_no_order_through() -> None:
     assert figures["by"] == {"signal": 1, "temporal workflow signal": 1, "trading kill": 1}
     assert (figures["posts_after_return"], figures["not_named"], figures["unconfirmed"]) == (0, 0, 0)
     assert figures["open_orders"] >= 1
+
+
+async def test_short_variants_let_no_order_through() -> None:
+    """Two of the eight, in one process; the others need processes that can be broken alone: `make chaos-kill`."""
+    names = ("second_activation", "session_lost")
+    async with staged(topology="compact", exchange_options=EXCHANGE) as stage, Operator(stage) as operator:
+        made = await make_variants(stage, operator, names)
+    assert {each.name: each.wrong for each in made} == {name: [] for name in names}
+    assert [each.figures["posts_after_return"] for each in made] == [0, 0]
 
 
 @pytest.mark.slow
@@ -106,6 +117,19 @@ def test_an_order_that_is_received_after_it_returned_is_found() -> None:
     verdict = judge(venue.ledger, [made])
     assert verdict.figures["posts_after_return"] == 1
     assert "ti-late" in verdict.wrong[0]
+
+
+def test_one_that_came_before_the_release_and_was_kept_waiting_is_found() -> None:
+    """How: records of other things are written meanwhile, and the switch is released before it lands."""
+    venue = Venue()
+    made = activation(venue, released_seq=2)
+    for own in ("ti-a", "ti-b"):
+        venue.look_up(own)
+    venue.post("ti-late", 200, arrived_after=1)
+    venue.post("ti-next", 200, arrived_after=2)
+    assert [text.split(": ")[1] for text in judge(venue.ledger, [made]).wrong] == [
+        "ti-late was received after it had returned"
+    ]
 
 
 def test_one_that_comes_after_the_release_is_none() -> None:

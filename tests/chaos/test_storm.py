@@ -10,6 +10,7 @@ import pytest
 from tests.servers.processes import REPOSITORY, needs_proc
 from workers.chaos.__main__ import main
 from workers.chaos.killer import Killer
+from workers.chaos.report import too_long
 from workers.chaos.storm import Wanted, storm, wrong_run
 from workers.chaos.victims import GivenUp, StageError
 
@@ -76,3 +77,8 @@ def test_a_run_that_shows_too_little_is_wrong() -> None:
         {"injected": {}},
     ):  # fmt: skip
         assert len(wrong_run(sound | short, wanted, ["drop_frame"])) == 1, short
+
+
+def test_a_whole_run_that_takes_longer_than_it_may_is_told() -> None:
+    assert too_long(25 * 60, 25) == []
+    assert too_long(25 * 60 + 30, 25) == ["it took 25.5 minutes of 25"]

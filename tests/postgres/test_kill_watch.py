@@ -18,7 +18,7 @@ from storage import switches
 from storage.alerts import list_alerts
 from storage.database import Database
 from tests.postgres.books import prepare, propose
-from tests.postgres.scripted_broker import ScriptedBroker
+from tests.postgres.scripted_broker import ScriptedBroker, held
 from workers import kill_watch
 from workers.kill_watch import KillWatcher
 
@@ -93,3 +93,28 @@ async def test_a_sweep_that_reached_no_broker_is_no_sweep(rows: Database, look_a
     assert "ours" in alerts[AlertCode.KILL_SWEEP_UNCONFIRMED]
     await look_at(watcher, 6)
     assert broker.cancels > 0
+
+
+async def test_positions_without_a_stop_are_looked_at_again_until_the_release(
+    rows: Database, look_at: Look
+) -> None:
+    """How: swept, confirmed, and AAPL bare; a person closes it at the broker."""
+    broker: Any = ScriptedBroker()
+    broker.positions = [held("AAPL", 10)]
+    watcher = KillWatcher(rows, broker, Metrics())
+
+    async def unprotected() -> tuple[str, ...]:
+        async with rows.connection() as connection:
+            return (await switches.read_state(connection)).unprotected
+
+    await engage(rows)
+    await KillSweeper(rows, broker, now=now).sweep(beat=lambda _: None)
+    await look_at(watcher, 0)
+    broker.positions = []
+    await look_at(watcher, 59)
+    assert await unprotected() == ("AAPL",)
+    await look_at(watcher, 61)
+    assert await unprotected() == ()
+    broker.positions = [held("AAPL", 10)]
+    await look_at(watcher, 300)
+    assert await unprotected() == (), "nothing can come back in this scope: nothing is asked"

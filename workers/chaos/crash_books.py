@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from schemas import wire
+from schemas.kill import OrderFate
 from schemas.orders import OrderStatus
 from storage.grants import Role
 from workers.chaos import crash_sql as sql
@@ -269,7 +270,13 @@ class Kill(Scenario):
         switch = self.play.client.get_workflow_handle(wire.ID_KILL_SWITCH)
         await switch.signal(wire.SIGNAL_RELEASE)
         await self.play.until_used(self.points, but="kill.released")
+        await self.named()
         await self.release()
+
+    async def named(self) -> None:
+        """Whoever died in mid-sweep: the switch says what became of the order."""
+        if not await self.play.until_answer(OrderFate.CANCELED, sql.FATE, self.signal_id):
+            raise WrongEnd(f"{self.tag}: the sweep does not tell what became of {self.signal_id}")
 
     async def release(self) -> None:
         """Once the open orders are gone: one who releases before keeps what no sweep has cancelled yet."""
@@ -298,6 +305,7 @@ class KillDirect(Kill):
 
     async def provoke(self) -> None:
         await self._until_done("kill", "--direct", "--reason", "crash sweep")
+        await self.named()
         await self.release()
 
 

@@ -36,6 +36,9 @@ STOP_IN_DOUBT: Final = (
 DENIED: Final = "select absent_lookups > 0 from orders where signal_id = $1"
 COVERED: Final = "select covered_at is not null from funds_refusals where strategy = $1"
 SWEEP_CONFIRMED: Final = "select swept_at is not null and sweep_confirmed from kill_switch"
+FATE: Final = (
+    "select sweep ->> client_order_id from kill_switch, orders where signal_id = $1 and leg = 'entry'"
+)
 HALTED: Final = "select is_open from broker_halt"
 PROBED: Final = "update broker_halt set probed_at = clock_timestamp() where is_open"
 BREACHES: Final = "select count(*) from equity_breaches"

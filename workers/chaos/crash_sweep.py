@@ -37,6 +37,7 @@ from workers.chaos.rows import count_moving, read_books, read_ours, read_theirs
 from workers.chaos.stage import Stage, staged
 from workers.chaos.victims import GATEWAY, WORKERS, StageError, gone
 
+POINTS_LEAST: Final = 40
 REACHED_SECONDS: Final = 150.0
 """Within which somebody must have died at an ordered point; a dead worker's step waits for up to a minute."""
 CALM_SECONDS: Final = 420.0
@@ -72,9 +73,17 @@ async def run(options: argparse.Namespace) -> Report:
     """Make the sweep and judge it."""
     patterns = SHORT if options.short else tuple(options.only)
     repeats = 1 if options.short else options.repeats
-    return await sweep(
+    report = await sweep(
         plan(patterns, repeats), quiet=options.json, topology=options.topology, keep=options.keep
     )
+    return report if patterns else whole(report)
+
+
+def whole(report: Report) -> Report:
+    """The report of a run that chose no points: too few of them would show nothing."""
+    points = report.figures["points"]
+    wrong = (f"only {points} points, {POINTS_LEAST} are needed",) if points < POINTS_LEAST else ()
+    return replace(report, wrong=(*report.wrong, *wrong))
 
 
 async def sweep(

@@ -25,6 +25,7 @@ class Activation:
     confirmed_seq: int
     """The sweep has said its last word."""
     released_seq: int
+    """Just before the release was asked for that was granted."""
     returned_seconds: float
     confirmed_seconds: float | None
     """None: the sweep was not confirmed in time."""
@@ -47,9 +48,9 @@ def judge(ledger: Ledger, activations: Sequence[Activation]) -> Verdict:
     fates: Counter[str] = Counter()
     for each in activations:
         late += [
-            f"activation {each.number} ({each.how}): {name} was received after it had returned"
-            for seq, name in posted.items()
-            if each.returned_seq < seq <= each.released_seq
+            f"activation {each.number} ({each.how}): {post.client_order_id} was received after it had returned"
+            for post in ledger.posts
+            if each.returned_seq < post.seq and post.arrived_after < each.released_seq
         ]
         open_then = [order for order in orders if stood(order, each)]
         lost += [

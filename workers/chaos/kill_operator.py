@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -157,8 +157,11 @@ class Operator:
             pass
         return state
 
-    async def release(self) -> ReleaseAnswer:
+    async def release(self, before: Callable[[], Awaitable[None]] | None = None) -> ReleaseAnswer:
         """By a signed grant, tried again while an outcome is still unknown.
+
+        Args:
+            before: called before each try: until the last one the switch is engaged for sure.
 
         Raises:
             StageError: it was refused for too long.
@@ -175,6 +178,8 @@ class Operator:
                         self._stage.operator_key_file, account=installation.account or "",
                         epoch=(await self.state()).epoch, reason="a fault run", now=datetime.now(UTC),
                     )  # fmt: skip
+                    if before is not None:
+                        await before()
                     try:
                         answer = await handle.execute_update(
                             wire.UPDATE_RELEASE, grant, id=grant.nonce, result_type=ReleaseAnswer

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -21,7 +21,7 @@ from workers.chaos.kill_operator import Operator
 from workers.chaos.kill_variants import NAMES, Variant, make_variants
 from workers.chaos.ledger import Ledger
 from workers.chaos.progress import Meter
-from workers.chaos.report import Report
+from workers.chaos.report import Report, too_long
 from workers.chaos.rows import count_moving
 from workers.chaos.stage import Stage, staged
 
@@ -38,11 +38,15 @@ RESTING_BELOW: Final = 0.8
 SWEPT_WITHIN_SECONDS: Final = 60.0
 CALM_WITHIN_SECONDS: Final = 180.0
 POLL_SECONDS: Final = 0.01
+COMMAND: Final = "trading kill"
 CLI_EVERY: Final = 25
 COMMAND_EVERY: Final = 25
 ROW_EVERY: Final = 100
 LOAD_AFTER_EVERY: Final = 3
 """Of every so many activations, one that is followed by signals before it is released."""
+ACTIVATIONS_FULL: Final = 1000
+MINUTES_MAX: Final = 30
+"""Of so many activations with all variants, on two cores."""
 UNANSWERED_LEAST: Final = 0.3
 BY_COMMAND_LEAST: Final = 0.02
 
@@ -104,6 +108,8 @@ async def storm(wanted: Wanted) -> Report:
     for each in await _variants(wanted):
         verdict.figures[f"variant {each.name}"] = each.figures
         verdict.wrong += [f"variant {each.name}: {reason}" for reason in each.wrong]
+    if wanted.activations >= ACTIVATIONS_FULL:
+        verdict.wrong += too_long(time.monotonic() - began, MINUTES_MAX)
     return Report(kind="kill_switch", figures=verdict.figures, wrong=tuple(verdict.wrong))
 
 
@@ -152,8 +158,18 @@ class _Storm:
             await asyncio.sleep(self._random.uniform(0, PHASE_SECONDS_MAX))
         activation = await self._activate(number)
         await self._stage.exchange.clear_faults()
-        await self._operator.release()
-        return activation
+        return await self._release(activation)
+
+    async def _release(self, activation: Activation) -> Activation:
+        """The activation, judged until the try that released it began."""
+        engaged_until = activation.confirmed_seq
+
+        async def note() -> None:
+            nonlocal engaged_until
+            engaged_until = await self._seq()
+
+        await self._operator.release(note)
+        return replace(activation, released_seq=engaged_until)
 
     async def _load(self) -> None:
         """One order that rests, one that is filled, both at once; they are on their way while we go on."""
@@ -195,19 +211,24 @@ class _Storm:
         began_seq, in_flight = await self._seq(), await self._in_flight()
         began = time.monotonic()
         how = await self._engage(number)
-        if number % LOAD_AFTER_EVERY == 2:
+        loads = number % LOAD_AFTER_EVERY == 2
+        if how != COMMAND:
+            if loads:
+                await self._load()
+            await operator.until_returned(epoch)
+        # The command itself says when no order can leave any more: nobody waits for the fence in its place.
+        returned, returned_seq = time.monotonic(), await self._seq()
+        if how == COMMAND and loads:
             await self._load()
-        await operator.until_returned(epoch)
-        returned = time.monotonic()
-        returned_seq = await self._seq()
         state = await operator.until_swept(SWEPT_WITHIN_SECONDS)
+        confirmed_seq = await self._seq()
         return Activation(
             number=number,
             how=how,
             began_seq=began_seq,
             returned_seq=returned_seq,
-            confirmed_seq=await self._seq(),
-            released_seq=await self._seq(),
+            confirmed_seq=confirmed_seq,
+            released_seq=confirmed_seq,
             returned_seconds=returned - began,
             confirmed_seconds=time.monotonic() - began if state.sweep_confirmed else None,
             fates=state.fates,
@@ -225,7 +246,7 @@ class _Storm:
                 "kill", "--reason", "a fault run", "--wait-seconds", "0", "--json"
             )
             assert done.code == 0, done
-            return "trading kill"
+            return COMMAND
         if number % ROW_EVERY == 3:
             await self._operator.by_row()
             return "row alone"

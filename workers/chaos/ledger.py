@@ -68,6 +68,8 @@ class Post:
     """One POST of an order as the exchange received it; ``status`` None: nothing was answered."""
 
     seq: int
+    arrived_after: int
+    """The newest record when it came in: a fault may have kept it from landing for a while."""
     client_order_id: str
     status: int | None
     duplicate: bool
@@ -126,6 +128,7 @@ class Ledger:
             self.posts.append(
                 Post(
                     seq=record["seq"],
+                    arrived_after=record["arrived_after"],
                     client_order_id=record.get("client_order_id") or "",
                     status=record["status"],
                     duplicate=bool(record.get("duplicate")),

@@ -18,6 +18,11 @@ class Report:
         return not self.wrong
 
 
+def too_long(seconds: float, minutes_max: int) -> list[str]:
+    """Why a whole run counts for nothing that took longer than it may."""
+    return [f"it took {seconds / 60:.1f} minutes of {minutes_max}"] if seconds > 60 * minutes_max else []
+
+
 def emit(report: Report, *, as_json: bool) -> None:
     """Print it."""
     if as_json:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.wire import WORKFLOW_ORDER
-from workers.chaos.report import Report
+from workers.chaos.report import Report, too_long
 from workers.chaos.resting_load import (
     Resting,
     account_and_namespace,
@@ -41,6 +41,9 @@ REST_CALLS_MAX: Final = 10.0
 WHOLE_PERIOD_MINUTES: Final = 5.0
 """The reconciliation's: in a shorter window its one run weighs more than it costs."""
 RECONCILIATION_CALLS: Final = 30
+ORDERS_FULL: Final = 10_000
+MINUTES_MAX: Final = 25
+"""Of a run of ``ORDERS_FULL``, on two cores."""
 P95_MAX_SECONDS: Final = 2.0
 STARTED_WITHIN_SECONDS: Final = 1200.0
 FILLED_WITHIN_SECONDS: Final = 600.0
@@ -78,6 +81,7 @@ class _Run:
 
     def __init__(self, stage: Stage, options: argparse.Namespace) -> None:
         self._stage = stage
+        self._began = time.monotonic()
         self._count: int = options.resting
         self._burst: int = options.burst
         self._idle_minutes: float = options.idle_minutes
@@ -99,6 +103,10 @@ class _Run:
         await self._timed("restart_seconds", self._restart())
         await self._fill(1, "after_restart_fill_to_state", judged=False)
         await self._compare()
+        seconds = time.monotonic() - self._began
+        self._figures["seconds"] = round(seconds, 1)
+        if self._count >= ORDERS_FULL:
+            self._wrong += too_long(seconds, MINUTES_MAX)
         return Report("resting", self._figures, tuple(self._wrong))
 
     @property

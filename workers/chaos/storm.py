@@ -28,7 +28,7 @@ from workers.chaos.judge import Verdict, judge, uncovered
 from workers.chaos.killer import Killer, choose, percentiles, until_progress, wrong_kills
 from workers.chaos.ledger import Ledger
 from workers.chaos.progress import Meter
-from workers.chaos.report import Report
+from workers.chaos.report import Report, too_long
 from workers.chaos.rows import count_moving, count_unsent, read_audit, read_ours, read_progress, read_theirs
 from workers.chaos.stage import Stage, staged
 from workers.chaos.trader import TICKERS, Trader, propose
@@ -48,6 +48,8 @@ RECONCILED_WITHIN_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.5
 SHARE_LEAST: Final = 0.8
 SIGNALS_FULL: Final = 1000
+MINUTES_MAX: Final = 25
+"""Of a run of ``SIGNALS_FULL``, on two cores."""
 INJECTED_LEAST: Final = 5
 """How often each fault of the mix is injected in a run of ``SIGNALS_FULL``; shorter runs need their part."""
 
@@ -100,7 +102,10 @@ async def storm(wanted: Wanted) -> Report:
             {name: stage.deaths(name) for name in {stage.name(name) for name in (*WORKERS, GATEWAY)}}
         )
         died -= Counter(stage.name(kill.victim) for kill in made.killer.done)
-    verdict.figures |= {"unasked_restarts": dict(died), "seconds": round(time.monotonic() - began, 1)}
+    seconds = time.monotonic() - began
+    verdict.figures |= {"unasked_restarts": dict(died), "seconds": round(seconds, 1)}
+    if wanted.signals >= SIGNALS_FULL:
+        verdict.wrong += too_long(seconds, MINUTES_MAX)
     return Report(kind="signals", figures=verdict.figures, wrong=tuple(verdict.wrong))
 
 
