@@ -69,8 +69,7 @@ class KillSweeper:
         unprotected = without_stop(await self._broker.get_positions(), stops)
         if unprotected == state.unprotected:
             return state
-        async with self._database.transaction("kill.swept") as connection:
-            return await sweeps.save_cover(connection, state, unprotected, now=self._now())
+        return await self._store(state, {}, confirmed=True, unprotected=unprotected, calls=())
 
     async def _sweep(self, state: KillState, beat: Beat, calls: list[BrokerCall]) -> KillState:
         canceller = Canceller(self._broker, state.scope, self._protective)
@@ -195,7 +194,7 @@ class KillSweeper:
         *,
         confirmed: bool,
         unprotected: tuple[str, ...],
-        calls: list[BrokerCall],
+        calls: Sequence[BrokerCall],
         failed: str | None = None,
     ) -> KillState:
         """Row, event with the truth, audit row with the cancels asked for. ``failed``: why there was no sweep."""

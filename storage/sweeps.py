@@ -50,31 +50,15 @@ async def save_sweep(
         return before
     known = _merged(before, fates)
     stands = (before.request_id, before.scope) == (began.request_id, began.scope)
-    confirmed = stands and confirmed and all(fate.is_end for fate in known.values())
+    confirmed = (confirmed if stands else before.sweep_confirmed) and all(
+        fate.is_end for fate in known.values()
+    )
     swept_at = now if stands else before.swept_at
     after = await _write(connection, swept_at, confirmed=confirmed, fates=known, unprotected=unprotected)
     if stands:
         told = (before.sweep_confirmed, before.fates, before.unprotected)
         news = before.swept_at is None or told != (after.sweep_confirmed, after.fates, after.unprotected)
         await _tell_sweep(connection, after, now, news=news, evidence=calls)
-    return after
-
-
-async def save_cover(
-    connection: Connection, began: KillState, unprotected: tuple[str, ...], *, now: datetime
-) -> KillState:
-    """Which positions have no stop by now, where the last sweep saw others; with event and audit row.
-
-    Nothing changes where another sweep or activation came meanwhile: it tells by itself.
-    """
-    await connection.fetchrow(_SQL["lock_switch"])
-    before = await read_state(connection)
-    if before != began or before.unprotected == unprotected:
-        return before
-    after = await _write(
-        connection, before.swept_at, confirmed=True, fates=before.fates, unprotected=unprotected
-    )
-    await _tell_sweep(connection, after, now, news=True, evidence={})
     return after
 
 

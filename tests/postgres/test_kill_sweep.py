@@ -219,6 +219,11 @@ async def test_names_outlive_a_second_activation_during_the_sweep(rows: Database
             connection, began, {"gone": OrderFate.CANCELED}, confirmed=True, unprotected=(), now=now()
         )
     assert (overtaken.swept_at, overtaken.sweep_confirmed) == (None, False)
+    async with rows.transaction("test") as connection:
+        later = await sweeps.save_sweep(connection, overtaken, {}, confirmed=True, unprotected=(), now=now())
+        assert later == await sweeps.save_sweep(
+            connection, began, {}, confirmed=False, unprotected=(), now=now()
+        ), "what was overtaken says nothing of the later activation"
     broker: Any = ScriptedBroker()
     swept = await KillSweeper(rows, broker, now=now).sweep(beat=quietly)
     assert (swept.sweep_confirmed, swept.fates) == (True, {"gone": OrderFate.CANCELED})
@@ -347,10 +352,10 @@ async def test_a_stop_that_follows_the_sweep_ends_the_alarm(rows: Database) -> N
     assert (swept.sweep_confirmed, swept.unprotected) == (True, ("AAPL",))
     broker.orders = {"stop": told("stop", "new").model_copy(update={"raw_type": "stop", "side": Side.SELL})}
     covered = await sweeper.look_again()
-    assert covered == swept.model_copy(update={"unprotected": ()})
+    assert (covered.sweep_confirmed, covered.unprotected) == (True, ())
     assert await sweeper.look_again() == covered
     broker.orders = {}
-    assert await sweeper.look_again() == swept
+    assert (await sweeper.look_again()).unprotected == ("AAPL",)
     async with rows.connection() as connection:
         told_of = await connection.fetchval("select count(*) from events where key = 'kill-switch'")
     assert (told_of, broker.cancels, broker.cancelled) == (4, 0, []), "one for each change, none for no news"
