@@ -1,10 +1,17 @@
 """A few deaths of the sweep on a whole installation, and that a sweep which shows nothing is none."""
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from schemas.orders import OrderStatus
+from schemas.risk import CheckName
 from tests.servers.processes import needs_proc
+from workers.chaos.crash_play import WrongEnd
+from workers.chaos.crash_scenario import TRIES_MAX, Scenario
 from workers.chaos.crash_sweep import POINTS_LEAST, report_of, sweep, whole
 from workers.chaos.crash_table import SHORT, Run, plan
 from workers.chaos.judge import Verdict
@@ -60,3 +67,38 @@ def test_a_sweep_in_which_nobody_died_is_not_good(happen: Callable[[Run], None],
 def test_a_whole_sweep_of_few_points_is_not_good() -> None:
     assert whole(Report("crash_points", {"points": POINTS_LEAST})).good
     assert "39 points" in " ".join(whole(Report("crash_points", {"points": POINTS_LEAST - 1})).wrong)
+
+
+class Told:
+    """A play on which orders end so, one after the other: at rest, or refused as stale."""
+
+    def __init__(self, *ends: OrderStatus) -> None:
+        self.ends = list(ends)
+        self.refused: set[str] = set()
+
+    async def submit(self, signal_id: str, **_: str) -> None:
+        """Every one is taken."""
+
+    async def until(self, signal_id: str, wanted: object, *, what: str) -> Any:
+        status = self.ends.pop(0)
+        return SimpleNamespace(status=status, settled=status.is_final, reason=CheckName.STALENESS.value)
+
+    async def order(self, signal_id: str) -> Any:
+        return SimpleNamespace(status=OrderStatus.REJECTED, reason=CheckName.STALENESS.value)
+
+    async def filled(self, signal_id: str) -> None:
+        self.refused.add(signal_id)
+
+
+async def test_a_run_whose_every_order_came_too_late_is_played_again() -> None:
+    """On a machine that is too slow for it just then; one order that came in time shows what it is for."""
+    async with AsyncExitStack() as holds:
+        play: Any = Told(*[OrderStatus.REJECTED] * TRIES_MAX)
+        scenario = Scenario(play, "cp-1", (), holds)
+        with pytest.raises(WrongEnd):
+            await scenario.rest()
+        assert await scenario.was_turned_away(wrong=True)
+        play = Told(OrderStatus.REJECTED, OrderStatus.ACKNOWLEDGED)
+        scenario = Scenario(play, "cp-2", (), holds)
+        await scenario.rest()
+        assert not await scenario.was_turned_away(wrong=False)

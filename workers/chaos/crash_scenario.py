@@ -82,6 +82,7 @@ class Scenario:
         Raises:
             WrongEnd: none ever does.
         """
+        away: list[str] = []
         for _ in range(TRIES_MAX):
             signal_id = self.new_id()
             await self.play.submit(signal_id, ticker=self.ticker, **fields)
@@ -89,9 +90,11 @@ class Scenario:
                 signal_id, lambda order: stands(order) or order.settled, what="at the broker"
             )
             if stands(order):
+                # What came too late is made good: the run shows what it was for.
+                self.made = [each for each in self.made if each not in away]
                 return order
             await self.play.filled(signal_id)
-            self.made.remove(signal_id)
+            away.append(signal_id)
         raise WrongEnd(f"{self.tag}: no order came to the broker")
 
     async def was_turned_away(self, *, wrong: bool) -> bool:
