@@ -102,9 +102,9 @@ class BrokerStateReader:
         await self._clock.ensure_reading()
         market_at = self._clock.at(started)
         async with self._database.connection() as connection:
-            last = await rows.last_market_at(connection)
-            # A replayed market may begin anew: never ask for what is to come.
-            since = min(last or market_at, market_at) - FILLS_OVERLAP
+            reading = await rows.last_reading(connection)
+            last = None if reading is None else reading.market_at
+            since = self._listed_since(reading, started, market_at)
             before = await _read_ours(connection, since, last, market_at)
         told = await self._ask(since)
         async with self._database.connection() as connection:
@@ -129,6 +129,19 @@ class BrokerStateReader:
             update={"activities": tuple(each for each in told.activities if each.activity_id not in booked)}
         )
         return state, _books(after, told.fills, since, opened=last is not None)
+
+    def _listed_since(
+        self, last: rows.LastReading | None, started: datetime, market_at: datetime
+    ) -> datetime:
+        """Market time from which on executions are listed.
+
+        A replayed market may begin anew, and the broker's clock may have been ahead at the last reading: so never
+        later than by our own clock, and never what is to come.
+        """
+        if last is None:
+            return market_at - FILLS_OVERLAP
+        passed = max(started - last.read_at, timedelta(0)) * self._clock.speed
+        return min(last.market_at, market_at - passed) - FILLS_OVERLAP
 
     def _state(
         self, market_at: datetime, told: _Told, ours: _Ours, orders: SeenOrders, missing: Iterable[Fill]

@@ -113,12 +113,18 @@ class CatchUp:
             await market_rows.save_account(connection, account, taken_at=asked_at)
             await market_rows.save_clock_reading(connection, clock_row(reading, self._clock.speed))
 
-    async def _fills(self) -> datetime:
+    async def _fills(self) -> datetime | None:
         """Take in the fill list from the cursor on; return the new cursor."""
         async with self._database.connection() as connection:
             stream = await rows.read_stream(connection)
-        started = self._clock.at(self._now())
-        since = stream.fill_cursor - FILLS_OVERLAP if stream.fill_cursor else started - FIRST_FILLS
+        began = self._now()
+        started = self._clock.at(began)
+        cursor, last_pass = stream.fill_cursor, stream.last_catch_up_at or began
+        passed = max(began - last_pass, timedelta(0)) * self._clock.speed
+        since = started - FIRST_FILLS
+        if cursor is not None:
+            # A replayed market may begin anew: never ask for what is to come.
+            since = min(cursor, started - passed) - FILLS_OVERLAP
         fills = await self._broker.get_fills(since)
         async with self._database.connection() as connection:
             known = await watch.known_executions(connection, [fill.activity_id or "" for fill in fills])
@@ -126,7 +132,12 @@ class CatchUp:
             if fill.activity_id not in known:
                 await self._take_in_fill(fill)
         await self._doubt_stream(started)
-        return max([started - FILLS_OVERLAP, *(fill.executed_at for fill in fills)])
+        stamps = [fill.executed_at for fill in fills]
+        if cursor is not None:
+            # Where nothing is executed it goes on as well, or the same rows were listed for ever. By our own clock
+            # from what the broker has stamped: an answer of its clock that is ahead would hide what comes next.
+            stamps.append(min(cursor + passed, started - FILLS_OVERLAP))
+        return max(stamps, default=None)
 
     async def _take_in_fill(self, fill: Fill) -> None:
         taken = await self._take_in(fill, "fill list")

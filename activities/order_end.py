@@ -290,11 +290,9 @@ def _not_there(order: StoredOrder) -> CancelReply:
 
 
 def _too_late(order: OrderView) -> CancelReply:
-    return CancelReply(
-        answer=CancelAnswer.TOO_LATE,
-        status=order.status,
-        message=(
-            f"it has ended as {order.status.value} with {decimal_text(order.filled_quantity)} of "
-            f"{decimal_text(order.quantity)} filled"
-        ),
-    )
+    filled = f"{decimal_text(order.filled_quantity)} of {decimal_text(order.quantity)}"
+    told = f"with {filled} filled"
+    if OrderFlag.FILLS_MISSING in order.flags:
+        told = f"and some of its executions are still to be told, {filled} so far"
+    message = f"it has ended as {order.status.value} {told}"
+    return CancelReply(answer=CancelAnswer.TOO_LATE, status=order.status, message=message)

@@ -231,8 +231,9 @@ class PlacementActivities:
     async def _store_intent(
         self, locked: LockedOrder, request: OrderRequest, approval_id: UUID, now: datetime
     ) -> StoredOrder:
+        # Nothing of ours can be older than this: the workflow's instant may be ahead, and would be too late.
         stored = await rows.write_intent(
-            locked, request, approval_id, market_now=self._clock.at(now), now=now
+            locked, request, approval_id, market_now=self._clock.earliest(), now=now
         )
         step = Step(
             now=now,

@@ -132,6 +132,15 @@ class MarketClock:
             instant, broker_at=reading.clock.timestamp, read_at=wall_at_reading, speed=self._speed
         )
 
+    def earliest(self) -> datetime:
+        """The earliest that market time may be right now: for what nothing later can be older than.
+
+        Raises:
+            ClockUnavailableError: no reading young enough.
+        """
+        error = timedelta(seconds=self.reading().error_seconds) * self._speed
+        return self.at(self._wall()) - error
+
     def real_seconds(self, market_seconds: float) -> float:
         """How long that many market seconds take for us."""
         return market_seconds / self._speed
@@ -192,6 +201,24 @@ class MarketClock:
             await self._read()
 
     async def _read(self) -> None:
+        before, reading = self._reading, await self._ask()
+        if before is not None and self._contradict(before, reading):
+            # Either the market has moved (a replay that begins anew), or this one answer is wrong.
+            again = await self._ask()
+            if self._contradict(reading, again) and self._contradict(before, again):
+                self._last_failure = "its answers contradict each other"
+                raise ClockUnavailableError("the broker's clock was read twice, each time as another time")
+            reading = again
+        self._reading = reading
+
+    def _contradict(self, one: ClockReading, other: ClockReading) -> bool:
+        """Whether no market can have shown both: it runs at ``speed``."""
+        passed = timedelta(seconds=other.monotonic - one.monotonic) * self._speed
+        error = timedelta(seconds=one.error_seconds + other.error_seconds)
+        apart = abs(other.clock.timestamp - one.clock.timestamp - passed)
+        return apart > (CLOCK_SKEW_MAX + error) * max(self._speed, 1)
+
+    async def _ask(self) -> ClockReading:
         asked = self._monotonic()
         try:
             clock = await self._reader.get_clock()
@@ -207,7 +234,7 @@ class MarketClock:
                 f"the broker's clock answered after {round_trip:.1f} s, limit {ROUND_TRIP_MAX_SECONDS:g} s"
             )
         half = round_trip / 2
-        self._reading = ClockReading(
+        return ClockReading(
             clock=clock,
             read_at=self._wall() - timedelta(seconds=half),
             monotonic=sent + half,

@@ -74,6 +74,12 @@ def _named(queued: Queued, payload: str) -> dict[str, str]:
     }
 
 
+async def times_told(connection: Connection, correlation_id: str, *, decision: str, actor: str) -> int:
+    """How often the story of one signal tells of this decision of this actor."""
+    count: int = await connection.fetchval(_SQL["times_told"], correlation_id, decision, actor)
+    return count
+
+
 async def timeline(connection: Connection, correlation_id: str) -> list[TimelineEntry]:
     """The story of one signal, oldest first, at most ``TIMELINE_ENTRIES_MAX`` lines."""
     rows = await connection.fetch(_SQL["timeline"], correlation_id, TIMELINE_ENTRIES_MAX)

@@ -119,10 +119,26 @@ def _report(row: asyncpg.Record) -> Report:
     return Report.model_validate({**values, "findings": _findings(row), "killed": row["kill"] != "none"})
 
 
+@dataclass(frozen=True)
+class LastReading:
+    """When the last good reading began."""
+
+    read_at: datetime
+    """By our own wall clock."""
+    market_at: datetime
+    """By the broker's, which may have been off."""
+
+
+async def last_reading(connection: Connection) -> LastReading | None:
+    """None before the first good one."""
+    row = await connection.fetchrow(_SQL["last_good"])
+    return LastReading(row["read_at"], row["market_at"]) if row else None
+
+
 async def last_market_at(connection: Connection) -> datetime | None:
     """Market time of the last good reading; None before the first."""
-    row = await connection.fetchrow(_SQL["last_good"])
-    return row["market_at"] if row else None
+    last = await last_reading(connection)
+    return last.market_at if last else None
 
 
 async def read_readiness(connection: Connection) -> Readiness:

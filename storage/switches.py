@@ -51,7 +51,7 @@ class StreamRow(Wire):
     last_seen_at: UtcTime | None
     disconnected_at: UtcTime | None
     fill_cursor: UtcTime | None
-    """Market time up to which every execution is stored."""
+    """Market time up to which every execution is stored, as the broker stamps executions."""
     last_catch_up_at: UtcTime | None
     last_update_at: UtcTime | None = None
     """When it last brought an update."""

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from console.errors import DependencyDown, Refused
 from console.temporal import UPDATE_RPC_TIMEOUT, reading_answer
-from schemas.orders import CancelAnswer
+from schemas.orders import CancelAnswer, OrderFlag
 from schemas.runs import CancelCommand, CancelReply
 from schemas.wire import UPDATE_CANCEL_ORDER, Leg, order_workflow_id
+from storage.events import times_told
 from storage.orders import StoredOrder, find_by_any_id, list_orders, read_keyed, read_order
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 CANCEL_TRIES: Final = 3
 """A run may end, or begin again, between the look-up and the update."""
+CANCEL_ASKED: Final = "CANCEL_ASKED"
+"""What a worker writes into the order's story as soon as it has taken the request."""
 CANCEL_ALL_MAX: Final = 200
 """Orders of one ticker that are cancelled by one act; `trading kill` cancels everything."""
 
@@ -59,11 +62,13 @@ async def cancel_order(
     if reply is not None:
         return reply
     command = CancelCommand(actor=name, reason=reason)
+    async with rows() as connection:
+        taken = await times_told(connection, order.signal_id, decision=CANCEL_ASKED, actor=name)
     for _ in range(CANCEL_TRIES):
         try:
             reply = await _update(client, order.signal_id, command)
         except NoAnswerYet:
-            return await _unanswered(rows, order)
+            return await _unanswered(rows, order, name=name, taken_before=taken)
         if reply is None:
             async with rows() as connection:
                 reply = already_ended(await read_keyed(connection, order))
@@ -90,20 +95,28 @@ class NoAnswerYet(DependencyDown):
     """The update waits: for a worker, or for the broker's answer to one."""
 
 
-async def _unanswered(rows: Rows, order: StoredOrder) -> CancelReply:
-    """A worker has taken the request where the row names who asked: then it is the broker that is silent.
+async def _unanswered(rows: Rows, order: StoredOrder, *, name: str, taken_before: int) -> CancelReply:
+    """A worker has taken this request where the story tells of one more of this person: the broker is silent.
+
+    The row names only who asked first, which may be long ago.
 
     Raises:
         DependencyDown: no worker has.
     """
     async with rows() as connection:
         now = await read_order(connection, order.signal_id, order.leg)
-    if now.cancel_requested_by is None:
+        taken = await times_told(connection, order.signal_id, decision=CANCEL_ASKED, actor=name)
+    ended = already_ended(now)
+    if ended is not None:
+        return ended
+    if taken == taken_before:
+        first = now.cancel_requested_by
+        earlier = "" if first is None else f", behind an earlier one of {first} that may wait for the broker"
         raise DependencyDown(
-            f"no worker answered within {UPDATE_RPC_TIMEOUT.seconds} s; the request stays queued",
+            f"no worker answered within {UPDATE_RPC_TIMEOUT.seconds} s; the request stays queued{earlier}",
             do="see `trading doctor`, then `trading order show`",
         )
-    return already_ended(now) or CancelReply(
+    return CancelReply(
         answer=CancelAnswer.UNKNOWN_OUTCOME,
         status=now.status,
         message=(
@@ -117,8 +130,12 @@ def already_ended(order: StoredOrder) -> CancelReply | None:
     """The answer where it is too late; None where it is not."""
     if not order.status.is_final:
         return None
-    filled = f", filled {order.filled_quantity} of {order.quantity}"
-    message = f"it ended as {order.status.value}{filled}"
+    filled = f"{order.filled_quantity} of {order.quantity}"
+    message = f"it ended as {order.status.value}, filled {filled}"
+    if OrderFlag.FILLS_MISSING in order.flags:
+        message = (
+            f"it ended as {order.status.value}; some of its executions are still to be told, {filled} so far"
+        )
     return CancelReply(answer=CancelAnswer.TOO_LATE, status=order.status, message=message)
 
 

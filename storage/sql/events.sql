@@ -37,6 +37,9 @@ where correlation_id = $1
 order by id
 limit $2
 
+-- name: times_told
+select count(*) from audit_log where correlation_id = $1 and decision = $2 and actor = $3
+
 -- name: try_lead
 select pg_try_advisory_lock($1)
 

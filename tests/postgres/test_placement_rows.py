@@ -8,12 +8,13 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from activities import resolution
+from activities.risk import RESERVATION_LAPSE
 from broker.errors import DuplicateOrder, Forbidden, NotCancelable, NothingSent, UnknownOutcome
 from schemas.orders import BrokerOrder, CancelAnswer, OrderFlag, OrderStatus
 from schemas.runs import CancelStep, EndOrder, PlaceKind, ResolveKind
 from storage.database import PLACEMENT_SLOTS
 from storage.orders import StoredOrder, read_order
-from storage.risk import live_reservations
+from storage.risk import lapse_reservations, live_reservations, lock_account
 from storage.switches import unknown_orders
 from tests.postgres.desk import SIGNAL, Desk, question
 from tests.postgres.scripted_broker import told
@@ -111,6 +112,26 @@ async def test_a_try_without_a_slot_sends_nothing_and_comes_again(
     assert refused.value.type == "NO_SLOT"
     assert not refused.value.non_retryable
     assert desk.broker.posts == []
+
+
+@pytest.mark.parametrize("decided_since", [False, True])
+async def test_an_order_whose_room_was_given_back_while_it_waited_is_refused(
+    desk: Desk, decided_since: bool
+) -> None:
+    """How: it waits for longer than its room counts; where risk decides on another signal since, that room goes."""
+    async with desk.database.transaction("test") as connection:
+        await connection.execute(
+            "update reservations set lapses_at = lapses_at - $1::interval", RESERVATION_LAPSE
+        )
+        if decided_since:
+            await lock_account(connection)
+            await lapse_reservations(connection, datetime.now(UTC))
+    answer = await desk.place()
+    if not decided_since:
+        assert (answer.kind, len(desk.broker.posts)) == (PlaceKind.PLACED, 1)
+        return
+    assert (answer.kind, desk.broker.posts) == (PlaceKind.ENDED, [])
+    assert (answer.order.status, answer.order.reason) == (OrderStatus.REJECTED, "RESERVATION_LAPSED")
 
 
 async def test_a_cancel_that_the_broker_takes_later_is_asked_again(desk: Desk) -> None:

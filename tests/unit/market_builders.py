@@ -43,10 +43,17 @@ class Broker:
             next_open=datetime(2013, 10, 9, 13, 30, tzinfo=UTC),
             next_close=datetime(2013, 10, 8, 20, 0, tzinfo=UTC),
         )
+        self.next: list[datetime] = []
         self.days: list[CalendarDay] = regular_days()
+
+    def shows(self, *times: datetime) -> None:
+        """The next answers, one after the other; the last one stays."""
+        self.next = list(times)
 
     async def get_clock(self) -> BrokerClock:
         self.clock_calls += 1
+        if self.next:
+            self.clock = self.clock.model_copy(update={"timestamp": self.next.pop(0)})
         self.hands.pass_seconds(self.waits + self.takes)
         if self.failure is not None:
             raise self.failure

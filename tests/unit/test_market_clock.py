@@ -94,6 +94,59 @@ async def test_a_question_that_waited_for_its_turn_is_placed_by_its_own_way(
         await clock.refresh()
 
 
+@pytest.mark.parametrize("speed", [1, 20])
+@pytest.mark.parametrize("off", [-3600, 3, 3600])
+async def test_a_single_answer_that_no_market_can_show_is_asked_for_again(
+    hands: Hands, broker: Broker, off: float, speed: float
+) -> None:
+    clock = market_clock(broker, speed=speed)
+    await clock.refresh()
+    hands.pass_seconds(10)
+    right = MARKET + seconds(10 * speed)
+    broker.shows(right + seconds(off * speed), right)
+    await clock.refresh()
+    assert (clock.at(hands.wall), broker.clock_calls) == (right, 3)
+
+
+async def test_a_market_that_has_moved_is_followed_and_contradictions_are_no_reading(
+    hands: Hands, broker: Broker
+) -> None:
+    """How: two answers say that the replay began anew; then each of two says another time."""
+    clock = market_clock(broker)
+    await clock.refresh()
+    anew = MARKET - timedelta(days=3)
+    broker.shows(anew)
+    await clock.refresh()
+    assert clock.at(hands.wall) == anew
+    broker.shows(anew + timedelta(hours=1), anew + timedelta(hours=2))
+    with pytest.raises(ClockUnavailableError, match="each time as another"):
+        await clock.refresh()
+    assert clock.at(hands.wall) == anew, "the earlier reading stays"
+
+
+async def test_what_differs_by_how_loosely_answers_are_placed_is_no_contradiction(
+    hands: Hands, broker: Broker
+) -> None:
+    broker.takes = 2.0
+    clock = market_clock(broker)
+    await clock.refresh()
+    broker.shows(MARKET + seconds(2 + 4))
+    await clock.refresh()
+    assert broker.clock_calls == 2
+
+
+async def test_the_earliest_that_it_may_be_is_before_the_reading_by_its_error(
+    hands: Hands, broker: Broker
+) -> None:
+    broker.takes = 1.0
+    clock = market_clock(broker, speed=20)
+    await clock.refresh()
+    hands.pass_seconds(3)
+    assert clock.at(hands.wall) == MARKET + seconds(70)
+    hands.wall += timedelta(hours=1)
+    assert clock.earliest() == MARKET + seconds(60), "whatever our wall clock says"
+
+
 async def test_without_a_reading_nobody_is_told_the_time(broker: Broker) -> None:
     clock = market_clock(broker)
     with pytest.raises(ClockUnavailableError, match="never read"):
@@ -122,6 +175,7 @@ async def test_ensure_reading_asks_only_when_needed_and_once_for_all(hands: Hand
     await clock.ensure_reading()
     assert broker.clock_calls == 1
     hands.pass_seconds(61)
+    broker.shows(MARKET + seconds(61))
     await asyncio.gather(*(clock.ensure_reading() for _ in range(10)))
     assert broker.clock_calls == 2
 

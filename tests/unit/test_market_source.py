@@ -133,12 +133,13 @@ async def test_without_a_clock_no_quote_has_an_age(clock: MarketClock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ahead_seconds", "reading_age_seconds", "readings"), [(2, 5, 1), (2.001, 5, 2), (2.001, 1.9, 1)]
+    ("ahead_seconds", "reading_age_seconds", "readings"), [(2, 5, 1), (2.001, 5, 3), (2.001, 1.9, 1)]
 )
 async def test_a_quote_from_the_future_has_the_clock_read_anew(
     ahead_seconds: float, reading_age_seconds: float, readings: int
 ) -> None:
-    """How: the exchange's clock is set forward; a reading younger than 2 s is not doubted."""
+    """How: the exchange's clock is set forward, which a second answer confirms; a reading younger than 2 s is not
+    doubted."""
     hands = Hands()
     broker = Broker(hands)
     clock = market_clock(broker)
@@ -149,7 +150,7 @@ async def test_a_quote_from_the_future_has_the_clock_read_anew(
     broker.clock = broker.clock.model_copy(update={"timestamp": set_to})
     pair = await QuoteSource(clock, Shelf(shown)).pair("AAPL", NOW)
     assert broker.clock_calls == readings
-    assert (pair.market_now == set_to) == (readings == 2)
+    assert (pair.market_now == set_to) == (readings > 1)
     await QuoteSource(clock, Shelf(shown)).latest(["AAPL"])
     assert broker.clock_calls == readings
 
