@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from temporalio import activity
@@ -20,7 +19,7 @@ from risk.protection import (
     exit_price,
     is_left_behind,
     remaining,
-    share_out,
+    wanted,
 )
 from schemas import wire
 from schemas.alerts import Alert, AlertCode, Severity
@@ -112,7 +111,7 @@ class ProtectionActivities:
             await rows.save_cover(connection, after, moment.now)
         lots = await rows.read_lots(connection, after.ticker, after.action)
         holdings = await rows.read_holdings(connection, after.ticker, after.action)
-        target = share_out(lots, holdings).get(signal_id, Decimal(0))
+        shares = wanted(signal_id, lots, holdings)
         limit = None
         if market is not None and after.exiting:
             limits = await lasting_limits(connection)
@@ -120,7 +119,7 @@ class ProtectionActivities:
             collar_pct = tighter(limits.price_collar_pct, approved)
             assert collar_pct is not None, "the limits have one"
             limit = exit_price(market, collar_pct, after.side)
-        legs = await self._ready_legs(connection, after, rows.LegTerms(target, limit), moment.now)
+        legs = await self._ready_legs(connection, after, rows.LegTerms(shares.target, limit), moment.now)
         in_the_way: tuple[OrderView, ...] = ()
         if after.obstacle is Obstacle.WASH:
             in_the_way = tuple(
@@ -128,13 +127,14 @@ class ProtectionActivities:
             )
         scene = Scene(
             protection=after,
-            target=target,
+            target=shares.target,
             legs=tuple(leg.view for leg in legs),
             in_the_way=in_the_way,
             now=moment.now,
             market=market,
             is_open=moment.is_open,
             opens_in_seconds=moment.next_look_seconds,
+            beyond=shares.beyond,
         )
         lent_since = min((each.closing_since for each in holdings if each.closing_since), default=None)
         return await self._conclude(connection, decide(scene), before, moment.now, lent_since)
@@ -167,12 +167,13 @@ class ProtectionActivities:
             if _is_unsent(leg) and not _is_wanted(leg, protection, terms):
                 if leg.leg is protection.leg and terms.quantity and not leg.post_count:
                     fitted = await rows.fit_leg(connection, leg, terms, now)
-                    await _announce(connection, fitted, "LEG_FITTED", now)
-                    continue
+                    if fitted is not None:
+                        await _announce(connection, fitted, "LEG_FITTED", now)
+                        continue
+                    # A POST of it was begun, and proved unsent: its id keeps its content, the next has its own.
                 locked = await lock_keyed(connection, leg)
-                step = Step(
-                    now=now, component=COMPONENT, decision="LEG_WITHDRAWN", detail="no longer what is held"
-                )
+                told = "no longer what is wanted"
+                step = Step(now=now, component=COMPONENT, decision="LEG_WITHDRAWN", detail=told)
                 await refuse(
                     locked, lifecycle.apply(locked.state, lifecycle.Withdrawn("not needed any more")), step
                 )
@@ -208,6 +209,7 @@ class ProtectionActivities:
         if after != before:
             await rows.save_cover(connection, after, now)
         await _tell(connection, view.model_copy(update={"protection": after}), now, lent_since)
+        await _tell_of_beyond(connection, view, now)
         return view.model_copy(update={"protection": after})
 
 
@@ -284,6 +286,7 @@ async def _tell(
     """
     found, since = view.protection, view.protection.uncovered_since
     stop = f"{_words(found)} have had no stop at {dollars_text(found.stop_price)} since"
+    lent = found.lot - view.target - view.beyond
     if since is not None:
         if not (found.is_blocked or found.obstacle is Obstacle.OTHER or now - since >= UNPROTECTED_AFTER):
             return
@@ -293,10 +296,10 @@ async def _tell(
             f"{found.obstacle_detail or view.why}. It is tried on; until then close them, or place a stop at the "
             "broker by hand"
         )
-    elif view.target < found.lot and lent_since is not None and now - lent_since >= LENT_TOLD_AFTER:
+    elif lent > 0 and lent_since is not None and now - lent_since >= LENT_TOLD_AFTER:
         severity = Severity.HIGH
         text = (
-            f"{decimal_text(found.lot - view.target)} shares {stop} {lent_since.isoformat(timespec='seconds')}: a "
+            f"{decimal_text(lent)} shares {stop} {lent_since.isoformat(timespec='seconds')}: a "
             "closing order that has not traded keeps them. Cancel it, and they have their stop again"
         )
     else:
@@ -307,6 +310,26 @@ async def _tell(
         severity=severity,
         subject=found.signal_id,
         text=text,
+        correlation_id=found.signal_id,
+    )
+    await raise_alert(connection, alert, component=COMPONENT, now=now)
+
+
+async def _tell_of_beyond(connection: "Connection", view: ProtectView, now: datetime) -> None:
+    """UNPROTECTED, beside the other: no stop may be placed for these shares, so a person is told at once."""
+    found = view.protection
+    subject = f"{found.signal_id}/beyond"
+    if not view.beyond:
+        await clear_alert(connection, AlertCode.UNPROTECTED, subject, component=COMPONENT, now=now)
+        return
+    alert = Alert(
+        code=AlertCode.UNPROTECTED,
+        severity=Severity.CRITICAL,
+        subject=subject,
+        text=(
+            f"{decimal_text(view.beyond)} shares {_words(found)} beyond what was approved have no stop: place one "
+            "at the broker, or close them, with a signal or there"
+        ),
         correlation_id=found.signal_id,
     )
     await raise_alert(connection, alert, component=COMPONENT, now=now)

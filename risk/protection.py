@@ -8,6 +8,7 @@ from typing import Final
 
 from risk.arithmetic import exact
 from risk.prices import Market, buy_stop_limit, collar_edge, worst_tick
+from schemas.base import decimal_text
 from schemas.kill import KillScope
 from schemas.orders import OrderFlag, OrderStatus, OrderView, Side
 from schemas.protection import Act, Holding, LegBasis, Lot, Obstacle, Protection, ProtectView
@@ -27,7 +28,7 @@ LOOK_CLEARING_SECONDS: Final = 0.5
 LOOK_QUOTE_SECONDS: Final = 1.0
 LOOK_SHORT_SECONDS: Final = 15.0
 LOOK_LENT_SECONDS: Final = 30.0
-"""While a closing signal has some of the shares: its end may go untold."""
+"""While a closing signal has some of the shares, or a person has to see to some: their end may go untold."""
 
 ZERO: Final = Decimal(0)
 
@@ -36,23 +37,44 @@ def share_out(lots: Sequence[Lot], holdings: Iterable[Holding]) -> dict[str, Dec
     """How many shares of each lot want a stop, by signal. ``lots`` oldest first.
 
     Never more than the strategy holds beyond what its closing signals have asked for, nor than the account
-    does: the broker nets. What is missing is taken from the oldest lots first.
+    does: the broker nets. What is missing is taken from what no leg may stand for, then from the oldest lots first.
     """
     targets = {lot.signal_id: lot.quantity for lot in lots}
     known = list(holdings)
     for strategy in dict.fromkeys(lot.strategy for lot in lots):
         room = sum((each.held - each.closing for each in known if each.strategy == strategy), ZERO)
-        _cut(targets, [lot.signal_id for lot in lots if lot.strategy == strategy], room)
-    _cut(targets, [lot.signal_id for lot in lots], sum((each.held - each.closing for each in known), ZERO))
+        _cut(targets, [lot for lot in lots if lot.strategy == strategy], room)
+    _cut(targets, lots, sum((each.held - each.closing for each in known), ZERO))
     return targets
 
 
-def _cut(targets: dict[str, Decimal], names: Sequence[str], room: Decimal) -> None:
-    excess = sum((targets[name] for name in names), ZERO) - max(ZERO, room)
-    for name in names:
-        cut = max(ZERO, min(targets[name], excess))
-        targets[name] -= cut
-        excess -= cut
+def _cut(targets: dict[str, Decimal], lots: Sequence[Lot], room: Decimal) -> None:
+    excess = sum((targets[lot.signal_id] for lot in lots), ZERO) - max(ZERO, room)
+    for kept in ({lot.signal_id: lot.quantity - lot.beyond for lot in lots}, dict[str, Decimal]()):
+        for lot in lots:
+            cut = max(ZERO, min(targets[lot.signal_id] - kept.get(lot.signal_id, ZERO), excess))
+            targets[lot.signal_id] -= cut
+            excess -= cut
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Of one protection's shares that are there and that nobody has asked for."""
+
+    target: Decimal
+    """Those that a live leg must stand for."""
+    beyond: Decimal
+    """Those beyond what was approved, for which none may."""
+
+
+def wanted(signal_id: str, lots: Sequence[Lot], holdings: Iterable[Holding]) -> Wanted:
+    """What one of the lots wants. ``lots`` as for `share_out`; a closed protection has none there."""
+    own = next((lot for lot in lots if lot.signal_id == signal_id), None)
+    if own is None:
+        return Wanted(ZERO, ZERO)
+    share = share_out(lots, holdings)[signal_id]
+    target = min(share, own.quantity - own.beyond)
+    return Wanted(target, share - target)
 
 
 def exit_price(market: Market, collar_pct: Decimal, side: Side) -> Decimal:
@@ -77,6 +99,8 @@ class Scene:
     is_open: bool
     opens_in_seconds: float
     """Until the next session's open."""
+    beyond: Decimal = ZERO
+    """Shares beside the target that no leg may stand for."""
 
 
 def remaining(leg: OrderView) -> Decimal:
@@ -103,13 +127,13 @@ def newest(scene: Scene, leg: Leg) -> OrderView | None:
 
 def decide(scene: Scene) -> ProtectView:
     """The one thing to do now. Pure: the same scene gives the same step."""
-    wanted = newest(scene, scene.protection.leg)
+    last = newest(scene, scene.protection.leg)
     live = [leg for leg in scene.legs if leg.broker_order_id is not None and not leg.status.is_final]
     unknown = [
         leg for leg in scene.legs if leg.may_stand and leg.broker_order_id is None and not leg.status.is_final
     ]
     ended = [leg for leg in scene.legs if leg.status.is_final and not leg.settled]
-    surplus = [leg for leg in live if leg is not wanted or not _fits(scene, leg)]
+    surplus = [leg for leg in live if leg is not last or not _fits(scene, leg)]
     # What the broker calls filled is on its way, though its executions have not been told.
     untold = sum(
         (leg.quantity - leg.filled_quantity for leg in ended if leg.status is OrderStatus.FILLED), ZERO
@@ -118,7 +142,12 @@ def decide(scene: Scene) -> ProtectView:
     covering = [leg for leg in live if not _is_denied(leg) and not is_left_behind(leg, scene.market)]
     covered = min(scene.target, untold + sum((remaining(leg) for leg in covering), ZERO))
     view = ProtectView(
-        protection=scene.protection, target=scene.target, covered=covered, act=Act.WAIT, leg=wanted
+        protection=scene.protection,
+        target=scene.target,
+        covered=covered,
+        beyond=scene.beyond,
+        act=Act.WAIT,
+        leg=last,
     )
     if unknown:
         return _do(view, Act.RESOLVE, unknown[:1], "what became of the POST")
@@ -126,11 +155,11 @@ def decide(scene: Scene) -> ProtectView:
         return _do(view, Act.SETTLE, ended[:1], "the broker's last word on a leg")
     if surplus:
         return _cancel(scene, view, surplus)
-    if wanted is not None and wanted in live and _is_denied(wanted):
+    if last is not None and last in live and _is_denied(last):
         return _wait(view, "proof of what became of a leg that the broker denies", LOOK_CONFIRMATION_SECONDS)
-    if wanted in live or not scene.target:
+    if last in live or not scene.target:
         return _rest(scene, view)
-    return _towards_cover(scene, view, wanted)
+    return _towards_cover(scene, view, last)
 
 
 def _is_denied(leg: OrderView) -> bool:
@@ -168,20 +197,23 @@ def _rest(scene: Scene, view: ProtectView) -> ProtectView:
     lot = scene.protection.lot
     if not lot and all(leg.settled for leg in scene.legs):
         return _do(view, Act.CLOSED, (), "nothing: every share is closed")
-    if scene.target < lot:
+    if scene.target + scene.beyond < lot:
         return _wait(view, "a closing signal that has asked for the shares", LOOK_LENT_SECONDS)
-    if scene.is_open and lot and scene.protection.exiting:
+    if scene.is_open and scene.target and scene.protection.exiting:
         if scene.market is None:
             return _refresh(view, "the exit, by a fresh quote", LOOK_CONFIRMATION_SECONDS)
         return _wait(view, "the exit", LOOK_CONFIRMATION_SECONDS)
     pause = max(1.0, scene.opens_in_seconds)
-    if scene.is_open and scene.protection.side is Side.BUY and lot:
+    if scene.is_open and scene.protection.side is Side.BUY and scene.target:
         # A stop that buys is a limit at the broker: only the quote shows that the market has jumped past it.
         pause = min(pause, LOOK_SHORT_SECONDS)
+    if scene.beyond:
+        why = f"a person: {decimal_text(scene.beyond)} shares beyond what was approved have no stop"
+        return _wait(view, why, min(pause, LOOK_LENT_SECONDS))
     return _wait(view, "the stop, or the next session's open", pause)
 
 
-def _towards_cover(scene: Scene, view: ProtectView, wanted: OrderView | None) -> ProtectView:
+def _towards_cover(scene: Scene, view: ProtectView, last: OrderView | None) -> ProtectView:
     protection = scene.protection
     if protection.is_blocked:
         return _wait(view, "the release of the kill switch", LOOK_UNCOVERED_SECONDS)
@@ -202,8 +234,8 @@ def _towards_cover(scene: Scene, view: ProtectView, wanted: OrderView | None) ->
         return _wait(view, "the open, to exit", min(max(1.0, scene.opens_in_seconds), LOOK_LENT_SECONDS))
     if protection.exiting and scene.market is None:
         return _refresh(view, "a fresh quote, to exit by", LOOK_QUOTE_SECONDS)
-    assert wanted is not None, "the review has made the row"
-    return _do(view, Act.PLACE, (wanted,), f"place {wanted.leg.value} {wanted.generation}")
+    assert last is not None, "the review has made the row"
+    return _do(view, Act.PLACE, (last,), f"place {last.leg.value} {last.generation}")
 
 
 def _do(view: ProtectView, act: Act, orders: Sequence[OrderView], why: str) -> ProtectView:

@@ -76,6 +76,10 @@ class Lot(Wire):
     signal_id: str
     strategy: str
     quantity: DecimalText
+    beyond: DecimalText = Decimal(0)
+    """Shares of these beyond what was approved, as somebody made the entry larger at the broker: no leg may stand
+    for them.
+    """
 
 
 class Holding(Wire):
@@ -130,6 +134,8 @@ class ProtectView(Wire):
     """Shares that a live leg must stand for."""
     covered: DecimalText
     """Shares that one does stand for."""
+    beyond: DecimalText = Decimal(0)
+    """Shares that are there beyond what was approved: no leg stands for them, and a person is told."""
     act: Act
     orders: tuple[OrderView, ...] = ()
     """What ``act`` is to be done to."""

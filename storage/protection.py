@@ -93,16 +93,16 @@ async def write_off(
 ) -> None:
     """Shares that are gone want no stop, whoever has closed them: else an old stop would sell the next ones.
 
-    Those without a stop went first, then the oldest lots'; first what the strategy does not hold, then what the
-    account does not. Not while executions are missing. ``fresh``: shares that came just now back no other lot.
-    A repeat changes nothing.
+    Those that can have no stop went first, then the oldest lots'; first what the strategy does not hold, then
+    what the account does not. Not while executions are missing. ``fresh``: shares that came just now back no
+    other lot. A repeat changes nothing.
     """
     if not await lock_lots(connection, ticker, action):
         return
     found = await connection.fetch(_SQL["read_backing"], ticker, action.value)
     if not found or found[0]["fills_missing"]:
         return
-    names = ("signal_id", "strategy", "quantity")
+    names = ("signal_id", "strategy", "quantity", "beyond")
     lots = [Lot.model_validate({name: row[name] for name in names}) for row in found]
     pairs = zip(found[0]["holders"], found[0]["held"], strict=True)
     holdings = [Holding(strategy=strategy, held=held) for strategy, held in pairs]
@@ -120,7 +120,11 @@ async def write_off(
 def _without(lot: Lot, fresh: Lot) -> Lot:
     if lot.signal_id != fresh.signal_id:
         return lot
-    return lot.model_copy(update={"quantity": max(Decimal(0), lot.quantity - fresh.quantity)})
+    rest = {
+        "quantity": max(Decimal(0), lot.quantity - fresh.quantity),
+        "beyond": max(Decimal(0), lot.beyond - fresh.quantity),
+    }
+    return lot.model_copy(update=rest)
 
 
 def _gone(lot: Lot, gone: Decimal, holdings: Sequence[Holding], now: datetime) -> AuditEntry:
@@ -161,7 +165,7 @@ async def insert_leg(
 async def fit_leg(
     connection: Connection, leg: StoredOrder, terms: LegTerms, now: datetime
 ) -> StoredOrder | None:
-    """Change an order that was never sent. None: it was."""
+    """Change an order of which no POST was ever begun. None: one was, though it may be proved unsent."""
     limit = None if leg.leg is Leg.STOP else terms.limit_price
     row = await connection.fetchrow(_SQL["fit_leg"], leg.internal_order_id, terms.quantity, limit, now)
     return stored_order(row) if row else None

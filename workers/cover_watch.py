@@ -3,7 +3,7 @@
 from typing import Final
 
 from activities.notifier import OrderNotifier
-from risk.protection import UNPROTECTED_AFTER, share_out
+from risk.protection import UNPROTECTED_AFTER, wanted
 from schemas.alerts import Alert, AlertCode, Severity
 from schemas.base import decimal_text, dollars_text
 from schemas.orders import Action
@@ -44,11 +44,14 @@ class CoverWatch:
 
 
 async def _judge(connection: Connection, seen: OutOfCover) -> bool:
-    """Whether cover is not what it should be; tells of too little. Shares lent to a closing signal want none."""
+    """Whether cover is not what it should be; tells of too little.
+
+    Shares lent to a closing signal want none. Those beyond what was approved can have none: a review tells of them.
+    """
     protection = await protections.read_protection(connection, seen.signal_id)
     lots = await protections.read_lots(connection, protection.ticker, protection.action)
     holdings = await protections.read_holdings(connection, protection.ticker, protection.action)
-    target = share_out(lots, holdings)[seen.signal_id]
+    target = wanted(seen.signal_id, lots, holdings).target
     if seen.covered < target and not seen.is_told:
         alert = _alert(protection, seen, decimal_text(target - seen.covered))
         await raise_alert(connection, alert, component=COMPONENT, now=utc_now())

@@ -1,5 +1,5 @@
 -- name: out_of_cover
--- Open protections whose live legs have not stood for exactly their shares since that time, by rows alone.
+-- Open protections whose live legs have not stood for exactly their approved shares since that time, by rows alone.
 select p.signal_id, l.covered, p.uncovered_since is not null as is_seen,
     coalesce(p.uncovered_since, greatest(e.updated_at, l.changed_at, p.updated_at)) as since,
     exists (
@@ -18,7 +18,7 @@ cross join lateral (
     from orders o where o.signal_id = p.signal_id and o.leg <> 'entry'
 ) l
 where p.closed_at is null and ($2::text is null or p.signal_id = $2)
-    and greatest(0, e.filled_quantity - p.given_up - l.exited) <> l.covered
+    and greatest(0, least(e.filled_quantity - p.given_up, e.quantity) - l.exited) <> l.covered
     and coalesce(p.uncovered_since, greatest(e.updated_at, l.changed_at, p.updated_at)) <= $1
 order by since, p.signal_id
 limit $3

@@ -31,21 +31,22 @@ cross join kill_switch k
 where p.signal_id = $1
 
 -- name: read_lots
-select p.signal_id, p.strategy,
-    greatest(0, e.filled_quantity - p.given_up - coalesce((
-        select sum(l.filled_quantity) from orders l where l.signal_id = p.signal_id and l.leg <> 'entry'
-    ), 0)) as quantity
+-- An order keeps the quantity that risk approved, whatever it was made at the broker since: legs are for no more.
+select p.signal_id, p.strategy, l.quantity,
+    least(l.quantity, greatest(0, e.filled_quantity - p.given_up - e.quantity)) as beyond
 from protections p
 join orders e on e.signal_id = p.signal_id and e.leg = 'entry'
+cross join lateral (
+    select greatest(0, e.filled_quantity - p.given_up - coalesce(sum(o.filled_quantity), 0)) as quantity
+    from orders o where o.signal_id = p.signal_id and o.leg <> 'entry'
+) l
 where p.ticker = $1 and p.action = $2 and p.closed_at is null
 order by p.created_at, p.signal_id
 
 -- name: read_backing
 -- Lots and what backs them in one snapshot: a fill between two would look like shares that are gone.
-select p.signal_id, p.strategy,
-    greatest(0, e.filled_quantity - p.given_up - coalesce((
-        select sum(l.filled_quantity) from orders l where l.signal_id = p.signal_id and l.leg <> 'entry'
-    ), 0)) as quantity,
+select p.signal_id, p.strategy, l.quantity,
+    least(l.quantity, greatest(0, e.filled_quantity - p.given_up - e.quantity)) as beyond,
     array(select h.strategy from positions h where h.ticker = $1 order by h.strategy) as holders,
     array(
         select case when $2 = 'SELL_TO_CLOSE' then h.quantity else -h.quantity end
@@ -58,6 +59,10 @@ select p.signal_id, p.strategy,
     ) as fills_missing
 from protections p
 join orders e on e.signal_id = p.signal_id and e.leg = 'entry'
+cross join lateral (
+    select greatest(0, e.filled_quantity - p.given_up - coalesce(sum(o.filled_quantity), 0)) as quantity
+    from orders o where o.signal_id = p.signal_id and o.leg <> 'entry'
+) l
 where p.ticker = $1 and p.action = $2 and p.closed_at is null
 order by p.created_at, p.signal_id
 

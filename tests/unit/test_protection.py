@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from risk.prices import Market
-from risk.protection import Scene, decide, exit_price, leg_doubt, share_out
+from risk.protection import Scene, decide, exit_price, leg_doubt, share_out, wanted
 from schemas.kill import KillScope
 from schemas.orders import Action, OrderFlag, OrderStatus, OrderType, OrderView, Side, TimeInForce
 from schemas.protection import Act, Holding, LegBasis, Lot, Obstacle, Protection
@@ -21,8 +21,8 @@ NOW = datetime(2026, 11, 24, 17, 0, tzinfo=UTC)
 QUOTED = Market(bid=D("99.98"), ask=D("100.02"))
 
 
-def lot(signal_id: str, quantity: int, strategy: str = "a") -> Lot:
-    return Lot(signal_id=signal_id, strategy=strategy, quantity=D(quantity))
+def lot(signal_id: str, quantity: int, strategy: str = "a", beyond: int = 0) -> Lot:
+    return Lot(signal_id=signal_id, strategy=strategy, quantity=D(quantity), beyond=D(beyond))
 
 
 def holding(held: int, closing: int = 0, strategy: str = "a") -> Holding:
@@ -44,6 +44,15 @@ def holding(held: int, closing: int = 0, strategy: str = "a") -> Holding:
         ([lot("1", 10), lot("2", 5, "b")], [holding(10), holding(5, 2, "b")], {"1": 10, "2": 3}),
         ([lot("1", 10)], [holding(10), holding(-4, 0, "b")], {"1": 6}),
         ([lot("1", 10)], [], {"1": 0}),
+        # What no leg may stand for before all else, whoever is older.
+        ([lot("1", 15, beyond=5)], [holding(15)], {"1": 15}),
+        ([lot("1", 15, beyond=5)], [holding(15, closing=7)], {"1": 8}),
+        ([lot("1", 10), lot("2", 15, beyond=5)], [holding(25, closing=7)], {"1": 8, "2": 10}),
+        (
+            [lot("1", 10), lot("2", 15, "b", beyond=5)],
+            [holding(10), holding(15, 0, "b"), holding(-5, 0, "c")],
+            {"1": 10, "2": 10},
+        ),
     ],
 )
 def test_shares_are_shared_out(lots: list[Lot], holdings: list[Holding], targets: dict[str, int]) -> None:
@@ -51,15 +60,24 @@ def test_shares_are_shared_out(lots: list[Lot], holdings: list[Holding], targets
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 50), st.sampled_from("ab")), max_size=6),
+    st.lists(st.tuples(st.integers(0, 50), st.sampled_from("ab"), st.integers(0, 50)), max_size=6),
     st.lists(st.tuples(st.integers(-50, 100), st.integers(0, 50), st.sampled_from("ab")), max_size=3),
 )
 def test_stops_never_stand_for_more_than_is_held(
-    lots: list[tuple[int, str]], holdings: list[tuple[int, int, str]]
+    lots: list[tuple[int, str, int]], holdings: list[tuple[int, int, str]]
 ) -> None:
-    made = [lot(str(number), quantity, strategy) for number, (quantity, strategy) in enumerate(lots)]
-    targets = share_out(made, [holding(*each) for each in holdings])
+    made = [
+        lot(str(number), quantity, strategy, min(quantity, beyond))
+        for number, (quantity, strategy, beyond) in enumerate(lots)
+    ]
+    known = [holding(*each) for each in holdings]
+    targets = share_out(made, known)
     assert all(0 <= targets[each.signal_id] <= each.quantity for each in made)
+    for each in made:
+        own_share = wanted(each.signal_id, made, known)
+        assert 0 <= own_share.target <= each.quantity - each.beyond
+        assert 0 <= own_share.beyond <= each.beyond
+        assert own_share.target + own_share.beyond == targets[each.signal_id]
     free = sum(held - closing for held, closing, _ in holdings)
     assert sum(targets.values()) <= max(0, free)
     for strategy in "ab":
@@ -104,7 +122,7 @@ AN_ENTRY = leg(signal_id="s2", leg=Leg.ENTRY, action=Action.BUY_TO_OPEN)
 def act(*legs: OrderView, target: int = 10, **fields: Any) -> tuple[Act, tuple[OrderView, ...]]:
     scene = {
         "in_the_way": (), "now": NOW + timedelta(seconds=6), "market": QUOTED, "is_open": True,
-        "opens_in_seconds": 100.0,
+        "opens_in_seconds": 100.0, "beyond": D(0),
     }  # fmt: skip
     scene |= {name: fields.pop(name) for name in list(fields) if name in scene}
     view = decide(Scene(protection=protection(**fields), target=D(target), legs=legs, **scene))  # type: ignore[arg-type]
@@ -198,6 +216,13 @@ class TestTheOneThingToDo:
             )
             assert (view.act, view.covered) == (Act.WAIT, D(covered)), market
             assert view.look_again_seconds == 15, "only the quote tells"
+
+    def test_what_is_beyond_the_approval_is_neither_cancelled_for_nor_exited_nor_the_end(self) -> None:
+        larger: dict[str, Any] = {"filled": D(15), "beyond": D(5)}
+        assert act(leg(), **larger) == (Act.WAIT, ())
+        sold = leg(status=OrderStatus.FILLED, filled_quantity=D(10), settled=True)
+        assert act(sold, target=0, exited=D(10), exiting=True, market=None, **larger) == (Act.WAIT, ())
+        assert act(leg(quantity=D(15)), **larger)[0] is Act.CANCEL
 
     def test_it_ends_with_the_last_share(self) -> None:
         done = leg(status=OrderStatus.FILLED, filled_quantity=D(10), settled=True)
