@@ -27,6 +27,9 @@ UNCONFIRMED_WITHIN_SECONDS: Final = 60.0
 STOPPED_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.02
 RESTING_PRICE: Final = "1.00"
+FRESH_PRICE: Final = "1.01"
+APPROVED_WITHIN_SECONDS: Final = 5.0
+TRIES_MAX: Final = 5
 TICKER: Final = "AAPL"
 OTHER_TICKER: Final = "MSFT"
 
@@ -257,20 +260,44 @@ async def second_activation(run: Variant) -> None:
     await run.quiet_until_release(seq)
 
 
+async def _stopped_before_its_post(run: Variant) -> str:
+    """A signal that risk has approved while execution is stopped; its id.
+
+    Risk asks execution for a quote where none is fresh: that of an order just sent is.
+
+    Raises:
+        StageError: risk never had one.
+    """
+    rows = await run.operator.rows
+    # tidy: sql because no process of ours asks this
+    held = "select from reservations where signal_id = $1 and state = 'held'"
+    for number in range(TRIES_MAX):
+        resting = {"ticker": TICKER, "order_type": "LIMIT", "quantity": str(1 + number)}
+        fresh = await run.submit(**resting, limit_price=FRESH_PRICE)
+        await run.until_order(fresh, "broker_order_id is not null")
+        run.stage.stop("execution")
+        name = await run.submit(**resting, limit_price=RESTING_PRICE)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(APPROVED_WITHIN_SECONDS):
+                while not await rows.fetch(held, name):
+                    await asyncio.sleep(POLL_SECONDS)
+                return name
+        run.stage.cont("execution")
+        await run.until_order(name, "post_count > 0 or settled_at is not null")
+    raise StageError("risk approved nothing while execution was stopped")
+
+
 async def stopped_worker(run: Variant) -> None:
     """SIGSTOP of execution between its reading of the switch and its POST; after SIGCONT nothing may leave.
 
     How it is caught there: its order's reservation is locked by us, so that storing the intent waits, in the fence.
     """
     rows = await run.operator.rows
-    run.stage.stop("execution")
-    name = await run.submit(ticker=TICKER, order_type="LIMIT", limit_price=RESTING_PRICE)
-    # tidy: sql because no process of ours holds this lock for longer than a statement
-    lock = "select signal_id from reservations where signal_id = $1 and state = 'held' for update"
+    name = await _stopped_before_its_post(run)
     async with rows.transaction():
-        async with asyncio.timeout(WITHIN_SECONDS):
-            while not await rows.fetch(lock, name):
-                await asyncio.sleep(POLL_SECONDS)
+        # tidy: sql because no process of ours holds this lock for longer than a statement
+        lock = "select signal_id from reservations where signal_id = $1 and state = 'held' for update"
+        run.must(await rows.fetch(lock, name), f"{name} holds nothing")
         run.stage.cont("execution")
         # tidy: sql because no process of ours asks this
         waits = """select from pg_stat_activity a join pg_locks fence using (pid)
