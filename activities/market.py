@@ -148,13 +148,15 @@ class MarketActivities:
     async def read_session(self, question: OrderQuestion) -> SessionAnswer:
         """How far the bell of this order's session is, in real seconds. Idempotent: it only reads.
 
+        The bell rings while the broker is silent too: its last word and the calendar tell when.
+
         Raises:
-            ApplicationError: nobody can say what time it is on the market (ERR_CLOCK); ask again.
+            ApplicationError: this process has never learned what time it is on the market (ERR_CLOCK); ask again.
         """
         async with self._database.connection() as connection:
             order = await read_order(connection, question.signal_id)
         try:
-            hours = await self._hours.at(question.as_of, extended=order.extended_hours)
+            hours = await self._hours.bell(question.as_of, extended=order.extended_hours)
         except ClockUnavailableError as error:
             raise try_again(error.code, error.message) from error
         return SessionAnswer(

@@ -114,6 +114,14 @@ class OrderEndActivities:
             raise try_again("ERR_UNKNOWN_OUTCOME", "it still stands after the cancel's answer; asking again")
         return _too_late(after)
 
+    @activity.defn(name=wire.ACTIVITY_TELL_UNCONFIRMED)
+    async def tell_unconfirmed(self, cancel: CancelStep) -> None:
+        """Tell a person of a rest that stands after the bell, while the broker leaves its cancel unanswered.
+
+        Idempotent: the request is stored once, the alert is one until the order ends. Reaches no broker.
+        """
+        await self._remember(cancel)
+
     async def _remember(self, cancel: CancelStep) -> StoredOrder:
         """Who asked first goes into the row, everyone who asked into the story, each request once."""
         now = self._clock.instant(cancel.as_of)

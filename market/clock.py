@@ -125,7 +125,10 @@ class MarketClock:
         Raises:
             ClockUnavailableError: no reading young enough.
         """
-        reading = self.reading()
+        return self.carried_on(self.reading(), instant)
+
+    def carried_on(self, reading: ClockReading, instant: datetime) -> datetime:
+        """Market time at the wall instant by that reading, however old it is."""
         # Counted on the monotonic clock, so that a step of the wall clock does not move the market's.
         wall_at_reading = self._wall() - timedelta(seconds=self._monotonic() - reading.monotonic)
         return market_time(
@@ -144,6 +147,11 @@ class MarketClock:
     def real_seconds(self, market_seconds: float) -> float:
         """How long that many market seconds take for us."""
         return market_seconds / self._speed
+
+    @property
+    def last_reading(self) -> ClockReading | None:
+        """However old it is; None where the broker's clock was never read."""
+        return self._reading
 
     def reading(self) -> ClockReading:
         """Raises:

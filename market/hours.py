@@ -5,7 +5,7 @@ decides when the bell rings. Where the two calendars differ for today nobody tra
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -92,11 +92,29 @@ class MarketHours:
             ClockUnavailableError: nobody can say what time it is on the market.
         """
         await self._clock.ensure_reading()
+        hours = self._told(self._clock.reading(), as_of, extended=extended)
+        agreement = await self._agreement_on(hours.market_now)
+        return replace(
+            hours, doubt=None if agreement.agrees else f"trading hours in doubt: {agreement.detail}"
+        )
+
+    async def bell(self, as_of: datetime, *, extended: bool = False) -> TradingHours:
+        """When the bell rings, by the broker's last word and the calendar: told while the broker is silent too.
+
+        Whether anybody may trade by it is not asked: ``doubt`` is None.
+
+        Raises:
+            ClockUnavailableError: the broker's clock was never read.
+        """
+        if self._clock.last_reading is None:
+            await self._clock.ensure_reading()
+        return self._told(self._clock.last_reading or self._clock.reading(), as_of, extended=extended)
+
+    def _told(self, reading: ClockReading, as_of: datetime, *, extended: bool) -> TradingHours:
         wall_now = self._clock.instant(as_of)
-        market_now = self._clock.at(wall_now)
+        market_now = self._clock.carried_on(reading, wall_now)
         session = self._calendar.session_at(market_now)
-        agreement = await self._agreement_on(market_now)
-        is_open = _is_open(session, self._clock.reading(), market_now, extended=extended)
+        is_open = _is_open(session, reading, market_now, extended=extended)
         to_close = (session.seconds_to_extended_close if extended else session.seconds_to_close) or 0.0
         real = self._clock.real_seconds
         return TradingHours(
@@ -107,7 +125,7 @@ class MarketHours:
             seconds_to_close=to_close if is_open else None,
             closes_in_seconds=real(to_close) if is_open else None,
             opens_in_seconds=None if session.seconds_to_open is None else real(session.seconds_to_open),
-            doubt=None if agreement.agrees else f"trading hours in doubt: {agreement.detail}",
+            doubt=None,
         )
 
     def trading_day(self, market_now: datetime) -> CalendarDay | None:

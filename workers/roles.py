@@ -120,6 +120,7 @@ def execution_activities(parts: ExecutionParts) -> list[Activity]:
         end.read_order,
         end.refuse_order,
         end.cancel_order,
+        end.tell_unconfirmed,
         end.settle_order,
         protection.review_protection,
         protection.find_protections,

@@ -37,6 +37,7 @@ with workflow.unsafe.imports_passed_through():
         RiskQuestion,
     )
     from schemas.wire import Leg
+    from workflows.bell import END_OF_DAY, NOT_CONFIRMED, REST_OF_FILL, Bell
     from workflows.blotter import Blotter, outcome_of
     from workflows.builds import Move, go_on_as_new
     from workflows.protecting import start_protection, wake_protections
@@ -55,8 +56,6 @@ PATCH_CANCEL_AT_ONCE = "workflow-cancel-at-once"
 """Cancelling the workflow ends an order that waits for its POST: nothing is sent first."""
 PATCH_AFTER_BELL = "end-of-day-after-the-bell"
 """The rest of a fill that is told after it is cancelled at once."""
-END_OF_DAY, REST_OF_FILL = "end of day", "rest of a partial fill"
-"""Who cancels at the bell, and what."""
 
 
 @workflow.defn(name=wire.WORKFLOW_ORDER)
@@ -77,6 +76,7 @@ class OrderWorkflow:
         self._asking: asyncio.Task[None] | None = None
         self._protected: Decimal | None = None
         self._has_asked = False
+        self._bell = Bell(start.signal_id, lambda: self._order)
         self._move = Move()
         self._blotter = Blotter(start.display)
 
@@ -223,7 +223,7 @@ class OrderWorkflow:
         while not self._known.status.is_final:
             # Taken before the steps below: what is told while they run must end the wait after them.
             version, cancel = self._known.row_version, self._cancel
-            await self._pursue_cancel()
+            await self._bell.beside(self._pursue_cancel())
             pause, why = await self._next_alarm()
             self._show(why)
             await self._wake_up(partial(self._has_news, version, cancel), pause, why)
@@ -275,9 +275,7 @@ class OrderWorkflow:
         """How long to sleep at most, and what for. Only a partly filled order watches the bell."""
         if self._known.status is not OrderStatus.PARTIALLY_FILLED:
             return None, "the broker's next update"
-        session = await run_step(
-            policies.READ_SESSION, MarketActivities.read_session, self._question(), summary="when is the bell"
-        )
+        session = await self._bell.read_session()
         if session.closes_in_seconds is None:
             await self._ask_at_the_bell()
             wait = timedelta(seconds=session.opens_in_seconds or 0)
@@ -294,8 +292,11 @@ class OrderWorkflow:
         """It has rung: the rest is cancelled, or asked for again and a person is told. Its reservation stays."""
         asked = self._known.cancel_requested_by or (END_OF_DAY if self._cancel_asked else None)
         if workflow.patched(PATCH_UNCONFIRMED if asked else PATCH_AFTER_BELL):
-            reason = "not confirmed at the bell" if asked else REST_OF_FILL
-            command = CancelCommand(actor=asked or END_OF_DAY, reason=reason)
+            command = CancelCommand(
+                actor=asked or END_OF_DAY, reason=NOT_CONFIRMED if asked else REST_OF_FILL
+            )
+            if asked:
+                self._bell.is_told()
             await self._send_cancel(command, unconfirmed_at_bell=asked is not None)
 
     async def _settle(self) -> None:

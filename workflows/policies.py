@@ -55,6 +55,10 @@ REST_CANCEL_BEFORE_CLOSE: Final = timedelta(minutes=2)
 CANCEL_REPEAT: Final = timedelta(seconds=20)
 """How long an unconfirmed cancel at the bell is waited for before it is asked again."""
 SESSION_CHECK_MIN: Final = timedelta(seconds=1)
+BELL_GRACE: Final = timedelta(seconds=5)
+"""After the bell, for an order that waits for no answer to tell of its rest itself."""
+BELL_MOVED: Final = timedelta(minutes=1)
+"""A bell that is read this much elsewhere is another one."""
 SWEEP_REPEAT: Final = timedelta(minutes=1)
 """Between sweeps while the broker has not confirmed the end of every order."""
 REFRESHES_MAX: Final = 2
@@ -83,6 +87,9 @@ RESOLVE_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=30))
 REFUSE_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=10), QUICKLY, reaches_broker=False)
 READ_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=10), QUICKLY, reaches_broker=False)
 CANCEL_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=30), PATIENTLY, priority=PRIORITY_STOPPING)
+TELL_UNCONFIRMED: Final = Step(
+    Queue.EXECUTION, timedelta(seconds=10), reaches_broker=False, priority=PRIORITY_STOPPING
+)
 READ_SESSION: Final = Step(Queue.EXECUTION, timedelta(seconds=20), reaches_broker=False)
 SETTLE_ORDER: Final = Step(Queue.EXECUTION, timedelta(seconds=60), PATIENTLY)
 REVIEW_PROTECTION: Final = Step(Queue.EXECUTION, timedelta(seconds=20), QUICKLY, reaches_broker=False)

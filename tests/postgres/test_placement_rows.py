@@ -10,8 +10,10 @@ from temporalio.exceptions import ApplicationError
 from activities import resolution
 from activities.risk import RESERVATION_LAPSE
 from broker.errors import DuplicateOrder, Forbidden, NotCancelable, NothingSent, UnknownOutcome
+from schemas.alerts import AlertCode
 from schemas.orders import BrokerOrder, CancelAnswer, OrderFlag, OrderStatus
 from schemas.runs import CancelStep, EndOrder, PlaceKind, ResolveKind
+from storage.alerts import list_alerts
 from storage.database import PLACEMENT_SLOTS
 from storage.orders import StoredOrder, read_order
 from storage.risk import lapse_reservations, live_reservations, lock_account
@@ -185,6 +187,36 @@ async def test_a_refused_look_up_ends_neither_a_cancel_nor_a_settlement(desk: De
         with pytest.raises(ApplicationError) as failed:
             await asking
         assert (failed.value.type, failed.value.non_retryable) == ("ERR_FORBIDDEN", False)
+
+
+async def test_a_rest_after_the_bell_is_told_without_the_broker_until_the_order_has_ended(desk: Desk) -> None:
+    """How: the broker answers no cancel and no question over the bell; then it says that the order has ended."""
+    await desk.place()
+    (posted,) = desk.broker.posts
+
+    async def silent(_: str) -> CancelAnswer:
+        raise NothingSent("connection refused")
+
+    async def lasting() -> dict[str, str]:
+        async with desk.database.connection() as connection:
+            found = await list_alerts(connection)
+        return {each.subject: each.text for each in found if each.code is AlertCode.END_OF_DAY_UNCONFIRMED}
+
+    desk.broker.cancel_order = silent  # type: ignore[method-assign, assignment]
+    cancel = CancelStep(signal_id=SIGNAL, as_of=datetime.now(UTC), actor="end of day", reason="rest")
+    with pytest.raises(ApplicationError):
+        await desk.end.cancel_order(cancel)
+    assert await lasting() == {}
+    tell = cancel.model_copy(update={"unconfirmed_at_bell": True})
+    for _ in range(2):
+        await desk.end.tell_unconfirmed(tell)
+        ((subject, text),) = (await lasting()).items()
+        assert (subject, "was not confirmed at the bell" in text) == (posted, True)
+    desk.broker.orders[posted] = told(posted, "canceled")
+    assert (await desk.end.settle_order(question())).status is OrderStatus.CANCELED
+    assert await lasting() == {}
+    await desk.end.tell_unconfirmed(tell)
+    assert await lasting() == {}, "it came too late"
 
 
 async def test_an_order_waits_while_the_books_are_not_reconciled(desk: Desk) -> None:

@@ -32,12 +32,14 @@ from tests.replay.walk import COMPACT, ISOLATED, AnyHandle, Walk
 from tests.workflow.protected import at_rest, ended, protection_of, tell_leg, until_true
 from tests.workflow.running import (
     RESTS,
+    Order,
     outcome,
     start,
     tell,
     until,
     workers,
 )
+from tests.workflow.scripted import ScriptedBroker
 from workers.roles import as_build
 from workflows.orders import OrderWorkflow
 
@@ -108,6 +110,38 @@ async def end_of_day(walk: Walk) -> AnyHandle:
 async def unconfirmed_at_the_bell(walk: Walk) -> AnyHandle:
     """The cancel of the rest is not confirmed when the bell rings; it is next morning."""
     return await cancelled_next_session(walk, JUST_BEFORE_THE_BELL)
+
+
+async def silent_over_the_bell(walk: Walk) -> AnyHandle:
+    """The broker answers no cancel of the rest over the bell: a person is told while that is tried."""
+    broker = walk.broker(JUST_BEFORE_THE_BELL)
+    broker.script(wire.ACTIVITY_CANCEL_ORDER, *["!ERR_NETWORK"] * 100)
+    async with walk.order(broker) as order:
+        await until(order, RESTS)
+        await tell(order, broker.fill("4"))
+        await told_and_cancelled(broker, order)
+    return order
+
+
+async def cancel_unanswered_over_the_bell(walk: Walk) -> AnyHandle:
+    """The same while a person's cancel is tried, and the first fill comes meanwhile."""
+    broker = walk.broker(JUST_BEFORE_THE_BELL)
+    broker.script(wire.ACTIVITY_CANCEL_ORDER, *["!ERR_NETWORK"] * 100)
+    async with walk.order(broker) as order:
+        await until(order, RESTS)
+        await order.cancel()
+        await until_true(lambda: wire.ACTIVITY_CANCEL_ORDER in broker.calls)
+        await tell(order, broker.fill("4"))
+        await told_and_cancelled(broker, order)
+    return order
+
+
+async def told_and_cancelled(broker: ScriptedBroker, order: Order) -> None:
+    """Once a person is told, the broker answers again."""
+    await until_true(lambda: broker.told_unconfirmed == 1)
+    broker.heal(wire.ACTIVITY_CANCEL_ORDER)
+    await until(order, "the next session")
+    await tell(order, broker.says(TradeEvent.CANCELED))
 
 
 async def told_after_the_bell(walk: Walk) -> AnyHandle:
@@ -315,6 +349,8 @@ PATHS: Final[dict[str, tuple[Path, tuple[str, ...]]]] = {
     "moved-to-next-build": (moved_to_next_build, (ISOLATED,)),
     "end-of-day": (end_of_day, BOTH),
     "unconfirmed-at-the-bell": (unconfirmed_at_the_bell, BOTH),
+    "silent-over-the-bell": (silent_over_the_bell, BOTH),
+    "cancel-unanswered-over-the-bell": (cancel_unanswered_over_the_bell, BOTH),
     "told-after-the-bell": (told_after_the_bell, BOTH),
     "protected-entry": (protected_entry, BOTH),
     "protected-again": (protected_again, BOTH),

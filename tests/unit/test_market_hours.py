@@ -176,6 +176,40 @@ async def test_without_a_clock_nobody_is_told_anything(broker: Broker) -> None:
         await market_hours(broker).at(NOW)
 
 
+class TestTheBell:
+    """What an order sleeps to: told by the broker's last word while the broker is silent."""
+
+    async def test_rings_on_time_while_the_broker_is_silent(self, broker: Broker) -> None:
+        hours = market_hours(broker, speed=20)
+        assert (await hours.bell(NOW)).closes_in_seconds == 5 * 3600 / 20
+        broker.failure = broker.calendar_failure = OSError("down")
+        broker.hands.pass_seconds(600)
+        with pytest.raises(ClockUnavailableError):
+            await hours.at(broker.hands.wall)
+        assert (await hours.bell(broker.hands.wall)).closes_in_seconds == 5 * 3600 / 20 - 600
+        broker.hands.pass_seconds(300)
+        rung = await hours.bell(broker.hands.wall)
+        assert (rung.is_open, rung.closes_in_seconds) == (False, None)
+        assert rung.opens_in_seconds is not None
+
+    async def test_costs_no_request_once_the_clock_is_known(self, broker: Broker) -> None:
+        hours = market_hours(broker)
+        for _ in range(2):
+            await hours.bell(NOW)
+        assert (broker.clock_calls, broker.calendar_calls) == (1, 0)
+
+    async def test_an_earlier_close_at_the_broker_is_believed(self, broker: Broker) -> None:
+        tell_clock(broker, next_close=october(8, 17))
+        hours = market_hours(broker)
+        assert (await hours.bell(NOW + timedelta(hours=1, minutes=59))).is_open
+        assert not (await hours.bell(NOW + timedelta(hours=2))).is_open
+
+    async def test_is_not_known_where_the_broker_was_never_heard(self, broker: Broker) -> None:
+        broker.failure = OSError("down")
+        with pytest.raises(ClockUnavailableError):
+            await market_hours(broker).bell(NOW)
+
+
 def test_a_day_of_another_date_is_not_taken_for_today() -> None:
     day: CalendarDay = regular_days()[1]
     assert not compare_day(TUESDAY, regular_days()[0], day).agrees

@@ -29,6 +29,10 @@ class Gates:
         """What the next calls of ``step`` come to; after them it goes well again."""
         self._words[step].extend(words)
 
+    def heal(self, step: str) -> None:
+        """Every further call of ``step`` goes well."""
+        self._words[step].clear()
+
     @asynccontextmanager
     async def held(self, step: str) -> AsyncIterator[Gate]:
         """Hold the answer of the next call of ``step`` until the block ends."""

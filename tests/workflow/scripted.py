@@ -71,6 +71,7 @@ class ScriptedBroker(Book, Gates):
             self.place_order,
             self.resolve_order,
             self.cancel_order,
+            self.tell_unconfirmed,
             self.settle_order,
         ]
 
@@ -179,6 +180,14 @@ class ScriptedBroker(Book, Gates):
         self.cancels_sent += 1
         self.apply(lifecycle.CancelRequested())
         return self._reply(CancelAnswer.REQUESTED)
+
+    @activity.defn(name=wire.ACTIVITY_TELL_UNCONFIRMED)
+    async def tell_unconfirmed(self, cancel: CancelStep) -> None:
+        """A row alone: it goes well while the broker is silent."""
+        await self.asked(wire.ACTIVITY_TELL_UNCONFIRMED)
+        if not self.state.status.is_final:
+            self.cancel_requested_by = self.cancel_requested_by or cancel.actor
+            self.told_unconfirmed += 1
 
     def _reply(self, answer: CancelAnswer) -> CancelReply:
         return CancelReply(answer=answer, status=self.state.status, message=answer.value)

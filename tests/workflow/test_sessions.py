@@ -6,13 +6,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 from temporalio.api.enums.v1 import EventType
+from temporalio.client import WorkflowUpdateStage
 
 from market.calendar import TradingCalendar
 from schemas import wire
 from schemas.broker import TradeEvent
 from schemas.orders import OrderStatus, TimeInForce
+from schemas.runs import CancelCommand, CancelReply
 from tests.workflow.protected import until_true
-from tests.workflow.running import RESTS, count, events, forward_to, outcome, resting, tell, until
+from tests.workflow.running import (
+    RESTS,
+    Order,
+    count,
+    events,
+    forward_to,
+    outcome,
+    resting,
+    tell,
+    until,
+)
 from tests.workflow.scripted import ScriptedBroker
 
 if TYPE_CHECKING:
@@ -132,6 +144,122 @@ async def test_an_unconfirmed_cancel_is_repeated_and_outlives_the_bell(
         await tell(order, broker.says(TradeEvent.CANCELED))
         result = await outcome(order)
     assert (result.status, result.filled_quantity) == (OrderStatus.CANCELED, "5")
+
+
+SILENT = ["!ERR_NETWORK"] * 200
+"""What a step comes to while the broker answers nothing: more tries than these minutes hold."""
+BELL = datetime(2026, 11, 24, 21, 0, tzinfo=UTC)
+
+
+class TestTheBrokerIsSilentOverTheBell:
+    """A person hears of the order at the bell, not when the broker answers again; and once."""
+
+    @staticmethod
+    async def told_and_ended(
+        env: "TimeSkipper", broker: ScriptedBroker, order: Order, step: str = wire.ACTIVITY_CANCEL_ORDER
+    ) -> None:
+        """Over the bell, four minutes of silence, and the broker's word at last."""
+        await forward_to(env, broker, order, BELL - timedelta(seconds=1))
+        assert broker.told_unconfirmed == 0
+        await forward_to(env, broker, order, BELL + timedelta(seconds=10))
+        await until_true(lambda: broker.told_unconfirmed == 1)
+        await forward_to(env, broker, order, BELL + timedelta(minutes=4))
+        assert (broker.cancels_sent, broker.told_unconfirmed) == (0, 1), "nothing has answered since"
+        broker.heal(step)
+        await forward_to(env, broker, order, BELL + timedelta(minutes=6))
+        await until_true(lambda: broker.cancels_sent > 0)
+        await tell(order, broker.says(TradeEvent.CANCELED))
+        result = await outcome(order)
+        assert (result.status, result.filled_quantity) == (OrderStatus.CANCELED, "4")
+
+    async def test_the_cancel_of_the_rest_is_not_answered(
+        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+    ) -> None:
+        env = time_skipping_env
+        broker = scripted(time_in_force=TimeInForce.GTC, market_start=BELL - timedelta(minutes=5))
+        async with resting(env, broker, queue) as order:
+            await tell(order, broker.fill("4"))
+            await until(order, "fills")
+            broker.script(wire.ACTIVITY_CANCEL_ORDER, *SILENT)
+            await self.told_and_ended(env, broker, order)
+        assert broker.cancel_requested_by == "end of day"
+
+    async def test_nobody_says_when_the_bell_is(
+        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
+    ) -> None:
+        """The bell that was read at the first fill rings all the same."""
+        env = time_skipping_env
+        broker = scripted(time_in_force=TimeInForce.GTC, market_start=BELL - timedelta(minutes=5))
+        async with resting(env, broker, queue) as order:
+            await tell(order, broker.fill("4"))
+            await until(order, "fills")
+            broker.script(wire.ACTIVITY_SESSION, *["!ERR_CLOCK"] * 200)
+            await self.told_and_ended(env, broker, order, wire.ACTIVITY_SESSION)
+
+    @pytest.mark.parametrize("how", ["update", "workflow"])
+    async def test_a_persons_cancel_is_not_answered_and_a_fill_comes_meanwhile(
+        self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str, how: str
+    ) -> None:
+        env = time_skipping_env
+        broker = scripted(time_in_force=TimeInForce.GTC, market_start=BELL - timedelta(minutes=5))
+        async with resting(env, broker, queue) as order:
+            broker.script(wire.ACTIVITY_CANCEL_ORDER, *SILENT)
+            if how == "update":
+                await order.start_update(
+                    wire.UPDATE_CANCEL_ORDER,
+                    CancelCommand(actor="ana"),
+                    result_type=CancelReply,
+                    wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+                )
+            else:
+                await order.cancel()
+            await until_true(lambda: wire.ACTIVITY_CANCEL_ORDER in broker.calls)
+            await tell(order, broker.fill("4"))
+            await until_true(lambda: wire.ACTIVITY_SESSION in broker.calls)
+            await self.told_and_ended(env, broker, order)
+        assert broker.cancel_requested_by == ("ana" if how == "update" else "workflow cancel")
+
+    async def test_a_fill_is_told_after_the_bell(
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str
+    ) -> None:
+        env = time_skipping_env
+        broker = scripted(time_in_force=TimeInForce.GTC, market_start=BELL + timedelta(hours=1))
+        async with resting(env, broker, trading) as order:
+            broker.script(wire.ACTIVITY_CANCEL_ORDER, *SILENT)
+            await tell(order, broker.fill("4"))
+            await until_true(lambda: wire.ACTIVITY_CANCEL_ORDER in broker.calls)
+            await forward_to(env, broker, order, BELL + timedelta(hours=1, minutes=1))
+            await until_true(lambda: broker.told_unconfirmed == 1)
+            broker.heal(wire.ACTIVITY_CANCEL_ORDER)
+            await forward_to(env, broker, order, BELL + timedelta(hours=1, minutes=3))
+            await tell(order, broker.says(TradeEvent.CANCELED))
+            assert (await outcome(order)).status is OrderStatus.CANCELED
+
+    @pytest.mark.parametrize("ends", ["filled", "untouched"])
+    async def test_what_leaves_no_rest_is_not_told(
+        self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str, ends: str
+    ) -> None:
+        """Filled while the cancel waits; or a person's cancel of an order that nothing has filled."""
+        env = time_skipping_env
+        broker = scripted(time_in_force=TimeInForce.GTC, market_start=BELL - timedelta(minutes=5))
+        async with resting(env, broker, trading) as order:
+            broker.script(wire.ACTIVITY_CANCEL_ORDER, *SILENT)
+            if ends == "filled":
+                await tell(order, broker.fill("4"))
+                await until(order, "fills")
+                await forward_to(env, broker, order, BELL - timedelta(seconds=60))
+                await until_true(lambda: wire.ACTIVITY_CANCEL_ORDER in broker.calls)
+                await tell(order, broker.fill("6"))
+            else:
+                await order.cancel()
+                await until_true(lambda: wire.ACTIVITY_CANCEL_ORDER in broker.calls)
+            await forward_to(env, broker, order, BELL + timedelta(minutes=1))
+            broker.heal(wire.ACTIVITY_CANCEL_ORDER)
+            if ends == "untouched":
+                await forward_to(env, broker, order, BELL + timedelta(minutes=3))
+                await tell(order, broker.says(TradeEvent.CANCELED))
+            await outcome(order)
+        assert broker.told_unconfirmed == 0
 
 
 async def test_a_first_fill_within_the_last_two_minutes_is_cancelled_at_once(

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 Make = Callable[..., ScriptedBroker]
 
 LOCAL = "local"
+PATCH = "core_patch"
+"""The marker of a change to the workflow; the server indexes it too."""
 STATUS = SearchAttributeKey.for_keyword("OrderStatus")
 ROLES = {
     wire.ACTIVITY_ASSESS_RISK: Queue.RISK,
@@ -57,7 +59,10 @@ def places(history: Iterable[HistoryEvent]) -> dict[str, str]:
             scheduled = event.activity_task_scheduled_event_attributes
             found[scheduled.activity_type.name] = scheduled.task_queue.name
         elif event.event_type == EventType.EVENT_TYPE_MARKER_RECORDED:
-            told = event.marker_recorded_event_attributes.details["data"].payloads[0].data.decode()
+            marker = event.marker_recorded_event_attributes
+            if marker.marker_name == PATCH:
+                continue
+            told = marker.details["data"].payloads[0].data.decode()
             found |= {step: LOCAL for step in ROLES if f'"{step}"' in told}
     return found
 
@@ -128,7 +133,8 @@ async def blotter_line(order: Order) -> Line:
     upserts = [
         event
         for event in await events(order)
-        if event.event_type == EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES
+        if STATUS.name
+        in event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
     ]
     return Line(metadata.current_details, len(upserts))
 
