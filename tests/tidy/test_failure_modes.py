@@ -36,6 +36,7 @@ def messages() -> dict[str, str]:
     return dict(named)
 
 
+@cache
 def stored() -> set[str]:
     """Messages that some code uses."""
     return {
