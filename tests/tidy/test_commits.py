@@ -12,7 +12,7 @@ import pytest
 
 from storage import statements
 from tests.tidy.test_sql import loaded_group
-from tests.tidy.tree import ROOT, Function, check, dotted, parse, sources
+from tests.tidy.tree import ROOT, Function, check, dotted, nodes, parse, sources
 from workers.chaos.points import NOT_THE_PRODUCT, PACKAGES, DynamicName, names, places, places_in
 
 POINTS_MIN: Final = 40
@@ -65,7 +65,7 @@ class Module:
         self._imported: dict[str, Name] = {}
         """Local name → (module, function), or (module, "") for a module."""
         tree = parse(source)
-        for node in ast.walk(tree):
+        for node in nodes(source):
             self._learn(node)
         self._read(tree, None, in_class=False, handed=False)
 
@@ -119,10 +119,6 @@ def _holds_a_connection(node: ast.ClassDef) -> bool:
     )
 
 
-def _may_mean(used: Name, other: Name) -> bool:
-    return used == other or (not used[0] and other[1].endswith(f".{used[1]}"))
-
-
 def unnamed_writes(modules: Mapping[str, str], writers: Collection[str]) -> list[str]:
     """Functions that write outside a named commit on a connection that nobody gave them."""
     known: dict[Name, Known] = {}
@@ -133,14 +129,18 @@ def unnamed_writes(modules: Mapping[str, str], writers: Collection[str]) -> list
         for name, each in known.items()
         if (wrote := [statement for statement in each.statements if statement in writers])
     }
-    # Who is not handed its connection is where it ends: that one is told of.
-    while more := {
-        name: f"by {used[1]}"
-        for name, each in known.items()
-        if name not in guilty
-        for used in each.uses
-        if any(known[other].handed and _may_mean(used, other) for other in guilty)
-    }:
+    more = guilty
+    while more:
+        # Who is not handed its connection is where it ends: that one is told of.
+        handed = {name for name in guilty if known[name].handed}
+        methods = {("", name.rpartition(".")[2]) for _, name in handed if "." in name}
+        more = {
+            name: f"by {used[1]}"
+            for name, each in known.items()
+            if name not in guilty
+            for used in each.uses
+            if used in handed or used in methods
+        }
         guilty |= more
     return sorted(
         f"{module}.{name}, line {known[module, name].line}, writes outside a named commit ({why}): use "
@@ -154,7 +154,7 @@ def nameless_transactions(source: str) -> list[tuple[int, str]]:
     """``connection.transaction()``: a commit without a name. One that may only read commits nothing."""
     return [
         (node.lineno, "a commit has a name: committing(connection, name)")
-        for node in ast.walk(parse(source))
+        for node in nodes(source)
         if isinstance(node, ast.Call)
         and _called(node) == "transaction"
         and not node.args

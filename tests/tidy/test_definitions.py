@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from schemas import wire
-from tests.tidy.tree import Function, allowed, check, dotted, parse, sources
+from tests.tidy.tree import Function, allowed, check, dotted, nodes, parse, sources
 
 NAMED = {
     "workflow.defn": "WORKFLOW_",
@@ -59,9 +59,9 @@ def missing_docstrings(source: str) -> list[tuple[int, str]]:
     return found
 
 
-def decorators(tree: ast.AST) -> Iterator[tuple[ast.ClassDef | Function, ast.expr, str]]:
+def decorators(source: str) -> Iterator[tuple[ast.ClassDef | Function, ast.expr, str]]:
     """Every use of a decorator of Temporal: what it stands on, itself, and ``workflow.defn`` or the like."""
-    for node in ast.walk(tree):
+    for node in nodes(source):
         if isinstance(node, ast.ClassDef | Function):
             for decorator in node.decorator_list:
                 called = decorator.func if isinstance(decorator, ast.Call) else decorator
@@ -80,15 +80,14 @@ def wire_constant(value: ast.expr, imported: set[str]) -> str:
 
 def unnamed(source: str) -> list[tuple[int, str]]:
     """Workflows, activities, signals, updates and queries whose name is not from ``schemas.wire``."""
-    tree = parse(source)
     imported = {
         alias.asname or alias.name
-        for node in ast.walk(tree)
+        for node in nodes(source)
         if isinstance(node, ast.ImportFrom) and node.module == "schemas.wire"
         for alias in node.names
     }
     found = []
-    for node, decorator, kind in decorators(tree):
+    for node, decorator, kind in decorators(source):
         arguments = (
             {key.arg: key.value for key in decorator.keywords} if isinstance(decorator, ast.Call) else {}
         )
@@ -111,7 +110,7 @@ def not_idempotent(source: str) -> list[tuple[int, str]]:
             node.lineno,
             f"{node.name}: an activity runs at least once; say in its docstring how it is {IDEMPOTENT}",
         )
-        for node, _, kind in decorators(parse(source))
+        for node, _, kind in decorators(source)
         if kind == "activity.defn"
         and IDEMPOTENT not in (ast.get_docstring(node) or "").lower()
         and not allowed(source, IDEMPOTENT, node.lineno)
@@ -135,7 +134,7 @@ def test_names_in_wire_are_used() -> None:
     carried = {
         wire_constant(key.value, set())
         for file in sources()
-        for _, decorator, _ in decorators(parse(file.read_text()))
+        for _, decorator, _ in decorators(file.read_text())
         if isinstance(decorator, ast.Call)
         for key in decorator.keywords
         if key.arg == "name"

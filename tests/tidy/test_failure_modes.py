@@ -9,7 +9,7 @@ import pytest
 from observability.catalog import families
 from risk.messages import UserMessage
 from schemas.alerts import CLEARED_BY_HAND, AlertCode
-from tests.tidy.tree import ROOT, dotted, functions, parse, sources
+from tests.tidy.tree import ROOT, dotted, functions, nodes, sources
 
 PAGE = ROOT / "docs" / "FAILURE-MODES.md"
 LABELS = ["Built", "Detected by", "Happens by itself", "Trading", "Message", "Look", "Do", "Shown by"]
@@ -42,7 +42,7 @@ def stored() -> set[str]:
     return {
         name.removeprefix("UserMessage.")
         for file in sources()
-        for node in ast.walk(parse(file.read_text()))
+        for node in nodes(file.read_text())
         if isinstance(node, ast.Attribute) and (name := dotted(node)).startswith("UserMessage.")
     }
 
@@ -73,7 +73,7 @@ def test_every_test_it_names_exists() -> None:
         f"{path}::{name}"
         for path, name in named
         if not (ROOT / path).is_file()
-        or name not in {function.name for function in functions(parse((ROOT / path).read_text()))}
+        or name not in {function.name for function in functions((ROOT / path).read_text())}
     ]
     assert not missing, f"named in {PAGE.name} and not there: {missing}"
     for heading, row in rows().items():

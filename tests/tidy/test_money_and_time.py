@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.tidy.tree import allowed, check, dotted, parse, sources
+from tests.tidy.tree import allowed, check, dotted, nodes, parse, sources
 
 MONEY_PATHS = (
     "schemas",
@@ -37,7 +37,7 @@ CHANCE_MODULES = {"uuid", "random", "secrets", "os"}
 def float_fields(source: str) -> list[tuple[int, str]]:
     """Annotations with ``float`` on anything that is no duration."""
     found = []
-    for node in ast.walk(parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.AnnAssign):
             name, annotation = dotted(node.target).split(".")[-1], node.annotation
         elif isinstance(node, ast.arg):
@@ -70,9 +70,8 @@ def mentions_float(annotation: ast.expr) -> bool:
 
 def float_calls(source: str) -> list[tuple[int, str]]:
     """Calls of ``float`` whose argument or result has no duration's name."""
-    tree = parse(source)
     timed: set[int] = set()
-    for node in ast.walk(tree):
+    for node in nodes(source):
         name, value = "", None
         if isinstance(node, ast.keyword):
             name, value = node.arg or "", node.value
@@ -88,7 +87,7 @@ def float_calls(source: str) -> list[tuple[int, str]]:
             node.lineno,
             "float() on a money path: keep the Decimal, or give a duration a name in _seconds or _ms",
         )
-        for node in ast.walk(tree)
+        for node in nodes(source)
         if isinstance(node, ast.Call)
         and dotted(node.func) == "float"
         and id(node) not in timed
@@ -100,7 +99,7 @@ def float_calls(source: str) -> list[tuple[int, str]]:
 def clock_reads(source: str) -> list[tuple[int, str]]:
     """Calls that read a clock or roll dice."""
     found = []
-    for node in ast.walk(parse(source)):
+    for node in nodes(source):
         if not isinstance(node, ast.Call):
             continue
         name = dotted(node.func)
@@ -124,7 +123,7 @@ class SetOrder(ast.NodeVisitor):
     def __init__(self, source: str) -> None:
         self.found: list[tuple[int, str]] = []
         tree = parse(source)
-        self.sets = {name for node in ast.walk(tree) for name in self._names_of_sets(node)}
+        self.sets = {name for node in nodes(source) for name in self._names_of_sets(node)}
         self.visit(tree)
 
     def _names_of_sets(self, node: ast.AST) -> list[str]:

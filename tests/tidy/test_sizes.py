@@ -2,7 +2,7 @@
 
 import ast
 
-from tests.tidy.tree import ROOT, allowed, check, functions, parse, sources
+from tests.tidy.tree import ROOT, allowed, check, functions, sources
 
 FILE_LINES_MAX = 400
 FILE_LINES_ADVISED = 300
@@ -25,7 +25,7 @@ def too_long(
         found.append((1, f"{lines} lines, at most {file_max}: split the file by meaning"))
     found += [
         (node.lineno, f"{node.name} has {length(node)} lines, at most {function_max}: name its steps")
-        for node in functions(parse(source))
+        for node in functions(source)
         if length(node) > function_max and not allowed(source, "long", node.lineno)
     ]
     return found

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from storage import statements
-from tests.tidy.tree import ROOT, allowed, check, docstrings, dotted, parse, sources
+from tests.tidy.tree import ROOT, allowed, check, docstrings, dotted, nodes, sources
 
 STATEMENT = re.compile(
     r"^\s*(?:insert\s+into\s|delete\s+from\s|select\b[^;]*\sfrom\s|select\s+(?:\d|pg_|set_config)|update\s+\w+\s+set\s|"
@@ -48,11 +48,10 @@ MAY_READ_THE_DATABASE_CLOCK = {
 
 def sql_texts(source: str) -> list[tuple[int, str]]:
     """Text constants in Python that begin like an SQL statement."""
-    tree = parse(source)
-    documented = docstrings(tree)
+    documented = docstrings(source)
     return [
         (node.lineno, f"SQL in Python: put it into storage/sql under a name ({node.value.strip()[:40]!r})")
-        for node in ast.walk(tree)
+        for node in nodes(source)
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and id(node) not in documented
@@ -77,16 +76,15 @@ def without_comments(sql: str) -> str:
 
 def used_names(source: str) -> set[str]:
     """Statements a module takes: ``_X = load("group")`` and then ``_X["name"]``, or both in one."""
-    tree = parse(source)
     groups = {
         dotted(target): group
-        for node in ast.walk(tree)
+        for node in nodes(source)
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         if (group := loaded_group(node.value))
     }
     used = set()
-    for node in ast.walk(tree):
+    for node in nodes(source):
         if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
             group = groups.get(dotted(node.value)) or loaded_group(node.value)
             if group:

@@ -85,9 +85,15 @@ def parse(source: str) -> ast.Module:
     return ast.parse(source)
 
 
-def functions(tree: ast.AST) -> Iterator[Function]:
+@cache
+def nodes(source: str) -> tuple[ast.AST, ...]:
+    """Every node of a module's tree, as `ast.walk` gives them: walking costs more than what a rule does there."""
+    return tuple(ast.walk(parse(source)))
+
+
+def functions(source: str) -> Iterator[Function]:
     """Every function and method, nested ones too."""
-    for node in ast.walk(tree):
+    for node in nodes(source):
         if isinstance(node, Function):
             yield node
 
@@ -101,11 +107,11 @@ def dotted(node: ast.AST) -> str:
     return ""
 
 
-def docstrings(tree: ast.AST) -> set[int]:
+def docstrings(source: str) -> set[int]:
     """Ids of the text nodes that document something: bare texts after a definition or a field."""
     return {
         id(node.value)
-        for node in ast.walk(tree)
+        for node in nodes(source)
         if isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
