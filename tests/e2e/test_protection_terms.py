@@ -45,7 +45,7 @@ async def test_a_stop_that_got_a_429_follows_what_is_sold_meanwhile(
     await filled(stack, unique("sell"), ticker, action="SELL_TO_CLOSE", quantity="4")
     await until_stops(stack, ("95", 6), ticker=ticker)
     assert await held(stack, ticker) == 6
-    assert await legs(stack, signal_id) == [("stop", 0, "CANCELED"), ("stop", 1, "ACKNOWLEDGED")]
+    await until(stack, lambda: legs(stack, signal_id), [("stop", 0, "CANCELED"), ("stop", 1, "ACKNOWLEDGED")])
     ledger = await stack.ledger()
     assert first not in ledger["accepted_orders"]
     assert (ledger["accepted_orders"][second], ledger["duplicate_orders"]) == (1, 0)
