@@ -12,8 +12,9 @@ from schemas.risk import CheckName
 from tests.servers.processes import needs_proc
 from workers.chaos.crash_play import WrongEnd
 from workers.chaos.crash_scenario import TRIES_MAX, Scenario
-from workers.chaos.crash_sweep import POINTS_LEAST, report_of, sweep, whole
+from workers.chaos.crash_sweep import POINTS_LEAST, NotReached, _Sweep, report_of, sweep, whole
 from workers.chaos.crash_table import SHORT, Run, plan
+from workers.chaos.crash_tickers import POOL_TICKERS, Tickers
 from workers.chaos.judge import Verdict
 from workers.chaos.report import Report
 
@@ -102,3 +103,33 @@ async def test_a_run_whose_every_order_came_too_late_is_played_again() -> None:
         scenario = Scenario(play, "cp-2", (), holds)
         await scenario.rest()
         assert not await scenario.was_turned_away(wrong=False)
+
+
+class Still:
+    """An exchange whose market does as it is told."""
+
+    async def control(self, name: str, body: dict[str, Any]) -> None:
+        """Nothing is asked of it but quotes."""
+
+
+@pytest.mark.parametrize(
+    "error", [NotReached("nobody died"), WrongEnd("it never settled"), TimeoutError(), None]
+)
+async def test_nobody_gets_the_ticker_of_a_run_that_did_not_end_well(
+    error: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of its orders may still be on its way there, and would meet what another run has ordered for its own."""
+
+    async def ends_so(*_: object) -> None:
+        if error is not None:
+            raise error
+
+    play: Any = SimpleNamespace(tickers=Tickers(Still()), refused=set())  # type: ignore[arg-type]
+    [run] = plan(["commit placement.intent before"], 1)
+    run.scenario = Scenario
+    made = _Sweep(play, [run], lambda _: None, quiet=True)
+    monkeypatch.setattr(made, "_play_to_the_death", ends_so)
+    await made._played(run, "cp-1")
+    async with AsyncExitStack() as holds:
+        given = {await holds.enter_async_context(play.tickers.one()) for _ in range(POOL_TICKERS)}
+    assert ("T0001" in given) is (error is None)

@@ -34,6 +34,7 @@ class Scenario:
         self.tag = tag
         self.points = points
         self.ticker = ""
+        self._taken: list[str] = []
         self._holds = holds
         self._numbers = count()
         self.made: list[str] = []
@@ -42,6 +43,12 @@ class Scenario:
     async def take_ticker(self) -> None:
         """From now on, one that no other order of these runs has."""
         self.ticker = await self._holds.enter_async_context(self.play.tickers.one())
+        self._taken.append(self.ticker)
+
+    def leave_tickers(self) -> None:
+        """Nobody gets its tickers again: an order of a run that did not end well may go on there."""
+        for ticker in self._taken:
+            self.play.tickers.leave(ticker)
 
     def new_id(self) -> str:
         self.made.append(f"{self.tag}.{next(self._numbers)}")

@@ -212,28 +212,36 @@ class _Sweep:
         async with AsyncExitStack() as holds:
             scenario = run.scenario(self._play, tag, run.points, holds)
             await scenario.take_ticker()
-            provoking: list[asyncio.Task[None]] = []
-            try:
-                await self._play_to_the_death(run, scenario, provoking)
-                await asyncio.gather(*provoking)
-                await scenario.finish()
-            except NotReached as error:
-                run.wrong = f"{run.title}: {error}"
-                return False
-            except (httpx2.TransportError, TimeoutError) as error:
-                # A neighbour's death, or a slow machine, has cut off what this run asked for.
-                run.wrong = f"{run.title}: {type(error).__name__}: {error}"
-                self._play.tickers.leave(scenario.ticker)
-                return False
-            except (WrongEnd, StageError) as error:
-                run.wrong = f"{run.title}: {error}"
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's, and the others go on
-                run.wrong = f"{run.title}: {type(error).__name__}: {error}"
-            finally:
-                for task in provoking:
-                    task.cancel()
-                await asyncio.gather(*provoking, return_exceptions=True)
-        return not await scenario.was_turned_away(wrong=run.wrong is not None)
+            shown = await self._ended(run, scenario)
+            shown = shown and not await scenario.was_turned_away(wrong=run.wrong is not None)
+            if not shown or run.wrong is not None:
+                # A POST of it that is made again would meet the fault that another run has ordered for its own.
+                scenario.leave_tickers()
+        return shown
+
+    async def _ended(self, run: Run, scenario: Scenario) -> bool:
+        """Play it to its end. Whether that says something; False: it was cut off, or nobody died."""
+        provoking: list[asyncio.Task[None]] = []
+        try:
+            await self._play_to_the_death(run, scenario, provoking)
+            await asyncio.gather(*provoking)
+            await scenario.finish()
+        except NotReached as error:
+            run.wrong = f"{run.title}: {error}"
+            return False
+        except (httpx2.TransportError, TimeoutError) as error:
+            # A neighbour's death, or a slow machine, has cut off what this run asked for.
+            run.wrong = f"{run.title}: {type(error).__name__}: {error}"
+            return False
+        except (WrongEnd, StageError) as error:
+            run.wrong = f"{run.title}: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's, and the others go on
+            run.wrong = f"{run.title}: {type(error).__name__}: {error}"
+        finally:
+            for task in provoking:
+                task.cancel()
+            await asyncio.gather(*provoking, return_exceptions=True)
+        return True
 
     async def _play_to_the_death(
         self, run: Run, scenario: Scenario, provoking: list["asyncio.Task[None]"]
