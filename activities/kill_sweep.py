@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from storage.database import Connection, Database
 
 LOOK_UPS_MAX: Final = 20
-"""Orders that one sweep asks the broker for by name, others each time. Others stay unconfirmed meanwhile."""
+"""Orders that one sweep asks the broker for by name, others each time; those not asked for stay unconfirmed."""
 
 
 class KillSweeper:
@@ -76,11 +76,11 @@ class KillSweeper:
         beat("first cancel")
         open_before = await canceller.cancel_open()
         fence = await self._wait_for_fence(beat)
+        may_stand = await self._may_stand(state.scope)
+        beat("second cancel")
         if not await self._stands(state):
             # Released meanwhile: what is open by now was placed after it, and stays.
             return await self._store(state, {}, confirmed=False, unprotected=(), calls=calls)
-        may_stand = await self._may_stand(state.scope)
-        beat("second cancel")
         seen = await canceller.confirm(open_before | await canceller.cancel_open(), beat)
         fates = await self._fates(state, seen, may_stand)
         confirmed = fence.free and seen.unprotected is not None

@@ -42,20 +42,11 @@ class Venue:
         self.records.append({"seq": seq, "kind": kind, **fields})
         return seq
 
-    def post(
-        self,
-        own: str,
-        status: int | None,
-        *,
-        duplicate: bool = False,
-        fault: str | None = None,
-        arrived_after: int | None = None,
-    ) -> int:
+    def post(self, own: str, status: int | None, **noted: Any) -> int:
+        fields = {"duplicate": False, "fault": None, "arrived_after": len(self.records)} | noted
         return self._add(
-            "request", method="POST", route="/v2/orders", client_order_id=own, status=status,
-            duplicate=duplicate, fault=fault,
-            arrived_after=len(self.records) if arrived_after is None else arrived_after,
-        )  # fmt: skip
+            "request", method="POST", route="/v2/orders", client_order_id=own, status=status, **fields
+        )
 
     def look_up(self, own: str, status: int = 404) -> None:
         self._add(

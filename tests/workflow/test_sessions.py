@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
@@ -151,6 +151,12 @@ SILENT = ["!ERR_NETWORK"] * 200
 BELL = datetime(2026, 11, 24, 21, 0, tzinfo=UTC)
 
 
+FIVE_BEFORE: dict[str, Any] = {
+    "time_in_force": TimeInForce.GTC,
+    "market_start": BELL - timedelta(minutes=5),
+}
+
+
 class TestTheBrokerIsSilentOverTheBell:
     """A person hears of the order at the bell, not when the broker answers again; and once."""
 
@@ -175,8 +181,7 @@ class TestTheBrokerIsSilentOverTheBell:
     async def test_the_cancel_of_the_rest_is_not_answered(
         self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
     ) -> None:
-        env = time_skipping_env
-        broker = scripted(time_in_force=TimeInForce.GTC, market_start=BELL - timedelta(minutes=5))
+        env, broker = time_skipping_env, scripted(**FIVE_BEFORE)
         async with resting(env, broker, queue) as order:
             await tell(order, broker.fill("4"))
             await until(order, "fills")
@@ -188,20 +193,19 @@ class TestTheBrokerIsSilentOverTheBell:
         self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str
     ) -> None:
         """The bell that was read at the first fill rings all the same."""
-        env = time_skipping_env
-        broker = scripted(time_in_force=TimeInForce.GTC, market_start=BELL - timedelta(minutes=5))
+        env, broker = time_skipping_env, scripted(**FIVE_BEFORE)
         async with resting(env, broker, queue) as order:
             await tell(order, broker.fill("4"))
             await until(order, "fills")
             broker.script(wire.ACTIVITY_SESSION, *["!ERR_CLOCK"] * 200)
             await self.told_and_ended(env, broker, order, wire.ACTIVITY_SESSION)
+        assert broker.cancel_requested_by == "end of day"
 
     @pytest.mark.parametrize("how", ["update", "workflow"])
     async def test_a_persons_cancel_is_not_answered_and_a_fill_comes_meanwhile(
         self, time_skipping_env: "TimeSkipper", scripted: Make, queue: str, how: str
     ) -> None:
-        env = time_skipping_env
-        broker = scripted(time_in_force=TimeInForce.GTC, market_start=BELL - timedelta(minutes=5))
+        env, broker = time_skipping_env, scripted(**FIVE_BEFORE)
         async with resting(env, broker, queue) as order:
             broker.script(wire.ACTIVITY_CANCEL_ORDER, *SILENT)
             if how == "update":
@@ -240,8 +244,7 @@ class TestTheBrokerIsSilentOverTheBell:
         self, time_skipping_env: "TimeSkipper", scripted: Make, trading: str, ends: str
     ) -> None:
         """Filled while the cancel waits; or a person's cancel of an order that nothing has filled."""
-        env = time_skipping_env
-        broker = scripted(time_in_force=TimeInForce.GTC, market_start=BELL - timedelta(minutes=5))
+        env, broker = time_skipping_env, scripted(**FIVE_BEFORE)
         async with resting(env, broker, trading) as order:
             broker.script(wire.ACTIVITY_CANCEL_ORDER, *SILENT)
             if ends == "filled":
@@ -255,8 +258,9 @@ class TestTheBrokerIsSilentOverTheBell:
                 await until_true(lambda: wire.ACTIVITY_CANCEL_ORDER in broker.calls)
             await forward_to(env, broker, order, BELL + timedelta(minutes=1))
             broker.heal(wire.ACTIVITY_CANCEL_ORDER)
+            # To the cancel's next try, with which an order ends that is filled.
+            await env.fast_forward(order, timedelta(minutes=2))
             if ends == "untouched":
-                await forward_to(env, broker, order, BELL + timedelta(minutes=3))
                 await tell(order, broker.says(TradeEvent.CANCELED))
             await outcome(order)
         assert broker.told_unconfirmed == 0
