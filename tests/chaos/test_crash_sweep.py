@@ -1,16 +1,19 @@
 """A few deaths of the sweep on a whole installation, and that a sweep which shows nothing is none."""
 
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
+import httpx2
 import pytest
 
 from schemas.orders import OrderStatus
 from schemas.risk import CheckName
 from tests.servers.processes import needs_proc
+from workers.chaos import crash_rest
 from workers.chaos.crash_play import WrongEnd
+from workers.chaos.crash_rest import READ_TRIES, tried
 from workers.chaos.crash_scenario import TRIES_MAX, Scenario
 from workers.chaos.crash_sweep import POINTS_LEAST, NotReached, _Sweep, report_of, sweep, whole
 from workers.chaos.crash_table import SHORT, Run, plan
@@ -106,10 +109,41 @@ async def test_a_run_whose_every_order_came_too_late_is_played_again() -> None:
 
 
 class Still:
-    """An exchange whose market does as it is told."""
+    """An exchange whose market does as it is told, once it has cut off so many requests."""
+
+    def __init__(self, cut_off: int = 0) -> None:
+        self.cut_off = cut_off
 
     async def control(self, name: str, body: dict[str, Any]) -> None:
         """Nothing is asked of it but quotes."""
+        if self.cut_off:
+            self.cut_off -= 1
+            raise httpx2.ReadError("")
+
+
+async def test_a_sweep_goes_on_when_a_run_could_not_take_its_ticker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One answer that is cut off is no reason to lose an hour's sweep: that run is played again."""
+
+    async def dies(run: Any, *_: object) -> None:
+        run.died = dict.fromkeys(run.points, "execution")
+
+    play: Any = SimpleNamespace(tickers=Tickers(Still(cut_off=1)), refused=set())  # type: ignore[arg-type]
+    [run] = plan(["commit placement.intent before"], 1)
+    run.scenario = Scenario
+    made = _Sweep(play, [run], lambda _: None, quiet=True)
+    monkeypatch.setattr(made, "_play_to_the_death", dies)
+    await made.all()
+    assert (made.played_again, run.wrong) == (1, None)
+
+
+@pytest.mark.parametrize(("cut_off", "read"), [(0, True), (READ_TRIES - 1, True), (READ_TRIES, False)])
+async def test_what_comes_after_the_last_run_is_asked_again(
+    cut_off: int, read: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crash_rest, "READ_AGAIN_SECONDS", 0)
+    exchange: Any = Still(cut_off)
+    with nullcontext() if read else pytest.raises(httpx2.ReadError):
+        await tried(lambda play: play.control("quotes", {}), exchange)
 
 
 @pytest.mark.parametrize(

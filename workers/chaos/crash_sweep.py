@@ -19,33 +19,28 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import asyncpg
-import httpx2
 
 from observability import crash_points
-from schemas.reconciliation import CASH, Outcome
 from workers.chaos.crash_alerts import WAKE_SECRET
-from workers.chaos.crash_play import STRANGER, Play, WrongEnd
+from workers.chaos.crash_play import Play, WrongEnd
+from workers.chaos.crash_rest import CUT_OFF, calm, judged, tried
 from workers.chaos.crash_scenario import Scenario
 from workers.chaos.crash_table import BESIDE, REPEATS, SHORT, Run, plan
 from workers.chaos.crash_tickers import EXCHANGE_OPTIONS
-from workers.chaos.judge import Verdict, judge, together
-from workers.chaos.ledger import Ledger
+from workers.chaos.judge import Verdict, together
 from workers.chaos.progress import Meter
 from workers.chaos.receivers import PAGERDUTY_PATH, ROUTING_KEY, SLACK_PATH, Receiver
 from workers.chaos.report import Report
-from workers.chaos.rows import count_moving, read_books, read_ours, read_theirs
 from workers.chaos.stage import Stage, staged
-from workers.chaos.victims import GATEWAY, WORKERS, StageError, gone
+from workers.chaos.victims import StageError, gone
 
 POINTS_LEAST: Final = 40
 REACHED_SECONDS: Final = 150.0
 """Within which somebody must have died at an ordered point; a dead worker's step waits for up to a minute."""
-CALM_SECONDS: Final = 420.0
 PLAYS_MAX: Final = 3
 """Of one run. On a slow machine a signal may come too late to leave: its scenario then shows nothing."""
 NEAR_MAX: Final = 6
 """Runs of one victim that are prepared or come to their end at a time: more orders waiting would only ask again."""
-CLEAN_TRIES: Final = 5
 REFUSED_SHARE_MAX: Final = 0.2
 POLL_SECONDS: Final = 0.05
 POOL_SIZE: Final = 8
@@ -145,10 +140,10 @@ async def _on_a_stage(
         ):
             made = _Sweep(play, runs, told, quiet=quiet)
             await made.all()
-            calm = await _calm(play)
-            verdict = await _judged(play)
+            not_calm = await tried(calm, play)
+            verdict = await tried(judged, play)
             verdict.figures |= {"refused_as_stale": len(play.refused), "played_again": made.played_again}
-    return verdict, calm
+    return verdict, not_calm
 
 
 @asynccontextmanager
@@ -211,9 +206,11 @@ class _Sweep:
         """Play it once; what went wrong stands in the run. Whether it showed something, good or wrong."""
         async with AsyncExitStack() as holds:
             scenario = run.scenario(self._play, tag, run.points, holds)
-            await scenario.take_ticker()
             shown = await self._ended(run, scenario)
-            shown = shown and not await scenario.was_turned_away(wrong=run.wrong is not None)
+            try:
+                shown = shown and not await scenario.was_turned_away(wrong=run.wrong is not None)
+            except CUT_OFF as error:
+                run.wrong, shown = f"{run.title}: {type(error).__name__}: {error}", False
             if not shown or run.wrong is not None:
                 # A POST of it that is made again would meet the fault that another run has ordered for its own.
                 scenario.leave_tickers()
@@ -223,14 +220,14 @@ class _Sweep:
         """Play it to its end. Whether that says something; False: it was cut off, or nobody died."""
         provoking: list[asyncio.Task[None]] = []
         try:
+            await scenario.take_ticker()
             await self._play_to_the_death(run, scenario, provoking)
             await asyncio.gather(*provoking)
             await scenario.finish()
         except NotReached as error:
             run.wrong = f"{run.title}: {error}"
             return False
-        except (httpx2.TransportError, TimeoutError) as error:
-            # A neighbour's death, or a slow machine, has cut off what this run asked for.
+        except CUT_OFF as error:
             run.wrong = f"{run.title}: {type(error).__name__}: {error}"
             return False
         except (WrongEnd, StageError) as error:
@@ -322,49 +319,7 @@ def _lives(pid: int) -> bool:
     return True
 
 
-async def _calm(play: Play) -> list[str]:
-    """Everything up, every order settled or at rest, the books equal; what did not come."""
-    stage = play.stage
-    await stage.exchange.clear_faults()
-    for name in (*WORKERS, GATEWAY):
-        await stage.until_ready(name)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(CALM_SECONDS):
-            while True:
-                async with play.stage.database() as connection:
-                    moving, ours = await count_moving(connection), await read_books(connection)
-                if not moving and ours == await read_theirs(stage):
-                    break
-                await asyncio.sleep(10 * POLL_SECONDS)
-                if not moving:
-                    await play.reconcile(f"calm-{time.monotonic_ns()}")
-                    await asyncio.sleep(1)
-    for number in range(CLEAN_TRIES):
-        outcome = await play.reconciled_as(f"calm-{number}")
-        if outcome is Outcome.CLEAN:
-            return []
-    return ["the last reconciliation is not CLEAN"]
-
-
-async def _judged(play: Play) -> Verdict:
-    ledger = Ledger()
-    async for record in play.stage.exchange.read():
-        ledger.add(record)
-    strange = [
-        key
-        for key, order in ledger.orders.items()
-        if order.client_order_id.startswith(STRANGER) or order.client_order_id in play.strange
-    ]
-    for key in strange:
-        del ledger.orders[key]
-    async with play.stage.database() as connection:
-        ours = await read_ours(connection)
-    # Cash is what the sweep itself takes and gives without a trade.
-    ours = replace(ours, overwritten=tuple(each for each in ours.overwritten if each != CASH))
-    return judge(ledger, ours, await read_theirs(play.stage), play.taken)
-
-
-def report_of(verdict: Verdict, runs: list[Run], calm: list[str], *, seconds: float) -> Report:
+def report_of(verdict: Verdict, runs: list[Run], not_calm: list[str], *, seconds: float) -> Report:
     """What the runs came to. A run in which nobody died at its point is a failure of the sweep."""
     died = Counter(name for run in runs for name in run.died.values())
     table: dict[str, list[str]] = defaultdict(list)
@@ -387,4 +342,4 @@ def report_of(verdict: Verdict, runs: list[Run], calm: list[str], *, seconds: fl
     ]
     if died["unknown"]:
         wrong.append(f"{died['unknown']} deaths of processes that are none of ours")
-    return Report("crash_points", figures, (*wrong, *calm, *verdict.wrong))
+    return Report("crash_points", figures, (*wrong, *not_calm, *verdict.wrong))
