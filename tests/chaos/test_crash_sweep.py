@@ -15,7 +15,7 @@ from workers.chaos import crash_rest
 from workers.chaos.crash_play import WrongEnd
 from workers.chaos.crash_rest import READ_TRIES, tried
 from workers.chaos.crash_scenario import TRIES_MAX, Scenario
-from workers.chaos.crash_sweep import POINTS_LEAST, NotReached, _Sweep, report_of, sweep, whole
+from workers.chaos.crash_sweep import PLAYS_MAX, POINTS_LEAST, NotReached, _Sweep, report_of, sweep, whole
 from workers.chaos.crash_table import SHORT, Run, plan
 from workers.chaos.crash_tickers import POOL_TICKERS, Tickers
 from workers.chaos.judge import Verdict
@@ -134,6 +134,30 @@ async def test_a_sweep_goes_on_when_a_run_could_not_take_its_ticker(monkeypatch:
     monkeypatch.setattr(made, "_play_to_the_death", dies)
     await made.all()
     assert (made.played_again, run.wrong) == (1, None)
+
+
+@pytest.mark.parametrize("beside", [0, 1])
+async def test_a_run_that_showed_nothing_beside_others_is_played_without_them(
+    beside: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine its moment may never come; on a quiet one it does, or the sweep is not good."""
+    plays: list[str] = []
+
+    async def is_reached(run: Any, tag: str) -> bool:
+        plays.append(tag)
+        reached = len(plays) > PLAYS_MAX * (1 + beside)
+        run.wrong = None if reached else "not reached"
+        return reached
+
+    play: Any = SimpleNamespace(refused={"cp-0.0", "cp-01.0"})
+    [run] = plan(["commit placement.intent before"], 1)
+    made = _Sweep(play, [run], lambda _: None, quiet=True)
+    monkeypatch.setattr(made, "_played", is_reached)
+    await made.all()
+    assert plays[:2] == ["cp-0", "cp-0.again-1"]
+    assert len(set(plays)) == len(plays)
+    assert (run.wrong is None) is (beside == 0)
+    assert play.refused == {"cp-01.0"}
 
 
 @pytest.mark.parametrize(("cut_off", "read"), [(0, True), (READ_TRIES - 1, True), (READ_TRIES, False)])

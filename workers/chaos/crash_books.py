@@ -20,6 +20,8 @@ from workers.chaos.crash_scenario import Scenario
 
 BIG_DRIFT: Final = Decimal("0.08")
 """Of the equity: above the 5 % at which a reconciliation stops trading."""
+REPLACED_FRAMES: Final = 4
+"""What the broker tells of a replacement: pending_replace, pending_new, replaced, new."""
 TRIES_MAX: Final = 20
 EXIT_REFUSED: Final = 1
 COMPONENT: Final = "crash-sweep"
@@ -131,7 +133,9 @@ class ReplacedThere(Books):
 
     async def provoke(self) -> None:
         order = await self.rest()
-        await self.play.fault("drop_frame", {"stream": "trade_updates", "symbol": self.ticker}, 3)
+        await self.play.fault(
+            "drop_frame", {"stream": "trade_updates", "symbol": self.ticker}, REPLACED_FRAMES
+        )
         changed = {"limit_price": "98.40"}
         after = await self.play.stage.exchange.ask("PATCH", f"/v2/orders/{order.broker_order_id}", changed)
         self.play.strange.add(after["client_order_id"])

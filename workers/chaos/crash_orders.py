@@ -277,6 +277,8 @@ class Gap(PlaceAndFill):
     async def propose(self) -> None:
         await self.play.fault("cut_socket", {"stream": "trade_updates", "symbol": self.ticker})
         await super().propose()
+        # Before it has left, its own checks would ask for the account, and leave nothing to the catch-up.
+        await self.play.until_stands(self.signal_id)
         await self.play.catch_up_soon()
 
 

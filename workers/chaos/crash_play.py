@@ -173,8 +173,8 @@ class Play:
 
     async def catch_up_soon(self) -> None:
         """Let the next catch-up and its account snapshot be due."""
-        await self.ask(sql.CATCH_UP_DUE)
         await self.ask(sql.ACCOUNT_OLD)
+        await self.ask(sql.CATCH_UP_DUE)
 
     async def until_answer(self, wanted: Any, statement: str, *arguments: Any) -> bool:
         """Wait until a statement answers that; whether it did."""

@@ -166,6 +166,7 @@ class _Sweep:
         """``told`` hears of each run that has ended."""
         self.runs = runs
         self.played_again = 0
+        self._plays: Counter[int] = Counter()
         self._play = play
         self._told = told
         self._quiet = quiet
@@ -173,34 +174,42 @@ class _Sweep:
         self._near: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(NEAR_MAX))
 
     async def all(self) -> None:
-        """Everything side by side that may be; then, one by one, what must be alone."""
-        side_by_side = [run for run in self.runs if not run.scenario.alone]
-        await asyncio.gather(*(self._one(run) for run in side_by_side))
-        for run in self.runs:
-            if run.scenario.alone:
-                await self._one(run)
+        """Everything side by side that may be; then, one by one, what showed nothing so, and what must be alone."""
+        beside = [run for run in self.runs if not run.scenario.alone]
+        shown = await asyncio.gather(*(self._one(run) for run in beside))
+        left = [run for run, was in zip(beside, shown, strict=True) if not was]
+        for run in (*left, *(run for run in self.runs if run.scenario.alone)):
+            await self._one(run)
 
-    async def _one(self, run: Run) -> None:
+    async def _one(self, run: Run) -> bool:
         """Play a run; where it showed nothing, because of the machine or of its neighbours, play it again."""
         async with self._near[run.victim]:
-            await self._until_shown(run)
+            shown = await self._until_shown(run)
         self._told(run)
+        return shown
 
-    async def _until_shown(self, run: Run) -> None:
-        for play in range(PLAYS_MAX):
-            tag = f"cp-{self.runs.index(run)}" + (f".again-{play}" if play else "")
-            refused = set(self._play.refused)
-            shown = await self._played(run, tag)
-            if shown or play + 1 == PLAYS_MAX:
+    async def _until_shown(self, run: Run) -> bool:
+        number = self.runs.index(run)
+        for _ in range(PLAYS_MAX):
+            if again := self._plays[number]:
+                self._forget(run, f"cp-{number}.")
+            self._plays[number] += 1
+            if await self._played(run, f"cp-{number}" + (f".again-{again}" if again else "")):
                 break
-            if not self._quiet:
-                sys.stderr.write(f"again: {run.wrong or f'{run.title}: refused as stale'}\n")
-            self.played_again += 1
-            self._play.refused &= refused
-            run.wrong = None
-            run.died.clear()
+        else:
+            return False
         if run.wrong is not None and not self._quiet:
             sys.stderr.write(f"WRONG: {run.wrong}\n")
+        return True
+
+    def _forget(self, run: Run, prefix: str) -> None:
+        """What a play has come to that showed nothing."""
+        if not self._quiet:
+            sys.stderr.write(f"again: {run.wrong or f'{run.title}: refused as stale'}\n")
+        self.played_again += 1
+        self._play.refused = {name for name in self._play.refused if not name.startswith(prefix)}
+        run.wrong = None
+        run.died.clear()
 
     async def _played(self, run: Run, tag: str) -> bool:
         """Play it once; what went wrong stands in the run. Whether it showed something, good or wrong."""
