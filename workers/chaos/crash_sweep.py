@@ -236,10 +236,11 @@ class _Sweep:
         except NotReached as error:
             run.wrong = f"{run.title}: {error}"
             return False
-        except CUT_OFF as error:
+        except (*CUT_OFF, StageError) as error:
+            # Also a process that did not come back in time: it must at the next play, or in the end.
             run.wrong = f"{run.title}: {type(error).__name__}: {error}"
             return False
-        except (WrongEnd, StageError) as error:
+        except WrongEnd as error:
             run.wrong = f"{run.title}: {error}"
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's, and the others go on
             run.wrong = f"{run.title}: {type(error).__name__}: {error}"
