@@ -1,6 +1,6 @@
 """A few deaths of the sweep on a whole installation, and that a sweep which shows nothing is none."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -110,6 +110,31 @@ async def test_a_run_whose_every_order_came_too_late_is_played_again() -> None:
         assert not await scenario.was_turned_away(wrong=False)
 
 
+class Still:
+    """An exchange whose market does as it is told, once it has cut off so many requests."""
+
+    def __init__(self, cut_off: int = 0) -> None:
+        self.cut_off = cut_off
+
+    async def control(self, name: str, body: dict[str, Any]) -> None:
+        """Nothing is asked of it but quotes."""
+        if self.cut_off:
+            self.cut_off -= 1
+            raise httpx2.ReadError("")
+
+
+def one_run(
+    exchange: Still, to_the_death: Callable[..., Awaitable[None]], monkeypatch: pytest.MonkeyPatch
+) -> tuple[_Sweep, Run, Any]:
+    """A sweep of one run that takes its ticker there and ends so; and what it plays on."""
+    play: Any = SimpleNamespace(tickers=Tickers(exchange), refused=set())  # type: ignore[arg-type]
+    [run] = plan(["commit placement.intent before"], 1)
+    run.scenario = Scenario
+    made = _Sweep(play, [run], lambda _: None, quiet=True)
+    monkeypatch.setattr(made, "_play_to_the_death", to_the_death)
+    return made, run, play
+
+
 @pytest.mark.parametrize(
     ("error", "again"),
     [(StageError("not ready"), True), (TimeoutError(), True), (WrongEnd("it never settled"), False)],
@@ -120,11 +145,7 @@ async def test_a_run_whose_process_came_too_late_is_played_again_and_a_wrong_end
     async def ends_so(*_: object) -> None:
         raise error
 
-    play: Any = SimpleNamespace(tickers=Tickers(Still()), refused=set())  # type: ignore[arg-type]
-    [run] = plan(["commit placement.intent before"], 1)
-    run.scenario = Scenario
-    made = _Sweep(play, [run], lambda _: None, quiet=True)
-    monkeypatch.setattr(made, "_play_to_the_death", ends_so)
+    made, run, _ = one_run(Still(), ends_so, monkeypatch)
     await made.all()
     assert (made.played_again > 0) is again
     assert str(error) in (run.wrong or "")
@@ -153,30 +174,13 @@ async def test_a_step_at_the_console_that_was_too_slow_is_taken_again(
     assert person.tries == 2
 
 
-class Still:
-    """An exchange whose market does as it is told, once it has cut off so many requests."""
-
-    def __init__(self, cut_off: int = 0) -> None:
-        self.cut_off = cut_off
-
-    async def control(self, name: str, body: dict[str, Any]) -> None:
-        """Nothing is asked of it but quotes."""
-        if self.cut_off:
-            self.cut_off -= 1
-            raise httpx2.ReadError("")
-
-
 async def test_a_sweep_goes_on_when_a_run_could_not_take_its_ticker(monkeypatch: pytest.MonkeyPatch) -> None:
     """One answer that is cut off is no reason to lose an hour's sweep: that run is played again."""
 
     async def dies(run: Any, *_: object) -> None:
         run.died = dict.fromkeys(run.points, "execution")
 
-    play: Any = SimpleNamespace(tickers=Tickers(Still(cut_off=1)), refused=set())  # type: ignore[arg-type]
-    [run] = plan(["commit placement.intent before"], 1)
-    run.scenario = Scenario
-    made = _Sweep(play, [run], lambda _: None, quiet=True)
-    monkeypatch.setattr(made, "_play_to_the_death", dies)
+    made, run, _ = one_run(Still(cut_off=1), dies, monkeypatch)
     await made.all()
     assert (made.played_again, run.wrong) == (1, None)
 
@@ -227,11 +231,7 @@ async def test_nobody_gets_the_ticker_of_a_run_that_did_not_end_well(
         if error is not None:
             raise error
 
-    play: Any = SimpleNamespace(tickers=Tickers(Still()), refused=set())  # type: ignore[arg-type]
-    [run] = plan(["commit placement.intent before"], 1)
-    run.scenario = Scenario
-    made = _Sweep(play, [run], lambda _: None, quiet=True)
-    monkeypatch.setattr(made, "_play_to_the_death", ends_so)
+    made, run, play = one_run(Still(), ends_so, monkeypatch)
     await made._played(run, "cp-1")
     async with AsyncExitStack() as holds:
         given = {await holds.enter_async_context(play.tickers.one()) for _ in range(POOL_TICKERS)}

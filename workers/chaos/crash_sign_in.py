@@ -24,6 +24,7 @@ from workers.chaos.crash_scenario import Scenario
 
 PASSWORD: Final = "nobody's password but this sweep's"  # noqa: S105
 WRONG_PASSWORD: Final = "quite another password"  # noqa: S105
+ADMIN: Final = "crash sweep"
 TIMEOUT_SECONDS: Final = 20.0
 TRIES_MAX: Final = 5
 PAUSE_SECONDS: Final = 0.3
@@ -52,7 +53,7 @@ class AtConsole(Scenario):
                 connection,
                 self.name,
                 self.role,
-                by="crash sweep",
+                by=ADMIN,
                 now=datetime.now(UTC),
                 secret=new_secret(),
             )
@@ -118,12 +119,9 @@ class AtConsole(Scenario):
         if answer.status_code == 401:
             # Not set yet, or tried too soon or too often: an Admin lets this person try again.
             async with self.play.stage.database() as connection:
-                with suppress(
-                    ChangeRefused
-                ):  # No try of this person's counts: the address has tried too often.
-                    await change(
-                        connection, Change.UNLOCK, self.name, by="crash sweep", now=datetime.now(UTC)
-                    )
+                # No try of this person's may count: it was the address that had tried too often.
+                with suppress(ChangeRefused):
+                    await change(connection, Change.UNLOCK, self.name, by=ADMIN, now=datetime.now(UTC))
             await self.post(self.link, {"password": PASSWORD, "again": PASSWORD})
 
     async def show_passkey(self) -> None:

@@ -185,6 +185,8 @@ class _Sweep:
         """Play a run; where it showed nothing, because of the machine or of its neighbours, play it again."""
         async with self._near[run.victim]:
             shown = await self._until_shown(run)
+        if run.wrong is not None and not self._quiet:
+            sys.stderr.write(f"{'WRONG' if shown else 'not shown'}: {run.wrong}\n")
         self._told(run)
         return shown
 
@@ -195,12 +197,8 @@ class _Sweep:
                 self._forget(run, f"cp-{number}.")
             self._plays[number] += 1
             if await self._played(run, f"cp-{number}" + (f".again-{again}" if again else "")):
-                break
-        else:
-            return False
-        if run.wrong is not None and not self._quiet:
-            sys.stderr.write(f"WRONG: {run.wrong}\n")
-        return True
+                return True
+        return False
 
     def _forget(self, run: Run, prefix: str) -> None:
         """What a play has come to that showed nothing."""
