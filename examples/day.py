@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ DEFAULT_FILE = HERE.parents[1] / "shared" / "market-data" / "SPY-20131008-second
 NEW_YORK = ZoneInfo("America/New_York")
 ORDERS_MAX = "500"
 SETTLED_SECONDS = 30.0
+BEFORE_THE_START = timedelta(hours=2)
+"""Market time in which everything may start, at any speed, before the market goes to ``--start``."""
 NOTHING = (Decimal(0), Decimal(0))
 AVERAGE_ERROR = Decimal("1e-9")
 DRIFT_EVENTS = "select count(*) from events where topic = 'system.state_drift'"
@@ -182,13 +184,14 @@ async def play(options: argparse.Namespace) -> dict[str, Any]:
     requests = "--exchange-option=--requests-per-minute=6000"
     chosen = (
         f"--market={options.market}",
-        f"--start={start.isoformat()}",
+        f"--start={(start - BEFORE_THE_START).isoformat()}",
         f"--speed={options.speed}",
         requests,
     )
     with tempfile.TemporaryDirectory(prefix="trading-day-") as folder:
         data_dir = Path(folder)
         async with stack(data_dir, chosen, lambda _: None) as addresses:
+            await PaperExchange(addresses).set_clock(start)
             say(
                 f"{ticker} on {day} from {options.start} at speed {options.speed} · {addresses.get('temporal_ui')}"
             )
@@ -209,9 +212,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Replay a recorded day with the moving-average strategy.")
     parser.add_argument("--market", type=Path, default=DEFAULT_FILE, metavar="FILE.csv.gz")
     parser.add_argument("--speed", default="20", help="market seconds in a real one (20)")
-    parser.add_argument(
-        "--start", default="09:20", help="New York time: early enough that all is up at the bell (09:20)"
-    )
+    parser.add_argument("--start", default="09:26", help="New York time, once all is up (09:26)")
     parser.add_argument("--until", default="15:40", help="New York time at which the strategy ends (15:40)")
     options = parser.parse_args()
     if not options.market.is_file():

@@ -26,7 +26,7 @@ async def test_a_morning_of_the_moving_average_is_explained_and_booked_alike() -
     report = json.loads(out)
     assert report["ok"] is True
     assert report["problems"] == []
-    assert report["outcomes"].get("FILLED", 0) >= 2, "it bought, and sold when the day was over"
+    assert report["outcomes"].get("FILLED", 0) >= 2, f"it bought, and sold when the day was over: {report}"
     assert report["explained"] == report["orders"]
     assert report["drift_events"] == 0
     assert (report["fills"] >= 2, report["fills_outside_quotes"], report["positions"]) == (True, 0, {})

@@ -131,7 +131,7 @@ class ProvedGone(Denied):
 
     async def provoke(self) -> None:
         await deny(self, self.order, times=DENIALS)
-        await self.play.fault("short_list", {"method": "GET", "path": "/v2/orders"}, 3)
+        await self.play.fault("short_list", {"method": "GET", "path": "/v2/orders"}, DENIALS)
         await self.play.ask(sql.DENY_LONG, self.signal_id)
 
     async def finish(self) -> None:
