@@ -11,11 +11,10 @@ import pytest
 from schemas.orders import OrderStatus
 from schemas.risk import CheckName
 from tests.servers.processes import needs_proc
-from workers.chaos import crash_rest, crash_sign_in
+from workers.chaos import crash_rest
 from workers.chaos.crash_play import WrongEnd
 from workers.chaos.crash_rest import READ_TRIES, tried
 from workers.chaos.crash_scenario import TRIES_MAX, Scenario
-from workers.chaos.crash_sign_in import AtConsole
 from workers.chaos.crash_sweep import PLAYS_MAX, POINTS_LEAST, NotReached, _Sweep, report_of, sweep, whole
 from workers.chaos.crash_table import SHORT, Run, plan
 from workers.chaos.crash_tickers import POOL_TICKERS, Tickers
@@ -149,29 +148,6 @@ async def test_a_run_whose_process_came_too_late_is_played_again_and_a_wrong_end
     await made.all()
     assert (made.played_again > 0) is again
     assert str(error) in (run.wrong or "")
-
-
-class Slow(AtConsole):
-    """A person whose steps take so long, once."""
-
-    def __init__(self) -> None:
-        self.name = "cp-1"
-        self.tries = 0
-
-    async def step(self) -> None:
-        self.tries += 1
-        if self.tries == 1:
-            raise TimeoutError
-
-
-async def test_a_step_at_the_console_that_was_too_slow_is_taken_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As a database that did not let us in within its time."""
-    monkeypatch.setattr(crash_sign_in, "PAUSE_SECONDS", 0)
-    person = Slow()
-    await person.until(person.step, "signed in")
-    assert person.tries == 2
 
 
 async def test_a_sweep_goes_on_when_a_run_could_not_take_its_ticker(monkeypatch: pytest.MonkeyPatch) -> None:

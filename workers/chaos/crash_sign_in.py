@@ -26,6 +26,8 @@ PASSWORD: Final = "nobody's password but this sweep's"  # noqa: S105
 WRONG_PASSWORD: Final = "quite another password"  # noqa: S105
 ADMIN: Final = "crash sweep"
 TIMEOUT_SECONDS: Final = 20.0
+STEP_SECONDS: Final = 90.0
+"""For one step of several requests, after which it is taken again."""
 TRIES_MAX: Final = 5
 PAUSE_SECONDS: Final = 0.3
 SECRET: Final = re.compile(r"<code>([A-Z2-7 ]{32,})</code>")
@@ -36,6 +38,7 @@ class AtConsole(Scenario):
 
     again_seconds = 4.0
     role: ClassVar[Role] = Role.VIEWER
+    is_acting = False
 
     async def prepare(self) -> None:
         self.name = self.tag.replace(".", "-")
@@ -60,9 +63,18 @@ class AtConsole(Scenario):
         self.link = done.link or ""
 
     async def provoke(self) -> None:
-        """Once; whoever dies leaves it where it is, and it is begun again."""
-        with suppress(httpx2.TransportError, Lost):
-            await self.act()
+        """Whoever dies leaves it where it is, and it is begun again; one person does one thing at a time.
+
+        Two at once would use up each other's challenges, and every try that so fails counts until there is a lock.
+        """
+        if self.is_acting:
+            return
+        self.is_acting = True
+        try:
+            with suppress(httpx2.TransportError, Lost):
+                await self.act()
+        finally:
+            self.is_acting = False
 
     async def act(self) -> None:
         """What passes the point."""
@@ -86,12 +98,14 @@ class AtConsole(Scenario):
         gives_up = time.monotonic() + END_SECONDS
         while time.monotonic() < gives_up:
             try:
-                async with asyncio.timeout(gives_up - time.monotonic()):
+                async with asyncio.timeout(min(STEP_SECONDS, gives_up - time.monotonic())):
                     return await step()
-            except (httpx2.TransportError, TimeoutError, Lost) as error:
+            except (httpx2.TransportError, Lost) as error:
                 last = error
+            except TimeoutError as error:
+                last = last or error  # It says nothing; what was answered before it does.
             await asyncio.sleep(PAUSE_SECONDS)
-        raise WrongEnd(f"{self.name} is not {what}: {last}")
+        raise WrongEnd(f"{self.name} is not {what}: {type(last).__name__} {last}")
 
     async def post(self, path: str, data: Any = None, *, json: Any = None) -> httpx2.Response:
         """Raises Lost: a fault of the console, which may have half done it."""
@@ -117,16 +131,23 @@ class AtConsole(Scenario):
     async def give_password(self) -> None:
         answer = await self.post("/login", {"name": self.name, "password": PASSWORD})
         if answer.status_code == 401:
-            # Not set yet, or tried too soon or too often: an Admin lets this person try again.
-            async with self.play.stage.database() as connection:
-                # No try of this person's may count: it was the address that had tried too often.
-                with suppress(ChangeRefused):
-                    await change(connection, Change.UNLOCK, self.name, by=ADMIN, now=datetime.now(UTC))
+            # Not set yet, or tried too soon or too often.
+            await self.unlock()
             await self.post(self.link, {"password": PASSWORD, "again": PASSWORD})
 
     async def show_passkey(self) -> None:
         options = await self.options("/login/second/passkey/options")
-        await self.post("/login/second/passkey", json=self.passkey.sign_in(options, self.origin))
+        answer = await self.post("/login/second/passkey", json=self.passkey.sign_in(options, self.origin))
+        if answer.status_code == 401:
+            # Whoever tries on while it is too soon only comes to wait for longer.
+            await self.unlock()
+
+    async def unlock(self) -> None:
+        """An Admin lets this person try again."""
+        async with self.play.stage.database() as connection:
+            # No try of this person's may count: it was the address that had tried too often.
+            with suppress(ChangeRefused):
+                await change(connection, Change.UNLOCK, self.name, by=ADMIN, now=datetime.now(UTC))
 
     async def register_passkey(self) -> None:
         options = await self.options("/enrol/passkey/options")
