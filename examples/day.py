@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo
 
 from console.addresses import DATA_DIR_VARIABLE, Addresses
 from console.demo_exchange import PaperExchange
+from console.demo_market import CLOCK_SECONDS, START_LATE_MAX
 from console.demo_stack import stack
 from console.recordings import judge_fills, read_recordings
 from console.rows import rows
@@ -32,8 +33,6 @@ DEFAULT_FILE = HERE.parents[1] / "shared" / "market-data" / "SPY-20131008-second
 NEW_YORK = ZoneInfo("America/New_York")
 ORDERS_MAX = "500"
 SETTLED_SECONDS = 30.0
-BEFORE_THE_START = timedelta(hours=2)
-"""Market time in which everything may start, at any speed, before the market goes to ``--start``."""
 NOTHING = (Decimal(0), Decimal(0))
 AVERAGE_ERROR = Decimal("1e-9")
 DRIFT_EVENTS = "select count(*) from events where topic = 'system.state_drift'"
@@ -184,7 +183,7 @@ async def play(options: argparse.Namespace) -> dict[str, Any]:
     requests = "--exchange-option=--requests-per-minute=6000"
     chosen = (
         f"--market={options.market}",
-        f"--start={(start - BEFORE_THE_START).isoformat()}",
+        f"--start={(start - START_LATE_MAX * float(options.speed)).isoformat()}",
         f"--speed={options.speed}",
         requests,
     )
@@ -192,6 +191,7 @@ async def play(options: argparse.Namespace) -> dict[str, Any]:
         data_dir = Path(folder)
         async with stack(data_dir, chosen, lambda _: None) as addresses:
             await PaperExchange(addresses).set_clock(start)
+            await asyncio.sleep(CLOCK_SECONDS)
             say(
                 f"{ticker} on {day} from {options.start} at speed {options.speed} · {addresses.get('temporal_ui')}"
             )
