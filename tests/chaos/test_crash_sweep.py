@@ -136,7 +136,12 @@ def one_run(
 
 @pytest.mark.parametrize(
     ("error", "again"),
-    [(StageError("not ready"), True), (TimeoutError(), True), (WrongEnd("it never settled"), False)],
+    [
+        (StageError("not ready"), True),
+        (TimeoutError(), True),
+        (NotReached("nobody died"), True),
+        (WrongEnd("it never settled"), False),
+    ],
 )
 async def test_a_run_whose_process_came_too_late_is_played_again_and_a_wrong_end_is_not(
     error: Exception, again: bool, monkeypatch: pytest.MonkeyPatch
@@ -146,7 +151,7 @@ async def test_a_run_whose_process_came_too_late_is_played_again_and_a_wrong_end
 
     made, run, _ = one_run(Still(), ends_so, monkeypatch)
     await made.all()
-    assert (made.played_again > 0) is again
+    assert set(made.played_again) == ({type(error).__name__} if again else set())
     assert run.wrong is not None, "it is wrong in the end, however often it was played"
     assert str(error) in run.wrong
 
@@ -159,7 +164,7 @@ async def test_a_sweep_goes_on_when_a_run_could_not_take_its_ticker(monkeypatch:
 
     made, run, _ = one_run(Still(cut_off=1), dies, monkeypatch)
     await made.all()
-    assert (made.played_again, run.wrong) == (1, None)
+    assert (made.played_again, run.wrong) == ({"ReadError": 1}, None)
 
 
 @pytest.mark.parametrize("beside", [0, 1])

@@ -15,6 +15,9 @@ from observability.metrics import (
     call_outcome,
 )
 
+THREAD_SECONDS = 30.0
+"""A thread is gone by then, or it stays."""
+
 
 class Clock:
     """A monotonic clock moved by hand."""
@@ -202,4 +205,7 @@ def test_a_worker_serves_its_metrics_on_loopback_and_stops() -> None:
             pass
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics")
+    # The thread that answered ends by itself, soon after its answer was read.
+    for thread in set(threading.enumerate()) - threads_before:
+        thread.join(THREAD_SECONDS)
     assert set(threading.enumerate()) <= threads_before

@@ -42,6 +42,7 @@ PLAYS_MAX: Final = 3
 NEAR_MAX: Final = 6
 """Runs of one victim that are prepared or come to their end at a time: more orders waiting would only ask again."""
 REFUSED_SHARE_MAX: Final = 0.2
+STALE: Final = "refused as stale"
 POLL_SECONDS: Final = 0.05
 POOL_SIZE: Final = 8
 SETTINGS: Final[dict[str, str]] = {
@@ -142,7 +143,11 @@ async def _on_a_stage(
             await made.all()
             not_calm = await tried(calm, play)
             verdict = await tried(judged, play)
-            verdict.figures |= {"refused_as_stale": len(play.refused), "played_again": made.played_again}
+            verdict.figures |= {
+                "refused_as_stale": len(play.refused),
+                "played_again": made.played_again.total(),
+                "played_again_for": dict(made.played_again),
+            }
     return verdict, not_calm
 
 
@@ -165,8 +170,10 @@ class _Sweep:
     def __init__(self, play: Play, runs: list[Run], told: Callable[[Run], None], *, quiet: bool) -> None:
         """``told`` hears of each run that has ended."""
         self.runs = runs
-        self.played_again = 0
-        self._plays: Counter[int] = Counter()
+        self.played_again: Counter[str] = Counter()
+        """How often for which reason."""
+        self._nothing: dict[int, list[str]] = defaultdict(list)
+        """Why each play of a run showed nothing, by the run's place."""
         self._play = play
         self._told = told
         self._quiet = quiet
@@ -193,38 +200,40 @@ class _Sweep:
     async def _until_shown(self, run: Run) -> bool:
         number = self.runs.index(run)
         for _ in range(PLAYS_MAX):
-            if again := self._plays[number]:
-                self._forget(run, f"cp-{number}.")
-            self._plays[number] += 1
-            if await self._played(run, f"cp-{number}" + (f".again-{again}" if again else "")):
+            if before := self._nothing[number]:
+                self._forget(run, f"cp-{number}.", before[-1])
+            nothing = await self._played(run, f"cp-{number}" + (f".again-{len(before)}" if before else ""))
+            if nothing is None:
                 return True
+            before.append(nothing)
         return False
 
-    def _forget(self, run: Run, prefix: str) -> None:
+    def _forget(self, run: Run, prefix: str, why: str) -> None:
         """What a play has come to that showed nothing."""
         if not self._quiet:
-            sys.stderr.write(f"again: {run.wrong or f'{run.title}: refused as stale'}\n")
-        self.played_again += 1
+            sys.stderr.write(f"again: {run.wrong or f'{run.title}: {why}'}\n")
+        self.played_again[why] += 1
         self._play.refused = {name for name in self._play.refused if not name.startswith(prefix)}
         run.wrong = None
         run.died.clear()
 
-    async def _played(self, run: Run, tag: str) -> bool:
-        """Play it once; what went wrong stands in the run. Whether it showed something, good or wrong."""
+    async def _played(self, run: Run, tag: str) -> str | None:
+        """Play it once; what went wrong stands in the run. Why that says nothing, neither good nor wrong, or None."""
         async with AsyncExitStack() as holds:
             scenario = run.scenario(self._play, tag, run.points, holds)
-            shown = await self._ended(run, scenario)
+            nothing = await self._ended(run, scenario)
             try:
-                shown = shown and not await scenario.was_turned_away(wrong=run.wrong is not None)
+                if nothing is None and await scenario.was_turned_away(wrong=run.wrong is not None):
+                    nothing = STALE
             except CUT_OFF as error:
-                run.wrong, shown = f"{run.title}: {type(error).__name__}: {error}", False
-            if not shown or run.wrong is not None:
+                run.wrong, nothing = f"{run.title}: {type(error).__name__}: {error}", type(error).__name__
+            if nothing is not None or run.wrong is not None:
                 # A POST of it that is made again would meet the fault that another run has ordered for its own.
                 scenario.leave_tickers()
-        return shown
+        return nothing
 
-    async def _ended(self, run: Run, scenario: Scenario) -> bool:
-        """Play it to its end. Whether that says something; False: it was cut off, or nobody died."""
+    async def _ended(self, run: Run, scenario: Scenario) -> str | None:
+        """Play it to its end. The error's name where that says nothing: it was cut off, or nobody died."""
         provoking: list[asyncio.Task[None]] = []
         try:
             await scenario.take_ticker()
@@ -233,11 +242,11 @@ class _Sweep:
             await scenario.finish()
         except NotReached as error:
             run.wrong = f"{run.title}: {error}"
-            return False
+            return type(error).__name__
         except (*CUT_OFF, StageError) as error:
             # Also a process that did not come back in time: it must at the next play, or in the end.
             run.wrong = f"{run.title}: {type(error).__name__}: {error}"
-            return False
+            return type(error).__name__
         except WrongEnd as error:
             run.wrong = f"{run.title}: {error}"
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's, and the others go on
@@ -246,7 +255,7 @@ class _Sweep:
             for task in provoking:
                 task.cancel()
             await asyncio.gather(*provoking, return_exceptions=True)
-        return True
+        return None
 
     async def _play_to_the_death(
         self, run: Run, scenario: Scenario, provoking: list["asyncio.Task[None]"]
