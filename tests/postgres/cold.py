@@ -24,8 +24,8 @@ from storage.database import Connection, Database
 from storage.events import append
 from storage.grants import Role
 from storage.switches import bind_installation, save_operator_key
+from tests.postgres.as_role import PASSWORD
 from tests.postgres.outbox import status_event
-from tests.postgres.test_roles import PASSWORD
 
 NOW = datetime.now(UTC)
 OLD = NOW - timedelta(days=40)

@@ -13,7 +13,7 @@ from storage.audit_sealing import Checkpoint
 from storage.database import Connection
 from storage.events import append
 from storage.grants import Role, set_passwords
-from tests.postgres.test_roles import PASSWORD, connected
+from tests.postgres.as_role import PASSWORD, connected
 from tests.servers.postgres import fresh
 from workers import postgres
 

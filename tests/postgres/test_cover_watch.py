@@ -10,9 +10,9 @@ from activities.notifier import OrderNotifier
 from schemas.wire import SIGNAL_LOOK_AGAIN
 from storage.database import Database
 from storage.grants import Role
+from tests.postgres.as_role import roles
 from tests.postgres.test_protection_rows import Floor, floor, protected
 from tests.postgres.test_role_misuse import as_role
-from tests.postgres.test_roles import roles
 from workers.cover_watch import CoverWatch
 
 __all__ = ["floor", "roles"]

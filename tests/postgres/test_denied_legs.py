@@ -18,11 +18,11 @@ from storage.database import Database
 from storage.grants import Role
 from storage.orders import read_order
 from storage.watch import unsignalled
+from tests.postgres.as_role import roles
 from tests.postgres.books import market_clock
 from tests.postgres.test_doubts import Silent
 from tests.postgres.test_protection_rows import STOP, Floor, floor, protected
 from tests.postgres.test_role_misuse import as_role
-from tests.postgres.test_roles import roles
 
 __all__ = ["floor", "roles"]
 

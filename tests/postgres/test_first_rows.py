@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from temporalio.service import RPCError, RPCStatusCode
 
 from storage.database import BadDatabaseAddress, Database
-from tests.postgres.test_roles import connected
+from tests.postgres.as_role import connected
 from workers import run
 from workers.settings import MigrateSettings, OrdersSettings
 from workers.setup import first_rows, run_migrate

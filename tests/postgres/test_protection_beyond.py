@@ -10,10 +10,10 @@ from schemas.alerts import AlertCode
 from schemas.orders import BrokerOrder, Fill, OrderView, Side
 from schemas.protection import Act, ProtectView
 from storage.alerts import list_alerts
+from tests.postgres.as_role import roles
 from tests.postgres.test_cover_watch import Temporal, later, temporal, watch
 from tests.postgres.test_protection_given_up import closed, lots
 from tests.postgres.test_protection_rows import STOP, Floor, floor
-from tests.postgres.test_roles import roles
 from workers.cover_watch import CoverWatch
 
 __all__ = ["floor", "roles", "temporal", "watch"]

@@ -35,9 +35,9 @@ from storage.migrate import migrate
 from storage.orders import read_order
 from storage.placement import FENCE_KEY, free_fence, take_fence, write_pre_trade
 from storage.switches import bind_installation
+from tests.postgres.as_role import PASSWORD, connected, roles
 from tests.postgres.books import market_clock, prepare, propose, reconciled
 from tests.postgres.scripted_broker import NoLimit, ScriptedBroker, told
-from tests.postgres.test_roles import PASSWORD, connected, roles
 from tests.servers.approvals import KEYS, SIGNER
 
 __all__ = ["roles"]

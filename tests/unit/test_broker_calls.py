@@ -5,7 +5,6 @@ import inspect
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,32 +14,10 @@ from broker.budget import Share
 from broker.errors import BrokerError, NetworkError, NothingSent, ValidationRefused
 from broker.port import BrokerReader, BrokerTrader
 from broker.told import BrokerCall, evidence, hearing
-from tests.unit.broker_server import ORDER, SECRET, Request, Server, http, nothing, order_request, serving
+from tests.unit.broker_server import ORDER, SECRET, Request, Server, http, order_request
+from tests.unit.broker_trader import ORDER_ID, calls, place, server, trader
 
-ORDER_ID = str(ORDER["id"])
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with serving() as running:
-        yield running
-
-
-@pytest.fixture
-def calls() -> list[BrokerCall]:
-    return []
-
-
-@pytest.fixture
-async def trader(server: Server, calls: list[BrokerCall]) -> AsyncIterator[AlpacaTrader]:
-    made = AlpacaTrader(server.settings, on_call=calls.append)
-    yield made
-    await made.close()
-
-
-async def place(trader: AlpacaTrader) -> object:
-    return await trader.place_order(order_request(), before_send=nothing)
-
+__all__ = ["calls", "server", "trader"]
 
 # Cancelled callers
 

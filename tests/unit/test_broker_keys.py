@@ -9,17 +9,13 @@ from pydantic import SecretStr
 from broker.alpaca.trader import AlpacaTrader
 from broker.errors import Unauthorized
 from broker.keys import BrokerKeys, KeyPair
-from tests.unit.broker_server import ORDER, Request, Server, http, nothing, order_request, serving
+from tests.unit.broker_server import ORDER, Request, Server, http, nothing, order_request
+from tests.unit.broker_trader import ORDER_ID, server
+
+__all__ = ["server"]
 
 OLD = KeyPair(SecretStr("PKOLD"), SecretStr("old"))
 NEW = KeyPair(SecretStr("PKNEW"), SecretStr("new"))
-ORDER_ID = str(ORDER["id"])
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with serving() as running:
-        yield running
 
 
 @pytest.fixture
