@@ -1,6 +1,6 @@
 """A program that asks the broker as often as it is let: python -m tests.load.hammer SECONDS < settings.json
 
-Prints how many requests it sent of each share, and how many it was not let send.
+Prints how many requests it sent of each share, how many it was not let send, and when it began to ask.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ async def main(seconds: float) -> None:
         budget = SharedBudget(database, Metrics(), requests_per_minute=given["limit"])
         reader = AlpacaReader(settings, budget=budget)
         stack.push_async_callback(reader.close)
-        sent, ends = Counter[str](), time.monotonic() + seconds
+        sent, began_ns, ends = Counter[str](), time.monotonic_ns(), time.monotonic() + seconds
 
         async def ask(name: str) -> None:
             while time.monotonic() < ends:
@@ -55,7 +55,7 @@ async def main(seconds: float) -> None:
             "stops": lambda: reader.cancel_order(str(uuid.uuid4())),
         }
         await asyncio.gather(*(ask(name) for name in calls for _ in range(AT_ONCE)))
-    print(json.dumps(dict(sent)))
+    print(json.dumps({**sent, "began_ns": began_ns}))
 
 
 if __name__ == "__main__":

@@ -36,8 +36,11 @@ def requests(exchange: Exchange) -> list[dict[str, Any]]:
     return [each for each in records if each["kind"] == "request" and "clock" not in each["path"]]
 
 
-async def hammered(database: str, exchanges: ExchangeFactory, seconds: float) -> list[int]:
-    """When the exchange received each request, in nanoseconds; it would take far more than our own budget gives."""
+async def hammered(database: str, exchanges: ExchangeFactory, seconds: float) -> tuple[int, list[int]]:
+    """When the first of them began to ask, and when the exchange received each request, in nanoseconds.
+
+    The exchange would take far more than our own budget gives.
+    """
     exchange = await exchanges(requests_per_minute=100_000)
     settings = {
         "dsn": database, "url": exchange.url, "ws": f"{exchange.ws_url}/stream", "key": exchange.key,
@@ -46,14 +49,16 @@ async def hammered(database: str, exchanges: ExchangeFactory, seconds: float) ->
     counts = await asyncio.gather(*(hammer(settings, seconds) for _ in range(PROCESSES)))
     print(f"sent {counts}")
     assert all(each["none_left"] for each in counts), "each wanted more than it got"
-    return sorted(each["monotonic_ns"] for each in requests(exchange))
+    began_ns = min(each["began_ns"] for each in counts)
+    return began_ns, sorted(each["monotonic_ns"] for each in requests(exchange))
 
 
 async def test_three_processes_share_one_burst(database: str, exchange_factory: ExchangeFactory) -> None:
     """How: a moment of the same. A budget for each process would give out three bursts at once."""
-    times = await hammered(database, exchange_factory, MOMENT_SECONDS)
+    # Not from the first arrival on: on a slow machine more is refilled between the asking and that.
+    began_ns, times = await hammered(database, exchange_factory, MOMENT_SECONDS)
     shares = [allowance(share, LIMIT) for share in Share]
-    seconds = (times[-1] - times[0]) / 1_000_000_000
+    seconds = (times[-1] - began_ns) / 1_000_000_000
     burst = sum(each.burst for each in shares)
     refilled = sum(int(seconds / float(each.interval_seconds)) + 1 for each in shares)
     assert burst <= len(times) <= burst + refilled
@@ -64,7 +69,7 @@ async def test_three_processes_share_one_burst(database: str, exchange_factory: 
 async def test_three_processes_never_send_more_than_the_limit_in_any_minute(
     database: str, exchange_factory: ExchangeFactory
 ) -> None:
-    times = await hammered(database, exchange_factory, SECONDS)
+    _, times = await hammered(database, exchange_factory, SECONDS)
     most = max(sum(start <= each < start + WINDOW_NS for each in times) for start in times)
     shares = sum(share_size(share, LIMIT) for share in Share)
     print(f"at the exchange {len(times)}, most in any 60 s: {most} of {LIMIT}, {shares} given out")

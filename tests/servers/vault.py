@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ from workers.supervisor import ChildSpec
 PROGRAM = REPOSITORY / ".venv-servers" / "bin" / "bao"
 NAME = "vault"
 HTTP_SECONDS = 5.0
+READY_SECONDS = 60.0
+POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,26 @@ async def vault(servers: Servers) -> Vault:
 
 @pytest.fixture
 def engine(vault: Vault) -> Engine:
-    """Give an engine with nothing in it."""
-    mount = f"kv-{uuid.uuid4().hex}"
-    vault.client().sys.enable_secrets_engine("kv", path=mount, options={"version": "2"})
+    """Give an engine with nothing in it. The server makes a new one ready in the background."""
+    mount, client = f"kv-{uuid.uuid4().hex}", vault.client()
+    client.sys.enable_secrets_engine("kv", path=mount, options={"version": "2"})
+    ends = time.monotonic() + READY_SECONDS
+    while not _usable(client, mount):
+        assert time.monotonic() < ends, f"{mount} is not ready after {READY_SECONDS} s"
+        time.sleep(POLL_SECONDS)
     return Engine(vault, mount)
+
+
+def _usable(client: Any, mount: str) -> bool:
+    try:
+        client.secrets.kv.v2.list_secrets(path="", mount_point=mount)
+    except hvac.exceptions.InvalidPath:
+        return True
+    except hvac.exceptions.InvalidRequest as error:
+        if "Upgrading" not in str(error):
+            raise
+        return False
+    return True
 
 
 def _not_ready(url: str) -> str | None:
