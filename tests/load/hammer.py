@@ -26,7 +26,7 @@ AT_ONCE = 4
 
 
 async def main(seconds: float) -> None:
-    """Ask until the time is over, whatever is answered."""
+    """Ask until the time is over and something was not let out, whatever is answered."""
     given = json.load(sys.stdin)
     async with AsyncExitStack() as stack:
         database = await Database.connect(given["dsn"])
@@ -40,7 +40,7 @@ async def main(seconds: float) -> None:
         sent, began_ns, ends = Counter[str](), time.monotonic_ns(), time.monotonic() + seconds
 
         async def ask(name: str) -> None:
-            while time.monotonic() < ends:
+            while time.monotonic() < ends or not sent["none_left"]:
                 try:
                     with suppress(NotFound):
                         await calls[name]()
