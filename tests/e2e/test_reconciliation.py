@@ -69,7 +69,10 @@ async def test_passes_with_fills_in_flight_raise_nothing(
 
 
 async def _pass(stack: Stack, times: int, reports: list[Report]) -> None:
-    """The workflow's own steps in its own order, without the engine: two hundred of them in ten seconds."""
+    """The workflow's own steps in its own order, without the engine: two hundred of them in ten seconds.
+
+    Each report is there as soon as its pass is over: whoever trades waits for it.
+    """
     read, overwrite, _ = reconciliation_of(stack.parts)
     for _ in range(times):
         reports += [await _steps(read, overwrite)]

@@ -218,7 +218,7 @@ class _Sweep:
         run.died.clear()
 
     async def _played(self, run: Run, tag: str) -> str | None:
-        """Play it once; what went wrong stands in the run. Why that says nothing, neither good nor wrong, or None."""
+        """Play it once; what went wrong stands in the run. The reason where it showed nothing, good or wrong."""
         async with AsyncExitStack() as holds:
             scenario = run.scenario(self._play, tag, run.points, holds)
             nothing = await self._ended(run, scenario)
